@@ -1,0 +1,68 @@
+/** The step of a launch or of a session that failed. */
+export type ErrorStep =
+  | "usage"
+  | "probe"
+  | "policy"
+  | "plan"
+  | "clone"
+  | "namespace"
+  | "mount"
+  | "landlock"
+  | "seccomp"
+  | "limits"
+  | "verify"
+  | "exec"
+  | "workspace"
+  | "tools"
+  | "worker"
+  | "queue"
+  | "egress"
+  | "audit";
+
+export interface HoldfastErrorOptions {
+  /** Stable, `ERR_HOLDFAST_*`; catalogued in docs/errors.md. */
+  code: string;
+  step: ErrorStep;
+  /** One sentence that says what to do. */
+  hint: string;
+  /** The command's exit status; 125 unless said otherwise (building.md 3). */
+  exitCode?: number;
+  errno?: string;
+  syscall?: string;
+  path?: string;
+  cause?: unknown;
+}
+
+const brand = Symbol.for("holdfast.error");
+
+/**
+ * Every failure of holdfast's own. A command that exits with a status other than 0 or is denied something is a result,
+ * not an error.
+ */
+export class HoldfastError extends Error {
+  readonly code: string;
+  readonly step: ErrorStep;
+  readonly hint: string;
+  readonly exitCode: number;
+  readonly errno: string | undefined;
+  readonly syscall: string | undefined;
+  readonly path: string | undefined;
+  readonly [brand] = true;
+
+  constructor(message: string, options: HoldfastErrorOptions) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    this.name = "HoldfastError";
+    this.code = options.code;
+    this.step = options.step;
+    this.hint = options.hint;
+    this.exitCode = options.exitCode ?? 125;
+    this.errno = options.errno;
+    this.syscall = options.syscall;
+    this.path = options.path;
+  }
+
+  /** Recognised by symbol, so that two copies of the package know each other's errors. */
+  static is(value: unknown): value is HoldfastError {
+    return typeof value === "object" && value !== null && brand in value;
+  }
+}

@@ -1,0 +1,100 @@
+/** A path that a policy grants, with the place in the file that grants it (absent for flags and presets built in code). */
+export interface PathGrant {
+  readonly path: string;
+  readonly line?: number;
+  readonly column?: number;
+}
+
+/** A wall of the sandbox that a policy can require by name. */
+export type WallName =
+  | "user-namespace"
+  | "mount-namespace"
+  | "pid-namespace"
+  | "network-namespace"
+  | "ipc-namespace"
+  | "uts-namespace"
+  | "landlock-filesystem"
+  | "landlock-network"
+  | "landlock-scope"
+  | "seccomp"
+  | "no-new-privs"
+  | "capabilities"
+  | "cgroup-memory"
+  | "cgroup-processes";
+
+/** What a sandbox may use up. An absent limit takes the preset's; sizes in bytes, durations in milliseconds. */
+export interface Limits {
+  readonly processes?: number;
+  readonly memoryBytes?: number;
+  readonly cpuTimeMs?: number;
+  readonly wallTimeMs?: number;
+  readonly openFiles?: number;
+  readonly fileSizeBytes?: number;
+  readonly tmpSizeBytes?: number;
+  readonly outputBytes?: number;
+}
+
+export interface ExtractRule {
+  /** Glob relative to the workspace. */
+  readonly glob: string;
+  readonly maxFiles?: number;
+  readonly maxBytes?: number;
+}
+
+/** A validated, frozen policy: the only thing that the plan is made from. */
+export interface Policy {
+  /** The file's path, or `<preset NAME>`. */
+  readonly source: string;
+  /** Whose words the file uses: a file without a marker is OpenShell's, one with `holdfast: 1` is ours. */
+  readonly dialect: "holdfast" | "openshell";
+  readonly filesystem: {
+    readonly includeWorkdir: boolean;
+    readonly readOnly: readonly PathGrant[];
+    readonly readWrite: readonly PathGrant[];
+  };
+  /** `best_effort` forgives missing paths, never a wall. */
+  readonly compatibility: "best_effort" | "hard_requirement";
+  readonly process: {
+    /** The uid inside; `sandbox` means 1000. Absent: the caller's own uid, or an unprivileged one under root. */
+    readonly runAsUser?: number | "sandbox";
+    readonly runAsGroup?: number | "sandbox";
+    /**
+     * Rules on execution. `mapped-files: executable-only`: a file that the sandbox can write may be mapped as code only
+     * when it has an execute bit, so that naming the dynamic loader does not run it.
+     */
+    readonly mappedFiles: "any" | "executable-only";
+  };
+  /** As parsed and validated (openshell.md 1.5); refused at launch while non-empty, until egress exists. */
+  readonly networkPolicies: Readonly<Record<string, unknown>>;
+  readonly networkMiddlewares: Readonly<Record<string, unknown>>;
+  readonly limits: Limits;
+  readonly environment: {
+    /** Names taken over from the caller's environment. */
+    readonly pass: readonly string[];
+    readonly set: Readonly<Record<string, string>>;
+  };
+  readonly protectedNames: {
+    /** Names relative to any folder of a writable workspace, read-only unless granted: `.git/hooks`, `.vscode`, … */
+    readonly names: readonly string[];
+  };
+  /** Walls that must stand; empty means all that this kernel offers. Never fewer than Landlock and seccomp. */
+  readonly requires: readonly WallName[];
+  readonly workspace: {
+    readonly mode: "direct" | "overlay" | "fresh";
+    readonly mountAt?: string;
+  };
+  /** Tools that the worker offers; absent: all six. */
+  readonly tools?: readonly string[];
+  readonly extract: readonly ExtractRule[];
+}
+
+/** A problem in a policy file, at its place. All of a file's problems are reported at once. */
+export interface PolicyProblem {
+  readonly severity: "error" | "warning";
+  readonly file: string;
+  readonly line: number;
+  readonly column: number;
+  readonly message: string;
+  /** The nearest valid name, or what would be accepted. */
+  readonly hint?: string;
+}
