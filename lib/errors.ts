@@ -47,7 +47,6 @@ export class HoldfastError extends Error {
   readonly errno: string | undefined;
   readonly syscall: string | undefined;
   readonly path: string | undefined;
-  readonly [brand] = true;
 
   constructor(message: string, options: HoldfastErrorOptions) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
@@ -59,6 +58,7 @@ export class HoldfastError extends Error {
     this.errno = options.errno;
     this.syscall = options.syscall;
     this.path = options.path;
+    Object.defineProperty(this, brand, { value: true });
   }
 
   /** Recognised by symbol, so that two copies of the package know each other's errors. */

@@ -1,0 +1,81 @@
+// The init of a sandbox: pid 1, started from a sealed memfd. It raises the walls that the plan in its set-up program
+// names, proves each of them, and then starts what it is asked to start. It decides nothing.
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <new>
+
+#include "../fdpass.h"
+#include "../wire.h"
+#include "reaper.h"
+#include "serve.h"
+#include "setup.h"
+
+namespace holdfast {
+namespace {
+
+void Report(const Failure& failure) {
+  FailedMessage message{};
+  message.type = MessageType::kFailed;
+  message.index = failure.index;
+  message.code = static_cast<uint16_t>(failure.code);
+  message.wall = failure.wall;
+  message.error = failure.error;
+  snprintf(message.syscall, sizeof message.syscall, "%s", failure.syscall);
+  snprintf(message.path, sizeof message.path, "%s", failure.path);
+  SendPacket(kControlFd, &message, sizeof message, nullptr, 0, 0);
+}
+
+int Init() {
+  sigset_t all;
+  sigfillset(&all);
+  sigprocmask(SIG_SETMASK, &all, nullptr);
+  // The thread that cloned us is the parent that counts (prctl(2)); the addon's lives as long as the process. Its death
+  // before this line shows as the control socket's end.
+  prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+  // Sources of binds and descriptors in flight, whatever the caller's soft limit.
+  rlimit files{};
+  if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
+    files.rlim_cur = files.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &files);
+  }
+  SetupMessage message{};
+  int fds[kMaxPassedFds];
+  int fd_count = kMaxPassedFds;
+  // Comes after the launcher has written the id maps.
+  ssize_t size = ReceivePacket(kControlFd, &message, sizeof message, fds, &fd_count, 0);
+  if (size != static_cast<ssize_t>(sizeof message) || message.type != MessageType::kSetup || fd_count < 1) return 1;
+  void* program = mmap(nullptr, message.size, PROT_READ, MAP_PRIVATE, fds[0], 0);
+  if (program == MAP_FAILED) return 1;
+  close(fds[0]);
+  static Setup* setup = nullptr;
+  alignas(Setup) static char place[sizeof(Setup)];
+  setup = new (place) Setup(message, fds + 1, fd_count - 1);
+  if (!setup->Run(static_cast<const uint8_t*>(program), message.size)) {
+    Report(setup->failure());
+    return 1;
+  }
+  MessageType ready = MessageType::kReady;
+  int listener = setup->listener_fd();
+  if (SendPacket(kControlFd, &ready, sizeof ready, &listener, listener >= 0 ? 1 : 0, 0) != 0) return 1;
+  if (listener >= 0) close(listener);
+  Serve(*setup);
+  return 0;
+}
+
+}  // namespace
+}  // namespace holdfast
+
+int main(int argc, char** argv) {
+  if (argc > 1 && strcmp(argv[1], "reaper") == 0) return holdfast::Reap();
+  return holdfast::Init();
+}

@@ -1,0 +1,275 @@
+#include "serve.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <new>
+
+#include "../fdpass.h"
+#include "files.h"
+#include "spawn.h"
+#include "watch.h"
+
+namespace holdfast {
+
+namespace {
+
+constexpr size_t kMaxPacket = 256 * 1024;
+constexpr size_t kMaxPayload = 8 * 1024 * 1024;  // argv and environment; the kernel's own limit is lower
+
+class Server {
+ public:
+  explicit Server(const Setup& setup) : setup_(setup) {}
+  void Run();
+
+ private:
+  bool Receive();
+  void Exec(const ExecMessage& message, const char* strings, size_t size, const int* fds, int fd_count);
+  void Signal(const SignalMessage& message);
+  void File(const FileMessage& message, const char* strings, size_t size, const int* fds, int fd_count);
+  void Reap();
+  void Look();
+  void Send(EventType type, uint32_t id, int32_t value, uint32_t detail, const struct rusage* usage);
+  Call* ByLeader(pid_t pid);
+  Call* ById(uint32_t id);
+  void Forget(Call* call);
+  bool AnyTool() const { return tool_count_ > 0; }
+
+  const Setup& setup_;
+  Call calls_[kMaxCalls];
+  int call_count_ = 0;
+  // Children of file operations, kept apart: they are the init's own and count for no limit.
+  Call tools_[kMaxCalls];
+  int tool_count_ = 0;
+  alignas(8) char packet_[kMaxPacket];
+};
+
+void Server::Send(EventType type, uint32_t id, int32_t value, uint32_t detail, const struct rusage* usage) {
+  Event event{};
+  event.type = type;
+  event.id = id;
+  event.value = value;
+  event.detail = detail;
+  if (usage != nullptr) {
+    event.user_us = static_cast<uint64_t>(usage->ru_utime.tv_sec) * 1000000u +
+                    static_cast<uint64_t>(usage->ru_utime.tv_usec);
+    event.system_us = static_cast<uint64_t>(usage->ru_stime.tv_sec) * 1000000u +
+                      static_cast<uint64_t>(usage->ru_stime.tv_usec);
+    event.max_rss_bytes = static_cast<uint64_t>(usage->ru_maxrss) * 1024;
+  }
+  const auto* at = reinterpret_cast<const char*>(&event);
+  size_t left = sizeof event;
+  while (left > 0) {
+    ssize_t sent = send(kEventsFd, at, left, MSG_NOSIGNAL);
+    if (sent < 0 && errno == EINTR) continue;
+    if (sent <= 0) _exit(0);  // nobody is left to report to
+    at += sent;
+    left -= static_cast<size_t>(sent);
+  }
+}
+
+Call* Server::ByLeader(pid_t pid) {
+  for (int i = 0; i < call_count_; i++)
+    if (calls_[i].leader == pid) return &calls_[i];
+  return nullptr;
+}
+
+Call* Server::ById(uint32_t id) {
+  for (int i = 0; i < call_count_; i++)
+    if (calls_[i].id == id) return &calls_[i];
+  return nullptr;
+}
+
+void Server::Forget(Call* call) { *call = calls_[--call_count_]; }
+
+void Server::Exec(const ExecMessage& message, const char* strings, size_t size, const int* fds, int fd_count) {
+  void* payload = nullptr;
+  int first = 0;
+  if (message.flags & kExecPayloadFd) {
+    if (fd_count < 1 || message.payload_size > kMaxPayload) {
+      Send(EventType::kFailed, message.id, EPROTO, static_cast<uint32_t>(ExecStep::kProtocol), nullptr);
+      return;
+    }
+    // A sealed memfd of the addon's own making: it cannot shrink under the mapping.
+    payload = mmap(nullptr, message.payload_size, PROT_READ, MAP_PRIVATE, fds[0], 0);
+    if (payload == MAP_FAILED) {
+      Send(EventType::kFailed, message.id, errno, static_cast<uint32_t>(ExecStep::kProtocol), nullptr);
+      return;
+    }
+    strings = static_cast<const char*>(payload);
+    size = message.payload_size;
+    first = 1;
+  }
+  SpawnRequest request{&message, strings, size, {-1, -1, -1}};
+  // The descriptors come in order; a place that gets none says so in the mask's upper half.
+  for (int i = 0; i < 3; i++)
+    if (!(message.pty_mask & (1u << (16 + i))) && first < fd_count) request.stdio[i] = fds[first++];
+  SpawnResult result{};
+  if (call_count_ < kMaxCalls) {
+    result = Spawn(setup_, request);
+  } else {
+    result.error = EAGAIN;
+    result.step = ExecStep::kFork;
+  }
+  if (payload != nullptr) munmap(payload, message.payload_size);
+  if (result.error != 0) {
+    // A child that failed before its exec is reaped here, unseen by anybody.
+    if (result.pid > 0) waitpid(result.pid, nullptr, 0);
+    Send(EventType::kFailed, message.id, result.error, static_cast<uint32_t>(result.step), nullptr);
+    return;
+  }
+  if (result.pty_master >= 0) {
+    uint32_t header[2] = {static_cast<uint32_t>(MessageType::kPtyMaster), message.id};
+    SendPacket(kControlFd, header, sizeof header, &result.pty_master, 1, 0);
+    close(result.pty_master);
+  }
+  calls_[call_count_++] = {message.id, result.pid, false};
+  Send(EventType::kStarted, message.id, result.pid, 0, nullptr);
+}
+
+void Server::Signal(const SignalMessage& message) {
+  Call* call = ById(message.id);
+  if (call == nullptr) return;
+  if (message.whole_tree) {
+    KillTree(*call);
+  } else {
+    // The call's own session has one process group unless it made others; those hear it from their terminal or parent.
+    kill(-call->leader, message.signal);
+  }
+}
+
+void Server::File(const FileMessage& message, const char* strings, size_t size, const int* fds, int fd_count) {
+  pid_t child = tool_count_ < kMaxCalls ? fork() : -1;
+  if (child == 0) {
+    if (message.type == MessageType::kFileOpen) OpenFile(setup_, message, strings, size);
+    WriteFile(setup_, message, strings, size, fd_count > 0 ? fds[0] : -1);
+  }
+  if (child < 0) {
+    Send(EventType::kFileDone, message.id, EAGAIN, 0, nullptr);
+    return;
+  }
+  tools_[tool_count_++] = {message.id, child, false};
+}
+
+bool Server::Receive() {
+  int fds[kMaxPassedFds];
+  int fd_count = kMaxPassedFds;
+  ssize_t size = ReceivePacket(kControlFd, packet_, sizeof packet_, fds, &fd_count, MSG_DONTWAIT);
+  if (size == -EAGAIN) return true;
+  if (size <= 0) return false;
+  auto length = static_cast<size_t>(size);
+  MessageType type{};
+  if (length >= sizeof type) memcpy(&type, packet_, sizeof type);
+  switch (type) {
+    case MessageType::kExec:
+      if (length >= sizeof(ExecMessage))
+        Exec(*reinterpret_cast<ExecMessage*>(packet_), packet_ + sizeof(ExecMessage), length - sizeof(ExecMessage), fds,
+             fd_count);
+      break;
+    case MessageType::kSignal:
+      if (length >= sizeof(SignalMessage)) Signal(*reinterpret_cast<SignalMessage*>(packet_));
+      break;
+    case MessageType::kFileOpen:
+    case MessageType::kFileWrite:
+      if (length >= sizeof(FileMessage))
+        File(*reinterpret_cast<FileMessage*>(packet_), packet_ + sizeof(FileMessage), length - sizeof(FileMessage), fds,
+             fd_count);
+      break;
+    default:
+      break;
+  }
+  for (int i = 0; i < fd_count; i++) close(fds[i]);
+  return true;
+}
+
+void Server::Reap() {
+  for (;;) {
+    int status = 0;
+    struct rusage usage;
+    pid_t pid = wait4(-1, &status, WNOHANG | WUNTRACED, &usage);
+    if (pid <= 0) return;
+    for (int i = 0; i < tool_count_; i++) {
+      if (tools_[i].leader != pid || WIFSTOPPED(status)) continue;
+      Send(EventType::kFileDone, tools_[i].id, WIFEXITED(status) ? 0 : EIO, 0, nullptr);
+      tools_[i] = tools_[--tool_count_];
+      pid = 0;
+      break;
+    }
+    Call* call = pid > 0 ? ByLeader(pid) : nullptr;
+    if (call == nullptr) continue;  // an orphan that came to us
+    if (WIFSTOPPED(status)) {
+      Send(EventType::kStopped, call->id, WSTOPSIG(status), 0, nullptr);
+      continue;
+    }
+    uint32_t id = call->id;
+    if (WIFSIGNALED(status) && WTERMSIG(status) == SIGXFSZ)
+      Send(EventType::kLimit, id, 0, static_cast<uint32_t>(LimitKind::kFileSize), nullptr);
+    if (WIFSIGNALED(status) && WTERMSIG(status) == SIGXCPU)
+      Send(EventType::kLimit, id, 0, static_cast<uint32_t>(LimitKind::kCpuTime), nullptr);
+    Send(EventType::kExited, id, status, 0, &usage);
+    Forget(call);
+  }
+}
+
+void Server::Look() {
+  LimitReached reached;
+  if (!Watch(setup_.limits(), calls_, call_count_, &reached)) return;
+  uint32_t id = 0;
+  if (reached.call != kNoCall) {
+    id = calls_[reached.call].id;
+    // Reported before the kill, so that the exit that follows is known to be the limit's doing.
+    Send(EventType::kLimit, id, 0, static_cast<uint32_t>(reached.kind), nullptr);
+    KillTree(calls_[reached.call]);
+    return;
+  }
+  Send(EventType::kLimit, id, 0, static_cast<uint32_t>(reached.kind), nullptr);
+  kill(-1, SIGKILL);  // nobody's: all that is not the init
+}
+
+void Server::Run() {
+  sigset_t child;
+  sigemptyset(&child);
+  sigaddset(&child, SIGCHLD);
+  // Every signal is blocked and none has a handler: a vfork child has nothing that could run in our memory.
+  int signals = signalfd(-1, &child, SFD_CLOEXEC | SFD_NONBLOCK);
+  if (signals < 0) return;
+  const WatchedLimits& limits = setup_.limits();
+  bool watched = limits.memory_bytes != 0 || limits.processes != 0 || limits.cpu_us != 0 || limits.open_files != 0 ||
+                 limits.tmp;
+  pollfd sources[2] = {{kControlFd, POLLIN, 0}, {signals, POLLIN, 0}};
+  for (;;) {
+    int ready = poll(sources, 2, watched && call_count_ > 0 ? kWatchIntervalMs : -1);
+    if (ready < 0 && errno != EINTR) return;
+    if (ready == 0) {
+      Look();
+      continue;
+    }
+    if (sources[1].revents != 0) {
+      signalfd_siginfo information[8];
+      while (read(signals, information, sizeof information) > 0) {
+      }
+      Reap();
+    }
+    if (sources[0].revents != 0 && !Receive()) return;
+  }
+}
+
+}  // namespace
+
+void Serve(const Setup& setup) {
+  // Static: the packet buffer and the tables are larger than a small stack.
+  alignas(Server) static char place[sizeof(Server)];
+  auto* server = new (place) Server(setup);
+  server->Run();
+}
+
+}  // namespace holdfast

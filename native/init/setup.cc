@@ -1,0 +1,449 @@
+#include "setup.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/capability.h>
+#include <linux/filter.h>
+#include <linux/if.h>
+#include <linux/keyctl.h>
+#include <linux/securebits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "../kernel.h"
+#include "verify.h"
+
+namespace holdfast {
+
+namespace {
+
+// The sandbox's own files are made by exact mode, whatever umask the launcher had.
+constexpr uint64_t kFileRights = 0x1 /*EXECUTE*/ | 0x2 /*WRITE_FILE*/ | 0x4 /*READ_FILE*/ | (1u << 14) /*TRUNCATE*/ |
+                                 (1u << 15) /*IOCTL_DEV*/;
+
+int MakeMount(const char* type, const uint64_t* size, const uint64_t* inodes, const char* mode, uint64_t attributes) {
+  int context = static_cast<int>(syscall(kSysFsopen, type, kFsopenCloexec));
+  if (context < 0) return -1;
+  char number[32];
+  bool ok = true;
+  if (size != nullptr && *size != 0) {
+    snprintf(number, sizeof number, "%llu", static_cast<unsigned long long>(*size));
+    ok = ok && syscall(kSysFsconfig, context, kFsconfigSetString, "size", number, 0) == 0;
+  }
+  if (inodes != nullptr && *inodes != 0) {
+    snprintf(number, sizeof number, "%llu", static_cast<unsigned long long>(*inodes));
+    ok = ok && syscall(kSysFsconfig, context, kFsconfigSetString, "nr_inodes", number, 0) == 0;
+  }
+  if (mode != nullptr) ok = ok && syscall(kSysFsconfig, context, kFsconfigSetString, "mode", mode, 0) == 0;
+  ok = ok && syscall(kSysFsconfig, context, kFsconfigCmdCreate, nullptr, nullptr, 0) == 0;
+  int mount = ok ? static_cast<int>(syscall(kSysFsmount, context, kFsmountCloexec, attributes)) : -1;
+  int error = errno;
+  close(context);
+  errno = error;
+  return mount;
+}
+
+}  // namespace
+
+bool Setup::Fail(const char* call, const char* path, int error) {
+  failure_.error = error;
+  failure_.index = current_.index;
+  failure_.code = current_.code;
+  failure_.syscall = call;
+  size_t length = strnlen(path, sizeof failure_.path - 1);
+  memcpy(failure_.path, path, length);
+  failure_.path[length] = 0;
+  return false;
+}
+
+// What must be looked up in the host's view, and as whom we were started: bind sources (a folder above may admit only
+// root), a fresh proc (the kernel gives one only while an unmasked one is visible, kernel-notes E2), network sysctls.
+bool Setup::Prepare(const Operation& op, int* source) {
+  *source = -1;
+  switch (op.code) {
+    case OpCode::kBind: {
+      uint64_t flags = op.numbers[0];
+      auto extra = static_cast<int64_t>(op.numbers[1]);
+      if (extra >= 0) {
+        if (extra >= extra_count_) return Fail("descriptor", op.strings[1].data, EBADF);
+        *source = extra_fds_[extra];
+        return true;
+      }
+      if ((flags & static_cast<uint64_t>(BindFlag::kBeforePivot)) == 0) return true;
+      unsigned how = kOpenTreeClone | kOpenTreeCloexec;
+      if (flags & static_cast<uint64_t>(BindFlag::kRecursive)) how |= kAtRecursive;
+      *source = OpenTree(AT_FDCWD, op.strings[0].data, how);
+      if (*source < 0 && !((flags & static_cast<uint64_t>(BindFlag::kOptional)) && errno == ENOENT))
+        return Fail("open_tree", op.strings[0].data, errno);
+      return true;
+    }
+    case OpCode::kProc:
+      *source = MakeMount("proc", nullptr, nullptr, nullptr,
+                          kMountAttrRdonly | kMountAttrNosuid | kMountAttrNodev | kMountAttrNoexec);
+      return *source >= 0 || Fail("fsmount", "/proc", errno);
+    case OpCode::kSysctl: {
+      int fd = open(op.strings[0].data, O_WRONLY | O_CLOEXEC);
+      if (fd < 0) return Fail("open", op.strings[0].data, errno);
+      ssize_t written = write(fd, op.strings[1].data, op.strings[1].size);
+      int error = errno;
+      close(fd);
+      return written == static_cast<ssize_t>(op.strings[1].size) || Fail("write", op.strings[0].data, error);
+    }
+    default:
+      return true;
+  }
+}
+
+bool Setup::Run(const uint8_t* program, size_t size) {
+  umask(0);
+  ProgramReader reader(program, size);
+  int count = 0;
+  while (reader.Next(&current_)) {
+    if (count >= kMaxSources) return Fail("program", "", E2BIG);
+    if (!Prepare(current_, &sources_[count++])) return false;
+  }
+  if (reader.Malformed()) return Fail("program", "", EBADMSG);
+  reader.Rewind();
+  for (int i = 0; reader.Next(&current_); i++) {
+    if (!Apply(current_, sources_[i])) return false;
+  }
+  return true;
+}
+
+bool Setup::Apply(const Operation& op, int source) {
+  const char* first = op.strings[0].data;
+  switch (op.code) {
+    case OpCode::kTmpfsRoot:
+      return TmpfsRoot(op);
+    case OpCode::kMkdir:
+      return Mkdir(first, static_cast<mode_t>(op.numbers[0]));
+    case OpCode::kSymlink:
+      return symlink(first, op.strings[1].data) == 0 || errno == EEXIST ||
+             Fail("symlink", op.strings[1].data, errno);
+    case OpCode::kFile:
+      return File(op);
+    case OpCode::kBind:
+      return Bind(op, source);
+    case OpCode::kTmpfs:
+      return Tmpfs(op);
+    case OpCode::kProc:
+      if (!Mkdir(first, 0555)) return false;
+      return MoveMount(source, "", AT_FDCWD, first, kMoveMountFEmptyPath) == 0 || Fail("move_mount", first, errno);
+    case OpCode::kDevpts:
+      // No gid=5: the group is not in a single-id map (kernel-notes E3).
+      if (!Mkdir(first, 0755)) return false;
+      return mount("devpts", first, "devpts", MS_NOSUID | MS_NOEXEC, "newinstance,ptmxmode=0666,mode=0620") == 0 ||
+             Fail("mount", first, errno);
+    case OpCode::kOverlay:
+      return Overlay(op);
+    case OpCode::kMask:
+      return Mask(first);
+    case OpCode::kReadOnly: {
+      MountAttr attr{kMountAttrRdonly | kMountAttrNosuid | kMountAttrNodev, 0, 0, 0};
+      return MountSetattr(AT_FDCWD, first, op.numbers[0] ? kAtRecursive : 0, &attr) == 0 ||
+             Fail("mount_setattr", first, errno);
+    }
+    case OpCode::kUnmount:
+      return umount2(first, MNT_DETACH) == 0 || Fail("umount2", first, errno);
+    case OpCode::kHostname:
+      return sethostname(first, op.strings[0].size) == 0 || Fail("sethostname", first, errno);
+    case OpCode::kLoopback:
+      return Loopback();
+    case OpCode::kKeyring:
+      // A kernel without keyrings has none to inherit.
+      return syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, nullptr) >= 0 || errno == ENOSYS ||
+             Fail("keyctl", "", errno);
+    case OpCode::kIdentity:
+      return Identity(op);
+    case OpCode::kCapabilities:
+      return Capabilities();
+    case OpCode::kRlimit:
+      if (rlimit_count_ >= kMaxRlimits) return Fail("rlimit", "", E2BIG);
+      rlimits_[rlimit_count_++] = {static_cast<int>(op.numbers[0]), {op.numbers[1], op.numbers[2]}};
+      return true;
+    case OpCode::kRuleset:
+      return Ruleset(op);
+    case OpCode::kNetPort: {
+      const Layer* target = layer(static_cast<uint32_t>(op.numbers[0]));
+      if (target == nullptr) return Fail("landlock_add_rule", "", EINVAL);
+      LandlockNetPortAttr attr{op.numbers[1], op.numbers[2]};
+      return syscall(kSysLandlockAddRule, target->ruleset_fd, kLandlockRuleNetPort, &attr, 0) == 0 ||
+             Fail("landlock_add_rule", "", errno);
+    }
+    case OpCode::kRestrict: {
+      const Layer* target = layer(static_cast<uint32_t>(op.numbers[0]));
+      if (target == nullptr) return Fail("landlock_restrict_self", "", EINVAL);
+      return syscall(kSysLandlockRestrictSelf, target->ruleset_fd, 0) == 0 || Fail("landlock_restrict_self", "", errno);
+    }
+    case OpCode::kSeccomp:
+      return Seccomp(op);
+    case OpCode::kNoNewPrivs:
+      return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 || Fail("prctl", "", errno);
+    case OpCode::kUndumpable:
+      return prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) == 0 || Fail("prctl", "", errno);
+    case OpCode::kLimits:
+      limits_.memory_bytes = op.numbers[0];
+      limits_.processes = op.numbers[1];
+      limits_.cpu_us = op.numbers[2];
+      limits_.open_files = op.numbers[3];
+      limits_.tmp = op.numbers[4] != 0;
+      limits_.tmp_path = strdup(first);
+      return true;
+    case OpCode::kAbstractCanary:
+      return AbstractCanary();
+    case OpCode::kVerify: {
+      failure_.wall = static_cast<uint16_t>(op.numbers[0]);
+      VerifyContext context{message_, op, abstract_fd_, layers_[1].ruleset_fd};
+      const char* what = "";
+      int error = Verify(context, &what);
+      if (error < 0) return true;
+      return Fail(what, op.string_count > 0 ? first : "", error);
+    }
+    default:
+      return Fail("program", "", EINVAL);
+  }
+}
+
+bool Setup::TmpfsRoot(const Operation& op) {
+  if (mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) return Fail("mount", "/", errno);
+  int root = MakeMount("tmpfs", &op.numbers[0], &op.numbers[1], "0755", kMountAttrNosuid | kMountAttrNodev);
+  if (root < 0) return Fail("fsmount", "tmpfs", errno);
+  const char* places[] = {"/tmp", "/proc", "/usr", "/etc"};
+  int attached = -1;
+  for (const char* place : places) {
+    attached = MoveMount(root, "", AT_FDCWD, place, kMoveMountFEmptyPath);
+    if (attached == 0) break;
+  }
+  if (attached != 0) return Fail("move_mount", "/tmp", errno);
+  // pivot_root(2), "pivot_root(".", ".")": the old root is stacked under the new one and detached, no folder needed.
+  if (fchdir(root) != 0 || syscall(SYS_pivot_root, ".", ".") != 0) return Fail("pivot_root", "/", errno);
+  if (umount2(".", MNT_DETACH) != 0) return Fail("umount2", "/", errno);
+  if (chdir("/") != 0) return Fail("chdir", "/", errno);
+  close(root);
+  return true;
+}
+
+// mkdir -p; what exists is left alone, a link is followed.
+bool Setup::Mkdir(const char* path, mode_t mode) {
+  if (mkdir(path, mode) == 0 || errno == EEXIST) return true;
+  if (errno != ENOENT) return Fail("mkdir", path, errno);
+  char partial[4096];
+  if (snprintf(partial, sizeof partial, "%s", path) >= static_cast<int>(sizeof partial))
+    return Fail("mkdir", path, ENAMETOOLONG);
+  for (char* slash = strchr(partial + 1, '/'); slash != nullptr; slash = strchr(slash + 1, '/')) {
+    *slash = 0;
+    if (mkdir(partial, 0755) != 0 && errno != EEXIST) return Fail("mkdir", partial, errno);
+    *slash = '/';
+  }
+  return mkdir(path, mode) == 0 || errno == EEXIST || Fail("mkdir", path, errno);
+}
+
+bool Setup::File(const Operation& op) {
+  const char* path = op.strings[0].data;
+  int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, static_cast<mode_t>(op.numbers[0]));
+  if (fd < 0) return Fail("open", path, errno);
+  ssize_t written = write(fd, op.strings[1].data, op.strings[1].size);
+  int error = errno;
+  close(fd);
+  return written == static_cast<ssize_t>(op.strings[1].size) || Fail("write", path, error);
+}
+
+bool Setup::Bind(const Operation& op, int source) {
+  uint64_t flags = op.numbers[0];
+  auto has = [flags](BindFlag flag) { return (flags & static_cast<uint64_t>(flag)) != 0; };
+  const char* path = op.strings[1].data;
+  if (source < 0 && has(BindFlag::kBeforePivot)) return true;  // optional and absent
+  if (source < 0) {
+    source = OpenTree(AT_FDCWD, op.strings[0].data,
+                      kOpenTreeClone | kOpenTreeCloexec | (has(BindFlag::kRecursive) ? kAtRecursive : 0));
+    if (source < 0) return (has(BindFlag::kOptional) && errno == ENOENT) || Fail("open_tree", op.strings[0].data, errno);
+  }
+  // Only adds: a remount that dropped a locked nosuid or nodev would be EPERM (kernel-notes E3).
+  uint64_t attributes = kMountAttrNosuid;
+  if (has(BindFlag::kReadOnly)) attributes |= kMountAttrRdonly;
+  if (has(BindFlag::kNoExec)) attributes |= kMountAttrNoexec;
+  if (!has(BindFlag::kDevice)) attributes |= kMountAttrNodev;
+  MountAttr attr{attributes, 0, 0, 0};
+  unsigned at_flags = AT_EMPTY_PATH | (has(BindFlag::kRecursive) ? kAtRecursive : 0);
+  if (MountSetattr(source, "", at_flags, &attr) != 0) return Fail("mount_setattr", path, errno);
+  if (has(BindFlag::kMakeTarget)) {
+    struct stat status;
+    if (fstat(source, &status) != 0) return Fail("fstat", op.strings[0].data, errno);
+    if (S_ISDIR(status.st_mode)) {
+      if (!Mkdir(path, 0755)) return false;
+    } else {
+      char parent[4096];
+      snprintf(parent, sizeof parent, "%s", path);
+      char* slash = strrchr(parent, '/');
+      if (slash != nullptr && slash != parent) {
+        *slash = 0;
+        if (!Mkdir(parent, 0755)) return false;
+      }
+      int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644);
+      if (fd >= 0) close(fd);  // else it exists, or move_mount says what is wrong
+    }
+  }
+  if (MoveMount(source, "", AT_FDCWD, path, kMoveMountFEmptyPath) != 0) return Fail("move_mount", path, errno);
+  close(source);
+  return true;
+}
+
+bool Setup::Tmpfs(const Operation& op) {
+  const char* path = op.strings[0].data;
+  if (!Mkdir(path, 0755)) return false;
+  char mode[8];
+  snprintf(mode, sizeof mode, "%o", static_cast<unsigned>(op.numbers[2]) & 07777);
+  int made = MakeMount("tmpfs", &op.numbers[0], &op.numbers[1], mode, kMountAttrNosuid | kMountAttrNodev | op.numbers[3]);
+  if (made < 0) return Fail("fsmount", path, errno);
+  int error = MoveMount(made, "", AT_FDCWD, path, kMoveMountFEmptyPath) == 0 ? 0 : errno;
+  close(made);
+  return error == 0 || Fail("move_mount", path, error);
+}
+
+bool Setup::Overlay(const Operation& op) {
+  // The three folders are mount points of our own making, so the option string needs no escapes.
+  char options[4096];
+  snprintf(options, sizeof options, "lowerdir=%s,upperdir=%s,workdir=%s,userxattr", op.strings[0].data,
+           op.strings[1].data, op.strings[2].data);
+  const char* path = op.strings[3].data;
+  if (!Mkdir(path, 0755)) return false;
+  return mount("overlay", path, "overlay", MS_NOSUID | MS_NODEV, options) == 0 || Fail("mount", path, errno);
+}
+
+bool Setup::Mask(const char* path) {
+  struct stat status;
+  if (stat(path, &status) != 0) return errno == ENOENT || errno == EACCES || Fail("stat", path, errno);
+  if (S_ISDIR(status.st_mode)) {
+    uint64_t size = 4096;
+    int made = MakeMount("tmpfs", &size, nullptr, "0555", kMountAttrRdonly | kMountAttrNosuid | kMountAttrNodev);
+    if (made < 0) return Fail("fsmount", path, errno);
+    int error = MoveMount(made, "", AT_FDCWD, path, kMoveMountFEmptyPath) == 0 ? 0 : errno;
+    close(made);
+    return error == 0 || Fail("move_mount", path, error);
+  }
+  return mount("/dev/null", path, nullptr, MS_BIND, nullptr) == 0 || Fail("mount", path, errno);
+}
+
+bool Setup::Loopback() {
+  int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  if (fd < 0) return Fail("socket", "lo", errno);
+  ifreq request{};
+  snprintf(request.ifr_name, sizeof request.ifr_name, "lo");
+  request.ifr_flags = IFF_UP | IFF_RUNNING;
+  int error = ioctl(fd, SIOCSIFFLAGS, &request) == 0 ? 0 : errno;
+  close(fd);
+  return error == 0 || Fail("ioctl", "lo", error);
+}
+
+bool Setup::Identity(const Operation& op) {
+  auto uid = static_cast<uid_t>(op.numbers[0]);
+  auto gid = static_cast<gid_t>(op.numbers[1]);
+  // The mounts that follow still need the namespace's capabilities; Capabilities() takes them all.
+  if (prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) != 0) return Fail("prctl", "", errno);
+  if (op.numbers[2] && syscall(SYS_setgroups, 0, nullptr) != 0) return Fail("setgroups", "", errno);
+  if (syscall(SYS_setresgid, gid, gid, gid) != 0) return Fail("setresgid", "", errno);
+  if (syscall(SYS_setresuid, uid, uid, uid) != 0) return Fail("setresuid", "", errno);
+  __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
+  __user_cap_data_struct data[2]{};
+  if (syscall(SYS_capget, &header, data) != 0) return Fail("capget", "", errno);
+  data[0].effective = data[0].permitted;
+  data[1].effective = data[1].permitted;
+  if (syscall(SYS_capset, &header, data) != 0) return Fail("capset", "", errno);
+  // A change of credentials clears the parent-death signal (prctl(2)).
+  return prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) == 0 || Fail("prctl", "", errno);
+}
+
+bool Setup::Capabilities() {
+  if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) != 0) return Fail("prctl", "ambient", errno);
+  for (int capability = 0; capability < 64; capability++) {
+    if (prctl(PR_CAPBSET_READ, capability, 0, 0, 0) < 0) break;  // EINVAL: past the kernel's last one
+    if (prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) != 0) return Fail("prctl", "bounding", errno);
+  }
+  constexpr unsigned long kBits = SECBIT_NOROOT | SECBIT_NOROOT_LOCKED | SECBIT_NO_SETUID_FIXUP |
+                                  SECBIT_NO_SETUID_FIXUP_LOCKED | SECBIT_KEEP_CAPS_LOCKED |
+                                  SECBIT_NO_CAP_AMBIENT_RAISE | SECBIT_NO_CAP_AMBIENT_RAISE_LOCKED;
+  if (prctl(PR_SET_SECUREBITS, kBits, 0, 0, 0) != 0) return Fail("prctl", "securebits", errno);
+  __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
+  __user_cap_data_struct data[2]{};
+  if (syscall(SYS_capset, &header, data) != 0) return Fail("capset", "", errno);
+  return prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) == 0 || Fail("prctl", "", errno);
+}
+
+bool Setup::Ruleset(const Operation& op) {
+  auto id = static_cast<uint32_t>(op.numbers[0]);
+  if (id >= kMaxLayers) return Fail("landlock_create_ruleset", "", EINVAL);
+  LandlockRulesetAttr attr{op.numbers[1], op.numbers[2], op.numbers[3]};
+  // Older kernels refuse a structure longer than they know unless the rest is zero (landlock(7)); the plan leaves what
+  // this kernel lacks at zero.
+  size_t size = attr.scoped ? 24 : attr.handled_access_net ? 16 : 8;
+  int fd = static_cast<int>(syscall(kSysLandlockCreateRuleset, &attr, size, 0));
+  if (fd < 0) return Fail("landlock_create_ruleset", "", errno);
+  for (int i = 4; i + 1 < op.number_count; i += 2) {
+    uint64_t access = op.numbers[i];
+    const char* path = op.strings[op.numbers[i + 1]].data;
+    int beneath = open(path, O_PATH | O_CLOEXEC);
+    if (beneath < 0) {
+      if (errno == ENOENT) continue;  // an optional grant; a missing one of another kind was refused when bound
+      return Fail("open", path, errno);
+    }
+    struct stat status;
+    if (fstat(beneath, &status) != 0) return Fail("fstat", path, errno);
+    // A rule on a file may hold only rights that files have, else EINVAL.
+    if (!S_ISDIR(status.st_mode)) access &= kFileRights;
+    LandlockPathBeneathAttr rule{access, beneath};
+    int error = access == 0 || syscall(kSysLandlockAddRule, fd, kLandlockRulePathBeneath, &rule, 0) == 0 ? 0 : errno;
+    close(beneath);
+    if (error != 0) return Fail("landlock_add_rule", path, error);
+  }
+  layers_[id].ruleset_fd = fd;
+  return true;
+}
+
+bool Setup::Seccomp(const Operation& op) {
+  auto id = op.numbers[0];
+  const Text& program = op.strings[0];
+  if (id >= kMaxLayers || program.size % sizeof(sock_filter) != 0) return Fail("seccomp", "", EINVAL);
+  void* copy = nullptr;
+  // The program in the memfd is 4 bytes off an 8-byte boundary.
+  if (posix_memalign(&copy, 16, program.size) != 0) return Fail("seccomp", "", ENOMEM);
+  memcpy(copy, program.data, program.size);
+  auto length = static_cast<uint16_t>(program.size / sizeof(sock_filter));
+  if (id != 0) {
+    layers_[id].filter = copy;
+    layers_[id].filter_length = length;
+    return true;
+  }
+  sock_fprog filter{length, static_cast<sock_filter*>(copy)};
+  // WAIT_KILLABLE_RECV (5.19): else a caller's timer signals can restart a notified call for ever (kernel-notes B2).
+  long fd = syscall(SYS_seccomp, kSeccompSetModeFilter,
+                    kSeccompFilterFlagNewListener | kSeccompFilterFlagWaitKillableRecv, &filter);
+  if (fd < 0 && errno == EINVAL)
+    fd = syscall(SYS_seccomp, kSeccompSetModeFilter, kSeccompFilterFlagNewListener, &filter);
+  if (fd < 0) return Fail("seccomp", "", errno);
+  listener_fd_ = static_cast<int>(fd);
+  return true;
+}
+
+// An abstract socket made before the Landlock layer: the layer must keep us from it afterwards.
+bool Setup::AbstractCanary() {
+  abstract_fd_ = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (abstract_fd_ < 0) return Fail("socket", "", errno);
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  memcpy(address.sun_path + 1, kAbstractCanaryName, sizeof kAbstractCanaryName);
+  auto size = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + sizeof kAbstractCanaryName);
+  if (bind(abstract_fd_, reinterpret_cast<sockaddr*>(&address), size) != 0 || listen(abstract_fd_, 1) != 0)
+    return Fail("bind", "", errno);
+  return true;
+}
+
+}  // namespace holdfast

@@ -1,0 +1,94 @@
+// Raises the walls: runs the set-up program once, before the first child.
+#pragma once
+
+#include <stdint.h>
+#include <sys/resource.h>
+#include <sys/types.h>
+
+#include "../wire.h"
+#include "program.h"
+
+namespace holdfast {
+
+constexpr int kMaxLayers = 8;
+constexpr int kMaxRlimits = 16;
+constexpr int kMaxSources = 1024;
+
+// A wall that a child puts on before its exec, on top of what the init has.
+struct Layer {
+  int ruleset_fd = -1;
+  const void* filter = nullptr;  // struct sock_filter[]
+  uint16_t filter_length = 0;
+};
+
+struct ChildRlimit {
+  int resource;
+  rlimit64 value;
+};
+
+struct WatchedLimits {
+  uint64_t memory_bytes = 0;
+  uint64_t processes = 0;
+  uint64_t cpu_us = 0;
+  uint64_t open_files = 0;
+  bool tmp = false;
+  const char* tmp_path = nullptr;
+};
+
+struct Failure {
+  int error = 0;
+  uint32_t index = 0;
+  OpCode code{};
+  uint16_t wall = 0;
+  const char* syscall = "";
+  char path[256] = "";
+};
+
+class Setup {
+ public:
+  Setup(const SetupMessage& message, const int* extra_fds, int extra_count)
+      : message_(message), extra_fds_(extra_fds), extra_count_(extra_count) {}
+
+  // False: failure() says which operation, call and errno.
+  bool Run(const uint8_t* program, size_t size);
+  const Failure& failure() const { return failure_; }
+
+  const Layer* layer(uint32_t id) const { return id < kMaxLayers ? &layers_[id] : nullptr; }
+  const ChildRlimit* rlimits() const { return rlimits_; }
+  int rlimit_count() const { return rlimit_count_; }
+  const WatchedLimits& limits() const { return limits_; }
+  int listener_fd() const { return listener_fd_; }
+
+ private:
+  bool Fail(const char* call, const char* path, int error);
+  bool Prepare(const Operation& op, int* source);
+  bool Apply(const Operation& op, int source);
+  bool TmpfsRoot(const Operation& op);
+  bool Mkdir(const char* path, mode_t mode);
+  bool File(const Operation& op);
+  bool Bind(const Operation& op, int source);
+  bool Tmpfs(const Operation& op);
+  bool Overlay(const Operation& op);
+  bool Mask(const char* path);
+  bool Loopback();
+  bool Identity(const Operation& op);
+  bool Capabilities();
+  bool Ruleset(const Operation& op);
+  bool Seccomp(const Operation& op);
+  bool AbstractCanary();
+
+  const SetupMessage& message_;
+  const int* extra_fds_;
+  int extra_count_;
+  Failure failure_;
+  Operation current_;
+  Layer layers_[kMaxLayers];
+  ChildRlimit rlimits_[kMaxRlimits];
+  int rlimit_count_ = 0;
+  WatchedLimits limits_;
+  int listener_fd_ = -1;
+  int abstract_fd_ = -1;
+  int sources_[kMaxSources];
+};
+
+}  // namespace holdfast

@@ -1,0 +1,203 @@
+#include "spawn.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/filter.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <termios.h>
+#include <unistd.h>
+
+#include "../kernel.h"
+
+namespace holdfast {
+
+namespace {
+
+// One child at a time is between vfork and exec, so one stack and one argument list are enough.
+alignas(16) char child_stack[64 * 1024];
+char* arguments[kMaxArguments];
+
+struct ChildPlan {
+  const char* file;
+  const char* cwd;
+  const char* search_path;
+  char** argv;
+  char** envp;
+  int stdio[3];
+  bool search;
+  int pty_slave;  // becomes the controlling terminal
+  mode_t umask_;
+  const Layer* layer;
+  const ChildRlimit* rlimits;
+  int rlimit_count;
+  // Written by the child, read by the parent: they share memory until the exec (CLONE_VM).
+  volatile int error;
+  volatile ExecStep step;
+};
+
+[[noreturn]] void Give(ChildPlan* plan, ExecStep step) {
+  plan->error = errno;
+  plan->step = step;
+  _exit(127);
+}
+
+void Exec(ChildPlan* plan) {
+  if (!plan->search || strchr(plan->file, '/') != nullptr) {
+    execve(plan->file, plan->argv, plan->envp);
+    return;
+  }
+  // As execvp(3): a file that may not be run is reported only when no later folder has one that may.
+  int denied = 0;
+  for (const char* at = plan->search_path; *at != 0;) {
+    const char* end = strchrnul(at, ':');
+    char path[4096];
+    auto length = static_cast<size_t>(end - at);
+    if (length > 0 && length + strlen(plan->file) + 2 < sizeof path) {
+      memcpy(path, at, length);
+      path[length] = '/';
+      strcpy(path + length + 1, plan->file);
+      execve(path, plan->argv, plan->envp);
+      if (errno == EACCES) denied = EACCES;
+      else if (errno != ENOENT && errno != ENOTDIR) return;
+    }
+    at = *end == 0 ? end : end + 1;
+  }
+  errno = denied != 0 ? denied : ENOENT;
+}
+
+// Runs in the init's memory: no allocation, no stdio, no locks; everything it needs lies in the plan.
+int Child(void* pointer) {
+  auto* plan = static_cast<ChildPlan*>(pointer);
+  setsid();
+  if (plan->pty_slave >= 0 && ioctl(plan->pty_slave, TIOCSCTTY, 0) != 0) Give(plan, ExecStep::kPty);
+  for (int i = 0; i < 3; i++) {
+    if (dup2(plan->stdio[i], i) < 0) Give(plan, ExecStep::kDescriptors);
+  }
+  umask(plan->umask_);
+  if (chdir(plan->cwd) != 0) Give(plan, ExecStep::kDirectory);
+  for (int i = 0; i < plan->rlimit_count; i++) {
+    if (syscall(SYS_prlimit64, 0, plan->rlimits[i].resource, &plan->rlimits[i].value, nullptr) != 0)
+      Give(plan, ExecStep::kDescriptors);
+  }
+  // The layer puts the child's domain below the init's: from here on it cannot signal the init, and no sibling it.
+  if (plan->layer->ruleset_fd >= 0 && syscall(kSysLandlockRestrictSelf, plan->layer->ruleset_fd, 0) != 0)
+    Give(plan, ExecStep::kLandlock);
+  if (plan->layer->filter != nullptr) {
+    sock_fprog program{plan->layer->filter_length,
+                       static_cast<sock_filter*>(const_cast<void*>(plan->layer->filter))};
+    if (syscall(SYS_seccomp, kSeccompSetModeFilter, 0, &program) != 0) Give(plan, ExecStep::kSeccomp);
+  }
+  // Marked, not closed: the exec closes them, and a failure before it can still be told.
+  if (CloseRange(3, ~0u, 4 /* CLOSE_RANGE_CLOEXEC */) != 0) {
+    for (int fd = 3; fd < 65536; fd++) fcntl(fd, F_SETFD, FD_CLOEXEC);  // before Linux 5.11
+  }
+  // Handlers do not survive the exec but ignored signals do: the launcher's runtime ignores SIGPIPE.
+  signal(SIGPIPE, SIG_DFL);
+  signal(SIGXFSZ, SIG_DFL);
+  sigset_t none;
+  sigemptyset(&none);
+  sigprocmask(SIG_SETMASK, &none, nullptr);
+  Exec(plan);
+  Give(plan, ExecStep::kExecve);
+}
+
+// A pseudo terminal of the sandbox's own devpts: the caller's is never handed in (TIOCSTI, termios).
+int OpenPty(const ExecMessage& message, int* slave) {
+  int master = open("/dev/pts/ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC);
+  if (master < 0) return -1;
+  int unlock = 0;
+  if (ioctl(master, TIOCSPTLCK, &unlock) == 0) {
+    *slave = ioctl(master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
+    if (*slave >= 0) {
+      winsize size{message.rows, message.columns, 0, 0};
+      ioctl(master, TIOCSWINSZ, &size);
+      return master;
+    }
+  }
+  int error = errno;
+  close(master);
+  errno = error;
+  return -1;
+}
+
+}  // namespace
+
+SpawnResult Spawn(const Setup& setup, const SpawnRequest& request) {
+  SpawnResult result;
+  const ExecMessage& message = *request.message;
+  const Layer* layer = setup.layer(message.layer);
+  result.step = ExecStep::kProtocol;
+  result.error = EINVAL;
+  if (layer == nullptr || message.layer == 0 ||
+      static_cast<uint64_t>(message.argc) + message.envc + 2 > kMaxArguments || message.argc == 0)
+    return result;
+  const char* at = request.strings;
+  const char* end = request.strings + request.strings_size;
+  auto next = [&]() -> const char* {
+    if (at >= end) return nullptr;
+    const char* found = at;
+    const void* nul = memchr(at, 0, static_cast<size_t>(end - at));
+    if (nul == nullptr) return nullptr;
+    at = static_cast<const char*>(nul) + 1;
+    return found;
+  };
+  ChildPlan plan{};
+  plan.file = next();
+  plan.cwd = next();
+  plan.search_path = next();
+  if (plan.search_path == nullptr) return result;
+  plan.argv = arguments;
+  size_t slot = 0;
+  for (uint32_t i = 0; i < message.argc; i++) arguments[slot++] = const_cast<char*>(next());
+  arguments[slot++] = nullptr;
+  plan.envp = arguments + slot;
+  for (uint32_t i = 0; i < message.envc; i++) arguments[slot++] = const_cast<char*>(next());
+  arguments[slot] = nullptr;
+  for (size_t i = 0; i < slot; i++)
+    if (arguments[i] == nullptr && i != message.argc) return result;
+  plan.search = (message.flags & kExecSearchPath) != 0;
+  plan.umask_ = message.umask_;
+  plan.layer = layer;
+  plan.rlimits = setup.rlimits();
+  plan.rlimit_count = setup.rlimit_count();
+  plan.pty_slave = -1;
+
+  int null_fd = -1;
+  if (message.flags & kExecPty) {
+    result.pty_master = OpenPty(message, &plan.pty_slave);
+    if (result.pty_master < 0) {
+      result.step = ExecStep::kPty;
+      result.error = errno;
+      return result;
+    }
+  }
+  for (int i = 0; i < 3; i++) {
+    plan.stdio[i] = request.stdio[i];
+    if ((message.flags & kExecPty) && (message.pty_mask & (1u << i))) plan.stdio[i] = plan.pty_slave;
+    if (i == 2 && (message.flags & kExecMergeStderr)) plan.stdio[i] = plan.stdio[1];
+    if (plan.stdio[i] < 0) {
+      if (null_fd < 0) null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+      plan.stdio[i] = null_fd;
+    }
+  }
+  // vfork, not fork: twice as cheap, and nothing of ours is copied. The parent waits until the exec.
+  result.pid = clone(Child, child_stack + sizeof child_stack, CLONE_VM | CLONE_VFORK | SIGCHLD, &plan);
+  result.step = result.pid < 0 ? ExecStep::kFork : plan.step;
+  result.error = result.pid < 0 ? errno : plan.error;
+  if (null_fd >= 0) close(null_fd);
+  if (plan.pty_slave >= 0) close(plan.pty_slave);
+  if (result.error != 0 && result.pty_master >= 0) {
+    close(result.pty_master);
+    result.pty_master = -1;
+  }
+  return result;
+}
+
+}  // namespace holdfast

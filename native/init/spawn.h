@@ -1,0 +1,31 @@
+// Starts one child: vfork, descriptors, session, layer, limits, exec.
+#pragma once
+
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "../wire.h"
+#include "setup.h"
+
+namespace holdfast {
+
+constexpr int kMaxArguments = 65536;
+
+struct SpawnRequest {
+  const ExecMessage* message;
+  const char* strings;  // file, cwd, search path, argv..., envp..., each NUL-terminated
+  size_t strings_size;
+  int stdio[3];         // -1: /dev/null
+};
+
+struct SpawnResult {
+  pid_t pid = -1;
+  int pty_master = -1;
+  ExecStep step{};
+  int error = 0;
+};
+
+// The caller closes the request's descriptors and sends the pty master on.
+SpawnResult Spawn(const Setup& setup, const SpawnRequest& request);
+
+}  // namespace holdfast

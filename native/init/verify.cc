@@ -1,0 +1,185 @@
+#include "verify.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/capability.h>
+#include <linux/if.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "../kernel.h"
+
+namespace holdfast {
+
+namespace {
+
+constexpr int kStands = -1;
+
+// -1 when the attempt failed with the errno that the wall gives, else 0 (it succeeded) or another errno.
+int Expect(bool succeeded, int error, int wanted) {
+  if (succeeded) return 0;
+  return error == wanted ? kStands : error;
+}
+
+int OtherNamespace(const VerifyContext& context, Wall wall, const char* file) {
+  struct stat status;
+  if (stat(file, &status) != 0) return errno;
+  return status.st_ino == context.message.host_ns[static_cast<uint64_t>(wall)] ? 0 : kStands;
+}
+
+// Runs `attempt` in a child behind the layer that every tool call gets.
+template <typename Attempt>
+int InChild(int ruleset_fd, Attempt attempt) {
+  pid_t child = fork();
+  if (child < 0) return errno;
+  if (child == 0) {
+    if (ruleset_fd >= 0 && syscall(kSysLandlockRestrictSelf, ruleset_fd, 0) != 0) _exit(errno & 0x7f);
+    int result = attempt();
+    _exit(result == kStands ? 127 : result & 0x7f);
+  }
+  int status = 0;
+  while (waitpid(child, &status, 0) < 0 && errno == EINTR) {
+  }
+  if (!WIFEXITED(status)) return ECHILD;
+  return WEXITSTATUS(status) == 127 ? kStands : WEXITSTATUS(status);
+}
+
+int OnlyLoopback() {
+  int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  if (fd < 0) return errno;
+  int result = kStands;
+  for (int index = 1; index < 64 && result == kStands; index++) {
+    ifreq request{};
+    request.ifr_ifindex = index;
+    if (ioctl(fd, SIOCGIFNAME, &request) != 0 || strcmp(request.ifr_name, "lo") == 0) continue;
+    // Tunnel modules leave devices of their own in every new namespace; down, they carry nothing.
+    if (ioctl(fd, SIOCGIFFLAGS, &request) == 0 && (request.ifr_flags & IFF_UP)) result = 0;
+  }
+  sockaddr_in outside{};
+  outside.sin_family = AF_INET;
+  outside.sin_port = htons(9);
+  outside.sin_addr.s_addr = htonl(0xC0000201);  // 192.0.2.1, RFC 5737
+  if (result == kStands && connect(fd, reinterpret_cast<sockaddr*>(&outside), sizeof outside) == 0) result = 0;
+  close(fd);
+  return result;
+}
+
+int NoCapabilities() {
+  __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
+  __user_cap_data_struct data[2]{};
+  if (syscall(SYS_capget, &header, data) != 0) return errno;
+  for (const auto& set : data)
+    if (set.effective || set.permitted || set.inheritable) return 0;
+  for (int capability = 0; capability < 64; capability++)
+    if (prctl(PR_CAPBSET_READ, capability, 0, 0, 0) == 1) return 0;
+  char name[65] = "canary";
+  return Expect(sethostname(name, 6) == 0, errno, EPERM);
+}
+
+}  // namespace
+
+int Verify(const VerifyContext& context, const char** what) {
+  const Operation& op = context.operation;
+  switch (static_cast<Wall>(op.numbers[0])) {
+    case Wall::kUserNamespace:
+      *what = "compare /proc/self/ns/user";
+      return OtherNamespace(context, Wall::kUserNamespace, "/proc/self/ns/user");
+    case Wall::kMountNamespace:
+      *what = "compare /proc/self/ns/mnt";
+      return OtherNamespace(context, Wall::kMountNamespace, "/proc/self/ns/mnt");
+    case Wall::kPidNamespace:
+      *what = "getpid";
+      if (getpid() != 1) return 0;
+      return OtherNamespace(context, Wall::kPidNamespace, "/proc/self/ns/pid");
+    case Wall::kNetworkNamespace: {
+      *what = "connect to 192.0.2.1";
+      int other = OtherNamespace(context, Wall::kNetworkNamespace, "/proc/self/ns/net");
+      return other == kStands ? OnlyLoopback() : other;
+    }
+    case Wall::kIpcNamespace:
+      *what = "compare /proc/self/ns/ipc";
+      return OtherNamespace(context, Wall::kIpcNamespace, "/proc/self/ns/ipc");
+    case Wall::kUtsNamespace:
+      *what = "compare /proc/self/ns/uts";
+      return OtherNamespace(context, Wall::kUtsNamespace, "/proc/self/ns/uts");
+    case Wall::kCgroupNamespace:
+      *what = "compare /proc/self/ns/cgroup";
+      return OtherNamespace(context, Wall::kCgroupNamespace, "/proc/self/ns/cgroup");
+    case Wall::kReadOnlyRoot: {
+      // Each path is a folder that the policy does not make writable.
+      *what = "make a folder on a read-only mount";
+      for (int i = 0; i < op.string_count; i++) {
+        char path[4200];
+        snprintf(path, sizeof path, "%s/.holdfast-canary", op.strings[i].data);
+        int result = Expect(mkdir(path, 0700) == 0, errno, EROFS);
+        if (result == 0) rmdir(path);
+        // Without the permission to write there the mount's answer is not reached: the kernel checks the mount first
+        // for a new entry, so EACCES means a mount that is not read-only.
+        if (result != kStands) return result == EACCES ? 0 : result;
+      }
+      return kStands;
+    }
+    case Wall::kCapabilities:
+      *what = "sethostname without capabilities";
+      return NoCapabilities();
+    case Wall::kNoNewPrivs:
+      *what = "read no_new_privs";
+      return prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1 ? kStands : 0;
+    case Wall::kLandlockFilesystem: {
+      // A file that the mount view shows and its mode lets everybody read: only Landlock is in the way.
+      *what = "open a file that no rule grants";
+      int fd = open(op.strings[0].data, O_RDONLY | O_CLOEXEC);
+      int error = errno;
+      if (fd >= 0) close(fd);
+      return Expect(fd >= 0, error, EACCES);
+    }
+    case Wall::kLandlockNetwork:
+      *what = "bind a TCP port that no rule grants";
+      return InChild(context.child_ruleset_fd, [] {
+        int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        if (fd < 0) return errno;
+        sockaddr_in address{};
+        address.sin_family = AF_INET;
+        address.sin_port = htons(9);
+        address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+        return Expect(bind(fd, reinterpret_cast<sockaddr*>(&address), sizeof address) == 0, errno, EACCES);
+      });
+    case Wall::kLandlockSignal:
+      *what = "signal a process outside the call";
+      return InChild(context.child_ruleset_fd, [] { return Expect(kill(1, 0) == 0, errno, EPERM); });
+    case Wall::kLandlockAbstract: {
+      *what = "connect to an abstract socket made outside";
+      int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+      if (fd < 0) return errno;
+      sockaddr_un address{};
+      address.sun_family = AF_UNIX;
+      memcpy(address.sun_path + 1, kAbstractCanaryName, sizeof kAbstractCanaryName);
+      auto size = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + sizeof kAbstractCanaryName);
+      int result = Expect(connect(fd, reinterpret_cast<sockaddr*>(&address), size) == 0, errno, EPERM);
+      close(fd);
+      if (context.abstract_fd >= 0) close(context.abstract_fd);
+      return result;
+    }
+    case Wall::kSeccomp:
+      // Setting the priority that we have succeeds for every process but a filtered one: pid 1 is us.
+      *what = "setpriority on a process by number";
+      return Expect(setpriority(PRIO_PROCESS, 1, 0) == 0, errno, EPERM);
+    case Wall::kNotDumpable:
+      *what = "read dumpable";
+      return prctl(PR_GET_DUMPABLE, 0, 0, 0, 0) == 0 ? kStands : 0;
+  }
+  *what = "unknown wall";
+  return EINVAL;
+}
+
+}  // namespace holdfast

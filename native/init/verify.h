@@ -1,0 +1,23 @@
+// Tries one forbidden thing for each wall. A wall that lets it through was never raised, whatever the calls that
+// raised it said.
+#pragma once
+
+#include "../wire.h"
+#include "program.h"
+
+namespace holdfast {
+
+constexpr char kAbstractCanaryName[] = "holdfast-canary";
+
+struct VerifyContext {
+  const SetupMessage& message;
+  const Operation& operation;
+  int abstract_fd;
+  int child_ruleset_fd;  // the layer that every child gets
+};
+
+// Returns -1 when the wall stands, else the errno of a test that could not be made, or 0 when the forbidden thing
+// succeeded. `*what` names the attempt.
+int Verify(const VerifyContext& context, const char** what);
+
+}  // namespace holdfast

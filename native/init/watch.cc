@@ -1,0 +1,206 @@
+#include "watch.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statfs.h>
+#include <unistd.h>
+
+namespace holdfast {
+
+namespace {
+
+constexpr int kMaxProcesses = 16384;
+
+struct Process {
+  pid_t pid;
+  pid_t parent;
+  pid_t session;
+  char state;
+  uint64_t cpu_ticks;
+  uint64_t resident_pages;
+  uint32_t call;
+};
+
+Process processes[kMaxProcesses];
+
+ssize_t Slurp(const char* path, char* buffer, size_t room) {
+  int fd = open(path, O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return -1;
+  ssize_t size = read(fd, buffer, room - 1);
+  close(fd);
+  if (size >= 0) buffer[size] = 0;
+  return size;
+}
+
+// proc_pid_stat(5): the name in parentheses may hold anything, so fields are counted from the last one.
+bool ReadStat(pid_t pid, Process* process) {
+  char path[64];
+  char text[1024];
+  snprintf(path, sizeof path, "/proc/%d/stat", pid);
+  if (Slurp(path, text, sizeof text) <= 0) return false;
+  const char* after = strrchr(text, ')');
+  if (after == nullptr) return false;
+  unsigned long long user, system, child_user, child_system, resident;
+  int parent, session;
+  char state;
+  if (sscanf(after + 2, "%c %d %*d %d %*d %*d %*u %*u %*u %*u %*u %llu %llu %llu %llu %*d %*d %*d %*d %*u %*u %llu",
+             &state, &parent, &session, &user, &system, &child_user, &child_system, &resident) != 8)
+    return false;
+  *process = {pid, parent, session, state, user + system + child_user + child_system, resident, kNoCall};
+  return true;
+}
+
+int List(const Call* calls, int call_count) {
+  int count = 0;
+  DIR* directory = opendir("/proc");
+  if (directory == nullptr) return 0;
+  while (dirent* entry = readdir(directory)) {
+    if (entry->d_name[0] < '1' || entry->d_name[0] > '9') continue;
+    pid_t pid = atoi(entry->d_name);
+    if (pid <= 1 || count >= kMaxProcesses || !ReadStat(pid, &processes[count])) continue;
+    for (int i = 0; i < call_count; i++)
+      if (processes[count].session == calls[i].leader || processes[count].pid == calls[i].leader)
+        processes[count].call = static_cast<uint32_t>(i);
+    count++;
+  }
+  closedir(directory);
+  // A process in a session of its own belongs where its parent belongs; parents may be listed later.
+  for (bool changed = true; changed;) {
+    changed = false;
+    for (int i = 0; i < count; i++) {
+      if (processes[i].call != kNoCall) continue;
+      for (int j = 0; j < count; j++) {
+        if (processes[j].pid != processes[i].parent || processes[j].call == kNoCall) continue;
+        processes[i].call = processes[j].call;
+        changed = true;
+        break;
+      }
+    }
+  }
+  return count;
+}
+
+// The call with the largest sum; orphans count as the only call's when there is one.
+template <typename Value>
+LimitReached Largest(LimitKind kind, int count, int call_count, Value value) {
+  static uint64_t sums[kMaxCalls];
+  memset(sums, 0, sizeof sums);
+  uint32_t best = call_count == 1 ? 0 : kNoCall;
+  uint64_t most = 0;
+  for (int i = 0; i < count; i++) {
+    if (processes[i].call == kNoCall) continue;
+    uint64_t sum = sums[processes[i].call] += value(processes[i]);
+    if (sum >= most) {
+      most = sum;
+      best = processes[i].call;
+    }
+  }
+  return {kind, best};
+}
+
+// smaps_rollup needs ptrace access: a process that made itself undumpable counts by its resident size.
+uint64_t Proportional(const Process& process, uint64_t page) {
+  char path[64];
+  char text[4096];
+  snprintf(path, sizeof path, "/proc/%d/smaps_rollup", process.pid);
+  if (Slurp(path, text, sizeof text) > 0) {
+    const char* pss = strstr(text, "\nPss:");
+    if (pss != nullptr) return strtoull(pss + 5, nullptr, 10) * 1024;
+  }
+  return process.resident_pages * page;
+}
+
+// The size of /proc/PID/fd is the number of open descriptors (Linux 6.2); before, the entries are counted.
+uint64_t OpenDescriptors(pid_t pid) {
+  char path[64];
+  snprintf(path, sizeof path, "/proc/%d/fd", pid);
+  struct stat status;
+  if (stat(path, &status) == 0 && status.st_size > 0) return static_cast<uint64_t>(status.st_size);
+  DIR* directory = opendir(path);
+  if (directory == nullptr) return 0;
+  uint64_t count = 0;
+  while (dirent* entry = readdir(directory)) count += entry->d_name[0] != '.';
+  closedir(directory);
+  return count;
+}
+
+}  // namespace
+
+bool Watch(const WatchedLimits& limits, const Call* calls, int call_count, LimitReached* reached) {
+  static const auto page = static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
+  static const auto ticks = static_cast<uint64_t>(sysconf(_SC_CLK_TCK));
+  if (limits.tmp) {
+    struct statfs status;
+    if (statfs(limits.tmp_path, &status) == 0 && status.f_blocks > 0 && status.f_bfree == 0) {
+      int listed = List(calls, call_count);
+      *reached = Largest(LimitKind::kTmpSize, listed, call_count, [](const Process&) { return 1u; });
+      return true;
+    }
+  }
+  int count = List(calls, call_count);
+  if (limits.processes != 0) {
+    uint64_t alive = 0;
+    for (int i = 0; i < count; i++) alive += 1;
+    if (alive > limits.processes) {
+      *reached = Largest(LimitKind::kProcesses, count, call_count, [](const Process&) { return 1u; });
+      return true;
+    }
+  }
+  if (limits.memory_bytes != 0) {
+    uint64_t resident = 0;
+    for (int i = 0; i < count; i++) resident += processes[i].resident_pages * page;
+    // Resident pages count shared ones many times: only when they are too many is the dear sum made.
+    if (resident > limits.memory_bytes) {
+      uint64_t proportional = 0;
+      for (int i = 0; i < count; i++) {
+        processes[i].resident_pages = Proportional(processes[i], page) / page;
+        proportional += processes[i].resident_pages * page;
+      }
+      if (proportional > limits.memory_bytes) {
+        *reached = Largest(LimitKind::kMemory, count, call_count, [](const Process& p) { return p.resident_pages; });
+        return true;
+      }
+    }
+  }
+  if (limits.cpu_us != 0) {
+    for (int c = 0; c < call_count; c++) {
+      uint64_t used = 0;
+      for (int i = 0; i < count; i++)
+        if (processes[i].call == static_cast<uint32_t>(c)) used += processes[i].cpu_ticks;
+      if (used * 1000000 / ticks >= limits.cpu_us) {
+        *reached = {LimitKind::kCpuTime, static_cast<uint32_t>(c)};
+        return true;
+      }
+    }
+  }
+  if (limits.open_files != 0) {
+    for (int i = 0; i < count; i++) {
+      if (processes[i].state == 'Z' || OpenDescriptors(processes[i].pid) < limits.open_files) continue;
+      *reached = {LimitKind::kOpenFiles, processes[i].call};
+      return true;
+    }
+  }
+  return false;
+}
+
+void KillTree(const Call& call) {
+  // Bounded: a tree that forks faster than it is listed meets the process limit.
+  for (int round = 0; round < 64; round++) {
+    int count = List(&call, 1);
+    int alive = 0;
+    for (int i = 0; i < count; i++) {
+      if (processes[i].call == kNoCall || processes[i].state == 'Z') continue;
+      kill(processes[i].pid, SIGKILL);
+      alive++;
+    }
+    if (alive == 0) return;
+    usleep(500);
+  }
+}
+
+}  // namespace holdfast

@@ -1,0 +1,34 @@
+// Watches what the running calls use, for the limits that no rlimit holds over a whole call and that no cgroup holds
+// here: the sum of memory (PSS), of CPU time, of processes, the descriptors of each process, a full tmpfs.
+#pragma once
+
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "../wire.h"
+#include "setup.h"
+
+namespace holdfast {
+
+constexpr int kMaxCalls = 1024;
+constexpr int kWatchIntervalMs = 20;
+
+struct Call {
+  uint32_t id = 0;
+  pid_t leader = 0;  // also its session
+  bool ended = false;
+};
+
+struct LimitReached {
+  LimitKind kind;
+  uint32_t call;  // index into the calls, or kNoCall
+};
+constexpr uint32_t kNoCall = ~0u;
+
+// Looks once. True when a limit is reached; `*reached` names it and the call that uses most.
+bool Watch(const WatchedLimits& limits, const Call* calls, int call_count, LimitReached* reached);
+
+// Sends SIGKILL to every process of the call: its session, and whatever descends from it, until none is left.
+void KillTree(const Call& call);
+
+}  // namespace holdfast

@@ -1,0 +1,222 @@
+// What the addon and the init say to each other. Both sides are built from the same sources, so the layout is the
+// compiler's; lib/plan/encode.ts writes the set-up program and a test compares its numbers with these.
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+namespace holdfast {
+
+// Descriptors that the init is started with.
+constexpr int kControlFd = 3;  // SOCK_SEQPACKET: requests in, descriptors out
+constexpr int kEventsFd = 4;   // SOCK_STREAM: fixed-size records out
+constexpr int kFirstExtraFd = 5;
+
+// One operation of the set-up program: a header, `number_count` 64-bit numbers, then `string_count` strings, each a
+// 32-bit length, its bytes, a NUL and padding to 8.
+struct OpHeader {
+  uint16_t code;
+  uint16_t number_count;
+  uint16_t string_count;
+  uint16_t reserved;
+  uint32_t length;  // of the whole operation, header included
+  uint32_t index;   // place in the program, for error reports
+};
+
+enum class OpCode : uint16_t {
+  kTmpfsRoot = 1,   // n: size, inodes
+  kMkdir = 2,       // n: mode; s: path
+  kSymlink = 3,     // s: target, path
+  kFile = 4,        // n: mode; s: path, content
+  kBind = 5,        // n: flags, fd index or -1; s: source, path
+  kTmpfs = 6,       // n: size, inodes, mode, flags; s: path
+  kProc = 7,        // s: path
+  kDevpts = 8,      // s: path
+  kOverlay = 9,     // s: lower, upper, work, path
+  kMask = 10,       // s: path
+  kReadOnly = 11,   // n: recursive; s: path
+  kPivot = 12,
+  kHostname = 13,   // s: name
+  kLoopback = 14,
+  kSysctl = 15,     // s: path, value
+  kIdentity = 16,   // n: uid, gid, drop supplementary groups
+  kCapabilities = 17,
+  kRlimit = 18,     // n: resource, soft, hard
+  kRuleset = 19,    // n: id, handled_fs, handled_net, scoped, then pairs (access, string index); s: paths
+  kRestrict = 20,   // n: ruleset id
+  kSeccomp = 21,    // n: layer (0: the init itself); s: program
+  kVerify = 22,     // n: wall, then what the wall needs; s: paths
+  kLimits = 23,     // n: memory, processes, cpu_us, open_files, 0, check tmp; s: tmpfs to watch
+  kNoNewPrivs = 24,
+  kUndumpable = 25,
+  kAbstractCanary = 26,
+  kNetPort = 27,    // n: ruleset id, access, port
+  kUnmount = 28,    // s: path
+  kKeyring = 29,    // a session keyring of its own
+};
+
+enum class BindFlag : uint64_t {
+  kReadOnly = 1,
+  kNoExec = 2,
+  kRecursive = 4,
+  kOptional = 8,   // a source that does not exist is passed over
+  kDevice = 16,    // device nodes stay usable
+  kMakeTarget = 32,
+  kBeforePivot = 64,  // the source is looked up on the host, else inside the new root
+};
+
+enum class Wall : uint64_t {
+  kUserNamespace = 1,
+  kMountNamespace = 2,
+  kPidNamespace = 3,
+  kNetworkNamespace = 4,
+  kIpcNamespace = 5,
+  kUtsNamespace = 6,
+  kReadOnlyRoot = 7,
+  kCapabilities = 8,
+  kNoNewPrivs = 9,
+  kLandlockFilesystem = 10,
+  kLandlockNetwork = 11,
+  kLandlockSignal = 12,
+  kLandlockAbstract = 13,
+  kSeccomp = 14,
+  kNotDumpable = 15,
+  kCgroupNamespace = 16,
+};
+
+enum class MessageType : uint32_t {
+  kSetup = 1,      // addon → init: the program in a memfd, then idmapped mounts and the like
+  kListener = 2,   // init → addon: the seccomp listener
+  kReady = 3,      // init → addon
+  kFailed = 4,     // init → addon
+  kExec = 10,      // addon → init
+  kSignal = 11,    // addon → init
+  kFileOpen = 12,  // addon → init
+  kFileWrite = 13, // addon → init
+  kPtyMaster = 14, // init → addon, with a descriptor
+  kFileResult = 15,// init → addon, with a descriptor where a file was opened
+  kResume = 16,    // addon → init: SIGCONT after a stop
+  kMapsWritten = 17,
+};
+
+struct SetupMessage {
+  MessageType type;
+  uint32_t size;       // of the program
+  uint64_t host_ns[32];// inode numbers of the launcher's namespaces, indexed by Wall where it is a namespace
+  int32_t launcher_pid;
+  uint32_t reserved;
+};
+
+struct FailedMessage {
+  MessageType type;
+  uint32_t index;   // of the operation
+  uint16_t code;    // OpCode
+  uint16_t wall;    // for kVerify
+  int32_t error;    // errno, 0 when a forbidden thing succeeded
+  char syscall[24];
+  char path[256];
+};
+
+enum ExecFlag : uint32_t {
+  kExecPty = 1,          // a pseudo terminal of the sandbox's own; pty_mask says which of 0, 1, 2 are on it
+  kExecPayloadFd = 2,    // the strings are in the first descriptor (a memfd), not in the packet
+  kExecMergeStderr = 4,  // 2 is a duplicate of 1
+  kExecSearchPath = 8,
+};
+
+// Followed by argc + envc strings, the working directory and the search path, each NUL-terminated:
+// file, cwd, path, argv..., envp...
+struct ExecMessage {
+  MessageType type;
+  uint32_t id;
+  uint32_t flags;
+  uint32_t layer;
+  uint32_t argc;
+  uint32_t envc;
+  uint32_t pty_mask;
+  uint16_t rows;
+  uint16_t columns;
+  uint32_t payload_size;
+  uint32_t umask_;
+};
+
+struct SignalMessage {
+  MessageType type;
+  uint32_t id;
+  int32_t signal;
+  uint32_t whole_tree;
+};
+
+// Followed by NUL-terminated strings: path, then root_count roots, then read_only_count read-only roots.
+struct FileMessage {
+  MessageType type;
+  uint32_t id;
+  uint32_t layer;
+  uint32_t root_count;
+  uint32_t read_only_count;
+  uint32_t reserved;
+};
+
+enum class FileStatus : uint32_t {
+  kOk = 0,
+  kOutside = 1,
+  kDirectory = 2,
+  kOther = 3,
+  kResolveError = 4,
+  kError = 5,
+  kReadOnly = 6,
+};
+
+struct FileResultMessage {
+  MessageType type;
+  uint32_t id;
+  FileStatus status;
+  int32_t error;
+  uint64_t size;
+  uint64_t mtime_ns;
+  uint32_t mode;
+  uint32_t root_index;
+  char path[4096];
+};
+
+enum class EventType : uint32_t {
+  kStarted = 1,  // value: pid inside
+  kFailed = 2,   // value: errno, detail: ExecStep
+  kExited = 3,   // value: wait status
+  kStopped = 4,  // value: signal
+  kLimit = 5,    // detail: LimitKind
+  kFileDone = 6,
+};
+
+enum class ExecStep : uint32_t {
+  kFork = 1,
+  kPty = 2,
+  kDescriptors = 3,
+  kDirectory = 4,
+  kLandlock = 5,
+  kSeccomp = 6,
+  kExecve = 7,
+  kProtocol = 8,
+};
+
+enum class LimitKind : uint32_t {
+  kMemory = 1,
+  kProcesses = 2,
+  kCpuTime = 3,
+  kOpenFiles = 4,
+  kFileSize = 5,
+  kTmpSize = 6,
+};
+
+struct Event {
+  EventType type;
+  uint32_t id;
+  int32_t value;
+  uint32_t detail;
+  uint64_t user_us;
+  uint64_t system_us;
+  uint64_t max_rss_bytes;
+};
+static_assert(sizeof(Event) == 40, "lib/sandbox/events.ts reads records of 40 bytes");
+
+}  // namespace holdfast
