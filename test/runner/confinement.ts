@@ -1,0 +1,152 @@
+import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { homedir, tmpdir, userInfo } from "node:os";
+import { join } from "node:path";
+import { hasProgram, type Identity, runCommand } from "./command.ts";
+import { failed, type Outcome, type Step, skipped, tail } from "./step.ts";
+import { TapCounter } from "./tap.ts";
+
+const minute = 60_000;
+
+/** One pass over everything that starts sandboxes, as one user. */
+export interface Pass {
+  /** Where the checkout stands for this user. */
+  root: string;
+  label: string;
+  /** Given when the tests run as somebody else than their starter. */
+  identity?: Identity;
+}
+
+async function runAva(pass: Pass, limitMs: number): Promise<Outcome> {
+  const tap = new TapCounter();
+  const tty = process.stderr.isTTY;
+  const result = await runCommand(join(pass.root, "node_modules", ".bin", "ava"), ["--tap"], {
+    cwd: pass.root,
+    limitMs,
+    identity: pass.identity,
+    env: {
+      ...process.env,
+      PATH: `${join(pass.root, "node_modules", ".bin")}:${process.env["PATH"] ?? "/usr/bin:/bin"}`,
+    },
+    onLine: (line) => {
+      tap.add(line);
+      if (tty) process.stderr.write(`\r  ${tap.passed} passed, ${tap.failed} failed `);
+    },
+  });
+  tap.end();
+  if (tty) process.stderr.write("\r\x1b[K");
+  const problems = [...tap.failures];
+  if (result.timedOut) problems.push(`ava was ended after ${limitMs / 1000} s; it had not finished`);
+  else if (result.exitCode !== 0 && tap.failed === 0) problems.push(`ava failed:\n${tail(result.output)}`);
+  return {
+    passed: tap.passed,
+    failed: Math.max(tap.failed, problems.length > 0 ? 1 : 0),
+    skipped: tap.skipped,
+    detail: problems.join("\n\n"),
+  };
+}
+
+interface AttackRow {
+  case: string;
+  class: string;
+  verdict: string;
+  vacuous?: boolean;
+  detail?: string;
+}
+
+/** What the attack harness asks of a launcher (its README); it fills the braces in. */
+function launcher(root: string): string {
+  const limits = ["processes={pids}", "memory={memMB}M", "file-size={fsizeMB}M", "open-files={nofile}"];
+  const options = ["--workdir {workdir}", ...limits.map((limit) => `--limit ${limit}`), "--quiet"];
+  return `${join(root, "bin", "holdfast")} run ${options.join(" ")} --`;
+}
+
+async function runAttacks(pass: Pass, harness: string, cases: readonly string[], limitMs: number): Promise<Outcome> {
+  const folder = mkdtempSync(join(tmpdir(), "holdfast-attacks-"));
+  try {
+    const out = join(folder, "result.json");
+    const args = [
+      harness,
+      "--launcher",
+      launcher(pass.root),
+      "--out",
+      out,
+      ...cases.flatMap((path) => ["--cases", path]),
+    ];
+    // Root's harness runs the launcher as that user and brings namespaces of its own: more cases mean something there than
+    // when an ordinary user starts it.
+    if (pass.identity) args.push("--user", pass.identity.name, "--home", pass.identity.home);
+    // It hides the starter's home behind an empty one, and with it a checkout that stands there.
+    else if (process.getuid?.() === 0 && `${pass.root}/`.startsWith(`${homedir()}/`)) {
+      args.push("--home", mkdtempSync(join(folder, "home-")));
+    }
+    const result = await runCommand(process.execPath, args, { cwd: pass.root, limitMs });
+    if (!existsSync(out)) {
+      return failed(`${tail(result.output, 30)}${result.timedOut ? `\nended after ${limitMs / 1000} s` : ""}`);
+    }
+    return judgeAttacks(
+      JSON.parse(readFileSync(out, "utf8")).results,
+      readFileSync(join(pass.root, "SECURITY.md"), "utf8"),
+    );
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+/**
+ * A core or surface case that escapes is a failure, unless SECURITY.md names the surface case in backquotes and so says why
+ * it stays open. Option cases are for policies that ask for them, and have tests of their own.
+ */
+export function judgeAttacks(rows: readonly AttackRow[], security: string): Outcome {
+  const open = (row: AttackRow): boolean =>
+    row.class === "option" || (row.class === "surface" && security.includes(`\`${row.case}\``));
+  const bad = rows.filter(
+    (row) =>
+      row.verdict === "ERROR" || row.verdict === "BROKEN" || (row.verdict === "ESCAPED" && !row.vacuous && !open(row)),
+  );
+  const inapplicable = rows.filter((row) => row.verdict === "INAPPLICABLE");
+  return {
+    passed: rows.length - bad.length - inapplicable.length,
+    failed: bad.length,
+    skipped: inapplicable.map((row) => `attack ${row.case}: ${row.detail ?? "not applicable here"}`),
+    detail: bad.map((row) => `${row.verdict} ${row.class} ${row.case}: ${row.detail ?? ""}`).join("\n"),
+  };
+}
+
+/**
+ * The tests and the attacks as one user.
+ * @param root the starter's own checkout: the harness that root runs is never another user's copy
+ */
+export function confinementChecks(pass: Pass, root: string): Step[] {
+  const shared = join(root, "..", "shared", "attacks");
+  const own = join(root, "test", "attacks");
+  return [
+    { name: `tests (ava), as ${pass.label}`, limitMs: 7 * minute, run: (limitMs) => runAva(pass, limitMs) },
+    {
+      name: `attacks, as ${pass.label}`,
+      limitMs: 6 * minute,
+      run: async (limitMs) => {
+        const harness = join(shared, "run.mjs");
+        if (!existsSync(harness)) {
+          return skipped(
+            "../shared/attacks does not stand beside the checkout; the project's own attacks are among the tests",
+          );
+        }
+        if (!(await hasProgram("cc"))) return skipped("no C compiler (cc) for the attack programs");
+        const cases = [join(shared, "cases"), join(own, "cases")].filter((path) => existsSync(path));
+        return runAttacks(pass, harness, cases, limitMs);
+      },
+    },
+  ];
+}
+
+/** The one who started the tests. */
+export function starter(root: string): Pass {
+  const uid = process.getuid?.() ?? -1;
+  let label = `uid ${uid}`;
+  try {
+    label = userInfo().username;
+  } catch {
+    // A uid without an entry in /etc/passwd.
+  }
+  return { root, label };
+}
