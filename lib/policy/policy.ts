@@ -1,8 +1,12 @@
+import type { NetworkMiddleware, NetworkPolicy } from "./network.ts";
+
 /** A path that a policy grants, with the place in the file that grants it (absent for flags and presets built in code). */
 export interface PathGrant {
   readonly path: string;
   readonly line?: number;
   readonly column?: number;
+  /** Nobody asked for it by name (a preset, OpenShell's baseline): passed over in silence where it does not exist. */
+  readonly optional?: boolean;
 }
 
 /** A wall of the sandbox that a policy can require by name. */
@@ -22,7 +26,10 @@ export type WallName =
   | "cgroup-memory"
   | "cgroup-processes";
 
-/** What a sandbox may use up. An absent limit takes the preset's; sizes in bytes, durations in milliseconds. */
+/**
+ * What a sandbox may use up. Sizes in bytes, durations in milliseconds. Absent means no limit: what a file leaves out
+ * was filled in from the default preset when it was read.
+ */
 export interface Limits {
   readonly processes?: number;
   readonly memoryBytes?: number;
@@ -59,17 +66,17 @@ export interface Policy {
     readonly runAsUser?: number | "sandbox";
     readonly runAsGroup?: number | "sandbox";
     /**
-     * Rules on execution. `mapped-files: executable-only`: a file that the sandbox can write may be mapped as code only
+     * Rules on execution. `mapped_files: executable-only`: a file that the sandbox can write may be mapped as code only
      * when it has an execute bit, so that naming the dynamic loader does not run it.
      */
     readonly mappedFiles: "any" | "executable-only";
   };
   /** As parsed and validated (openshell.md 1.5); refused at launch while non-empty, until egress exists. */
-  readonly networkPolicies: Readonly<Record<string, unknown>>;
-  readonly networkMiddlewares: Readonly<Record<string, unknown>>;
+  readonly networkPolicies: Readonly<Record<string, NetworkPolicy>>;
+  readonly networkMiddlewares: Readonly<Record<string, NetworkMiddleware>>;
   readonly limits: Limits;
   readonly environment: {
-    /** Names taken over from the caller's environment. */
+    /** Names taken over from the caller's environment; one that ends in `*` stands for all that begin so. */
     readonly pass: readonly string[];
     readonly set: Readonly<Record<string, string>>;
   };
@@ -81,6 +88,8 @@ export interface Policy {
   readonly requires: readonly WallName[];
   readonly workspace: {
     readonly mode: "direct" | "overlay" | "fresh";
+    /** Whether the workspace can be written; only where `includeWorkdir` grants it at all. */
+    readonly access: "read-write" | "read-only";
     readonly mountAt?: string;
   };
   /** Tools that the worker offers; absent: all six. */

@@ -1,0 +1,224 @@
+import { closeSync, openSync, readSync } from "node:fs";
+import { HoldfastError } from "../errors.ts";
+import { defaultLimits, defaultPolicy } from "./default-policy.ts";
+import { largestPolicy, type Node, readDocument } from "./document.ts";
+import { absentFilesystem, filesystemSection, withBaseline } from "./filesystem.ts";
+import { checkMiddlewareCover, networkMiddlewaresSection, networkPoliciesSection } from "./network-section.ts";
+import type { Policy, PolicyProblem } from "./policy.ts";
+import { PolicyInvalidError, Problems } from "./problem.ts";
+import type { Context, JsonSchema, Read, Reader } from "./reader.ts";
+import { integer, section } from "./reader.ts";
+import {
+  environmentSection,
+  extractSection,
+  landlockSection,
+  limitsSection,
+  processSection,
+  protectedNamesSection,
+  requiresSection,
+  toolsSection,
+  workspaceSection,
+} from "./sections.ts";
+
+/** A file's policy, null when it has errors, and everything that is to be said about it, in its order. */
+export interface ParsedPolicy {
+  readonly policy: Policy | null;
+  readonly problems: readonly PolicyProblem[];
+}
+
+const shared = {
+  version: integer(0, 4_294_967_295),
+  filesystem_policy: filesystemSection,
+  landlock: landlockSection,
+  process: processSection,
+  network_policies: networkPoliciesSection,
+  network_middlewares: networkMiddlewaresSection,
+};
+
+const additions = {
+  limits: limitsSection,
+  environment: environmentSection,
+  protected_names: protectedNamesSection,
+  requires: requiresSection,
+  workspace: workspaceSection,
+  tools: toolsSection,
+  extract: extractSection,
+};
+
+/** Keys of files that are easily taken for policies. */
+const profileKeys = ["id", "credentials", "endpoints", "display_name", "category", "inference_capable", "discovery"];
+
+const openshellShape = section(shared, {
+  required: ["version"],
+  unknown(key) {
+    if (Object.hasOwn(additions, key)) {
+      return { message: `${key} is not one of OpenShell's keys`, hint: 'begin the file with "holdfast: 1" to use it' };
+    }
+    if (key === "inference") {
+      return {
+        message: "inference is not part of a policy",
+        hint: "OpenShell keeps it in the gateway's configuration",
+      };
+    }
+    if (profileKeys.includes(key)) {
+      return { message: `unknown key "${key}"`, hint: "this looks like a provider profile, not a policy" };
+    }
+    return undefined;
+  },
+});
+
+const marker: Reader<number> = {
+  schema: { const: 1 },
+  read(node, _what, { problems }) {
+    if (node.kind === "scalar" && node.value === 1) return 1;
+    const written = node.kind === "scalar" ? node.text : `a ${node.kind}`;
+    problems.error(node.at, `holdfast: 1 is the only format that this version reads, not ${written}`);
+    return undefined;
+  },
+};
+
+const holdfastShape = section({ holdfast: marker, ...shared, ...additions }, { required: ["holdfast"] });
+
+/** What an editor needs to complete and check a policy of holdfast's own dialect (JSON Schema, draft 2020-12). */
+export const policySchema: JsonSchema = Object.freeze({
+  $schema: "https://json-schema.org/draft/2020-12/schema",
+  title: "holdfast policy",
+  ...holdfastShape.schema,
+});
+
+/**
+ * Reads a policy from a file's bytes. Pure: it never looks at the disk, and never throws on what the bytes hold.
+ *
+ * @param file what the problems call the file
+ */
+export function parsePolicy(bytes: Uint8Array, file: string): ParsedPolicy {
+  const problems = new Problems(file);
+  const root = readDocument(bytes, problems);
+  const policy = root === undefined ? null : readRoot(root, problems);
+  return Object.freeze({ policy: problems.failed ? null : policy, problems: problems.list() });
+}
+
+function readRoot(root: Node, problems: Problems): Policy | null {
+  if (root.kind !== "map") {
+    problems.error(root.at, `a policy is a map of keys, not a ${root.kind === "list" ? "list" : "value"}`);
+    return null;
+  }
+  const index = root.entries.findIndex((entry) => entry.key === "holdfast");
+  const context: Context = { dialect: index === -1 ? "openshell" : "holdfast", problems };
+  if (index > 0)
+    problems.error(root.entries[index]?.at ?? root.at, '"holdfast: 1" must be the first key of the policy');
+  return context.dialect === "openshell" ? readOpenshell(root, context) : readHoldfast(root, context);
+}
+
+function readOpenshell(root: Node, context: Context): Policy | null {
+  const found = openshellShape.read(root, "", context);
+  if (found === undefined) return null;
+  const { version } = found.values;
+  if (version !== undefined && version !== 1) {
+    context.problems.warning(found.place("version"), `version is ${version}; OpenShell's documents know only 1`);
+  }
+  if (!found.has("filesystem_policy")) {
+    const message =
+      "filesystem_policy is absent: OpenShell leaves the image readable, here its default paths are granted";
+    context.problems.warning(found.at, message, "name the paths that the commands need");
+  }
+  return build(found, context);
+}
+
+function readHoldfast(root: Node, context: Context): Policy | null {
+  const found = holdfastShape.read(root, "", context);
+  if (found === undefined) return null;
+  const { values } = found;
+  if (values.version !== undefined && values.version !== 1) {
+    context.problems.error(found.place("version"), `version must be 1, not ${values.version}`);
+  }
+  return Object.freeze({
+    ...build(found, context),
+    limits: values.limits ?? defaultLimits,
+    environment: values.environment ?? defaultPolicy.environment,
+    protectedNames: values.protected_names ?? defaultPolicy.protectedNames,
+    requires: values.requires ?? defaultPolicy.requires,
+    workspace: values.workspace ?? defaultPolicy.workspace,
+    ...(values.tools === undefined ? {} : { tools: values.tools }),
+    extract: values.extract ?? defaultPolicy.extract,
+  });
+}
+
+/** What both dialects say; the rest is the default preset's. */
+function build(found: Read<typeof openshellShape>, context: Context): Policy {
+  const { values } = found;
+  const { dialect, problems } = context;
+  const networkPolicies = values.network_policies ?? defaultPolicy.networkPolicies;
+  const networkMiddlewares = values.network_middlewares ?? defaultPolicy.networkMiddlewares;
+  checkMiddlewareCover(networkMiddlewares, networkPolicies, context);
+  const filesystem = values.filesystem_policy ?? absentFilesystem(dialect);
+  const baseline = dialect === "openshell" && Object.keys(networkPolicies).length > 0;
+  return Object.freeze({
+    ...defaultPolicy,
+    source: problems.file,
+    dialect,
+    filesystem: baseline ? withBaseline(filesystem) : filesystem,
+    compatibility: values.landlock?.compatibility ?? defaultPolicy.compatibility,
+    process: values.process ?? defaultPolicy.process,
+    networkPolicies,
+    networkMiddlewares,
+  });
+}
+
+/**
+ * Reads a policy file and its problems, warnings included.
+ *
+ * @throws HoldfastError ERR_HOLDFAST_POLICY_UNREADABLE when the file cannot be opened or read
+ */
+export function readPolicy(file: string): ParsedPolicy {
+  return parsePolicy(readBounded(file), file);
+}
+
+/**
+ * Reads a policy file that must be sound. Warnings are dropped: `readPolicy` has them.
+ *
+ * @throws PolicyInvalidError ERR_HOLDFAST_POLICY_INVALID with every problem, each as `file:line:column: message`
+ * @throws HoldfastError ERR_HOLDFAST_POLICY_UNREADABLE when the file cannot be opened or read
+ */
+export function loadPolicy(file: string): Policy {
+  const { policy, problems } = readPolicy(file);
+  if (policy === null) throw new PolicyInvalidError(file, problems);
+  return policy;
+}
+
+/** At most one byte more than a policy may have, so that /dev/zero is refused for its size like any large file. */
+function readBounded(file: string): Uint8Array {
+  const buffer = Buffer.alloc(largestPolicy + 1);
+  let length = 0;
+  try {
+    const descriptor = openSync(file, "r");
+    try {
+      for (let count = 1; count > 0 && length < buffer.length; length += count) {
+        count = readSync(descriptor, buffer, length, buffer.length - length, null);
+      }
+    } finally {
+      closeSync(descriptor);
+    }
+  } catch (cause) {
+    throw unreadable(file, cause);
+  }
+  return buffer.subarray(0, length);
+}
+
+function unreadable(file: string, cause: unknown): HoldfastError {
+  const { code, syscall } = cause as NodeJS.ErrnoException;
+  const reasons: Readonly<Record<string, string>> = {
+    ENOENT: "there is no such file",
+    EISDIR: "it is a folder",
+    EACCES: "it may not be read by this user",
+  };
+  return new HoldfastError(`cannot read the policy ${file}: ${reasons[code ?? ""] ?? code ?? String(cause)}`, {
+    code: "ERR_HOLDFAST_POLICY_UNREADABLE",
+    step: "policy",
+    hint: "Name a policy file that exists and that you may read.",
+    path: file,
+    cause,
+    ...(code === undefined ? {} : { errno: code }),
+    ...(syscall === undefined ? {} : { syscall }),
+  });
+}
