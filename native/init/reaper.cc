@@ -39,13 +39,14 @@ void RemoveTree(int parent, const char* name, dev_t device, int depth) {
   if (unlinkat(parent, name, 0) == 0 || depth > 512) return;
   int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
   if (fd < 0) {
-    fchmodat(parent, name, 0700, 0);  // an overlay's work folder has mode 0
+    // An overlay's work folder has mode 0.
+    if (fchmodat(parent, name, 0700, 0) != 0) return;
     fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0) return;
   }
   struct stat status;
   if (fstat(fd, &status) == 0 && status.st_dev == device) {
-    if ((status.st_mode & 0700) != 0700) fchmod(fd, 0700);
+    if ((status.st_mode & 0700) != 0700 && fchmod(fd, 0700) != 0) depth = 512;  // what cannot be emptied stays
     DIR* directory = fdopendir(fd);
     if (directory != nullptr) {
       while (dirent* entry = readdir(directory)) {
@@ -93,7 +94,7 @@ void Clear(const Entry& entry) {
     case 'q': {
       char aside[4400];
       snprintf(aside, sizeof aside, "%s.refused-by-holdfast", entry.path);
-      rename(entry.path, aside);
+      if (rename(entry.path, aside) != 0) break;  // not there: nothing was planted
       break;
     }
     default:

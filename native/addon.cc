@@ -1,0 +1,307 @@
+// The only file that knows Node-API: converts, calls, converts back. No policy, no defaults.
+
+#include <napi.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/xattr.h>
+#include <termios.h>
+#include <unistd.h>
+
+#include <memory>
+
+#include "exec.h"
+#include "launch.h"
+#include "notify.h"
+#include "probe.h"
+
+namespace {
+
+using holdfast::Status;
+
+Napi::Object ToError(Napi::Env env, const Status& status) {
+  std::string text = status.step + ": " + status.syscall;
+  if (!status.path.empty()) text += " " + status.path;
+  text += ": " + std::string(strerror(status.error));
+  Napi::Error error = Napi::Error::New(env, text);
+  Napi::Object value = error.Value();
+  value.Set("step", status.step);
+  value.Set("syscall", status.syscall);
+  value.Set("path", status.path);
+  value.Set("errno", status.error);
+  value.Set("wall", status.wall);
+  return value;
+}
+
+void ThrowIfFailed(Napi::Env env, const Status& status) {
+  if (!status.Ok()) throw Napi::Error(env, ToError(env, status));
+}
+
+std::vector<uint8_t> Bytes(const Napi::Value& value) {
+  auto array = value.As<Napi::Uint8Array>();
+  return {array.Data(), array.Data() + array.ByteLength()};
+}
+
+// Runs `work` on the launcher thread and settles a promise on JavaScript's.
+template <typename Result>
+Napi::Value OnLauncher(Napi::Env env, std::function<Status(Result*)> work,
+                       std::function<Napi::Value(Napi::Env, Result*)> convert) {
+  struct Job {
+    Napi::Promise::Deferred deferred;
+    Result result;
+    Status status;
+    Napi::ThreadSafeFunction settle;
+    std::function<Napi::Value(Napi::Env, Result*)> convert;
+  };
+  auto job = std::make_shared<Job>(Job{Napi::Promise::Deferred::New(env), Result{}, Status::Fine(), {}, std::move(convert)});
+  // A function of its own for each job: the reference keeps the event loop alive until it is settled.
+  job->settle = Napi::ThreadSafeFunction::New(env, Napi::Function(), "holdfast", 0, 1);
+  Napi::Value promise = job->deferred.Promise();
+  holdfast::OnLauncherThread([job, work = std::move(work)] {
+    job->status = work(&job->result);
+    auto* held = new std::shared_ptr<Job>(job);
+    napi_status called = job->settle.BlockingCall(held, [](Napi::Env environment, Napi::Function, std::shared_ptr<Job>* data) {
+      std::unique_ptr<std::shared_ptr<Job>> owned(data);
+      Job& done = **owned;
+      if (environment == nullptr) return;  // the runtime is shutting down
+      if (done.status.Ok())
+        done.deferred.Resolve(done.convert(environment, &done.result));
+      else
+        done.deferred.Reject(ToError(environment, done.status));
+    });
+    if (called != napi_ok) delete held;
+    job->settle.Release();
+  });
+  return promise;
+}
+
+Napi::Value Launch(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  auto options = info[0].As<Napi::Object>();
+  auto request = std::make_shared<holdfast::LaunchRequest>();
+  request->clone_flags = static_cast<uint64_t>(options.Get("cloneFlags").As<Napi::Number>().Int64Value());
+  request->uid_map = options.Get("uidMap").As<Napi::String>();
+  request->gid_map = options.Get("gidMap").As<Napi::String>();
+  request->deny_setgroups = options.Get("denySetgroups").As<Napi::Boolean>();
+  request->program = Bytes(options.Get("program"));
+  request->init_file = options.Get("initFile").As<Napi::String>();
+  auto trees = options.Get("idMapped").As<Napi::Array>();
+  for (uint32_t i = 0; i < trees.Length(); i++) {
+    auto tree = trees.Get(i).As<Napi::Object>();
+    request->id_mapped.push_back({tree.Get("source").As<Napi::String>(), tree.Get("recursive").As<Napi::Boolean>(),
+                                  tree.Get("map").As<Napi::String>()});
+  }
+  auto procs = options.Get("cgroupProcs").As<Napi::Array>();
+  for (uint32_t i = 0; i < procs.Length(); i++) request->cgroup_procs.push_back(procs.Get(i).As<Napi::String>());
+  int timeout_ms = options.Get("timeoutMs").As<Napi::Number>().Int32Value();
+  auto rules = std::make_shared<std::vector<holdfast::NotifyRule>>();
+  auto notify = options.Get("notify").As<Napi::Array>();
+  for (uint32_t i = 0; i < notify.Length(); i++) {
+    auto rule = notify.Get(i).As<Napi::Object>();
+    rules->push_back({rule.Get("number").As<Napi::Number>().Int32Value(),
+                      static_cast<holdfast::Answer>(rule.Get("answer").As<Napi::Number>().Uint32Value()),
+                      rule.Get("error").As<Napi::Number>().Int32Value(),
+                      rule.Get("pathArgument").As<Napi::Number>().Int32Value()});
+  }
+  return OnLauncher<holdfast::Launched>(
+      env, [request, timeout_ms](holdfast::Launched* launched) { return holdfast::Launch(*request, timeout_ms, launched); },
+      [rules](Napi::Env environment, holdfast::Launched* launched) -> Napi::Value {
+        Napi::Object result = Napi::Object::New(environment);
+        uint32_t broker = 0;
+        if (launched->listener.Valid())
+          broker = holdfast::WatchListener(std::move(launched->listener), launched->pid, *rules);
+        result.Set("pid", launched->pid);
+        result.Set("pidfd", launched->pidfd.Release());
+        result.Set("control", launched->control.Release());
+        result.Set("events", launched->events.Release());
+        result.Set("broker", broker);
+        return result;
+      });
+}
+
+Napi::Value WaitExit(const Napi::CallbackInfo& info) {
+  int pidfd = info[0].As<Napi::Number>().Int32Value();
+  return OnLauncher<int>(
+      info.Env(),
+      [pidfd](int* result) {
+        *result = holdfast::WaitForInit(pidfd);
+        return Status::Fine();
+      },
+      [](Napi::Env env, int* result) -> Napi::Value { return Napi::Number::New(env, *result); });
+}
+
+Napi::Value Kill(const Napi::CallbackInfo& info) {
+  int pidfd = info[0].As<Napi::Number>().Int32Value();
+  long done = syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, nullptr, 0);
+  return Napi::Number::New(info.Env(), done == 0 ? 0 : errno);
+}
+
+Napi::Value Exec(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  int control = info[0].As<Napi::Number>().Int32Value();
+  holdfast::CallRequest request;
+  request.message = Bytes(info[1]);
+  for (size_t i = 0; i < 3; i++)
+    request.stdio[i] = static_cast<holdfast::Stdio>(info[2 + i].As<Napi::Number>().Uint32Value());
+  holdfast::CallPipes pipes;
+  ThrowIfFailed(env, holdfast::SendExec(control, request, &pipes));
+  Napi::Array ends = Napi::Array::New(env, 3);
+  for (uint32_t i = 0; i < 3; i++) ends.Set(i, pipes.ends[i].Release());
+  return ends;
+}
+
+void Request(const Napi::CallbackInfo& info) {
+  auto message = info[1].As<Napi::Uint8Array>();
+  const void* content = nullptr;
+  size_t content_size = 0;
+  if (info[2].IsTypedArray()) {
+    auto array = info[2].As<Napi::Uint8Array>();
+    content = array.ByteLength() > 0 ? static_cast<const void*>(array.Data()) : "";
+    content_size = array.ByteLength();
+  }
+  ThrowIfFailed(info.Env(), holdfast::SendRequest(info[0].As<Napi::Number>().Int32Value(), message.Data(),
+                                                  message.ByteLength(), content, content_size));
+}
+
+Napi::Value Receive(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  holdfast::Received received;
+  if (!holdfast::ReceiveReply(info[0].As<Napi::Number>().Int32Value(), &received)) return env.Null();
+  Napi::Object result = Napi::Object::New(env);
+  result.Set("data", Napi::Buffer<uint8_t>::Copy(env, received.data.data(), received.data.size()));
+  result.Set("fd", received.fd.Release());
+  return result;
+}
+
+Napi::Value TakeDenials(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  auto records = holdfast::TakeDenials(info[0].As<Napi::Number>().Uint32Value());
+  Napi::Array result = Napi::Array::New(env, records.size());
+  for (uint32_t i = 0; i < records.size(); i++) {
+    Napi::Object item = Napi::Object::New(env);
+    item.Set("number", records[i].number);
+    item.Set("subject", records[i].subject);
+    item.Set("count", static_cast<double>(records[i].count));
+    result.Set(i, item);
+  }
+  return result;
+}
+
+void Unwatch(const Napi::CallbackInfo& info) { holdfast::UnwatchListener(info[0].As<Napi::Number>().Uint32Value()); }
+
+Napi::Value StartReaper(const Napi::CallbackInfo& info) {
+  struct Fd {
+    holdfast::UniqueFd fd;
+  };
+  return OnLauncher<Fd>(
+      info.Env(), [](Fd* result) { return holdfast::StartReaper(&result->fd); },
+      [](Napi::Env env, Fd* result) -> Napi::Value { return Napi::Number::New(env, result->fd.Release()); });
+}
+
+Napi::Value Probe(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  Napi::Object result = Napi::Object::New(env);
+  int error = 0;
+  result.Set("landlockAbi", holdfast::LandlockAbi(&error));
+  result.Set("landlockErrno", error);
+  return result;
+}
+
+Napi::Value ProbeClone(const Napi::CallbackInfo& info) {
+  return Napi::Number::New(info.Env(),
+                           holdfast::ProbeClone(static_cast<uint64_t>(info[0].As<Napi::Number>().Int64Value())));
+}
+
+Napi::Value ProbeSeccompAction(const Napi::CallbackInfo& info) {
+  return Napi::Boolean::New(info.Env(), holdfast::SeccompActionAvailable(info[0].As<Napi::Number>().Uint32Value()));
+}
+
+Napi::Value ProbePidfdGetfd(const Napi::CallbackInfo& info) {
+  return Napi::Number::New(info.Env(), holdfast::ProbePidfdGetfd());
+}
+
+Napi::Value ProbeMemfdExec(const Napi::CallbackInfo& info) {
+  return Napi::Number::New(info.Env(), holdfast::ProbeMemfdExec());
+}
+
+void SetWindowSize(const Napi::CallbackInfo& info) {
+  winsize size{};
+  size.ws_row = static_cast<uint16_t>(info[1].As<Napi::Number>().Uint32Value());
+  size.ws_col = static_cast<uint16_t>(info[2].As<Napi::Number>().Uint32Value());
+  ioctl(info[0].As<Napi::Number>().Int32Value(), TIOCSWINSZ, &size);
+}
+
+// SO_PEERCRED of a connected Unix socket: who is at the other end (unix(7)).
+Napi::Value PeerCredentials(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  ucred peer{};
+  socklen_t size = sizeof peer;
+  if (getsockopt(info[0].As<Napi::Number>().Int32Value(), SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0)
+    return env.Null();
+  Napi::Object result = Napi::Object::New(env);
+  result.Set("pid", peer.pid);
+  result.Set("uid", peer.uid);
+  result.Set("gid", peer.gid);
+  return result;
+}
+
+// lgetxattr(2); null when the attribute is not there.
+Napi::Value GetXattr(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  std::string path = info[0].As<Napi::String>();
+  std::string name = info[1].As<Napi::String>();
+  char value[256];
+  ssize_t size = lgetxattr(path.c_str(), name.c_str(), value, sizeof value);
+  if (size < 0) return env.Null();
+  return Napi::Buffer<char>::Copy(env, value, static_cast<size_t>(size));
+}
+
+// One non-blocking read of what is there: a Buffer, null at the end, undefined when nothing is there yet.
+Napi::Value ReadNow(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  static thread_local char buffer[65536];
+  ssize_t size;
+  do {
+    size = read(info[0].As<Napi::Number>().Int32Value(), buffer, sizeof buffer);
+  } while (size < 0 && errno == EINTR);
+  if (size == 0) return env.Null();
+  if (size < 0) return errno == EAGAIN ? env.Undefined() : env.Null();
+  return Napi::Buffer<char>::Copy(env, buffer, static_cast<size_t>(size));
+}
+
+Napi::Object Init(Napi::Env env, Napi::Object exports) {
+  const struct {
+    const char* name;
+    Napi::Value (*function)(const Napi::CallbackInfo&);
+  } functions[] = {
+      {"launch", Launch},
+      {"waitExit", WaitExit},
+      {"kill", Kill},
+      {"exec", Exec},
+      {"receive", Receive},
+      {"takeDenials", TakeDenials},
+      {"startReaper", StartReaper},
+      {"probe", Probe},
+      {"probeClone", ProbeClone},
+      {"probeSeccompAction", ProbeSeccompAction},
+      {"probePidfdGetfd", ProbePidfdGetfd},
+      {"probeMemfdExec", ProbeMemfdExec},
+      {"peerCredentials", PeerCredentials},
+      {"getXattr", GetXattr},
+      {"readNow", ReadNow},
+  };
+  for (const auto& item : functions) exports.Set(item.name, Napi::Function::New(env, item.function, item.name));
+  exports.Set("request", Napi::Function::New(env, Request, "request"));
+  exports.Set("unwatch", Napi::Function::New(env, Unwatch, "unwatch"));
+  exports.Set("setWindowSize", Napi::Function::New(env, SetWindowSize, "setWindowSize"));
+  return exports;
+}
+
+}  // namespace
+
+NODE_API_MODULE(holdfast, Init)

@@ -1,0 +1,80 @@
+#include "idmap.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <map>
+
+#include "kernel.h"
+
+namespace holdfast {
+
+namespace {
+
+int WaitForKill(void*) {
+  for (;;) pause();
+}
+
+Status WriteMap(const std::string& path, const std::string& map) {
+  UniqueFd fd(open(path.c_str(), O_WRONLY | O_CLOEXEC));
+  if (!fd.Valid()) return Status::Failed("mount", "open", errno, path);
+  if (write(fd.Get(), map.data(), map.size()) != static_cast<ssize_t>(map.size()))
+    return Status::Failed("mount", "write", errno, path);
+  return Status::Fine();
+}
+
+// A user namespace that only holds the map; its process ends as soon as the namespace is open.
+Status OpenUserNamespace(const std::string& map, int* fd) {
+  static auto* cache = new std::map<std::string, int>;
+  auto found = cache->find(map);
+  if (found != cache->end()) {
+    *fd = found->second;
+    return Status::Fine();
+  }
+  constexpr size_t kStackSize = 16 * 1024;
+  void* stack = mmap(nullptr, kStackSize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
+  if (stack == MAP_FAILED) return Status::Failed("mount", "mmap", errno);
+  // Shares our memory, runs nothing but pause(2).
+  int child = clone(WaitForKill, static_cast<char*>(stack) + kStackSize, CLONE_NEWUSER | CLONE_VM, nullptr);
+  if (child < 0) {
+    int error = errno;
+    munmap(stack, kStackSize);
+    return Status::Failed("mount", "clone", error);
+  }
+  std::string folder = "/proc/" + std::to_string(child);
+  Status status = WriteMap(folder + "/uid_map", map);
+  if (status.Ok()) status = WriteMap(folder + "/gid_map", map);
+  if (status.Ok()) {
+    *fd = open((folder + "/ns/user").c_str(), O_RDONLY | O_CLOEXEC);
+    if (*fd < 0) status = Status::Failed("mount", "open", errno, folder + "/ns/user");
+  }
+  kill(child, SIGKILL);
+  while (waitpid(child, nullptr, __WALL) < 0 && errno == EINTR) {
+  }
+  munmap(stack, kStackSize);
+  if (status.Ok()) (*cache)[map] = *fd;
+  return status;
+}
+
+}  // namespace
+
+Status CloneIdMapped(const std::string& source, bool recursive, const std::string& map, UniqueFd* tree) {
+  int user_namespace = -1;
+  Status status = OpenUserNamespace(map, &user_namespace);
+  if (!status.Ok()) return status;
+  unsigned flags = recursive ? kAtRecursive : 0;
+  UniqueFd fd(OpenTree(AT_FDCWD, source.c_str(), kOpenTreeClone | kOpenTreeCloexec | flags));
+  if (!fd.Valid()) return Status::Failed("mount", "open_tree", errno, source);
+  MountAttr attr{kMountAttrIdmap, 0, 0, static_cast<uint64_t>(user_namespace)};
+  if (MountSetattr(fd.Get(), "", AT_EMPTY_PATH | flags, &attr) != 0)
+    return Status::Failed("mount", "mount_setattr", errno, source);
+  *tree = std::move(fd);
+  return Status::Fine();
+}
+
+}  // namespace holdfast

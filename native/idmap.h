@@ -1,0 +1,16 @@
+// Idmapped mounts (mount_setattr(2), MOUNT_ATTR_IDMAP): when root starts a sandbox that runs as another uid, the
+// workspace shows root's files as that uid's, and what is written there is root's on disk.
+#pragma once
+
+#include <string>
+
+#include "fd.h"
+#include "result.h"
+
+namespace holdfast {
+
+// A detached clone of the tree at `source` under the id map `map` (lines as in /proc/PID/uid_map). Needs
+// CAP_SYS_ADMIN in the file system's user namespace, so real root. Call on the launcher thread.
+Status CloneIdMapped(const std::string& source, bool recursive, const std::string& map, UniqueFd* tree);
+
+}  // namespace holdfast

@@ -1,0 +1,350 @@
+#include "launch.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/capability.h>
+#include <poll.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <condition_variable>
+#include <deque>
+#include <mutex>
+#include <thread>
+
+#include "fdpass.h"
+#include "idmap.h"
+#include "kernel.h"
+#include "wire.h"
+
+extern "C" {
+extern const unsigned char holdfast_init_image_start[] __attribute__((visibility("hidden")));
+extern const unsigned char holdfast_init_image_end[] __attribute__((visibility("hidden")));
+}
+
+#ifndef MFD_EXEC
+#define MFD_EXEC 0x0010U
+#endif
+#ifndef PR_CAP_AMBIENT
+#define PR_CAP_AMBIENT 47
+#define PR_CAP_AMBIENT_RAISE 2
+#endif
+#ifndef P_PIDFD
+#define P_PIDFD 3
+#endif
+
+namespace holdfast {
+
+namespace {
+
+constexpr size_t kStackSize = 64 * 1024;
+constexpr int kMaxInherited = kFirstExtraFd;
+
+struct ChildPlan {
+  int image;
+  int control;
+  int events;
+  int null;
+  bool ambient;
+  const char* mode;  // argv[1], or null
+  volatile int error;
+};
+
+// Between clone and exec, in the launcher's memory: system calls only.
+int Child(void* pointer) {
+  auto* plan = static_cast<ChildPlan*>(pointer);
+  if (plan->ambient) {
+    // The exec of an unmapped uid would drop the new namespace's capabilities; ambient ones stay (capabilities(7)).
+    __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
+    __user_cap_data_struct data[2]{};
+    if (syscall(SYS_capget, &header, data) == 0) {
+      data[0].inheritable = data[0].permitted;
+      data[1].inheritable = data[1].permitted;
+      syscall(SYS_capset, &header, data);
+      for (unsigned long capability = 0; capability < 64; capability++)
+        syscall(SYS_prctl, PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, capability, 0, 0);
+    }
+  }
+  int high[4] = {plan->image, plan->control, plan->events, plan->null};
+  // First out of the way of 0 to 4, then into place.
+  for (int& fd : high) {
+    fd = fcntl(fd, F_DUPFD_CLOEXEC, 16);
+    if (fd < 0) goto failed;
+  }
+  for (int i = 0; i < 3; i++)
+    if (dup2(high[3], i) < 0) goto failed;
+  if (dup2(high[1], kControlFd) < 0 || dup2(high[2], kEventsFd) < 0) goto failed;
+  if (CloseRange(kMaxInherited, ~0u, 4 /* CLOSE_RANGE_CLOEXEC */) != 0) {
+    for (int fd = kMaxInherited; fd < 65536; fd++) fcntl(fd, F_SETFD, FD_CLOEXEC);  // before Linux 5.11
+  }
+  {
+    char name[] = "holdfast-init";
+    char* const argv[] = {name, const_cast<char*>(plan->mode), nullptr};
+    char* const envp[] = {nullptr};
+    syscall(SYS_execveat, high[0], "", argv, envp, AT_EMPTY_PATH);
+  }
+failed:
+  plan->error = errno;
+  _exit(127);
+}
+
+Status WriteFileText(const std::string& path, const std::string& text) {
+  UniqueFd fd(open(path.c_str(), O_WRONLY | O_CLOEXEC));
+  if (!fd.Valid()) return Status::Failed("namespace", "open", errno, path);
+  if (write(fd.Get(), text.data(), text.size()) != static_cast<ssize_t>(text.size()))
+    return Status::Failed("namespace", "write", errno, path);
+  return Status::Fine();
+}
+
+class LauncherThread {
+ public:
+  void Post(std::function<void()> work) {
+    std::lock_guard<std::mutex> lock(mutex_);
+    if (!started_) {
+      started_ = true;
+      std::thread([this] { Run(); }).detach();
+    }
+    queue_.push_back(std::move(work));
+    wake_.notify_one();
+  }
+
+ private:
+  [[noreturn]] void Run() {
+    // No handler of the runtime's may run in a child that shares our memory.
+    sigset_t all;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, nullptr);
+    pthread_setname_np(pthread_self(), "holdfast");
+    for (;;) {
+      std::function<void()> work;
+      {
+        std::unique_lock<std::mutex> lock(mutex_);
+        wake_.wait(lock, [this] { return !queue_.empty(); });
+        work = std::move(queue_.front());
+        queue_.pop_front();
+      }
+      work();
+    }
+  }
+
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  std::deque<std::function<void()>> queue_;
+  bool started_ = false;
+};
+
+// Never destroyed: the thread outlives every static of the process.
+LauncherThread& Thread() {
+  static auto* thread = new LauncherThread;
+  return *thread;
+}
+
+void* ChildStack() {
+  // Only the launcher thread clones, one child at a time.
+  static void* stack =
+      mmap(nullptr, kStackSize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
+  return stack;
+}
+
+Status CloneInit(uint64_t flags, const char* mode, const std::string& init_file, UniqueFd* control, UniqueFd* events,
+                 int events_type, int second_fd, int* pid, UniqueFd* pidfd) {
+  int image;
+  Status opened = OpenInitImage(init_file, &image);
+  if (!opened.Ok()) return opened;
+  int pair[2];
+  if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0)
+    return Status::Failed("clone", "socketpair", errno);
+  UniqueFd ours(pair[0]);
+  UniqueFd theirs(pair[1]);
+  UniqueFd our_events;
+  UniqueFd their_events;
+  if (events != nullptr) {
+    if (socketpair(AF_UNIX, events_type | SOCK_CLOEXEC, 0, pair) != 0)
+      return Status::Failed("clone", "socketpair", errno);
+    our_events.Reset(pair[0]);
+    their_events.Reset(pair[1]);
+    second_fd = their_events.Get();
+  }
+  UniqueFd null(open("/dev/null", O_RDWR | O_CLOEXEC));
+  if (!null.Valid()) return Status::Failed("clone", "open", errno, "/dev/null");
+  ChildPlan plan{image, theirs.Get(), second_fd, null.Get(), (flags & CLONE_NEWUSER) != 0, mode, 0};
+  int pidfd_number = -1;
+  // exit signal 0: libuv's and other people's waits never see this child; we wait by pidfd with __WALL.
+  int child = clone(Child, static_cast<char*>(ChildStack()) + kStackSize,
+                    static_cast<int>(flags) | CLONE_VM | CLONE_VFORK | CLONE_PIDFD, &plan, &pidfd_number);
+  if (child < 0) return Status::Failed("clone", "clone", errno);
+  pidfd->Reset(pidfd_number);
+  if (plan.error != 0) {
+    WaitForInit(pidfd->Get());
+    return Status::Failed("clone", "execveat", plan.error);
+  }
+  *pid = child;
+  *control = std::move(ours);
+  if (events != nullptr) *events = std::move(our_events);
+  return Status::Fine();
+}
+
+Status SendSetup(const LaunchRequest& request, const std::vector<UniqueFd>& extra, int control) {
+  UniqueFd program(memfd_create("holdfast-program", MFD_CLOEXEC | MFD_ALLOW_SEALING));
+  if (!program.Valid()) return Status::Failed("clone", "memfd_create", errno);
+  if (write(program.Get(), request.program.data(), request.program.size()) !=
+      static_cast<ssize_t>(request.program.size()))
+    return Status::Failed("clone", "write", errno);
+  fcntl(program.Get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL);
+  SetupMessage message{};
+  message.type = MessageType::kSetup;
+  message.size = static_cast<uint32_t>(request.program.size());
+  message.launcher_pid = getpid();
+  const struct {
+    Wall wall;
+    const char* file;
+  } namespaces[] = {
+      {Wall::kUserNamespace, "/proc/self/ns/user"}, {Wall::kMountNamespace, "/proc/self/ns/mnt"},
+      {Wall::kPidNamespace, "/proc/self/ns/pid"},   {Wall::kNetworkNamespace, "/proc/self/ns/net"},
+      {Wall::kIpcNamespace, "/proc/self/ns/ipc"},   {Wall::kUtsNamespace, "/proc/self/ns/uts"},
+      {Wall::kCgroupNamespace, "/proc/self/ns/cgroup"},
+  };
+  for (const auto& item : namespaces) {
+    struct stat status;
+    if (stat(item.file, &status) == 0) message.host_ns[static_cast<uint64_t>(item.wall)] = status.st_ino;
+  }
+  std::vector<int> fds{program.Get()};
+  for (const UniqueFd& fd : extra) fds.push_back(fd.Get());
+  int error = SendPacket(control, &message, sizeof message, fds.data(), static_cast<int>(fds.size()), 0);
+  return error == 0 ? Status::Fine() : Status::Failed("clone", "sendmsg", error);
+}
+
+Status AwaitReady(int control, int timeout_ms, UniqueFd* listener) {
+  pollfd source{control, POLLIN, 0};
+  int ready;
+  do {
+    ready = poll(&source, 1, timeout_ms);
+  } while (ready < 0 && errno == EINTR);
+  if (ready == 0) return Status::Failed("clone", "poll", ETIMEDOUT);
+  FailedMessage message{};
+  int fds[4];
+  int fd_count = 4;
+  ssize_t size = ReceivePacket(control, &message, sizeof message, fds, &fd_count, 0);
+  if (size >= static_cast<ssize_t>(sizeof(MessageType)) && message.type == MessageType::kReady) {
+    if (fd_count > 0) listener->Reset(fds[0]);
+    return Status::Fine();
+  }
+  for (int i = 0; i < fd_count; i++) close(fds[i]);
+  if (size != static_cast<ssize_t>(sizeof message) || message.type != MessageType::kFailed)
+    return Status::Failed("clone", "init", EPIPE);
+  message.syscall[sizeof message.syscall - 1] = 0;
+  message.path[sizeof message.path - 1] = 0;
+  bool verify = message.code == static_cast<uint16_t>(OpCode::kVerify);
+  Status status = Status::Failed(verify ? "verify" : "setup", message.syscall, message.error, message.path);
+  if (verify) {
+    status.wall = message.wall;
+  } else {
+    status.wall = message.code;
+  }
+  return status;
+}
+
+}  // namespace
+
+void OnLauncherThread(std::function<void()> work) { Thread().Post(std::move(work)); }
+
+Status OpenInitImage(const std::string& init_file, int* fd) {
+  static int image = -1;
+  if (image >= 0) {
+    *fd = image;
+    return Status::Fine();
+  }
+  auto size = static_cast<size_t>(holdfast_init_image_end - holdfast_init_image_start);
+  // MFD_EXEC asks for what is the default unless vm.memfd_noexec says otherwise; kernels before 6.3 answer EINVAL.
+  int made = memfd_create("holdfast-init", MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_EXEC);
+  if (made < 0 && errno == EINVAL) made = memfd_create("holdfast-init", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+  if (made >= 0 && write(made, holdfast_init_image_start, size) == static_cast<ssize_t>(size)) {
+    fcntl(made, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL);
+    image = made;
+    *fd = image;
+    return Status::Fine();
+  }
+  if (made >= 0) close(made);
+  // vm.memfd_noexec=2: the package's own file, opened once and compared byte for byte with what was built in.
+  UniqueFd file(open(init_file.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
+  if (!file.Valid()) return Status::Failed("clone", "open", errno, init_file);
+  struct stat status;
+  if (fstat(file.Get(), &status) != 0) return Status::Failed("clone", "fstat", errno, init_file);
+  void* bytes = MAP_FAILED;
+  if (static_cast<size_t>(status.st_size) == size) bytes = mmap(nullptr, size, PROT_READ, MAP_PRIVATE, file.Get(), 0);
+  bool same = bytes != MAP_FAILED && memcmp(bytes, holdfast_init_image_start, size) == 0;
+  if (bytes != MAP_FAILED) munmap(bytes, size);
+  if (!same) return Status::Failed("clone", "compare", EBADMSG, init_file);
+  image = file.Release();
+  *fd = image;
+  return Status::Fine();
+}
+
+Status Launch(const LaunchRequest& request, int timeout_ms, Launched* launched) {
+  std::vector<UniqueFd> extra;
+  for (const LaunchRequest::IdMapped& tree : request.id_mapped) {
+    UniqueFd fd;
+    Status mapped = CloneIdMapped(tree.source, tree.recursive, tree.map, &fd);
+    if (!mapped.Ok()) return mapped;
+    extra.push_back(std::move(fd));
+  }
+  Status status = CloneInit(request.clone_flags, nullptr, request.init_file, &launched->control, &launched->events,
+                            SOCK_STREAM, -1, &launched->pid, &launched->pidfd);
+  if (!status.Ok()) return status;
+  std::string folder = "/proc/" + std::to_string(launched->pid);
+  auto give_up = [&](Status why) {
+    launched->control.Reset(-1);
+    syscall(SYS_pidfd_send_signal, launched->pidfd.Get(), SIGKILL, nullptr, 0);
+    WaitForInit(launched->pidfd.Get());
+    return why;
+  };
+  for (const std::string& procs : request.cgroup_procs) {
+    status = WriteFileText(procs, std::to_string(launched->pid));
+    if (!status.Ok()) {
+      status.step = "limits";
+      return give_up(status);
+    }
+  }
+  if (!request.uid_map.empty()) {
+    if (request.deny_setgroups) {
+      status = WriteFileText(folder + "/setgroups", "deny");
+      if (!status.Ok()) return give_up(status);
+    }
+    status = WriteFileText(folder + "/uid_map", request.uid_map);
+    if (!status.Ok()) return give_up(status);
+    status = WriteFileText(folder + "/gid_map", request.gid_map);
+    if (!status.Ok()) return give_up(status);
+  }
+  status = SendSetup(request, extra, launched->control.Get());
+  if (!status.Ok()) return give_up(status);
+  status = AwaitReady(launched->control.Get(), timeout_ms, &launched->listener);
+  if (!status.Ok()) return give_up(status);
+  return Status::Fine();
+}
+
+Status StartReaper(UniqueFd* control) {
+  UniqueFd self(PidfdOpen(getpid(), 0));
+  if (!self.Valid()) return Status::Failed("clone", "pidfd_open", errno);
+  int pid = -1;
+  UniqueFd pidfd;
+  return CloneInit(0, "reaper", "", control, nullptr, 0, self.Get(), &pid, &pidfd);
+}
+
+int WaitForInit(int pidfd) {
+  siginfo_t information{};
+  for (;;) {
+    if (waitid(static_cast<idtype_t>(P_PIDFD), static_cast<id_t>(pidfd), &information, WEXITED | __WALL) == 0)
+      return information.si_status;
+    if (errno != EINTR) return -errno;
+  }
+}
+
+}  // namespace holdfast

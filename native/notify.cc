@@ -1,0 +1,407 @@
+#include "notify.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <linux/seccomp.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <sys/uio.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <condition_variable>
+#include <deque>
+#include <mutex>
+#include <thread>
+
+#include "kernel.h"
+
+namespace holdfast {
+
+namespace {
+
+constexpr size_t kMaxSubjects = 256;  // a sandbox
+constexpr size_t kMaxThreads = 16;    // a sandbox: connects that may wait; a hostile one fills only its own
+
+class Sandbox : public std::enable_shared_from_this<Sandbox> {
+ public:
+  Sandbox(UniqueFd listener, int init_pid, const std::vector<NotifyRule>& rules) : listener_(std::move(listener)) {
+    for (const NotifyRule& rule : rules) rules_[rule.number] = rule;
+    struct stat status;
+    if (stat(("/proc/" + std::to_string(init_pid) + "/ns/pid").c_str(), &status) == 0) pid_namespace_ = status.st_ino;
+  }
+
+  void Serve();
+  std::vector<DenialRecord> Take();
+  void Close();
+
+ private:
+  void Handle(const seccomp_notif& notification);
+  void Connect(const seccomp_notif& notification, const NotifyRule& rule);
+  int ConnectUnix(const seccomp_notif& notification, int socket, const sockaddr_un& address, socklen_t size);
+  void TraceOpen(const seccomp_notif& notification, const NotifyRule& rule);
+  void MappedFile(const seccomp_notif& notification, const NotifyRule& rule);
+  void Reply(uint64_t id, int error, int64_t value, bool go_on);
+  void Record(int number, const std::string& subject);
+  void Dispatch(const seccomp_notif& notification);
+  void Work();
+  bool StillValid(uint64_t id) {
+    return ioctl(listener_.Get(), SECCOMP_IOCTL_NOTIF_ID_VALID, &id) == 0;
+  }
+
+  UniqueFd listener_;
+  uint64_t pid_namespace_ = 0;
+  std::map<int, NotifyRule> rules_;
+  std::mutex mutex_;
+  std::map<std::pair<int, std::string>, uint64_t> denials_;
+  std::deque<seccomp_notif> waiting_;
+  std::condition_variable wake_;
+  size_t threads_ = 0;
+  size_t idle_ = 0;
+  bool closed_ = false;
+};
+
+std::string ProcPath(uint32_t pid, const char* rest) { return "/proc/" + std::to_string(pid) + rest; }
+
+// One read: what is judged and what is used are the same bytes, whatever other threads of the caller write there.
+ssize_t ReadMemory(uint32_t pid, uint64_t address, void* buffer, size_t size) {
+  iovec local{buffer, size};
+  iovec remote{reinterpret_cast<void*>(address), size};
+  return process_vm_readv(static_cast<pid_t>(pid), &local, 1, &remote, 1, 0);
+}
+
+std::string ReadText(uint32_t pid, uint64_t address) {
+  char buffer[4096];
+  size_t have = 0;
+  // By page: the text may end just before an unmapped one.
+  while (have < sizeof buffer) {
+    size_t part = 4096 - ((address + have) & 4095);
+    if (part > sizeof buffer - have) part = sizeof buffer - have;
+    ssize_t got = ReadMemory(pid, address + have, buffer + have, part);
+    if (got <= 0) return {};
+    const void* nul = memchr(buffer + have, 0, static_cast<size_t>(got));
+    if (nul != nullptr) return buffer;
+    have += static_cast<size_t>(got);
+  }
+  return {};
+}
+
+// A duplicate of the caller's descriptor. The notification names a thread: PIDFD_THREAD (Linux 6.9), else its process.
+UniqueFd Duplicate(uint32_t tid, int fd) {
+  UniqueFd pidfd(PidfdOpen(static_cast<int>(tid), O_EXCL));
+  if (!pidfd.Valid()) pidfd.Reset(PidfdOpen(static_cast<int>(tid), 0));
+  if (!pidfd.Valid()) return UniqueFd();
+  return UniqueFd(static_cast<int>(syscall(kSysPidfdGetfd, pidfd.Get(), fd, 0)));
+}
+
+// Opens a path as the caller would see it, without following anything out of its root.
+UniqueFd OpenInside(uint32_t pid, const std::string& path, uint64_t flags) {
+  UniqueFd root(open(ProcPath(pid, "/root").c_str(), O_PATH | O_CLOEXEC));
+  if (!root.Valid()) return UniqueFd();
+  open_how how{};
+  how.flags = flags | O_CLOEXEC;
+  how.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS;
+  return UniqueFd(static_cast<int>(syscall(SYS_openat2, root.Get(), path.c_str(), &how, sizeof how)));
+}
+
+std::string Absolute(uint32_t pid, const char* folder, const std::string& path) {
+  if (!path.empty() && path[0] == '/') return path;
+  char base[4096];
+  ssize_t size = readlink(ProcPath(pid, folder).c_str(), base, sizeof base - 1);
+  if (size <= 0) return path;
+  base[size] = 0;
+  return std::string(base) + "/" + path;
+}
+
+bool IsLoopback(const sockaddr_storage& address) {
+  if (address.ss_family == AF_INET) {
+    uint32_t ip = ntohl(reinterpret_cast<const sockaddr_in&>(address).sin_addr.s_addr);
+    return (ip >> 24) == 127 || (ip >> 24) == 0;  // 0.0.0.0 reaches 127.0.0.1 (kernel-notes E8)
+  }
+  const in6_addr& ip = reinterpret_cast<const sockaddr_in6&>(address).sin6_addr;
+  if (IN6_IS_ADDR_V4MAPPED(&ip)) return ip.s6_addr[12] == 127 || ip.s6_addr[12] == 0;
+  return IN6_IS_ADDR_LOOPBACK(&ip) || IN6_IS_ADDR_UNSPECIFIED(&ip);
+}
+
+std::string Name(const sockaddr_storage& address) {
+  char text[INET6_ADDRSTRLEN] = "?";
+  if (address.ss_family == AF_INET) {
+    const auto& in = reinterpret_cast<const sockaddr_in&>(address);
+    inet_ntop(AF_INET, &in.sin_addr, text, sizeof text);
+    return std::string(text) + ":" + std::to_string(ntohs(in.sin_port));
+  }
+  const auto& in6 = reinterpret_cast<const sockaddr_in6&>(address);
+  inet_ntop(AF_INET6, &in6.sin6_addr, text, sizeof text);
+  return "[" + std::string(text) + "]:" + std::to_string(ntohs(in6.sin6_port));
+}
+
+void Sandbox::Reply(uint64_t id, int error, int64_t value, bool go_on) {
+  seccomp_notif_resp response{};
+  response.id = id;
+  response.error = -error;
+  response.val = value;
+  response.flags = go_on ? SECCOMP_USER_NOTIF_FLAG_CONTINUE : 0;
+  // ENOENT: the caller died or was interrupted; nobody waits for the answer.
+  ioctl(listener_.Get(), SECCOMP_IOCTL_NOTIF_SEND, &response);
+}
+
+void Sandbox::Record(int number, const std::string& subject) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  auto found = denials_.find({number, subject});
+  if (found != denials_.end()) {
+    found->second++;
+  } else if (denials_.size() < kMaxSubjects) {
+    denials_[{number, subject}] = 1;
+  } else {
+    denials_[{number, "(others)"}]++;
+  }
+}
+
+std::vector<DenialRecord> Sandbox::Take() {
+  std::lock_guard<std::mutex> lock(mutex_);
+  std::vector<DenialRecord> taken;
+  for (const auto& [key, count] : denials_) taken.push_back({key.first, key.second, count});
+  denials_.clear();
+  return taken;
+}
+
+// A thread a sandbox: a notification can vanish between poll and receive (its caller died), and the receive then waits
+// for the next one. That must hold up nobody else's.
+void Sandbox::Serve() {
+  sigset_t all;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, nullptr);
+  pthread_setname_np(pthread_self(), "holdfast-broker");
+  for (;;) {
+    pollfd source{listener_.Get(), POLLIN, 0};
+    if (poll(&source, 1, -1) < 0 && errno != EINTR) return;
+    if ((source.revents & POLLIN) == 0) {
+      if (source.revents & (POLLHUP | POLLERR)) return;  // the last process behind the filter is gone
+      continue;
+    }
+    seccomp_notif notification;
+    memset(&notification, 0, sizeof notification);  // the kernel insists on zeroes
+    if (ioctl(listener_.Get(), SECCOMP_IOCTL_NOTIF_RECV, &notification) == 0) {
+      Handle(notification);
+    } else if (errno != EINTR && errno != ENOENT) {
+      return;
+    }
+  }
+}
+
+void Sandbox::Handle(const seccomp_notif& notification) {
+  auto found = rules_.find(notification.data.nr);
+  if (found == rules_.end()) {
+    Record(notification.data.nr, "");
+    Reply(notification.id, EPERM, 0, false);
+    return;
+  }
+  switch (found->second.answer) {
+    case Answer::kRefuse:
+      Record(notification.data.nr, "");
+      Reply(notification.id, found->second.error, 0, false);
+      break;
+    case Answer::kConnect:
+      Dispatch(notification);
+      break;
+    case Answer::kTraceOpen:
+      TraceOpen(notification, found->second);
+      break;
+    case Answer::kMappedFile:
+      MappedFile(notification, found->second);
+      break;
+  }
+}
+
+void Sandbox::Dispatch(const seccomp_notif& notification) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  waiting_.push_back(notification);
+  if (idle_ == 0 && threads_ < kMaxThreads) {
+    threads_++;
+    std::thread([self = shared_from_this()] { self->Work(); }).detach();
+  }
+  wake_.notify_one();
+}
+
+void Sandbox::Work() {
+  sigset_t all;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, nullptr);
+  std::unique_lock<std::mutex> lock(mutex_);
+  for (;;) {
+    idle_++;
+    bool woken = wake_.wait_for(lock, std::chrono::seconds(5), [this] { return !waiting_.empty() || closed_; });
+    idle_--;
+    if (closed_ || (!woken && waiting_.empty())) break;
+    seccomp_notif notification = waiting_.front();
+    waiting_.pop_front();
+    lock.unlock();
+    Connect(notification, rules_[notification.data.nr]);
+    lock.lock();
+  }
+  threads_--;
+}
+
+// Never "go on": between our look and the kernel's own another thread can put other bytes at the address or another
+// socket at the number. So a permitted connect is made here, on a duplicate of the caller's socket.
+void Sandbox::Connect(const seccomp_notif& notification, const NotifyRule& rule) {
+  sockaddr_storage address{};
+  auto size = static_cast<socklen_t>(notification.data.args[2]);
+  if (static_cast<int>(size) < 0 || size > sizeof address) return Reply(notification.id, EINVAL, 0, false);
+  if (size > 0 && ReadMemory(notification.pid, notification.data.args[1], &address, size) != static_cast<ssize_t>(size))
+    return Reply(notification.id, EFAULT, 0, false);
+  UniqueFd socket = Duplicate(notification.pid, static_cast<int>(notification.data.args[0]));
+  if (!socket.Valid()) return Reply(notification.id, errno == EBADF ? EBADF : EACCES, 0, false);
+  int domain = 0;
+  socklen_t domain_size = sizeof domain;
+  if (getsockopt(socket.Get(), SOL_SOCKET, SO_DOMAIN, &domain, &domain_size) != 0)
+    return Reply(notification.id, errno, 0, false);
+  if (!StillValid(notification.id)) return;
+  int error = 0;
+  if (domain == AF_UNIX) {
+    error = ConnectUnix(notification, socket.Get(), reinterpret_cast<const sockaddr_un&>(address), size);
+  } else if ((domain == AF_INET || domain == AF_INET6) && address.ss_family == AF_UNSPEC) {
+    error = connect(socket.Get(), reinterpret_cast<sockaddr*>(&address), size) == 0 ? 0 : errno;  // dissolves
+  } else if ((domain == AF_INET || domain == AF_INET6) &&
+             (address.ss_family == AF_INET || address.ss_family == AF_INET6)) {
+    if (IsLoopback(address)) {
+      error = connect(socket.Get(), reinterpret_cast<sockaddr*>(&address), size) == 0 ? 0 : errno;
+    } else {
+      Record(notification.data.nr, Name(address));
+      error = rule.error;
+    }
+  } else if (domain == AF_NETLINK) {
+    error = connect(socket.Get(), reinterpret_cast<sockaddr*>(&address), size) == 0 ? 0 : errno;
+  } else {
+    error = EAFNOSUPPORT;
+  }
+  Reply(notification.id, error, 0, false);
+}
+
+int Sandbox::ConnectUnix(const seccomp_notif& notification, int socket, const sockaddr_un& address, socklen_t size) {
+  if (size <= sizeof(sa_family_t) || address.sun_family != AF_UNIX)
+    return connect(socket, reinterpret_cast<const sockaddr*>(&address), size) == 0 ? 0 : errno;
+  // Abstract names belong to the sandbox's own network namespace.
+  if (address.sun_path[0] == 0)
+    return connect(socket, reinterpret_cast<const sockaddr*>(&address), size) == 0 ? 0 : errno;
+  size_t room = size - offsetof(sockaddr_un, sun_path);
+  std::string path(address.sun_path, strnlen(address.sun_path, room < sizeof address.sun_path ? room : sizeof address.sun_path));
+  UniqueFd file = OpenInside(notification.pid, Absolute(notification.pid, "/cwd", path), O_PATH);
+  if (!file.Valid()) return errno;
+  sockaddr_un target{};
+  target.sun_family = AF_UNIX;
+  std::string link = "/proc/self/fd/" + std::to_string(file.Get());
+  memcpy(target.sun_path, link.c_str(), link.size() + 1);
+  if (connect(socket, reinterpret_cast<sockaddr*>(&target), sizeof target) != 0) return errno;
+  // A service of the host whose socket lies in a granted folder is not the sandbox's to reach (kernel-notes B6).
+  ucred peer{};
+  socklen_t peer_size = sizeof peer;
+  struct stat status {};
+  bool own = getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &peer, &peer_size) == 0 && peer.pid > 0 &&
+             stat(ProcPath(static_cast<uint32_t>(peer.pid), "/ns/pid").c_str(), &status) == 0 &&
+             status.st_ino == pid_namespace_;
+  if (own) return 0;
+  shutdown(socket, SHUT_RDWR);
+  Record(notification.data.nr, "unix:" + path);
+  return EACCES;
+}
+
+// Only looks: whatever it finds, the kernel decides on what is at the address when it reads it.
+void Sandbox::TraceOpen(const seccomp_notif& notification, const NotifyRule& rule) {
+  std::string path = ReadText(notification.pid, notification.data.args[rule.path_argument]);
+  if (!path.empty()) {
+    std::string folder = "/cwd";
+    if (path[0] != '/' && rule.path_argument > 0 && static_cast<int>(notification.data.args[0]) != AT_FDCWD)
+      folder = "/fd/" + std::to_string(static_cast<int>(notification.data.args[0]));
+    std::string absolute = Absolute(notification.pid, folder.c_str(), path);
+    auto flags = static_cast<int>(notification.data.args[rule.path_argument + 1]);
+    UniqueFd inside = OpenInside(notification.pid, absolute, O_PATH);
+    bool writes = (flags & O_ACCMODE) != O_RDONLY || (flags & O_CREAT) != 0;
+    if (!inside.Valid()) {
+      struct stat status;
+      if (errno == ENOENT && lstat(absolute.c_str(), &status) == 0) Record(notification.data.nr, "read " + absolute);
+    } else if (writes) {
+      struct statvfs view;
+      if (fstatvfs(inside.Get(), &view) == 0 && (view.f_flag & ST_RDONLY)) Record(notification.data.nr, "write " + absolute);
+    }
+  }
+  Reply(notification.id, 0, 0, true);
+}
+
+void Sandbox::MappedFile(const seccomp_notif& notification, const NotifyRule& rule) {
+  UniqueFd file = Duplicate(notification.pid, static_cast<int>(notification.data.args[4]));
+  if (!file.Valid()) return Reply(notification.id, EBADF, 0, false);
+  struct statvfs view;
+  struct stat status;
+  bool fine = fstatvfs(file.Get(), &view) == 0 && fstat(file.Get(), &status) == 0 &&
+              ((view.f_flag & ST_RDONLY) || (status.st_mode & 0111));
+  if (!fine) Record(notification.data.nr, "");
+  Reply(notification.id, fine ? 0 : rule.error, 0, fine);
+}
+
+void Sandbox::Close() {
+  std::lock_guard<std::mutex> lock(mutex_);
+  closed_ = true;
+  wake_.notify_all();
+}
+
+class Broker {
+ public:
+  uint32_t Add(const std::shared_ptr<Sandbox>& sandbox) {
+    {
+      std::lock_guard<std::mutex> lock(mutex_);
+      sandboxes_[next_] = sandbox;
+    }
+    std::thread([sandbox] { sandbox->Serve(); }).detach();
+    return next_++;
+  }
+
+  std::shared_ptr<Sandbox> Find(uint32_t handle) {
+    std::lock_guard<std::mutex> lock(mutex_);
+    auto found = sandboxes_.find(handle);
+    return found == sandboxes_.end() ? nullptr : found->second;
+  }
+
+  void Remove(uint32_t handle) {
+    std::shared_ptr<Sandbox> sandbox = Find(handle);
+    if (sandbox == nullptr) return;
+    sandbox->Close();
+    std::lock_guard<std::mutex> lock(mutex_);
+    sandboxes_.erase(handle);
+  }
+
+ private:
+  std::mutex mutex_;
+  std::map<uint32_t, std::shared_ptr<Sandbox>> sandboxes_;
+  uint32_t next_ = 1;
+};
+
+// Never destroyed: its threads outlive every static of the process.
+Broker& TheBroker() {
+  static auto* broker = new Broker;
+  return *broker;
+}
+
+}  // namespace
+
+uint32_t WatchListener(UniqueFd listener, int init_pid, const std::vector<NotifyRule>& rules) {
+  return TheBroker().Add(std::make_shared<Sandbox>(std::move(listener), init_pid, rules));
+}
+
+std::vector<DenialRecord> TakeDenials(uint32_t handle) {
+  std::shared_ptr<Sandbox> sandbox = TheBroker().Find(handle);
+  return sandbox == nullptr ? std::vector<DenialRecord>{} : sandbox->Take();
+}
+
+void UnwatchListener(uint32_t handle) { TheBroker().Remove(handle); }
+
+}  // namespace holdfast
