@@ -11,6 +11,7 @@ const mostNodes = 100_000;
 
 /** Levels of maps and lists inside each other; a policy needs nine. */
 const deepest = 32;
+const tooDeep = `more than ${deepest} levels of maps and lists inside each other`;
 
 /** A YAML value with its place: all that the readers see, so that none of them knows the YAML library. */
 export type Node = ScalarNode | ListNode | MapNode;
@@ -61,15 +62,29 @@ export function readDocument(bytes: Uint8Array, problems: Problems): Node | unde
     uniqueKeys: false,
     prettyErrors: false,
   });
-  for (const fault of [...document.errors, ...document.warnings]) {
-    problems.error(place(counter, fault.pos[0]), `not valid YAML: ${lowerFirst(fault.message)}`);
+  if (document.errors.length > 0 || document.warnings.length > 0) {
+    reportFaults(document, counter, problems);
+    return undefined;
   }
-  if (document.errors.length > 0) return undefined;
   if (document.contents === null) {
     problems.error({ line: 1, column: 1 }, "the policy is empty", 'the shortest policy is "holdfast: 1"');
     return undefined;
   }
-  return new Converter(document, counter, problems).convertRoot(document.contents);
+  return new Converter(counter, problems).convertRoot(document.contents);
+}
+
+function reportFaults(document: Document, counter: LineCounter, problems: Problems): void {
+  const faults = [...document.errors, ...document.warnings];
+  const deep = faults.find((fault) => fault.code === "RESOURCE_EXHAUSTION");
+  if (deep !== undefined) {
+    problems.error(place(counter, deep.pos[0]), tooDeep);
+    return;
+  }
+  for (const fault of faults) {
+    const several = fault.code === "MULTIPLE_DOCS";
+    const message = several ? "a policy is one document, and another begins here" : lowerFirst(fault.message);
+    problems.error(place(counter, fault.pos[0]), several ? message : `not valid YAML: ${message}`);
+  }
 }
 
 function readText(bytes: Uint8Array, problems: Problems): string | undefined {
@@ -140,14 +155,18 @@ function lowerFirst(message: string): string {
 class Stop extends Error {}
 
 class Converter {
-  readonly #document: Document;
   readonly #counter: LineCounter;
   readonly #problems: Problems;
   readonly #open = new Set<ParsedNode>();
+  /**
+   * What each anchor stands for so far. Kept here because the library looks through the whole document for every alias,
+   * which is quadratic.
+   */
+  readonly #anchors = new Map<string, ParsedNode>();
+  #expanding = 0;
   #nodes = 0;
 
-  constructor(document: Document, counter: LineCounter, problems: Problems) {
-    this.#document = document;
+  constructor(counter: LineCounter, problems: Problems) {
     this.#counter = counter;
     this.#problems = problems;
   }
@@ -166,13 +185,17 @@ class Converter {
     const at = place(this.#counter, node.range[0]);
     this.#nodes += 1;
     if (this.#nodes > mostNodes) this.#stop(at, `the policy comes to more than ${mostNodes} values with its aliases`);
-    if (depth > deepest) this.#stop(at, `more than ${deepest} levels of maps and lists inside each other`);
+    if (depth > deepest) this.#stop(at, tooDeep);
     if (isAlias(node)) {
-      const target = node.resolve(this.#document) as ParsedNode | undefined;
+      const target = this.#anchors.get(node.source);
       if (target === undefined) return this.#stop(at, `the alias *${node.source} has no anchor before it`);
       if (this.#open.has(target)) this.#stop(at, `the alias *${node.source} contains itself`);
-      return this.#convert(target, depth + 1);
+      this.#expanding += 1;
+      const expanded = this.#convert(target, depth + 1);
+      this.#expanding -= 1;
+      return expanded;
     }
+    if (node.anchor !== undefined && this.#expanding === 0) this.#anchors.set(node.anchor, node);
     if (isScalar(node)) return this.#convertScalar(node.value, node.source, at);
     this.#open.add(node);
     const converted = isSeq(node)

@@ -1,8 +1,12 @@
 import { isIP } from "node:net";
 import { quote } from "./problem.ts";
 
+/** RFC 1035 section 2.3.4. */
+const longestHost = 253;
+
 /** Why OpenShell refuses a host, or undefined when it does not (openshell.md 1.7). */
 export function hostFault(host: string): string | undefined {
+  if (host.length > longestHost) return `a host has at most ${longestHost} characters`;
   if (!host.includes("*")) return undefined;
   if (host === "*" || host === "**") return `${quote(host)} would match every host`;
   const labels = host.split(".");
@@ -92,21 +96,32 @@ function ranges(characters: string): readonly (readonly [number, number])[] {
   return found;
 }
 
+/** Steps that comparing patterns may still take; past them two patterns count as overlapping, which is the safe side. */
+export interface Budget {
+  steps: number;
+}
+
+/** Enough for every policy that people write, and about a second of work. */
+export function comparisonBudget(): Budget {
+  return { steps: 5_000_000 };
+}
+
 /** Whether some host matches both patterns; an empty pattern matches every host. */
-export function hostsOverlap(left: string, right: string): boolean {
-  if (left === "" || right === "") return true;
-  return tokensOverlap(hostTokens(left), hostTokens(right), ".");
+export function hostsOverlap(left: string, right: string, budget: Budget): boolean {
+  if (left === "" || right === "" || budget.steps <= 0) return true;
+  if (!left.includes("*") && !right.includes("*")) return left.toLowerCase() === right.toLowerCase();
+  return tokensOverlap(hostTokens(left), hostTokens(right), ".", budget);
 }
 
 /** Whether some request path falls under both endpoints' `path`. */
-export function pathsOverlap(left: string, right: string): boolean {
+export function pathsOverlap(left: string, right: string, budget: Budget): boolean {
   const all = ["", "**", "/**"];
-  if (all.includes(left) || all.includes(right)) return true;
+  if (all.includes(left) || all.includes(right) || budget.steps <= 0) return true;
   const leftTokens = pathTokens(left);
   const rightTokens = pathTokens(right);
   // A malformed pattern could match anything, for all that is known here.
   if (leftTokens === undefined || rightTokens === undefined) return true;
-  return tokensOverlap(leftTokens, rightTokens, "/");
+  return tokensOverlap(leftTokens, rightTokens, "/", budget);
 }
 
 /** How exactly a path is named: of two endpoints the more specific one is chosen (openshell.md 1.7). */
@@ -115,7 +130,7 @@ export function pathSpecificity(path: string): number {
 }
 
 /** Walks both patterns at once; the states are pairs of positions, so the work is bounded by their product. */
-function tokensOverlap(left: readonly Token[], right: readonly Token[], delimiter: string): boolean {
+function tokensOverlap(left: readonly Token[], right: readonly Token[], delimiter: string, budget: Budget): boolean {
   const pending: [number, number][] = [[0, 0]];
   const seen = new Set<number>();
   for (let next = pending.pop(); next !== undefined; next = pending.pop()) {
@@ -123,6 +138,7 @@ function tokensOverlap(left: readonly Token[], right: readonly Token[], delimite
     const state = row * (right.length + 1) + column;
     if (seen.has(state)) continue;
     seen.add(state);
+    budget.steps -= 1;
     if (row === left.length && column === right.length) return true;
     const a = left[row];
     const b = right[column];

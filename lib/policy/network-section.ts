@@ -1,5 +1,12 @@
 import { checkEndpoint } from "./endpoint.ts";
-import { hostsOverlap, pathSpecificity, pathsOverlap, selectorFault } from "./host-pattern.ts";
+import {
+  type Budget,
+  comparisonBudget,
+  hostsOverlap,
+  pathSpecificity,
+  pathsOverlap,
+  selectorFault,
+} from "./host-pattern.ts";
 import type { NetworkEndpoint, NetworkMiddleware, NetworkPolicy } from "./network.ts";
 import { type EntrySection, entryShape, type MiddlewareSection, middlewareShape, record } from "./network-fields.ts";
 import { type Place, quote } from "./problem.ts";
@@ -79,13 +86,14 @@ function checkAmbiguity(policies: readonly NetworkPolicy[], { problems }: Contex
     problems.error(at, `the policy has ${all.length} endpoints; ${mostEndpoints} are the most`);
     return;
   }
+  const budget = comparisonBudget();
   for (const [index, left] of all.entries()) {
     for (const right of all.slice(index + 1)) {
       const shared = left.endpoint.ports.filter((port) => right.endpoint.ports.includes(port));
-      if (shared.length === 0 || !hostsOverlap(left.endpoint.host, right.endpoint.host)) continue;
+      if (shared.length === 0 || !hostsOverlap(left.endpoint.host, right.endpoint.host, budget)) continue;
       const conflicts = [
         ...connectionConflicts(left.endpoint, right.endpoint),
-        ...requestConflicts(left.endpoint, right.endpoint),
+        ...requestConflicts(left.endpoint, right.endpoint, budget),
       ];
       if (conflicts.length === 0) continue;
       const message =
@@ -116,9 +124,10 @@ function hasRequestMetadata(endpoint: NetworkEndpoint): boolean {
   return inspected || carried;
 }
 
-function requestConflicts(left: NetworkEndpoint, right: NetworkEndpoint): readonly string[] {
-  if (!hasRequestMetadata(left) || !hasRequestMetadata(right) || !pathsOverlap(left.path, right.path)) return [];
+function requestConflicts(left: NetworkEndpoint, right: NetworkEndpoint, budget: Budget): readonly string[] {
+  if (!hasRequestMetadata(left) || !hasRequestMetadata(right)) return [];
   if (pathSpecificity(left.path) !== pathSpecificity(right.path)) return [];
+  if (!pathsOverlap(left.path, right.path, budget)) return [];
   const both = (...protocols: readonly string[]): boolean =>
     left.protocol === right.protocol && protocols.includes(left.protocol);
   const request = (endpoint: NetworkEndpoint): string => (endpoint.protocol === "tcp" ? "" : endpoint.protocol);
@@ -221,11 +230,12 @@ export function checkMiddlewareCover(
   policies: Named<NetworkPolicy>,
   { problems }: Context,
 ): void {
+  const budget = comparisonBudget();
   const unread = Object.values(policies).flatMap((policy) => policy.endpoints.filter(({ tls }) => tls === "skip"));
   for (const middleware of Object.values(found)) {
     if (middleware.onError !== "fail_closed") continue;
     for (const endpoint of unread) {
-      const covered = middleware.include.some((pattern) => hostsOverlap(pattern, endpoint.host));
+      const covered = middleware.include.some((pattern) => hostsOverlap(pattern, endpoint.host, budget));
       const spared = middleware.exclude.some((pattern) => pattern.toLowerCase() === endpoint.host);
       if (!covered || spared) continue;
       const at: Place = middleware;

@@ -5,6 +5,7 @@ import { defaultPolicy } from "./default-policy.ts";
 import { parsePolicy } from "./load.ts";
 import type { PathGrant, Policy } from "./policy.ts";
 import { PolicyInvalidError } from "./problem.ts";
+import { nearest } from "./spelling.ts";
 
 export type PresetName = "default" | "read-only" | "build" | "agent";
 
@@ -20,20 +21,24 @@ export function isPresetName(name: string): name is PresetName {
   return Object.hasOwn(presets, name);
 }
 
-/**
- * A preset by name. Programs that need only `default` take `defaultPolicy`, which brings no YAML parser along.
- *
- * @throws HoldfastError ERR_HOLDFAST_PRESET_UNKNOWN
- */
+/** A preset by name. Programs that need only `default` take `defaultPolicy`, which brings no YAML parser along. */
 export function presetPolicy(name: PresetName): Policy {
-  if (!isPresetName(name)) {
-    throw new HoldfastError(`there is no preset ${JSON.stringify(name)}`, {
-      code: "ERR_HOLDFAST_PRESET_UNKNOWN",
-      step: "usage",
-      hint: `Name one of ${Object.keys(presets).join(", ")}.`,
-    });
-  }
   return name === "default" ? defaultPolicy : readPreset(name);
+}
+
+/**
+ * A preset by a name from the command line.
+ *
+ * @throws HoldfastError ERR_HOLDFAST_PRESET_UNKNOWN with the nearest name
+ */
+export function namedPreset(name: string): Policy {
+  if (isPresetName(name)) return presetPolicy(name);
+  const near = nearest(name, Object.keys(presets));
+  throw new HoldfastError(`there is no preset ${JSON.stringify(name)}`, {
+    code: "ERR_HOLDFAST_PRESET_UNKNOWN",
+    step: "usage",
+    hint: near === undefined ? `Name one of ${Object.keys(presets).join(", ")}.` : `Did you mean "${near}"?`,
+  });
 }
 
 /** Reads the file of a preset, as the package ships it. */

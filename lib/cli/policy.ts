@@ -1,0 +1,120 @@
+import { styleText } from "node:util";
+import { Command, Option } from "commander";
+import { HoldfastError } from "../errors.ts";
+import type { Policy, PolicyProblem } from "../policy/policy.ts";
+
+/** The exit status of a policy that cannot be used: nothing was started (building.md 3). */
+const refused = 125;
+
+interface ExplainOptions {
+  preset?: string;
+  json?: boolean;
+  seccomp?: boolean;
+}
+
+/** What lib/plan/explain.ts offers: the policy's walls on this host, as text that ends in a newline. */
+interface Explanation {
+  explainPolicy(policy: Policy, options: { json: boolean; seccomp: boolean }): Promise<string> | string;
+}
+
+/** `holdfast policy`: looks at policies without running anything. */
+export function policyCommand(): Command {
+  const command = new Command("policy").description("check and explain policies (docs/policy.md)");
+  command
+    .command("check <file...>")
+    .description("say everything that is wrong with policy files; never looks at the paths they name")
+    .option("--json", "print one JSON object a line")
+    .action(check);
+  command
+    .command("explain [file]")
+    .description("what a policy would enforce on this host, wall by wall")
+    .option("--preset <name>", "explain a preset instead of a file")
+    .option("--json", "print JSON")
+    .addOption(new Option("--seccomp", "print the system call filter as a table"))
+    .action(explain);
+  command
+    .command("presets")
+    .description("list the presets and their files")
+    .option("--json", "print one JSON object a line")
+    .action(listPresets);
+  return command;
+}
+
+/** Exit status 0 when every file can be used, warnings or not. */
+async function check(files: readonly string[], options: { json?: boolean }): Promise<void> {
+  const { readPolicy } = await import("../policy/load.ts");
+  for (const file of files) {
+    const { usable, problems } = look(file, readPolicy);
+    if (!usable) process.exitCode = refused;
+    if (options.json) {
+      write(process.stdout, JSON.stringify({ file, ok: usable, problems }));
+      continue;
+    }
+    for (const problem of problems) write(process.stderr, render(problem));
+    if (usable) write(process.stdout, `${file}: ${summary(problems)}`);
+  }
+}
+
+/** A file that cannot be read is a problem of that file: the others are still looked at. */
+function look(
+  file: string,
+  read: (file: string) => { policy: Policy | null; problems: readonly PolicyProblem[] },
+): { usable: boolean; problems: readonly PolicyProblem[] } {
+  try {
+    const { policy, problems } = read(file);
+    return { usable: policy !== null, problems };
+  } catch (error) {
+    if (!HoldfastError.is(error)) throw error;
+    const problem = { severity: "error", file, line: 1, column: 1, message: error.message, hint: error.hint } as const;
+    return { usable: false, problems: [problem] };
+  }
+}
+
+function summary(problems: readonly PolicyProblem[]): string {
+  if (problems.length === 0) return "ok";
+  return problems.length === 1 ? "ok, with 1 warning" : `ok, with ${problems.length} warnings`;
+}
+
+/** As `formatProblem`, coloured where standard error is a terminal (NO_COLOR and FORCE_COLOR are honoured). */
+function render(problem: PolicyProblem): string {
+  const style = (format: Parameters<typeof styleText>[0], text: string): string =>
+    styleText(format, text, { stream: process.stderr, validateStream: true });
+  const severity = style(problem.severity === "error" ? "red" : "yellow", `${problem.severity}:`);
+  const hint = problem.hint === undefined ? "" : style("cyan", ` (${problem.hint})`);
+  const place = style("bold", `${problem.file}:${problem.line}:${problem.column}:`);
+  return `${place} ${severity} ${problem.message}${hint}`;
+}
+
+function write(stream: NodeJS.WriteStream, line: string): void {
+  stream.write(`${line}\n`);
+}
+
+async function explain(file: string | undefined, options: ExplainOptions): Promise<void> {
+  const policy = await chosenPolicy(file, options.preset);
+  const explanation: string = "../plan/explain.ts";
+  const { explainPolicy } = (await import(explanation)) as Explanation;
+  process.stdout.write(await explainPolicy(policy, { json: options.json ?? false, seccomp: options.seccomp ?? false }));
+}
+
+async function chosenPolicy(file: string | undefined, preset: string | undefined): Promise<Policy> {
+  if (file !== undefined && preset !== undefined) {
+    throw new HoldfastError("a policy file and --preset were given", {
+      code: "ERR_HOLDFAST_USAGE",
+      step: "usage",
+      hint: "Name one of them.",
+    });
+  }
+  if (preset !== undefined) return (await import("../policy/presets.ts")).namedPreset(preset);
+  if (file !== undefined) return (await import("../policy/load.ts")).loadPolicy(file);
+  return (await import("../policy/default-policy.ts")).defaultPolicy;
+}
+
+async function listPresets(options: { json?: boolean }): Promise<void> {
+  const { presetFile, presets, isPresetName } = await import("../policy/presets.ts");
+  for (const name of Object.keys(presets)) {
+    if (!isPresetName(name)) continue;
+    const entry = { name, description: presets[name], file: presetFile(name) };
+    const line = `${name.padEnd(10)} ${entry.description}\n${" ".repeat(11)}${entry.file}`;
+    write(process.stdout, options.json ? JSON.stringify(entry) : line);
+  }
+}
