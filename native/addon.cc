@@ -94,7 +94,7 @@ Napi::Value Launch(const Napi::CallbackInfo& info) {
   for (uint32_t i = 0; i < trees.Length(); i++) {
     auto tree = trees.Get(i).As<Napi::Object>();
     request->id_mapped.push_back({tree.Get("source").As<Napi::String>(), tree.Get("recursive").As<Napi::Boolean>(),
-                                  tree.Get("map").As<Napi::String>()});
+                                  tree.Get("uidMap").As<Napi::String>(), tree.Get("gidMap").As<Napi::String>()});
   }
   auto procs = options.Get("cgroupProcs").As<Napi::Array>();
   for (uint32_t i = 0; i < procs.Length(); i++) request->cgroup_procs.push_back(procs.Get(i).As<Napi::String>());

@@ -17,7 +17,7 @@ import {
   statSync,
   writeFileSync,
 } from "node:fs";
-import { delimiter, dirname, extname, join, relative } from "node:path";
+import { delimiter, dirname, join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
@@ -124,7 +124,7 @@ function pinnedNode() {
 
 function buildNative(node) {
   const sources = [...filesBelow("native")].filter(
-    (path) => /\.(cc|h|S)$/.test(path) && !path.startsWith("native/test/"),
+    (path) => /\.(cc|h|S|map)$/.test(path) && !path.startsWith("native/test/"),
   );
   const print = fingerprint(["binding.gyp", "package-lock.json", "native/build.ts", "native/headers.ts", ...sources]);
   const stamp = "build/Release/holdfast.stamp";
@@ -149,12 +149,13 @@ function buildDist(node) {
   const compiled = step("compiling", node, [tsc, "-p", "tsconfig.build.json"], { tolerate: !buildOnly });
   const wanted = new Set();
   for (const path of sources) {
-    if (/\.d\.ts$/.test(path) || extname(path) !== ".ts") {
+    const module = /^(.*)\.(m?)ts$/.exec(path);
+    if (!module || module[1].endsWith(".d")) {
       mkdirSync(dirname(at("dist", path)), { recursive: true });
       copyFileSync(at(path), at("dist", path));
       wanted.add(path);
     } else {
-      wanted.add(path.replace(/ts$/, "js")).add(path.replace(/ts$/, "d.ts"));
+      wanted.add(`${module[1]}.${module[2]}js`).add(`${module[1]}.d.${module[2]}ts`);
     }
   }
   // A module that was renamed must not live on in dist/.

@@ -29,9 +29,10 @@ Status WriteMap(const std::string& path, const std::string& map) {
 }
 
 // A user namespace that only holds the map; its process ends as soon as the namespace is open.
-Status OpenUserNamespace(const std::string& map, int* fd) {
+Status OpenUserNamespace(const std::string& uid_map, const std::string& gid_map, int* fd) {
   static auto* cache = new std::map<std::string, int>;
-  auto found = cache->find(map);
+  const std::string key = uid_map + "/" + gid_map;
+  auto found = cache->find(key);
   if (found != cache->end()) {
     *fd = found->second;
     return Status::Fine();
@@ -47,8 +48,8 @@ Status OpenUserNamespace(const std::string& map, int* fd) {
     return Status::Failed("mount", "clone", error);
   }
   std::string folder = "/proc/" + std::to_string(child);
-  Status status = WriteMap(folder + "/uid_map", map);
-  if (status.Ok()) status = WriteMap(folder + "/gid_map", map);
+  Status status = WriteMap(folder + "/uid_map", uid_map);
+  if (status.Ok()) status = WriteMap(folder + "/gid_map", gid_map);
   if (status.Ok()) {
     *fd = open((folder + "/ns/user").c_str(), O_RDONLY | O_CLOEXEC);
     if (*fd < 0) status = Status::Failed("mount", "open", errno, folder + "/ns/user");
@@ -57,15 +58,16 @@ Status OpenUserNamespace(const std::string& map, int* fd) {
   while (waitpid(child, nullptr, __WALL) < 0 && errno == EINTR) {
   }
   munmap(stack, kStackSize);
-  if (status.Ok()) (*cache)[map] = *fd;
+  if (status.Ok()) (*cache)[key] = *fd;
   return status;
 }
 
 }  // namespace
 
-Status CloneIdMapped(const std::string& source, bool recursive, const std::string& map, UniqueFd* tree) {
+Status CloneIdMapped(const std::string& source, bool recursive, const std::string& uid_map,
+                     const std::string& gid_map, UniqueFd* tree) {
   int user_namespace = -1;
-  Status status = OpenUserNamespace(map, &user_namespace);
+  Status status = OpenUserNamespace(uid_map, gid_map, &user_namespace);
   if (!status.Ok()) return status;
   unsigned flags = recursive ? kAtRecursive : 0;
   UniqueFd fd(OpenTree(AT_FDCWD, source.c_str(), kOpenTreeClone | kOpenTreeCloexec | flags));

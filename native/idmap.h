@@ -9,8 +9,9 @@
 
 namespace holdfast {
 
-// A detached clone of the tree at `source` under the id map `map` (lines as in /proc/PID/uid_map). Needs
+// A detached clone of the tree at `source` under two id maps (lines as in /proc/PID/uid_map). Needs
 // CAP_SYS_ADMIN in the file system's user namespace, so real root. Call on the launcher thread.
-Status CloneIdMapped(const std::string& source, bool recursive, const std::string& map, UniqueFd* tree);
+Status CloneIdMapped(const std::string& source, bool recursive, const std::string& uid_map,
+                     const std::string& gid_map, UniqueFd* tree);
 
 }  // namespace holdfast

@@ -292,7 +292,7 @@ Status Launch(const LaunchRequest& request, int timeout_ms, Launched* launched) 
   std::vector<UniqueFd> extra;
   for (const LaunchRequest::IdMapped& tree : request.id_mapped) {
     UniqueFd fd;
-    Status mapped = CloneIdMapped(tree.source, tree.recursive, tree.map, &fd);
+    Status mapped = CloneIdMapped(tree.source, tree.recursive, tree.uid_map, tree.gid_map, &fd);
     if (!mapped.Ok()) return mapped;
     extra.push_back(std::move(fd));
   }

@@ -20,7 +20,8 @@ struct LaunchRequest {
   struct IdMapped {
     std::string source;            // cloned here, with the launcher's rights, and mapped
     bool recursive = true;
-    std::string map;               // uid and gid map of the mount
+    std::string uid_map;
+    std::string gid_map;
   };
   std::vector<IdMapped> id_mapped; // handed to the init as its extra descriptors, in order
   std::vector<std::string> cgroup_procs;  // files that the init's pid is written to before it starts

@@ -202,7 +202,8 @@ bool Setup::Apply(const Operation& op, int source) {
       return AbstractCanary();
     case OpCode::kVerify: {
       failure_.wall = static_cast<uint16_t>(op.numbers[0]);
-      VerifyContext context{message_, op, abstract_fd_, layers_[1].ruleset_fd};
+      uint64_t behind = op.number_count > 1 ? op.numbers[1] : 0;
+      VerifyContext context{message_, op, abstract_fd_, behind < kMaxLayers ? layers_[behind].ruleset_fd : -1};
       const char* what = "";
       int error = Verify(context, &what);
       if (error < 0) return true;

@@ -13,7 +13,7 @@ struct VerifyContext {
   const SetupMessage& message;
   const Operation& operation;
   int abstract_fd;
-  int child_ruleset_fd;  // the layer that every child gets
+  int child_ruleset_fd;  // the layer that the operation's second number names
 };
 
 // Returns -1 when the wall stands, else the errno of a test that could not be made, or 0 when the forbidden thing

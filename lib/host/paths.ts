@@ -1,0 +1,67 @@
+import { lstatSync, readlinkSync, realpathSync, statSync } from "node:fs";
+import { dirname, join, resolve } from "node:path";
+
+/** What a path of the host is, with every link followed. */
+export interface PathFacts {
+  /** As it was asked for, collapsed. */
+  readonly path: string;
+  /** Where it really is; the same path when no component is a link. */
+  readonly real: string;
+  readonly kind: "directory" | "file" | "device" | "other" | "missing";
+  readonly uid: number;
+  readonly gid: number;
+  /** Links on the way, outermost first: they are made again inside, so that the asked-for spelling works too. */
+  readonly links: readonly { readonly path: string; readonly target: string }[];
+}
+
+const mostLinks = 40;
+
+/** Follows a path; a missing or unreadable one is `missing`, never an exception. */
+export function inspectPath(asked: string): PathFacts {
+  const path = resolve(asked);
+  const links: { path: string; target: string }[] = [];
+  let rest = path.split("/").filter((part) => part !== "");
+  let at = "/";
+  while (rest.length > 0 && links.length < mostLinks) {
+    const [first = "", ...others] = rest;
+    const next = join(at, first);
+    const status = lstatSync(next, { throwIfNoEntry: false });
+    if (status === undefined) return { path, real: next, kind: "missing", uid: -1, gid: -1, links };
+    if (status.isSymbolicLink()) {
+      const target = readlinkSync(next);
+      links.push({ path: next, target });
+      rest = [...resolve(at, target).split("/").filter((part) => part !== ""), ...others];
+      at = "/";
+    } else {
+      at = next;
+      rest = others;
+    }
+  }
+  try {
+    const real = realpathSync(path);
+    const status = statSync(real);
+    const kind = status.isDirectory()
+      ? "directory"
+      : status.isFile()
+        ? "file"
+        : status.isCharacterDevice() || status.isBlockDevice()
+          ? "device"
+          : "other";
+    return { path, real, kind, uid: status.uid, gid: status.gid, links };
+  } catch {
+    // A folder above that the caller may not search, or a loop.
+    return { path, real: path, kind: "missing", uid: -1, gid: -1, links };
+  }
+}
+
+/** Whether `path` is `folder` or lies in it. */
+export function isWithin(path: string, folder: string): boolean {
+  return folder === "/" || path === folder || path.startsWith(`${folder}/`);
+}
+
+/** The folders from just below `top` down to the one that holds `path`. */
+export function foldersBetween(top: string, path: string): string[] {
+  const found: string[] = [];
+  for (let at = dirname(path); at !== top && isWithin(at, top); at = dirname(at)) found.unshift(at);
+  return found;
+}

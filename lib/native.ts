@@ -1,0 +1,140 @@
+/**
+ * The only importer of the addon. Casts happen here and nowhere else: what the addon returns is taken at its word.
+ */
+import { createRequire } from "node:module";
+import { existsSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { HoldfastError } from "./errors.ts";
+
+/** Refusals and judgements that the broker makes for one system call (native/notify.h). */
+export interface NotifyRule {
+  readonly number: number;
+  readonly answer: 0 | 1 | 2 | 3;
+  readonly error: number;
+  readonly pathArgument: number;
+}
+
+export interface IdMappedTree {
+  readonly source: string;
+  readonly recursive: boolean;
+  readonly uidMap: string;
+  readonly gidMap: string;
+}
+
+export interface LaunchRequest {
+  readonly cloneFlags: number;
+  readonly uidMap: string;
+  readonly gidMap: string;
+  readonly denySetgroups: boolean;
+  readonly program: Uint8Array;
+  readonly idMapped: readonly IdMappedTree[];
+  readonly cgroupProcs: readonly string[];
+  readonly notify: readonly NotifyRule[];
+  readonly initFile: string;
+  readonly timeoutMs: number;
+}
+
+export interface Launched {
+  readonly pid: number;
+  readonly pidfd: number;
+  readonly control: number;
+  readonly events: number;
+  readonly broker: number;
+}
+
+/** What a rejected launch carries (native/result.h). */
+export interface NativeFailure {
+  readonly step: string;
+  readonly syscall: string;
+  readonly path: string;
+  readonly errno: number;
+  readonly wall: number;
+}
+
+export interface DenialRecord {
+  readonly number: number;
+  readonly subject: string;
+  readonly count: number;
+}
+
+/** How one of a child's standard descriptors is made (native/exec.h). */
+export type StdioKind = 0 | 1 | 2 | 3;
+export const stdioNull: StdioKind = 0;
+export const stdioPipe: StdioKind = 1;
+export const stdioPty: StdioKind = 2;
+export const stdioMerge: StdioKind = 3;
+
+export interface Native {
+  launch(request: LaunchRequest): Promise<Launched>;
+  /** Resolves when the init's process is gone, and reaps it. */
+  waitExit(pidfd: number): Promise<number>;
+  kill(pidfd: number): number;
+  /** Returns our ends of the pipes, -1 where there is none. */
+  exec(control: number, message: Uint8Array, stdin: StdioKind, stdout: StdioKind, stderr: StdioKind): [number, number, number];
+  request(control: number, message: Uint8Array, content: Uint8Array | null): void;
+  receive(control: number): { data: Buffer; fd: number } | null;
+  takeDenials(broker: number): DenialRecord[];
+  unwatch(broker: number): void;
+  startReaper(): Promise<number>;
+  probe(): { landlockAbi: number; landlockErrno: number };
+  /** 0, or the errno of clone(2) with these CLONE_NEW* flags. */
+  probeClone(flags: number): number;
+  probeSeccompAction(action: number): boolean;
+  probePidfdGetfd(): number;
+  probeMemfdExec(): number;
+  setWindowSize(fd: number, rows: number, columns: number): void;
+  peerCredentials(fd: number): { pid: number; uid: number; gid: number } | null;
+  getXattr(path: string, name: string): Buffer | null;
+  /** A Buffer, null at the end, undefined when nothing is there yet. */
+  readNow(fd: number): Buffer | null | undefined;
+}
+
+function packageRoot(): string {
+  let folder = dirname(fileURLToPath(import.meta.url));
+  // findPackageJSON is missing in Bun and Deno; binding.gyp stands only at the root.
+  while (!existsSync(join(folder, "binding.gyp"))) {
+    const above = dirname(folder);
+    if (above === folder) return dirname(fileURLToPath(import.meta.url));
+    folder = above;
+  }
+  return folder;
+}
+
+/** The package's own folder. */
+export const root: string = packageRoot();
+
+let loaded: Native | undefined;
+
+/**
+ * The addon, loaded at first use.
+ *
+ * @throws HoldfastError ERR_HOLDFAST_ADDON_MISSING when neither a build nor a prebuild fits this platform
+ */
+export function native(): Native {
+  if (loaded !== undefined) return loaded;
+  const require = createRequire(import.meta.url);
+  try {
+    const load: (folder: string) => unknown = require("node-gyp-build");
+    loaded = load(root) as Native;
+  } catch (cause) {
+    throw new HoldfastError(`the native addon could not be loaded for ${process.platform}-${process.arch}`, {
+      code: "ERR_HOLDFAST_ADDON_MISSING",
+      step: "probe",
+      hint: "In a checkout run `npm run build`; from npm run `npm rebuild holdfast` with a C++ compiler, make and Python 3.",
+      cause,
+    });
+  }
+  return loaded;
+}
+
+/** Whether a value is what the addon rejects with. */
+export function isNativeFailure(value: unknown): value is Error & NativeFailure {
+  return value instanceof Error && "step" in value && "wall" in value;
+}
+
+/** The init as a file, for hosts that forbid executing a memfd (native/launch.cc compares it with the built-in one). */
+export function initFile(): string {
+  const built = join(root, "build", "Release", "holdfast_init");
+  return existsSync(built) ? built : join(root, "prebuilds", `linux-${process.arch}`, "holdfast_init");
+}

@@ -1,0 +1,187 @@
+import { type LaunchPlan, type MountStep, type Ruleset, wallNumbers } from "./launch-plan.ts";
+
+/** Operations of native/wire.h, OpCode; a test compares the numbers. */
+export const opCodes = {
+  tmpfsRoot: 1,
+  mkdir: 2,
+  symlink: 3,
+  file: 4,
+  bind: 5,
+  tmpfs: 6,
+  proc: 7,
+  devpts: 8,
+  overlay: 9,
+  mask: 10,
+  readOnly: 11,
+  hostname: 13,
+  loopback: 14,
+  sysctl: 15,
+  identity: 16,
+  capabilities: 17,
+  rlimit: 18,
+  ruleset: 19,
+  restrict: 20,
+  seccomp: 21,
+  verify: 22,
+  limits: 23,
+  noNewPrivs: 24,
+  undumpable: 25,
+  abstractCanary: 26,
+  unmount: 28,
+  keyring: 29,
+} as const;
+
+/** BindFlag of native/wire.h. */
+const bindFlags = { readOnly: 1, noExec: 2, recursive: 4, optional: 8, device: 16, makeTarget: 32, beforePivot: 64 };
+
+/** Resources of asm-generic/resource.h. */
+const resources = { cpu: 0, fsize: 1, core: 4, nproc: 6, nofile: 7 } as const;
+
+/** Layers of native/init/setup.h: what a call's request names. */
+export const layerIds = { base: 1, readOnly: 2 } as const;
+const initLayer = 0;
+
+type Operation = [code: number, numbers: readonly (number | bigint)[], strings: readonly (string | Uint8Array)[]];
+
+/** The set-up program of a plan, for the init. The order is kernel-notes C1's. */
+export function encodePlan(plan: LaunchPlan): Uint8Array {
+  const has = (name: string): boolean => plan.namespaces.some((namespace) => namespace === name);
+  const early = new Set<string>([
+    "user-namespace",
+    "mount-namespace",
+    "pid-namespace",
+    "network-namespace",
+    "ipc-namespace",
+    "uts-namespace",
+    "cgroup-namespace",
+  ]);
+  const operations: Operation[] = [];
+  const push = (...operation: Operation): void => {
+    operations.push(operation);
+  };
+  push(opCodes.keyring, [], []);
+  if (has("network")) {
+    for (const { path, value } of plan.sysctls) push(opCodes.sysctl, [], [path, value]);
+    push(opCodes.loopback, [], []);
+  }
+  if (has("uts")) push(opCodes.hostname, [], [plan.hostname]);
+  // Before the mounts: they are made as the sandbox's own user. Sources were opened before it, with the launcher's rights.
+  if (has("user")) push(opCodes.identity, [plan.identity.uid, plan.identity.gid, plan.identity.drop ? 1 : 0], []);
+  for (const step of plan.mounts) operations.push(mountOperation(step));
+  // While nothing else stands in the way, so that it is the namespaces and mounts that are proved.
+  for (const item of plan.verify) if (early.has(item.wall)) push(opCodes.verify, [wallNumbers[item.wall]], []);
+  for (const item of plan.verify)
+    if (item.wall === "read-only-root") push(opCodes.verify, [wallNumbers[item.wall]], item.paths);
+  push(opCodes.capabilities, [], []);
+  push(opCodes.noNewPrivs, [], []);
+  push(opCodes.undumpable, [], []);
+  for (const wall of ["capabilities", "no-new-privs", "not-dumpable"] as const)
+    if (plan.verify.some((item) => item.wall === wall)) push(opCodes.verify, [wallNumbers[wall]], []);
+  for (const { resource, soft, hard } of plan.rlimits) push(opCodes.rlimit, [resources[resource], soft, hard], []);
+  push(
+    opCodes.limits,
+    [
+      plan.watched.memoryBytes,
+      plan.watched.processes,
+      plan.watched.cpuTimeMs * 1000,
+      plan.watched.openFiles,
+      plan.watched.tmpPath === null ? 0 : 1,
+    ],
+    [plan.watched.tmpPath ?? ""],
+  );
+  if (plan.landlock.base.scoped !== 0) push(opCodes.abstractCanary, [], []);
+  operations.push(rulesetOperation(initLayer, plan.landlock.base));
+  operations.push(rulesetOperation(layerIds.base, plan.landlock.call));
+  operations.push(rulesetOperation(layerIds.readOnly, plan.landlock.readOnly));
+  push(opCodes.restrict, [initLayer], []);
+  for (const item of plan.verify) {
+    if (item.wall === "landlock-filesystem") push(opCodes.verify, [wallNumbers[item.wall]], [item.path]);
+    if (item.wall === "landlock-signal" || item.wall === "landlock-abstract")
+      push(opCodes.verify, [wallNumbers[item.wall], layerIds.base], []);
+    if (item.wall === "landlock-network") push(opCodes.verify, [wallNumbers[item.wall], layerIds.readOnly], []);
+  }
+  if (plan.seccomp.noSockets.length > 0) push(opCodes.seccomp, [layerIds.readOnly], [plan.seccomp.noSockets]);
+  if (plan.seccomp.program.length > 0) push(opCodes.seccomp, [initLayer], [plan.seccomp.program]);
+  if (plan.verify.some((item) => item.wall === "seccomp")) push(opCodes.verify, [wallNumbers.seccomp], []);
+  return write(operations);
+}
+
+function mountOperation(step: MountStep): Operation {
+  switch (step.op) {
+    case "root":
+      return [opCodes.tmpfsRoot, [step.sizeBytes, step.inodes], []];
+    case "mkdir":
+      return [opCodes.mkdir, [step.mode], [step.path]];
+    case "symlink":
+      return [opCodes.symlink, [], [step.target, step.path]];
+    case "file":
+      return [opCodes.file, [step.mode], [step.path, step.content]];
+    case "bind": {
+      const flags =
+        (step.readOnly ? bindFlags.readOnly : 0) |
+        (step.noExec ? bindFlags.noExec : 0) |
+        (step.optional ? bindFlags.optional : 0) |
+        (step.device ? bindFlags.device : bindFlags.recursive) |
+        (step.from === "host" ? bindFlags.beforePivot : 0) |
+        bindFlags.makeTarget;
+      return [opCodes.bind, [flags, step.idMapped ?? -1], [step.source, step.path]];
+    }
+    case "tmpfs":
+      return [opCodes.tmpfs, [step.sizeBytes, 0, step.mode, 0], [step.path]];
+    case "proc":
+      return [opCodes.proc, [], [step.path]];
+    case "devpts":
+      return [opCodes.devpts, [], [step.path]];
+    case "overlay":
+      return [opCodes.overlay, [], [step.lower, step.upper, step.work, step.path]];
+    case "mask":
+      return [opCodes.mask, [], [step.path]];
+    case "read-only":
+      return [opCodes.readOnly, [0], [step.path]];
+    case "unmount":
+      return [opCodes.unmount, [], [step.path]];
+  }
+}
+
+function rulesetOperation(id: number, ruleset: Ruleset): Operation {
+  return [
+    opCodes.ruleset,
+    [id, ruleset.handledFs, ruleset.handledNet, ruleset.scoped, ...ruleset.rules.flatMap(({ access }, i) => [access, i])],
+    ruleset.rules.map(({ path }) => path),
+  ];
+}
+
+const headerSize = 16;
+
+/** Header, 64-bit numbers, then strings: length, bytes, a NUL, padding to 8 (native/wire.h, OpHeader). */
+function write(operations: readonly Operation[]): Uint8Array {
+  const encoder = new TextEncoder();
+  const parts = operations.map(([code, numbers, strings]) => {
+    const bytes = strings.map((text) => (typeof text === "string" ? encoder.encode(text) : text));
+    const length =
+      headerSize + numbers.length * 8 + bytes.reduce((sum, { length: size }) => sum + ((4 + size + 1 + 7) & ~7), 0);
+    return { code, numbers, bytes, length };
+  });
+  const out = new Uint8Array(parts.reduce((sum, { length }) => sum + length, 0));
+  const view = new DataView(out.buffer);
+  let at = 0;
+  parts.forEach(({ code, numbers, bytes, length }, index) => {
+    view.setUint16(at, code, true);
+    view.setUint16(at + 2, numbers.length, true);
+    view.setUint16(at + 4, bytes.length, true);
+    view.setUint32(at + 8, length, true);
+    view.setUint32(at + 12, index, true);
+    let cursor = at + headerSize;
+    for (const number of numbers) {
+      view.setBigInt64(cursor, BigInt(number), true);
+      cursor += 8;
+    }
+    for (const text of bytes) {
+      view.setUint32(cursor, text.length, true);
+      out.set(text, cursor + 4);
+      cursor += (4 + text.length + 1 + 7) & ~7;
+    }
+    at += length;
+  });
+  return out;
+}

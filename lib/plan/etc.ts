@@ -1,0 +1,82 @@
+import type { Identity, MountStep } from "./launch-plan.ts";
+
+/**
+ * What of the host's /etc a program needs and may know: how libraries are found, names of services and zones,
+ * certificates (never private keys), settings of language runtimes. No users, hosts, machine id, keys or services of
+ * the host's own.
+ */
+const shared = [
+  "alternatives",
+  "bash.bashrc",
+  "ca-certificates",
+  "ca-certificates.conf",
+  "crypto-policies",
+  "debian_version",
+  "default/locale",
+  "fonts",
+  "gai.conf",
+  "inputrc",
+  "java-11-openjdk",
+  "java-17-openjdk",
+  "java-21-openjdk",
+  "ld.so.cache",
+  "ld.so.conf",
+  "ld.so.conf.d",
+  "localtime",
+  "lsb-release",
+  "magic",
+  "maven",
+  "mime.types",
+  "os-release",
+  "perl",
+  "pki/ca-trust",
+  "pki/tls/certs",
+  "pki/tls/cert.pem",
+  "protocols",
+  "python3",
+  "redhat-release",
+  "rpc",
+  "services",
+  "ssl/cert.pem",
+  "ssl/certs",
+  "ssl/openssl.cnf",
+  "terminfo",
+  "timezone",
+  "wgetrc",
+] as const;
+
+/** The sandbox's own /etc: its own users, host name and resolver, and the harmless part of the host's. */
+export function etcSteps(identity: Identity, home: string, present: ReadonlySet<string>): MountStep[] {
+  const file = (name: string, content: string): MountStep => ({ op: "file", path: `/etc/${name}`, mode: 0o644, content });
+  const { uid, gid } = identity;
+  return [
+    { op: "mkdir", path: "/etc", mode: 0o755 },
+    file(
+      "passwd",
+      `root:x:0:0:root:/root:/usr/sbin/nologin\nsandbox:x:${uid}:${gid}:sandbox:${home}:/bin/bash\nnobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n`,
+    ),
+    file("group", `root:x:0:\nsandbox:x:${gid}:\nnogroup:x:65534:\n`),
+    file("hosts", "127.0.0.1 localhost sandbox\n::1 localhost ip6-localhost ip6-loopback\n"),
+    file("hostname", "sandbox\n"),
+    // No resolver is reachable in a sandbox without network: fail at once rather than after a time-out.
+    file("resolv.conf", "options timeout:1 attempts:1\n"),
+    file("nsswitch.conf", "passwd: files\ngroup: files\nhosts: files dns\nservices: files\nprotocols: files\n"),
+    file("host.conf", "multi on\n"),
+    { op: "symlink", target: "/proc/self/mounts", path: "/etc/mtab" },
+    ...shared
+      .filter((name) => present.has(name))
+      .map(
+        (name): MountStep => ({
+          op: "bind",
+          source: `/etc/${name}`,
+          path: `/etc/${name}`,
+          from: "host",
+          readOnly: true,
+          optional: true,
+        }),
+      ),
+  ];
+}
+
+/** The names that a probe of the host looks for. */
+export const sharedEtc: readonly string[] = shared;

@@ -1,0 +1,148 @@
+/**
+ * A sandbox as plain data: what is to be done, in order, and nothing decided later. It can be printed, compared and
+ * tested without a kernel; native/ carries it out or fails with the step and the errno.
+ */
+export interface LaunchPlan {
+  readonly namespaces: readonly Namespace[];
+  readonly identity: Identity;
+  readonly hostname: string;
+  readonly mounts: readonly MountStep[];
+  /** Trees that are cloned and idmapped with the launcher's rights; mount steps name them by place. */
+  readonly idMapped: readonly IdMapped[];
+  /** `KEY=value` lines for /proc/sys, set before the namespace's rights are dropped. */
+  readonly sysctls: readonly { readonly path: string; readonly value: string }[];
+  readonly landlock: {
+    readonly abi: number;
+    /** What the init and everything below it may do. */
+    readonly base: Ruleset;
+    /** What every call gets on top: it cannot signal outside itself. */
+    readonly call: Ruleset;
+    /** What read, glob and grep get on top instead. */
+    readonly readOnly: Ruleset;
+  };
+  readonly seccomp: {
+    readonly program: Uint8Array;
+    /** On top, for the read-only layer: no sockets at all. */
+    readonly noSockets: Uint8Array;
+  };
+  readonly rlimits: readonly Rlimit[];
+  readonly watched: WatchedLimits;
+  readonly verify: readonly Verification[];
+  readonly environment: Readonly<Record<string, string>>;
+  readonly cwd: string;
+}
+
+export type Namespace = "user" | "mount" | "pid" | "network" | "ipc" | "uts" | "cgroup";
+
+export interface Identity {
+  /** Inside. */
+  readonly uid: number;
+  readonly gid: number;
+  /** On the host. Never 0. */
+  readonly hostUid: number;
+  readonly hostGid: number;
+  /** Started by root: the init drops to the uid, and supplementary groups go. An ordinary user cannot drop them. */
+  readonly drop: boolean;
+}
+
+export interface IdMapped {
+  readonly source: string;
+  readonly recursive: boolean;
+  /** Owner on disk ↔ uid of the sandbox on the host. */
+  readonly uidMap: string;
+  readonly gidMap: string;
+}
+
+export type MountStep =
+  | { readonly op: "root"; readonly sizeBytes: number; readonly inodes: number }
+  | { readonly op: "mkdir"; readonly path: string; readonly mode: number }
+  | { readonly op: "symlink"; readonly target: string; readonly path: string }
+  | { readonly op: "file"; readonly path: string; readonly mode: number; readonly content: string }
+  | BindStep
+  | { readonly op: "tmpfs"; readonly path: string; readonly sizeBytes: number; readonly mode: number }
+  | { readonly op: "proc"; readonly path: string }
+  | { readonly op: "devpts"; readonly path: string }
+  | { readonly op: "overlay"; readonly lower: string; readonly upper: string; readonly work: string; readonly path: string }
+  | { readonly op: "mask"; readonly path: string }
+  | { readonly op: "read-only"; readonly path: string }
+  | { readonly op: "unmount"; readonly path: string };
+
+export interface BindStep {
+  readonly op: "bind";
+  readonly source: string;
+  readonly path: string;
+  /** Whether the source is a path of the host or one that an earlier step made inside. */
+  readonly from: "host" | "inside";
+  readonly readOnly: boolean;
+  readonly noExec?: boolean;
+  readonly optional?: boolean;
+  readonly device?: boolean;
+  /** Place in `idMapped`. */
+  readonly idMapped?: number;
+}
+
+export interface Ruleset {
+  readonly handledFs: number;
+  readonly handledNet: number;
+  readonly scoped: number;
+  readonly rules: readonly { readonly access: number; readonly path: string }[];
+}
+
+export interface Rlimit {
+  readonly resource: "cpu" | "core" | "nofile" | "nproc" | "fsize";
+  readonly soft: number;
+  readonly hard: number;
+}
+
+/** What the init looks at while calls run; 0 is no limit. */
+export interface WatchedLimits {
+  readonly memoryBytes: number;
+  readonly processes: number;
+  readonly cpuTimeMs: number;
+  readonly openFiles: number;
+  readonly tmpPath: string | null;
+}
+
+/** One forbidden thing for the init to try before its first child. */
+export type Verification =
+  | { readonly wall: Exclude<VerifiedWall, "read-only-root" | "landlock-filesystem"> }
+  | { readonly wall: "read-only-root"; readonly paths: readonly string[] }
+  | { readonly wall: "landlock-filesystem"; readonly path: string };
+
+export type VerifiedWall =
+  | "user-namespace"
+  | "mount-namespace"
+  | "pid-namespace"
+  | "network-namespace"
+  | "ipc-namespace"
+  | "uts-namespace"
+  | "cgroup-namespace"
+  | "read-only-root"
+  | "capabilities"
+  | "no-new-privs"
+  | "landlock-filesystem"
+  | "landlock-network"
+  | "landlock-signal"
+  | "landlock-abstract"
+  | "seccomp"
+  | "not-dumpable";
+
+/** Numbers of native/wire.h, Wall. */
+export const wallNumbers: Readonly<Record<VerifiedWall, number>> = Object.freeze({
+  "user-namespace": 1,
+  "mount-namespace": 2,
+  "pid-namespace": 3,
+  "network-namespace": 4,
+  "ipc-namespace": 5,
+  "uts-namespace": 6,
+  "read-only-root": 7,
+  capabilities: 8,
+  "no-new-privs": 9,
+  "landlock-filesystem": 10,
+  "landlock-network": 11,
+  "landlock-signal": 12,
+  "landlock-abstract": 13,
+  seccomp: 14,
+  "not-dumpable": 15,
+  "cgroup-namespace": 16,
+});

@@ -1,0 +1,34 @@
+import type { Policy } from "../policy/policy.ts";
+import type { Rlimit, WatchedLimits } from "./launch-plan.ts";
+import type { Workspace } from "./workspace.ts";
+
+/**
+ * What the kernel holds for each process (getrlimit(2)).
+ *
+ * RLIMIT_NPROC counts processes and threads of the user namespace (Linux 5.14); the init is one of them.
+ */
+export function rlimits(policy: Policy): Rlimit[] {
+  const { limits } = policy;
+  const found: Rlimit[] = [{ resource: "core", soft: 0, hard: 0 }];
+  const add = (resource: Rlimit["resource"], value: number | undefined): void => {
+    if (value !== undefined) found.push({ resource, soft: value, hard: value });
+  };
+  add("nproc", limits.processes === undefined ? undefined : limits.processes + 1);
+  add("nofile", limits.openFiles);
+  add("fsize", limits.fileSizeBytes);
+  // The sum over the call is watched; this ends a single process that outruns the watch. Whole seconds, rounded up.
+  add("cpu", limits.cpuTimeMs === undefined ? undefined : Math.ceil(limits.cpuTimeMs / 1000) + 1);
+  return found;
+}
+
+/** What the init watches over all processes of a call, where no cgroup does. */
+export function watchedLimits(policy: Policy, workspace: Workspace): WatchedLimits {
+  const { limits } = policy;
+  return {
+    memoryBytes: workspace.cgroup.memory ? 0 : (limits.memoryBytes ?? 0),
+    processes: limits.processes ?? 0,
+    cpuTimeMs: limits.cpuTimeMs ?? 0,
+    openFiles: limits.openFiles ?? 0,
+    tmpPath: limits.tmpSizeBytes === undefined ? null : "/tmp",
+  };
+}

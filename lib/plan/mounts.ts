@@ -1,0 +1,201 @@
+import { dirname } from "node:path";
+import type { HostCapabilities } from "../host/capabilities.ts";
+import { isWithin } from "../host/paths.ts";
+import type { Policy } from "../policy/policy.ts";
+import { etcSteps } from "./etc.ts";
+import { mountMap } from "./identity.ts";
+import type { BindStep, IdMapped, Identity, MountStep } from "./launch-plan.ts";
+import { homeFolder, type ResolvedGrant, toolFolder, type Workspace } from "./workspace.ts";
+
+/** Where a private tmpfs and an overlay's layers stand while the view is built; both are gone when it is done. */
+const scratch = "/.scratch";
+const layers = "/.layers";
+
+/** Folders that a policy may name but that are always the sandbox's own. */
+const own: ReadonlySet<string> = new Set(["/tmp", "/var/tmp", "/proc", "/dev", "/etc", "/dev/shm", "/dev/pts", homeFolder]);
+
+/** The file that no Landlock rule grants: the init tries to open it. */
+export const canaryPath: string = `${toolFolder}/canary`;
+
+const defaultTmpBytes = 2 * 1024 ** 3;
+
+export interface MountPlan {
+  readonly steps: readonly MountStep[];
+  readonly idMapped: readonly IdMapped[];
+  /** Paths inside by what Landlock is to allow there. */
+  readonly read: readonly string[];
+  readonly write: readonly string[];
+  readonly devices: readonly string[];
+  /** Folders on read-only mounts, for the init to try. */
+  readonly readOnlyFolders: readonly string[];
+}
+
+/** Whether a granted path is answered by the sandbox's own folder of that name. */
+export function isOwn(path: string): boolean {
+  return own.has(path) || isWithin(path, "/proc") || /^\/dev\/(null|zero|full|random|urandom|tty|ptmx|fd|std.*)$/.test(path);
+}
+
+/** The mount view: nothing exists in it but what is put there. */
+export function mountPlan(policy: Policy, host: HostCapabilities, identity: Identity, workspace: Workspace): MountPlan {
+  const steps: MountStep[] = [];
+  const idMapped: IdMapped[] = [];
+  const read = ["/etc", "/proc"];
+  const write: string[] = [];
+  const readOnlyFolders = ["/"];
+
+  // Only where root started the sandbox: what a policy grants by name is shown as the sandbox's own, the system is not.
+  const mapped = (source: string, owner: { uid: number; gid: number }): number | undefined => {
+    if (!identity.drop || (owner.uid === identity.hostUid && owner.gid === identity.hostGid)) return undefined;
+    return (
+      idMapped.push({
+        source,
+        recursive: true,
+        uidMap: mountMap(owner.uid, identity.hostUid),
+        gidMap: mountMap(owner.gid, identity.hostGid),
+      }) - 1
+    );
+  };
+  const bind = (step: Omit<BindStep, "op" | "idMapped">, place?: number): void => {
+    steps.push({ op: "bind", ...step, ...(place === undefined ? {} : { idMapped: place }) });
+  };
+
+  steps.push({ op: "root", sizeBytes: 4 * 1024 * 1024, inodes: 4096 });
+  steps.push(...etcSteps(identity, homeFolder, host.etc));
+  steps.push(...privateSteps(policy, write, workspace));
+  steps.push(...deviceSteps(host), ...procSteps());
+
+  for (const grant of visible(workspace.grants)) {
+    if (isOwn(grant.path)) continue;
+    for (const link of grant.links) {
+      if (!workspace.grants.some((other) => other !== grant && isWithin(dirname(link.path), other.source)))
+        steps.push({ op: "mkdir", path: dirname(link.path), mode: 0o755 }, { op: "symlink", ...link });
+    }
+    const readOnly = grant.access === "read";
+    bind(
+      { source: grant.source, path: grant.source, from: "host", readOnly, device: grant.kind === "device" },
+      grant.system || grant.kind === "device" ? undefined : mapped(grant.source, grant.owner),
+    );
+    (readOnly ? read : write).push(grant.source);
+    if (readOnly && grant.kind === "directory" && readOnlyFolders.length < 3) readOnlyFolders.push(grant.source);
+  }
+  workspaceSteps(workspace, bind, mapped, steps);
+  if (workspace.access !== "none") (workspace.access === "read-write" ? write : read).push(workspace.path);
+  // A grant below the workspace was hidden by it: bind it again on top.
+  for (const grant of visible(workspace.grants)) {
+    if (isOwn(grant.path) || grant.source === workspace.path || !isWithin(grant.source, workspace.path)) continue;
+    bind({ source: grant.source, path: grant.source, from: "host", readOnly: grant.access === "read" }, mapped(grant.source, grant.owner));
+  }
+  if (workspace.access === "read-write") {
+    for (const name of workspace.pinned) {
+      const path = `${workspace.path}/${name}`;
+      bind({ source: path, path, from: "inside", readOnly: false });
+    }
+    for (const name of workspace.readOnly) {
+      const path = `${workspace.path}/${name}`;
+      bind({ source: path, path, from: "inside", readOnly: true });
+    }
+  }
+  if (workspace.toolRuntime !== null) {
+    bind({ source: workspace.toolRuntime.node, path: `${toolFolder}/node`, from: "host", readOnly: true });
+    bind({ source: workspace.toolRuntime.programs, path: `${toolFolder}/programs`, from: "host", readOnly: true });
+    read.push(`${toolFolder}/node`, `${toolFolder}/programs`);
+  }
+  steps.push({ op: "mkdir", path: toolFolder, mode: 0o755 });
+  steps.push({ op: "file", path: canaryPath, mode: 0o644, content: "canary\n" });
+  steps.push({ op: "unmount", path: scratch }, { op: "read-only", path: "/" });
+  return { steps, idMapped, read, write, devices: ["/dev"], readOnlyFolders };
+}
+
+/** One tmpfs for everything private, so that one size bounds it. */
+function privateSteps(policy: Policy, write: string[], workspace: Workspace): MountStep[] {
+  const steps: MountStep[] = [
+    { op: "tmpfs", path: scratch, sizeBytes: policy.limits.tmpSizeBytes ?? defaultTmpBytes, mode: 0o755 },
+    { op: "mkdir", path: "/run", mode: 0o755 },
+    { op: "mkdir", path: "/root", mode: 0o700 },
+  ];
+  const places: [string, string, number][] = [
+    ["tmp", "/tmp", 0o1777],
+    ["var-tmp", "/var/tmp", 0o1777],
+    ["shm", "/dev/shm", 0o1777],
+    ["home", homeFolder, 0o700],
+    ...workspace.privateFolders.map((path, i): [string, string, number] => [`private-${i}`, path, 0o700]),
+  ];
+  for (const [name, path, mode] of places) {
+    steps.push({ op: "mkdir", path: `${scratch}/${name}`, mode });
+    steps.push({ op: "bind", source: `${scratch}/${name}`, path, from: "inside", readOnly: false });
+    write.push(path);
+  }
+  return steps;
+}
+
+function procSteps(): MountStep[] {
+  // What no program needs and a curious one could learn the host from.
+  const masked = ["kcore", "keys", "key-users", "sched_debug", "timer_list"];
+  return [
+    { op: "proc", path: "/proc" },
+    ...masked.map((name): MountStep => ({ op: "mask", path: `/proc/${name}` })),
+  ];
+}
+
+function deviceSteps(host: HostCapabilities): MountStep[] {
+  return [
+    ...host.devices.map(
+      (name): MountStep => ({
+        op: "bind",
+        source: `/dev/${name}`,
+        path: `/dev/${name}`,
+        from: "host",
+        readOnly: false,
+        device: true,
+      }),
+    ),
+    { op: "devpts", path: "/dev/pts" },
+    { op: "symlink", target: "pts/ptmx", path: "/dev/ptmx" },
+    { op: "symlink", target: "/proc/self/fd", path: "/dev/fd" },
+    { op: "symlink", target: "/proc/self/fd/0", path: "/dev/stdin" },
+    { op: "symlink", target: "/proc/self/fd/1", path: "/dev/stdout" },
+    { op: "symlink", target: "/proc/self/fd/2", path: "/dev/stderr" },
+  ];
+}
+
+/** Parents before what lies in them, each path once; a grant to write beats one to read. */
+function visible(grants: readonly ResolvedGrant[]): ResolvedGrant[] {
+  const byPath = new Map<string, ResolvedGrant>();
+  for (const grant of grants) {
+    const known = byPath.get(grant.source);
+    if (known === undefined || grant.access === "write") byPath.set(grant.source, grant);
+  }
+  return [...byPath.values()].sort((a, b) => (a.source < b.source ? -1 : 1));
+}
+
+function workspaceSteps(
+  workspace: Workspace,
+  bind: (step: Omit<BindStep, "op" | "idMapped">, place?: number) => void,
+  mapped: (source: string, owner: { uid: number; gid: number }) => number | undefined,
+  steps: MountStep[],
+): void {
+  const { hostPath, path, privateFolder, owner } = workspace;
+  if (workspace.access === "none") {
+    steps.push({ op: "mkdir", path, mode: 0o755 });
+    return;
+  }
+  const readOnly = workspace.access === "read-only";
+  if (workspace.mode === "overlay" && privateFolder !== null && !readOnly) {
+    bind({ source: hostPath, path: `${layers}/lower`, from: "host", readOnly: true }, mapped(hostPath, owner));
+    bind({ source: privateFolder, path: `${layers}/private`, from: "host", readOnly: false });
+    steps.push({
+      op: "overlay",
+      lower: `${layers}/lower`,
+      upper: `${layers}/private/up`,
+      work: `${layers}/private/work`,
+      path,
+    });
+    steps.push({ op: "unmount", path: `${layers}/private` }, { op: "unmount", path: `${layers}/lower` });
+    return;
+  }
+  if (privateFolder !== null) {
+    bind({ source: `${privateFolder}/up`, path, from: "host", readOnly });
+    return;
+  }
+  bind({ source: hostPath, path, from: "host", readOnly }, mapped(hostPath, owner));
+}

@@ -1,0 +1,75 @@
+import { HoldfastError } from "../errors.ts";
+import type { HostCapabilities } from "../host/capabilities.ts";
+import type { Policy } from "../policy/policy.ts";
+import { compileFilter } from "./bpf-compiler.ts";
+import { environment } from "./environment.ts";
+import { identity } from "./identity.ts";
+import { baseRuleset, callRuleset, readOnlyRuleset } from "./landlock.ts";
+import type { LaunchPlan, Verification } from "./launch-plan.ts";
+import { rlimits, watchedLimits } from "./limits.ts";
+import { canaryPath, mountPlan } from "./mounts.ts";
+import { noSocketsFilter } from "./no-sockets.ts";
+import type { Workspace } from "./workspace.ts";
+
+/**
+ * What is to be done, from what the policy says, what the host offers and what the session works on. Pure: no I/O, and
+ * equal inputs give equal plans.
+ *
+ * @throws HoldfastError ERR_HOLDFAST_WALL_UNAVAILABLE when the host lacks a wall that every sandbox needs
+ */
+export function plan(policy: Policy, host: HostCapabilities, workspace: Workspace): LaunchPlan {
+  if (host.landlockAbi === 0) {
+    throw new HoldfastError("this kernel has no Landlock, or it is switched off", {
+      code: "ERR_HOLDFAST_WALL_UNAVAILABLE",
+      step: "landlock",
+      hint: "Boot with lsm=landlock,… (see /sys/kernel/security/lsm) on Linux 5.13 or newer; `holdfast doctor` says more.",
+    });
+  }
+  const who = identity(policy, host, workspace.owner);
+  const mounts = mountPlan(policy, host, who, workspace);
+  const grants = { read: mounts.read, write: mounts.write, devices: mounts.devices };
+  const base = baseRuleset(host.landlockAbi, grants);
+  const readOnly = readOnlyRuleset(host.landlockAbi, grants);
+  const verify: Verification[] = [
+    { wall: "user-namespace" },
+    { wall: "mount-namespace" },
+    { wall: "pid-namespace" },
+    { wall: "network-namespace" },
+    { wall: "ipc-namespace" },
+    { wall: "uts-namespace" },
+    { wall: "cgroup-namespace" },
+    { wall: "read-only-root", paths: mounts.readOnlyFolders },
+    { wall: "capabilities" },
+    { wall: "no-new-privs" },
+    { wall: "not-dumpable" },
+    { wall: "landlock-filesystem", path: canaryPath },
+    ...(base.scoped === 0 ? [] : [{ wall: "landlock-signal" } as const, { wall: "landlock-abstract" } as const]),
+    ...(readOnly.handledNet === 0 ? [] : [{ wall: "landlock-network" } as const]),
+    { wall: "seccomp" },
+  ];
+  return {
+    namespaces: ["user", "mount", "pid", "network", "ipc", "uts", "cgroup"],
+    identity: who,
+    hostname: "sandbox",
+    mounts: mounts.steps,
+    idMapped: mounts.idMapped,
+    // Fast open would start a flow without a connect (kernel-notes B3); the backlog is the egress proxy's.
+    sysctls: [{ path: "/proc/sys/net/ipv4/tcp_fastopen", value: "0" }],
+    landlock: { abi: host.landlockAbi, base, call: callRuleset(host.landlockAbi), readOnly },
+    seccomp: {
+      program: compileFilter({
+        arch: host.architecture,
+        options: {
+          traceOpens: workspace.seccomp.traceOpens,
+          mappedFiles: policy.process.mappedFiles === "executable-only",
+        },
+      }),
+      noSockets: noSocketsFilter(host.architecture),
+    },
+    rlimits: rlimits(policy),
+    watched: watchedLimits(policy, workspace),
+    verify,
+    environment: environment(policy, workspace),
+    cwd: workspace.path,
+  };
+}

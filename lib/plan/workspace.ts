@@ -1,0 +1,42 @@
+/** One path of the host that the sandbox is to see, with its links followed before the plan is made. */
+export interface ResolvedGrant {
+  readonly path: string;
+  readonly source: string;
+  readonly kind: "directory" | "file" | "device" | "other";
+  readonly access: "read" | "write";
+  readonly links: readonly { readonly path: string; readonly target: string }[];
+  /** Owner on disk: under root a granted tree is shown as the sandbox's own. */
+  readonly owner: { readonly uid: number; readonly gid: number };
+  /** A folder of the system, shown as it is. */
+  readonly system: boolean;
+}
+
+/** All that a plan needs to know of one session besides policy and host; made by lib/sandbox/workspace.ts. */
+export interface Workspace {
+  readonly mode: "direct" | "overlay" | "fresh";
+  readonly access: "read-write" | "read-only" | "none";
+  /** On the host. */
+  readonly hostPath: string;
+  /** Inside. */
+  readonly path: string;
+  readonly owner: { readonly uid: number; readonly gid: number };
+  readonly grants: readonly ResolvedGrant[];
+  /** Relative to the workspace: folders made mount points so that they cannot be renamed away, then read-only names. */
+  readonly pinned: readonly string[];
+  readonly readOnly: readonly string[];
+  /** Host folder with `up` and `work` for an overlay, or the private copy that stands in for the workspace. */
+  readonly privateFolder: string | null;
+  /** Folders outside the workspace that exist only inside and only for this session. */
+  readonly privateFolders: readonly string[];
+  readonly toolRuntime: { readonly node: string; readonly programs: string } | null;
+  /** The caller's environment, as far as the policy passes it on. */
+  readonly environment: Readonly<Record<string, string>>;
+  readonly seccomp: { readonly traceOpens: boolean };
+  /** Whether a cgroup holds memory and processes, so that the init need not watch them. */
+  readonly cgroup: { readonly memory: boolean; readonly processes: boolean };
+}
+
+/** Where the tools' own Node and programs are inside. */
+export const toolFolder = "/run/holdfast";
+/** The sandbox's home, private and empty. */
+export const homeFolder = "/home/sandbox";

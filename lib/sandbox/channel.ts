@@ -1,0 +1,104 @@
+import { closeSync } from "node:fs";
+import { Socket } from "node:net";
+import { type Launched, native } from "../native.ts";
+import { EventReader, type InitEvent } from "./events.ts";
+import { type FileReply, fileReply } from "./requests.ts";
+
+/** What a call wants to hear. */
+export interface CallListener {
+  onEvent(event: InitEvent): void;
+  /** The init is gone, and everything with it. */
+  onGone(): void;
+}
+
+interface Packet {
+  readonly data: Buffer;
+  readonly fd: number;
+}
+
+/**
+ * The line to one init: requests go out by native calls, records come in on a stream, descriptors on the control
+ * socket. Idle, it does not keep the process alive.
+ */
+export class Channel {
+  readonly control: number;
+  #events: Socket;
+  #reader = new EventReader();
+  #calls = new Map<number, CallListener>();
+  #packets = new Map<number, Packet>();
+  #nextId = 1;
+  #gone = false;
+  #onGone: () => void;
+  #refs = 0;
+
+  constructor(launched: Launched, onGone: () => void) {
+    this.control = launched.control;
+    this.#onGone = onGone;
+    this.#events = new Socket({ fd: launched.events, readable: true, writable: false });
+    this.#events.on("data", (chunk: Buffer) => {
+      for (const event of this.#reader.read(chunk)) this.#calls.get(event.id)?.onEvent(event);
+    });
+    this.#events.on("error", () => {});
+    this.#events.on("close", () => this.#end());
+    this.#events.unref();
+  }
+
+  get isGone(): boolean {
+    return this.#gone;
+  }
+
+  /** A fresh id, with its listener. Each listener that is not taken out keeps the process alive while it is referenced. */
+  add(listener: CallListener): number {
+    const id = this.#nextId++;
+    this.#calls.set(id, listener);
+    this.ref();
+    return id;
+  }
+
+  remove(id: number): void {
+    if (this.#calls.delete(id)) this.unref();
+  }
+
+  ref(): void {
+    if (this.#refs++ === 0) this.#events.ref();
+  }
+
+  unref(): void {
+    if (--this.#refs === 0) this.#events.unref();
+  }
+
+  /** The packet that was sent for a call before its record; null when none came. */
+  takePacket(id: number): Packet | null {
+    for (;;) {
+      const packet = native().receive(this.control);
+      if (packet === null) break;
+      this.#packets.set(packet.data.readUInt32LE(4), packet);
+    }
+    const found = this.#packets.get(id) ?? null;
+    this.#packets.delete(id);
+    return found;
+  }
+
+  takeReply(id: number): { reply: FileReply; fd: number } | null {
+    const packet = this.takePacket(id);
+    return packet === null ? null : { reply: fileReply(packet.data), fd: packet.fd };
+  }
+
+  /** Closes the line; the init ends when it sees that. */
+  close(): void {
+    this.#events.destroy();
+    this.#end();
+  }
+
+  #end(): void {
+    if (this.#gone) return;
+    this.#gone = true;
+    for (const { fd } of this.#packets.values()) if (fd >= 0) closeSync(fd);
+    this.#packets.clear();
+    closeSync(this.control);
+    const calls = [...this.#calls.values()];
+    this.#calls.clear();
+    for (const call of calls) call.onGone();
+    this.#onGone();
+  }
+}

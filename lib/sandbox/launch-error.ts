@@ -1,0 +1,60 @@
+import { HoldfastError } from "../errors.ts";
+import { isNativeFailure } from "../native.ts";
+import { wallNumbers } from "../plan/launch-plan.ts";
+import { opCodes } from "../plan/encode.ts";
+import { errnoName } from "./process.ts";
+
+const walls = new Map<number, string>(Object.entries(wallNumbers).map(([name, number]) => [number, name]));
+const operations = new Map<number, string>(Object.entries(opCodes).map(([name, number]) => [number, name]));
+
+/** A launch that failed, in words: which wall or step, on what, why, and what to do. */
+export function launchError(cause: unknown): unknown {
+  if (!isNativeFailure(cause)) return cause;
+  const errno = cause.errno === 0 ? undefined : errnoName(cause.errno);
+  const on = cause.path === "" ? "" : ` on ${cause.path}`;
+  const details = {
+    ...(errno === undefined ? {} : { errno }),
+    syscall: cause.syscall,
+    ...(cause.path === "" ? {} : { path: cause.path }),
+    cause,
+  };
+  if (cause.step === "verify") {
+    const wall = walls.get(cause.wall) ?? "a wall";
+    const found = errno === undefined ? "was not refused" : `could not be tried (${errno})`;
+    return new HoldfastError(`the wall ${wall} does not stand: the init's attempt to ${cause.syscall}${on} ${found}`, {
+      code: "ERR_HOLDFAST_WALL_NOT_STANDING",
+      step: "verify",
+      hint: "Nothing was run. `holdfast doctor` probes each wall of this host.",
+      ...details,
+    });
+  }
+  if (cause.step === "clone" && (errno === "EPERM" || errno === "ENOSPC" || errno === "EACCES" || errno === "EUSERS")) {
+    return new HoldfastError(`this host refuses new namespaces to this user (${cause.syscall}: ${errno})`, {
+      code: "ERR_HOLDFAST_WALL_UNAVAILABLE",
+      step: "namespace",
+      hint: "`holdfast doctor` says which setting refuses them and the command that changes it.",
+      ...details,
+    });
+  }
+  const operation = cause.step === "setup" ? operations.get(cause.wall) : undefined;
+  const step =
+    operation === "ruleset" || operation === "restrict"
+      ? "landlock"
+      : operation === "seccomp"
+        ? "seccomp"
+        : cause.step === "limits"
+          ? "limits"
+          : cause.step === "setup" || cause.step === "mount"
+            ? "mount"
+            : "clone";
+  const missing = cause.syscall === "open_tree" && errno === "ENOENT";
+  return new HoldfastError(
+    missing ? `${cause.path} does not exist` : `the sandbox could not be built: ${cause.syscall}${on} failed (${errno ?? "?"})`,
+    {
+      code: missing ? "ERR_HOLDFAST_PATH_MISSING" : "ERR_HOLDFAST_LAUNCH",
+      step,
+      hint: missing ? "Create it, or take it out of the policy." : "Nothing was run. `holdfast doctor` probes each wall of this host.",
+      ...details,
+    },
+  );
+}

@@ -1,0 +1,291 @@
+import { EventEmitter } from "node:events";
+import { closeSync } from "node:fs";
+import { Socket } from "node:net";
+import { constants } from "node:os";
+import type { Readable, Writable } from "node:stream";
+import { HoldfastError } from "../errors.ts";
+import { native, stdioMerge, stdioNull, stdioPipe, stdioPty } from "../native.ts";
+import type { Channel } from "./channel.ts";
+import { execSteps, type InitEvent, limitKinds } from "./events.ts";
+import { type ExecRequest, execRequest, signalRequest } from "./requests.ts";
+import type { SandboxProcess, SpawnOptions, Usage } from "./types.ts";
+
+const signals = constants.signals;
+const signalNames = new Map<number, NodeJS.Signals>(
+  Object.entries(signals).map(([name, number]) => [number, name as NodeJS.Signals]),
+);
+const errnoNames = new Map<number, string>(Object.entries(constants.errno).map(([name, number]) => [number, name]));
+
+/** The name of an errno, or its number. */
+export function errnoName(errno: number): string {
+  return errnoNames.get(errno) ?? String(errno);
+}
+
+/** A terminal for the call: which of the three descriptors are on it, and its size. */
+export interface PtyOptions {
+  readonly on: readonly [boolean, boolean, boolean];
+  readonly rows: number;
+  readonly columns: number;
+}
+
+export interface StartOptions extends SpawnOptions {
+  readonly pty?: PtyOptions;
+  /** The bytes are taken by `drain` instead of streams: cheaper for short calls. */
+  readonly captured?: boolean;
+}
+
+const defaultForceKillMs = 5000;
+
+/** One confined child. Events in ChildProcess's order: `spawn`, then `exit`, then `close`; `error` instead of `spawn`. */
+export class ConfinedProcess extends EventEmitter implements SandboxProcess {
+  pid: number | undefined;
+  exitCode: number | null = null;
+  signalCode: NodeJS.Signals | null = null;
+  /** Which limit ended the call. */
+  limit: string | null = null;
+  timedOut = false;
+  isCanceled = false;
+  usage: Usage = { userMs: 0, systemMs: 0, maxRssBytes: 0 };
+  /** The other end of the call's own terminal. */
+  ptyMaster: number | null = null;
+  readonly #channel: Channel;
+  readonly #id: number;
+  readonly #fds: [number, number, number];
+  readonly #streams: [Socket | null, Socket | null, Socket | null] = [null, null, null];
+  readonly #forceKillAfterMs: number;
+  #timers: NodeJS.Timeout[] = [];
+  #ended = false;
+  #closed = false;
+  #openStreams = 0;
+  #referenced = true;
+  #unsubscribe: () => void = () => {};
+
+  constructor(channel: Channel, request: Omit<ExecRequest, "id">, options: StartOptions) {
+    super();
+    this.#channel = channel;
+    this.#forceKillAfterMs = options.forceKillAfterMs ?? defaultForceKillMs;
+    this.#id = channel.add({ onEvent: (event) => this.#onEvent(event), onGone: () => this.#onGone() });
+    const on = options.pty?.on ?? [false, false, false];
+    const stdin = on[0] ? stdioPty : options.stdin === "ignore" ? stdioNull : stdioPipe;
+    const stdout = on[1] ? stdioPty : stdioPipe;
+    const stderr = on[2] ? stdioPty : options.mergeStderr ? stdioMerge : stdioPipe;
+    try {
+      this.#fds = native().exec(channel.control, execRequest({ ...request, id: this.#id }), stdin, stdout, stderr);
+    } catch (cause) {
+      channel.remove(this.#id);
+      throw new HoldfastError(`the sandbox could not be asked to start ${request.file}`, {
+        code: "ERR_HOLDFAST_EXEC",
+        step: "exec",
+        hint: "If the sandbox was disposed or its init was killed, create a new one.",
+        cause,
+      });
+    }
+    if (options.timeoutMs !== undefined) {
+      this.#timers.push(
+        setTimeout(() => {
+          this.timedOut = true;
+          this.#terminate(options.killSignal ?? "SIGTERM");
+        }, options.timeoutMs),
+      );
+    }
+    const { signal } = options;
+    if (signal !== undefined) {
+      const onAbort = (): void => {
+        this.isCanceled = true;
+        this.#terminate(options.killSignal ?? "SIGTERM");
+      };
+      if (signal.aborted) queueMicrotask(onAbort);
+      else signal.addEventListener("abort", onAbort, { once: true });
+      this.#unsubscribe = () => signal.removeEventListener("abort", onAbort);
+    }
+  }
+
+  get stdin(): Writable | null {
+    return this.#stream(0);
+  }
+
+  get stdout(): Readable | null {
+    return this.#stream(1);
+  }
+
+  get stderr(): Readable | null {
+    return this.#stream(2);
+  }
+
+  get hasEnded(): boolean {
+    return this.#ended;
+  }
+
+  /** Our end of a pipe that no stream has taken; -1 when there is none. */
+  rawFd(place: 1 | 2): number {
+    return this.#streams[place] === null ? this.#fds[place] : -1;
+  }
+
+  kill(signal: NodeJS.Signals = "SIGTERM"): boolean {
+    if (this.#ended || this.#channel.isGone) return false;
+    native().request(this.#channel.control, signalRequest(this.#id, signals[signal], signal === "SIGKILL"), null);
+    return true;
+  }
+
+  /** Ends the call and names the limit that it reached. */
+  killForLimit(limit: string): void {
+    this.limit ??= limit;
+    this.kill("SIGKILL");
+  }
+
+  ref(): void {
+    if (!this.#referenced && !this.#ended) this.#channel.ref();
+    this.#referenced = true;
+  }
+
+  unref(): void {
+    if (this.#referenced && !this.#ended) this.#channel.unref();
+    this.#referenced = false;
+  }
+
+  #stream(place: 0 | 1 | 2): Socket | null {
+    const known = this.#streams[place];
+    if (known !== null) return known;
+    const fd = this.#fds[place];
+    if (fd < 0) return null;
+    const stream = new Socket({ fd, readable: place !== 0, writable: place === 0, allowHalfOpen: false });
+    this.#fds[place] = -1;
+    this.#streams[place] = stream;
+    if (place === 0) {
+      // The child may end before it has read everything: as with ChildProcess, an EPIPE then belongs to the stream.
+      if (this.#ended) stream.destroy();
+    } else {
+      this.#openStreams++;
+      stream.once("close", () => {
+        this.#openStreams--;
+        this.#maybeClose();
+      });
+    }
+    return stream;
+  }
+
+  #terminate(signal: NodeJS.Signals): void {
+    if (!this.kill(signal) || signal === "SIGKILL") return;
+    this.#timers.push(setTimeout(() => this.kill("SIGKILL"), this.#forceKillAfterMs));
+  }
+
+  #onEvent(event: InitEvent): void {
+    switch (event.type) {
+      case "started":
+        this.pid = event.value;
+        this.#takeMaster();
+        this.emit("spawn");
+        break;
+      case "failed":
+        this.#settle();
+        this.emit("error", startError(event));
+        this.#maybeClose();
+        break;
+      case "limit":
+        this.limit ??= limitKinds[event.detail] ?? null;
+        break;
+      case "stopped":
+        this.emit("stopped", signalNames.get(event.value) ?? "SIGSTOP");
+        break;
+      case "exited":
+        this.usage = { userMs: event.userMs, systemMs: event.systemMs, maxRssBytes: event.maxRssBytes };
+        this.#exit(event.value);
+        break;
+      default:
+        break;
+    }
+  }
+
+  /** wait(2): the low seven bits are the signal, the next byte the exit status. */
+  #exit(status: number): void {
+    const signal = status & 0x7f;
+    if (signal === 0) this.exitCode = (status >> 8) & 0xff;
+    else this.signalCode = signalNames.get(signal) ?? "SIGKILL";
+    this.#settle();
+    this.emit("exit", this.exitCode, this.signalCode);
+    this.#maybeClose();
+  }
+
+  #onGone(): void {
+    if (this.#ended) return;
+    this.signalCode = "SIGKILL";
+    this.#settle();
+    this.emit("exit", null, this.signalCode);
+    this.#maybeClose();
+  }
+
+  #takeMaster(): void {
+    const packet = this.#channel.takePacket(this.#id);
+    if (packet !== null && packet.fd >= 0) this.ptyMaster = packet.fd;
+  }
+
+  #settle(): void {
+    this.#ended = true;
+    for (const timer of this.#timers) clearTimeout(timer);
+    this.#timers = [];
+    this.#unsubscribe();
+    if (!this.#referenced) this.#channel.ref();
+    this.#channel.remove(this.#id);
+    this.#streams[0]?.destroy();
+    if (this.#fds[0] >= 0) closeSync(this.#fds[0]);
+    this.#fds[0] = -1;
+  }
+
+  #maybeClose(): void {
+    if (!this.#ended || this.#closed || this.#openStreams > 0) return;
+    this.#closed = true;
+    // A turn later, so that a listener of `exit` may still take a stream.
+    queueMicrotask(() => {
+      if (this.#openStreams > 0) {
+        this.#closed = false;
+        return;
+      }
+      this.closeRaw();
+      this.emit("close", this.exitCode, this.signalCode);
+    });
+  }
+
+  /** Closes the ends that nobody took. */
+  closeRaw(): void {
+    for (const place of [1, 2] as const) {
+      if (this.#fds[place] >= 0) closeSync(this.#fds[place]);
+      this.#fds[place] = -1;
+    }
+  }
+}
+
+function startError(event: InitEvent): HoldfastError {
+  const step = execSteps[event.detail] ?? "execve";
+  const errno = errnoName(event.value);
+  const options = { code: "ERR_HOLDFAST_EXEC", step: "exec", errno } as const;
+  if (step === "execve" && (errno === "ENOENT" || errno === "ENOTDIR")) {
+    return new HoldfastError("the program was not found inside the sandbox", {
+      ...options,
+      exitCode: 127,
+      syscall: "execve",
+      hint: "What is not granted does not exist inside: grant its folder with --read, or name it by its path there.",
+    });
+  }
+  if (step === "execve") {
+    return new HoldfastError(`the program could not be executed (${errno})`, {
+      ...options,
+      exitCode: 126,
+      syscall: "execve",
+      hint:
+        errno === "ENOEXEC"
+          ? "It is no program for this machine, or a script without a first line like #!/bin/sh."
+          : "It needs an execute bit, and its interpreter must be granted as well.",
+    });
+  }
+  if (step === "directory") {
+    return new HoldfastError(`the working directory does not exist inside the sandbox (${errno})`, {
+      ...options,
+      syscall: "chdir",
+      hint: "Grant it with --read or --write, or name one that is granted.",
+    });
+  }
+  return new HoldfastError(`the child could not be started: ${step} failed (${errno})`, {
+    ...options,
+    hint: errno === "EAGAIN" ? "The limit `processes` is reached in this sandbox." : "`holdfast doctor` checks the walls of this host.",
+  });
+}
