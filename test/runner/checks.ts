@@ -5,11 +5,17 @@ import { failed, type Outcome, passed, type Step, skipped, tail } from "./step.t
 
 const seconds = 1000;
 
-async function check(root: string, limitMs: number, file: string, args: readonly string[]): Promise<Outcome> {
+async function check(
+  root: string,
+  limitMs: number,
+  file: string,
+  args: readonly string[],
+  lines = 80,
+): Promise<Outcome> {
   const result = await runCommand(file, args, { cwd: root, limitMs });
   if (result.exitCode === 0) return passed();
   const why = result.timedOut ? `\nended after ${limitMs / 1000} s` : "";
-  return failed(`${tail(result.output)}${why}`);
+  return failed(`${tail(result.output, lines)}${why}`);
 }
 
 async function missing(...programs: readonly string[]): Promise<string | undefined> {
@@ -54,9 +60,12 @@ export function staticChecks(root: string): Step[] {
         const absent = await missing("cmake");
         if (absent) return skipped(`${absent} is not installed`);
         const begin = Date.now();
-        const cmakeJs = ["build", "--debug", "--out", development, "--CDHOLDFAST_SANITIZE=ON"];
-        const built = await check(root, limitMs, bin("cmake-js"), cmakeJs);
-        if (built.failed > 0) return built;
+        // configure every time: a build folder whose configuration once failed would stay broken.
+        for (const command of ["configure", "build"]) {
+          const args = [command, "--debug", "--out", development, "--CDHOLDFAST_SANITIZE=ON"];
+          const done = await check(root, limitMs, bin("cmake-js"), args);
+          if (done.failed > 0) return done;
+        }
         const found = await runCommand("grep", ["-q", "^DOCTEST_INCLUDE.*NOTFOUND", `${development}/CMakeCache.txt`], {
           cwd: root,
           limitMs: 5000,
@@ -74,7 +83,10 @@ export function staticChecks(root: string): Step[] {
         // compile_commands.json is there: the step before this one configured the build.
         const files = native("native/{,init/}*.cc");
         const script = 'printf "%s\\0" "$@" | xargs -0 -n 1 -P 2 clang-tidy --quiet -p build/cmake-debug';
-        return check(root, limitMs, "/bin/sh", ["-c", script, "sh", ...files]);
+        const outcome = await check(root, limitMs, "/bin/sh", ["-c", script, "sh", ...files], 10_000);
+        // The path that led to a finding is long; the finding and its line are enough here.
+        const findings = outcome.detail.match(/^.*: error: .*\n.*$/gm);
+        return findings ? { ...outcome, detail: findings.join("\n") } : outcome;
       },
     },
   ];

@@ -1,0 +1,75 @@
+import { spawnSync } from "node:child_process";
+import { existsSync, readFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import test from "ava";
+
+const checkout = dirname(dirname(import.meta.dirname));
+const manifest = JSON.parse(readFileSync(join(checkout, "package.json"), "utf8"));
+
+/** The paths that `npm pack` would put into the package. */
+function packedFiles(): string[] {
+  const run = spawnSync("npm", ["pack", "--dry-run", "--json", "--ignore-scripts", "--loglevel=error"], {
+    cwd: checkout,
+    encoding: "utf8",
+    env: { ...process.env, npm_config_cache: join(process.env["TMPDIR"] ?? "/tmp", "holdfast-npm-cache") },
+  });
+  const packed: unknown = JSON.parse(run.stdout);
+  // npm 11 prints a list, npm 12 an object with a key for each package.
+  const [first] = Array.isArray(packed) ? packed : Object.values(packed as object);
+  return first.files.map((file: { path: string }) => file.path);
+}
+
+test("The package holds what is needed to run, to read and to build from source, and no tests", (t) => {
+  const files = packedFiles();
+  const needed = [
+    "bin/holdfast",
+    "dist/lib/index.js",
+    "dist/lib/index.d.ts",
+    "dist/lib/cli/main.js",
+    "binding.gyp",
+    "native/addon.cc",
+    "native/init_image.S",
+    "native/build.ts",
+    "native/headers.ts",
+    "LICENSE",
+    "README.md",
+    "CHANGELOG.md",
+    "SECURITY.md",
+  ];
+  t.deepEqual(
+    needed.filter((path) => !files.includes(path)),
+    [],
+  );
+  t.deepEqual(
+    files.filter((path) => /^(test|\.ci|node_modules|build|native\/test)\b/.test(path) || path.endsWith(".tgz")),
+    [],
+  );
+});
+
+test("Installing the package runs no script: npm blocks or warns about them, and there is nothing to compile", (t) => {
+  for (const name of ["preinstall", "install", "postinstall"]) t.false(name in manifest.scripts, name);
+  t.is(manifest.gypfile, false, "npm runs node-gyp by itself when it sees binding.gyp and this is not false");
+});
+
+test("No dependency wants a script of its own to be run", (t) => {
+  const lock = JSON.parse(readFileSync(join(checkout, "package-lock.json"), "utf8"));
+  const wanting = Object.entries<{ hasInstallScript?: boolean; optional?: boolean }>(lock.packages)
+    .filter(([, entry]) => entry.hasInstallScript)
+    .map(([name]) => name.replace(/^.*node_modules\//, ""));
+  t.deepEqual(
+    wanting.filter((name) => manifest.allowScripts?.[name] === undefined),
+    [],
+  );
+});
+
+test("Every file that package.json names is there", (t) => {
+  const named = [manifest.types, ...Object.values<string>(manifest.bin)];
+  for (const target of Object.values<string | Record<string, string>>(manifest.exports)) {
+    named.push(...(typeof target === "string" ? [target] : Object.values(target)));
+  }
+  t.true(named.length > 3);
+  t.deepEqual(
+    named.filter((path) => !existsSync(join(checkout, path))),
+    [],
+  );
+});
