@@ -3,7 +3,6 @@
 // symbols, so the addon brings its own, which exports.map keeps to itself.
 // test/package/floor.test.ts says when another one has come in.
 
-#include <bits/functexcept.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -82,12 +81,12 @@ int pthread_cond_clockwait(pthread_cond_t* condition, pthread_mutex_t* mutex, cl
 
 }  // extern "C"
 
-namespace std {  // NOLINT(cert-dcl58-cpp): the definition of what <bits/functexcept.h> declares
+// GCC 11 and GCC 12. By their mangled names: what headers declare of them changed between versions.
+[[noreturn]] void ThrowBadArrayNewLength() __asm__("_ZSt28__throw_bad_array_new_lengthv");
+void ThrowBadArrayNewLength() { throw std::bad_array_new_length(); }
 
-// GCC 11 and GCC 12.
-void __throw_bad_array_new_length() { throw bad_array_new_length(); }
-void condition_variable::wait(unique_lock<mutex>& lock) noexcept {
-  pthread_cond_wait(native_handle(), lock.mutex()->native_handle());
+void WaitOnCondition(std::condition_variable* self, std::unique_lock<std::mutex>* lock) __asm__(
+    "_ZNSt18condition_variable4waitERSt11unique_lockISt5mutexE");
+void WaitOnCondition(std::condition_variable* self, std::unique_lock<std::mutex>* lock) {
+  pthread_cond_wait(self->native_handle(), lock->mutex()->native_handle());
 }
-
-}  // namespace std
