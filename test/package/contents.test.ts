@@ -62,6 +62,17 @@ test("No dependency wants a script of its own to be run", (t) => {
   );
 });
 
+test("The lock file has every optional dependency of every package, for npm ci refuses one that has not", (t) => {
+  // npm leaves out of the lock what the registry in use cannot serve, and then finds it missing elsewhere.
+  const { packages } = JSON.parse(readFileSync(join(checkout, "package-lock.json"), "utf8"));
+  const missing = Object.entries<{ optionalDependencies?: Record<string, string> }>(packages).flatMap(([path, entry]) =>
+    Object.keys(entry.optionalDependencies ?? {}).filter(
+      (name) => !(`node_modules/${name}` in packages) && !(`${path}/node_modules/${name}` in packages),
+    ),
+  );
+  t.deepEqual(missing, []);
+});
+
 test("Every file that package.json names is there", (t) => {
   const named = [manifest.types, ...Object.values<string>(manifest.bin)];
   for (const target of Object.values<string | Record<string, string>>(manifest.exports)) {
