@@ -113,7 +113,7 @@ struct FailedMessage {
   uint16_t code;    // OpCode
   uint16_t wall;    // for kVerify
   int32_t error;    // errno, 0 when a forbidden thing succeeded
-  char syscall[24];
+  char syscall[64];
   char path[256];
 };
 

@@ -66,10 +66,14 @@ export function mountPlan(policy: Policy, host: HostCapabilities, identity: Iden
 
   for (const grant of visible(workspace.grants)) {
     if (isOwn(grant.path)) continue;
+    const covered = workspace.grants.some(
+      (other) => other.source !== grant.source && isWithin(grant.source, other.source) && other.access === grant.access,
+    );
     for (const link of grant.links) {
       if (!workspace.grants.some((other) => other !== grant && isWithin(dirname(link.path), other.source)))
         steps.push({ op: "mkdir", path: dirname(link.path), mode: 0o755 }, { op: "symlink", ...link });
     }
+    if (covered) continue;
     const readOnly = grant.access === "read";
     bind(
       { source: grant.source, path: grant.source, from: "host", readOnly, device: grant.kind === "device" },

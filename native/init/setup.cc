@@ -154,6 +154,8 @@ bool Setup::Apply(const Operation& op, int source) {
     }
     case OpCode::kUnmount:
       return umount2(first, MNT_DETACH) == 0 || Fail("umount2", first, errno);
+    case OpCode::kSysctl:
+      return true;  // done in Prepare
     case OpCode::kHostname:
       return sethostname(first, op.strings[0].size) == 0 || Fail("sethostname", first, errno);
     case OpCode::kLoopback:
@@ -167,9 +169,7 @@ bool Setup::Apply(const Operation& op, int source) {
     case OpCode::kCapabilities:
       return Capabilities();
     case OpCode::kRlimit:
-      if (rlimit_count_ >= kMaxRlimits) return Fail("rlimit", "", E2BIG);
-      rlimits_[rlimit_count_++] = {static_cast<int>(op.numbers[0]), {op.numbers[1], op.numbers[2]}};
-      return true;
+      return Rlimit(op);
     case OpCode::kRuleset:
       return Ruleset(op);
     case OpCode::kNetPort: {
@@ -377,6 +377,19 @@ bool Setup::Capabilities() {
   __user_cap_data_struct data[2]{};
   if (syscall(SYS_capset, &header, data) != 0) return Fail("capset", "", errno);
   return prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) == 0 || Fail("prctl", "", errno);
+}
+
+bool Setup::Rlimit(const Operation& op) {
+  if (rlimit_count_ >= kMaxRlimits) return Fail("rlimit", "", E2BIG);
+  auto resource = static_cast<int>(op.numbers[0]);
+  rlimit64 now{};
+  if (syscall(SYS_prlimit64, 0, resource, nullptr, &now) != 0) return Fail("prlimit64", "", errno);
+  // A hard limit that we were started with cannot be raised again (getrlimit(2)).
+  rlimit64 wanted{op.numbers[1], op.numbers[2]};
+  if (wanted.rlim_max > now.rlim_max) wanted.rlim_max = now.rlim_max;
+  if (wanted.rlim_cur > wanted.rlim_max) wanted.rlim_cur = wanted.rlim_max;
+  rlimits_[rlimit_count_++] = {resource, wanted};
+  return true;
 }
 
 bool Setup::Ruleset(const Operation& op) {

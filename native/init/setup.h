@@ -73,6 +73,7 @@ class Setup {
   bool Loopback();
   bool Identity(const Operation& op);
   bool Capabilities();
+  bool Rlimit(const Operation& op);
   bool Ruleset(const Operation& op);
   bool Seccomp(const Operation& op);
   bool AbstractCanary();

@@ -25,10 +25,11 @@ namespace {
 
 constexpr int kStands = -1;
 
-// -1 when the attempt failed with the errno that the wall gives, else 0 (it succeeded) or another errno.
-int Expect(bool succeeded, int error, int wanted) {
+// -1 when the attempt failed with the errno that the wall gives, else 0 (it succeeded) or another errno. Reads errno
+// itself: as an argument it could be read before the attempt is made.
+int Expect(bool succeeded, int wanted) {
   if (succeeded) return 0;
-  return error == wanted ? kStands : error;
+  return errno == wanted ? kStands : errno;
 }
 
 int OtherNamespace(const VerifyContext& context, Wall wall, const char* file) {
@@ -83,7 +84,7 @@ int NoCapabilities() {
   for (int capability = 0; capability < 64; capability++)
     if (prctl(PR_CAPBSET_READ, capability, 0, 0, 0) == 1) return 0;
   char name[65] = "canary";
-  return Expect(sethostname(name, 6) == 0, errno, EPERM);
+  return Expect(sethostname(name, 6) == 0, EPERM);
 }
 
 }  // namespace
@@ -121,7 +122,7 @@ int Verify(const VerifyContext& context, const char** what) {
       for (int i = 0; i < op.string_count; i++) {
         char path[4200];
         snprintf(path, sizeof path, "%s/.holdfast-canary", op.strings[i].data);
-        int result = Expect(mkdir(path, 0700) == 0, errno, EROFS);
+        int result = Expect(mkdir(path, 0700) == 0, EROFS);
         if (result == 0) rmdir(path);
         // Without the permission to write there the mount's answer is not reached: the kernel checks the mount first
         // for a new entry, so EACCES means a mount that is not read-only.
@@ -139,9 +140,9 @@ int Verify(const VerifyContext& context, const char** what) {
       // A file that the mount view shows and its mode lets everybody read: only Landlock is in the way.
       *what = "open a file that no rule grants";
       int fd = open(op.strings[0].data, O_RDONLY | O_CLOEXEC);
-      int error = errno;
+      int result = Expect(fd >= 0, EACCES);
       if (fd >= 0) close(fd);
-      return Expect(fd >= 0, error, EACCES);
+      return result;
     }
     case Wall::kLandlockNetwork:
       *what = "bind a TCP port that no rule grants";
@@ -152,11 +153,11 @@ int Verify(const VerifyContext& context, const char** what) {
         address.sin_family = AF_INET;
         address.sin_port = htons(9);
         address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-        return Expect(bind(fd, reinterpret_cast<sockaddr*>(&address), sizeof address) == 0, errno, EACCES);
+        return Expect(bind(fd, reinterpret_cast<sockaddr*>(&address), sizeof address) == 0, EACCES);
       });
     case Wall::kLandlockSignal:
       *what = "signal a process outside the call";
-      return InChild(context.child_ruleset_fd, [] { return Expect(kill(1, 0) == 0, errno, EPERM); });
+      return InChild(context.child_ruleset_fd, [] { return Expect(kill(1, 0) == 0, EPERM); });
     case Wall::kLandlockAbstract: {
       *what = "connect to an abstract socket made outside";
       int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -165,7 +166,7 @@ int Verify(const VerifyContext& context, const char** what) {
       address.sun_family = AF_UNIX;
       memcpy(address.sun_path + 1, kAbstractCanaryName, sizeof kAbstractCanaryName);
       auto size = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + sizeof kAbstractCanaryName);
-      int result = Expect(connect(fd, reinterpret_cast<sockaddr*>(&address), size) == 0, errno, EPERM);
+      int result = Expect(connect(fd, reinterpret_cast<sockaddr*>(&address), size) == 0, EPERM);
       close(fd);
       if (context.abstract_fd >= 0) close(context.abstract_fd);
       return result;
@@ -173,7 +174,7 @@ int Verify(const VerifyContext& context, const char** what) {
     case Wall::kSeccomp:
       // Setting the priority that we have succeeds for every process but a filtered one: pid 1 is us.
       *what = "setpriority on a process by number";
-      return Expect(setpriority(PRIO_PROCESS, 1, 0) == 0, errno, EPERM);
+      return Expect(setpriority(PRIO_PROCESS, 1, 0) == 0, EPERM);
     case Wall::kNotDumpable:
       *what = "read dumpable";
       return prctl(PR_GET_DUMPABLE, 0, 0, 0, 0) == 0 ? kStands : 0;

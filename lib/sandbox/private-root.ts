@@ -1,0 +1,35 @@
+import { chmodSync, mkdirSync } from "node:fs";
+import { homedir, tmpdir } from "node:os";
+import { join } from "node:path";
+
+function firstUsable(folders: readonly string[]): string {
+  for (const folder of folders) {
+    try {
+      mkdirSync(folder, { recursive: true, mode: 0o700 });
+      chmodSync(folder, 0o700);
+      return folder;
+    } catch {
+      // A home that is read-only or not there: the next place.
+    }
+  }
+  throw new Error(`none of these folders can be made: ${folders.join(", ")}`);
+}
+
+function uid(): number {
+  return process.geteuid?.() ?? 0;
+}
+
+/** Where private layers of workspaces lie while their sandboxes live: on disk, since a build may fill gigabytes. */
+export function privateRoot(): string {
+  const state = process.env["XDG_STATE_HOME"] ?? join(homedir(), ".local", "state");
+  return firstUsable([join(state, "holdfast", "sandboxes"), join(tmpdir(), `holdfast-${uid()}`, "sandboxes")]);
+}
+
+/** Where control sockets lie. */
+export function runtimeRoot(): string {
+  const runtime = process.env["XDG_RUNTIME_DIR"];
+  return firstUsable([
+    ...(runtime === undefined || runtime === "" ? [] : [join(runtime, "holdfast")]),
+    join(tmpdir(), `holdfast-${uid()}`),
+  ]);
+}

@@ -1,0 +1,307 @@
+import { randomBytes } from "node:crypto";
+import { closeSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { HoldfastError } from "../errors.ts";
+import { type HostCapabilities, probeHost } from "../host/capabilities.ts";
+import { initFile, type Launched, native, type NotifyRule } from "../native.ts";
+import { encodePlan, layerIds } from "../plan/encode.ts";
+import { sharedEtc } from "../plan/etc.ts";
+import { identity } from "../plan/identity.ts";
+import type { LaunchPlan, Namespace } from "../plan/launch-plan.ts";
+import { plan as makePlan } from "../plan/plan.ts";
+import { notificationPurposes, syscallName } from "../plan/seccomp-profile.ts";
+import { toolFolder, type Workspace } from "../plan/workspace.ts";
+import { defaultPolicy } from "../policy/default-policy.ts";
+import type { Policy } from "../policy/policy.ts";
+import { networkRefusal } from "../policy/refusal.ts";
+import { capture } from "./capture.ts";
+import { Channel } from "./channel.ts";
+import { describeDenials } from "./denials.ts";
+import { enforcementOf } from "./enforcement.ts";
+import { ConfinedFiles } from "./files.ts";
+import { launchError } from "./launch-error.ts";
+import { ConfinedProcess, type StartOptions } from "./process.ts";
+import { missingProtected, putAside } from "./protected-paths.ts";
+import { forgetLeftover } from "./reaper.ts";
+import type {
+  Denial,
+  ExecOptions,
+  ExecResult,
+  SandboxFiles,
+  SandboxLike,
+  SandboxOptions,
+  SandboxProcess,
+  SpawnOptions,
+  WallStatus,
+} from "./types.ts";
+import { prepareWorkspace, removePrivateFolder, ungranted } from "./workspace.ts";
+
+/** CLONE_NEW* of linux/sched.h. */
+const cloneFlags: Readonly<Record<Namespace, number>> = {
+  user: 0x10000000,
+  mount: 0x00020000,
+  pid: 0x20000000,
+  network: 0x40000000,
+  ipc: 0x08000000,
+  uts: 0x04000000,
+  cgroup: 0x02000000,
+};
+
+const launchTimeoutMs = 10_000;
+const defaultMaxBufferBytes = 10 * 1024 * 1024;
+const enetunreach = 101;
+const eperm = 1;
+const eacces = 13;
+
+let host: HostCapabilities | undefined;
+
+/** This host, probed once per process. */
+export function thisHost(): HostCapabilities {
+  host ??= probeHost(sharedEtc);
+  return host;
+}
+
+/** What the broker is to answer for each call that the filter hands it. */
+function notifyRules(plan: LaunchPlan, policy: Policy, traceOpens: boolean): NotifyRule[] {
+  const purposes = notificationPurposes(thisHost().architecture, {
+    traceOpens,
+    mappedFiles: policy.process.mappedFiles === "executable-only",
+  });
+  if (plan.seccomp.program.length === 0) return [];
+  return [...purposes].map(([number, purpose]): NotifyRule => {
+    if (purpose === "connect") return { number, answer: 1, error: enetunreach, pathArgument: 0 };
+    if (purpose === "open") {
+      const name = syscallName(thisHost().architecture, number);
+      return { number, answer: 2, error: 0, pathArgument: name === "open" || name === "creat" ? 0 : 1 };
+    }
+    if (purpose === "map") return { number, answer: 3, error: eacces, pathArgument: 0 };
+    return { number, answer: 0, error: eperm, pathArgument: 0 };
+  });
+}
+
+/** Options for tests of the walls: what is made of the plan before it is carried out. No part of the product sets it. */
+export interface LaunchHooks {
+  readonly alterPlan?: (plan: LaunchPlan) => LaunchPlan;
+  readonly traceOpens?: boolean;
+}
+
+/**
+ * One confined place: processes in it see what the policy grants and nothing else, and end with it.
+ *
+ * @example
+ * await using sandbox = await Sandbox.create({ workdir: "/home/me/project" });
+ * const { stdout, exitCode } = await sandbox.exec("make", ["test"]);
+ */
+export class Sandbox implements SandboxLike {
+  readonly name: string;
+  readonly policy: Policy;
+  readonly plan: LaunchPlan;
+  readonly workspace: Workspace;
+  readonly workdir: string;
+  readonly enforcement: readonly WallStatus[];
+  readonly files: SandboxFiles;
+  readonly toolRuntime: { readonly node: string; readonly programs: string } | null;
+  /** Protected names that appeared during the session and were put aside when it ended. */
+  refusedNames: readonly string[] = [];
+  readonly #launched: Launched;
+  readonly #channel: Channel;
+  readonly #missing: readonly string[];
+  readonly #environment: readonly string[];
+  #denials: Denial[] = [];
+  #disposing: Promise<void> | undefined;
+
+  private constructor(
+    name: string,
+    policy: Policy,
+    plan: LaunchPlan,
+    workspace: Workspace,
+    launched: Launched,
+    missing: readonly string[],
+  ) {
+    this.name = name;
+    this.policy = policy;
+    this.plan = plan;
+    this.workspace = workspace;
+    this.workdir = workspace.path;
+    this.enforcement = enforcementOf(plan);
+    this.toolRuntime =
+      workspace.toolRuntime === null ? null : { node: `${toolFolder}/node`, programs: `${toolFolder}/programs` };
+    this.#launched = launched;
+    this.#missing = missing;
+    this.#environment = Object.entries(plan.environment).map(([key, value]) => `${key}=${value}`);
+    this.#channel = new Channel(launched, () => {});
+    this.files = new ConfinedFiles(() => this.#live());
+  }
+
+  /**
+   * Raises every wall and proves it, then resolves.
+   *
+   * @throws HoldfastError when a wall cannot be raised, does not stand, or the policy cannot be enforced: nothing ran
+   */
+  static async create(options: SandboxOptions, hooks: LaunchHooks = {}): Promise<Sandbox> {
+    const policy = options.policy ?? defaultPolicy;
+    const refusal = networkRefusal(policy);
+    if (refusal !== null) throw refusal;
+    const capabilities = thisHost();
+    const name = options.name ?? `hf-${randomBytes(5).toString("hex")}`;
+    const traceOpens = hooks.traceOpens ?? false;
+    const { workspace, found } = await prepareWorkspace(options, policy, capabilities, name, {
+      toolRuntime: options.tools ? { node: process.execPath, programs: toolPrograms() } : null,
+      cgroup: { memory: false, processes: false },
+      seccomp: { traceOpens },
+      hostUid: (owner) => {
+        const who = identity(policy, capabilities, owner);
+        return { uid: who.hostUid, gid: who.hostGid };
+      },
+    });
+    try {
+      const made = makePlan(policy, capabilities, workspace);
+      const plan = hooks.alterPlan?.(made) ?? made;
+      const missing =
+        workspace.mode === "direct" && workspace.access === "read-write"
+          ? missingProtected(workspace.hostPath, ungranted(policy, workspace.hostPath), found)
+          : [];
+      const launched = await launch(plan, notifyRules(plan, policy, traceOpens));
+      return new Sandbox(name, policy, plan, workspace, launched, missing);
+    } catch (error) {
+      if (workspace.privateFolder !== null) await clearPrivateFolder(workspace.privateFolder);
+      throw launchError(error);
+    }
+  }
+
+  /** Starts a program; the object behaves like a ChildProcess. */
+  spawn(file: string, args: readonly string[] = [], options: SpawnOptions = {}): SandboxProcess {
+    return this.start(file, args, options);
+  }
+
+  /** As `spawn`, with what only this package uses: a terminal. */
+  start(file: string, args: readonly string[], options: StartOptions): ConfinedProcess {
+    const channel = this.#live();
+    for (const text of [file, ...args, options.cwd ?? ""]) {
+      if (text.includes("\0")) throw new TypeError("a program, argument or folder may not contain a NUL byte");
+    }
+    const env =
+      options.env === undefined
+        ? this.#environment
+        : Object.entries({ ...this.plan.environment, ...options.env }).map(([key, value]) => `${key}=${value}`);
+    return new ConfinedProcess(
+      channel,
+      {
+        layer: options.layer === "read-only" ? layerIds.readOnly : layerIds.base,
+        file,
+        cwd: options.cwd ?? this.plan.cwd,
+        path: options.env?.["PATH"] ?? this.plan.environment["PATH"] ?? "/usr/bin:/bin",
+        args: [file, ...args],
+        env,
+        rows: options.pty?.rows ?? 24,
+        columns: options.pty?.columns ?? 80,
+      },
+      options,
+    );
+  }
+
+  /** Runs a program to its end. A status other than 0 is a result, not an error. */
+  async exec(file: string, args: readonly string[] = [], options: ExecOptions = {}): Promise<ExecResult> {
+    const began = performance.now();
+    const { limits } = this.policy;
+    const timeoutMs = options.timeoutMs ?? limits.wallTimeMs;
+    const child = this.start(file, args, {
+      ...options,
+      ...(timeoutMs === undefined ? {} : { timeoutMs }),
+      stdin: options.input === undefined ? "ignore" : "pipe",
+    });
+    if (options.input !== undefined) {
+      child.stdin?.on("error", () => {}); // a child that reads nothing
+      child.stdin?.end(options.input);
+    }
+    const output = await capture(child, {
+      maxBufferBytes: options.maxBufferBytes ?? defaultMaxBufferBytes,
+      outputBytes: limits.outputBytes,
+    });
+    return {
+      ...output,
+      exitCode: child.exitCode,
+      signal: child.signalCode,
+      timedOut: child.timedOut,
+      isCanceled: child.isCanceled,
+      limit: child.limit,
+      durationMs: performance.now() - began,
+      usage: child.usage,
+      denials: this.takeDenials(),
+      enforcement: this.enforcement,
+    };
+  }
+
+  /** What was refused since the last look. */
+  takeDenials(): readonly Denial[] {
+    if (this.#launched.broker === 0) return [];
+    const records = native().takeDenials(this.#launched.broker);
+    if (records.length === 0 && this.#denials.length === 0) return [];
+    return describeDenials(records, thisHost().architecture, syscallName);
+  }
+
+  /** Ends everything inside and clears away what belonged to it. */
+  dispose(): Promise<void> {
+    this.#disposing ??= this.#dispose();
+    return this.#disposing;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.dispose();
+  }
+
+  async #dispose(): Promise<void> {
+    const { pidfd, broker } = this.#launched;
+    native().kill(pidfd);
+    await native().waitExit(pidfd);
+    closeSync(pidfd);
+    this.#channel.close();
+    if (broker !== 0) native().unwatch(broker);
+    const { workspace } = this;
+    if (workspace.mode === "direct" && workspace.access === "read-write") {
+      const names = ungranted(this.policy, workspace.hostPath);
+      this.refusedNames = putAside(workspace.hostPath, names, this.#missing);
+    }
+    if (workspace.privateFolder !== null) await clearPrivateFolder(workspace.privateFolder);
+  }
+
+  #live(): Channel {
+    if (this.#disposing !== undefined || this.#channel.isGone) {
+      throw new HoldfastError(`the sandbox ${this.name} has ended`, {
+        code: "ERR_HOLDFAST_SANDBOX_GONE",
+        step: "exec",
+        hint: "Create a new one with Sandbox.create().",
+      });
+    }
+    return this.#channel;
+  }
+}
+
+async function clearPrivateFolder(folder: string): Promise<void> {
+  removePrivateFolder(folder);
+  await forgetLeftover("tree", folder);
+}
+
+/** The tools' programs, compiled: they run inside, under the same Node. */
+function toolPrograms(): string {
+  const here = dirname(fileURLToPath(import.meta.url));
+  const compiled = here.includes(`${join("dist", "lib")}`) ? join(here, "..", "tools", "programs") : join(here, "..", "..", "dist", "lib", "tools", "programs");
+  return compiled;
+}
+
+function launch(plan: LaunchPlan, notify: readonly NotifyRule[]): Promise<Launched> {
+  const { uid, gid, hostUid, hostGid, drop } = plan.identity;
+  return native().launch({
+    cloneFlags: plan.namespaces.reduce((flags, name) => flags | cloneFlags[name], 0),
+    uidMap: `${uid} ${hostUid} 1\n`,
+    gidMap: `${gid} ${hostGid} 1\n`,
+    denySetgroups: !drop,
+    program: encodePlan(plan),
+    idMapped: plan.idMapped,
+    cgroupProcs: [],
+    notify,
+    initFile: initFile(),
+    timeoutMs: launchTimeoutMs,
+  });
+}

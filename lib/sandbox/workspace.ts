@@ -1,0 +1,157 @@
+import { chownSync, mkdirSync, mkdtempSync, rmSync, statSync } from "node:fs";
+import { join } from "node:path";
+import { HoldfastError } from "../errors.ts";
+import { inspectPath, isWithin } from "../host/paths.ts";
+import type { HostCapabilities } from "../host/capabilities.ts";
+import { isOwn } from "../plan/mounts.ts";
+import type { ResolvedGrant, Workspace } from "../plan/workspace.ts";
+import { isPassed } from "../policy/environment.ts";
+import type { PathGrant, Policy } from "../policy/policy.ts";
+import { type ProtectedPaths, findProtected } from "./protected-paths.ts";
+import { privateRoot } from "./private-root.ts";
+import { registerLeftover } from "./reaper.ts";
+import type { SandboxOptions } from "./types.ts";
+
+/** Folders of the system: shown as they are, whoever owns them. */
+const systemFolders = ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/opt", "/nix", "/gnu", "/etc"];
+
+/** The policy's grants with every link followed, before the plan is made. */
+export function resolveGrants(policy: Policy, host: HostCapabilities): ResolvedGrant[] {
+  const missing: PathGrant[] = [];
+  const found: ResolvedGrant[] = [];
+  const take = (grant: PathGrant, access: "read" | "write"): void => {
+    if (grant.path === "/") {
+      // Everything, but for what is always the sandbox's own.
+      const hidden = new Set(["/proc", "/dev", "/tmp", "/etc", "/sys", "/run"]);
+      for (const { path, link } of host.topLevel) {
+        if (hidden.has(path)) continue;
+        if (link === null) take({ ...grant, path, optional: true }, access);
+        else take({ ...grant, path, optional: true }, access);
+      }
+      return;
+    }
+    if (isOwn(grant.path)) return;
+    const facts = inspectPath(grant.path);
+    if (facts.kind === "missing") {
+      if (!grant.optional && policy.compatibility === "hard_requirement") missing.push(grant);
+      return;
+    }
+    found.push({
+      path: grant.path,
+      source: facts.real,
+      kind: facts.kind,
+      access,
+      links: facts.links,
+      owner: { uid: facts.uid, gid: facts.gid },
+      system: systemFolders.some((folder) => isWithin(facts.real, folder)),
+    });
+  };
+  for (const grant of policy.filesystem.readOnly) take(grant, "read");
+  for (const grant of policy.filesystem.readWrite) take(grant, "write");
+  if (missing.length > 0) {
+    throw new HoldfastError(
+      missing
+        .map(({ path, line }) => `${policy.source}${line === undefined ? "" : `:${line}`}: ${path} does not exist`)
+        .join("\n"),
+      {
+        code: "ERR_HOLDFAST_PATH_MISSING",
+        step: "policy",
+        hint: "Create it, take it out of the policy, or set landlock.compatibility to best_effort to pass missing paths over.",
+      },
+    );
+  }
+  return found;
+}
+
+export interface PreparedWorkspace {
+  readonly workspace: Workspace;
+  readonly found: ProtectedPaths;
+}
+
+/** Everything a plan needs to know of the session; makes the private folder that an overlay or a fresh workspace needs. */
+export async function prepareWorkspace(
+  options: SandboxOptions,
+  policy: Policy,
+  host: HostCapabilities,
+  name: string,
+  extras: Pick<Workspace, "toolRuntime" | "cgroup" | "seccomp"> & { hostUid: (owner: { uid: number; gid: number }) => { uid: number; gid: number } },
+): Promise<PreparedWorkspace> {
+  const facts = inspectPath(options.workdir);
+  if (facts.kind !== "directory") {
+    throw new HoldfastError(`the workspace ${options.workdir} ${facts.kind === "missing" ? "does not exist" : "is not a folder"}`, {
+      code: "ERR_HOLDFAST_WORKDIR",
+      step: "workspace",
+      path: options.workdir,
+      hint: "Name an existing folder with --workdir.",
+    });
+  }
+  if (facts.real === "/") {
+    throw new HoldfastError("the root folder cannot be the workspace", {
+      code: "ERR_HOLDFAST_WORKDIR",
+      step: "workspace",
+      path: "/",
+      hint: "Change into a project folder, or name one with --workdir.",
+    });
+  }
+  const mode = options.workspace ?? policy.workspace.mode;
+  const access = policy.filesystem.includeWorkdir ? policy.workspace.access : "none";
+  const path = options.mountAt ?? policy.workspace.mountAt ?? facts.real;
+  const owner = { uid: facts.uid, gid: facts.gid };
+  let privateFolder: string | null = null;
+  if (access !== "none" && mode !== "direct") privateFolder = await makePrivateFolder(name, extras.hostUid(owner));
+  const found =
+    access === "read-write" && mode !== "fresh"
+      ? findProtected(facts.real, ungranted(policy, facts.real))
+      : { pinned: [], readOnly: [], folders: [] };
+  return {
+    found,
+    workspace: {
+      mode,
+      access,
+      hostPath: facts.real,
+      path,
+      owner,
+      grants: resolveGrants(policy, host),
+      pinned: found.pinned,
+      readOnly: found.readOnly,
+      privateFolder,
+      privateFolders: (options.privateFolders ?? []).filter((folder) => !isWithin(folder, path)),
+      toolRuntime: extras.toolRuntime,
+      environment: passedEnvironment(policy),
+      seccomp: extras.seccomp,
+      cgroup: extras.cgroup,
+    },
+  };
+}
+
+/** The protected names but those that the policy makes writable by name. */
+export function ungranted(policy: Policy, root: string): string[] {
+  return policy.protectedNames.names.filter(
+    (name) => !policy.filesystem.readWrite.some((grant) => grant.path === join(root, name)),
+  );
+}
+
+function passedEnvironment(policy: Policy): Record<string, string> {
+  const found: Record<string, string> = {};
+  for (const [name, value] of Object.entries(process.env)) {
+    if (value !== undefined && isPassed(policy.environment.pass, name)) found[name] = value;
+  }
+  return found;
+}
+
+/** `up` and `work` below a folder of the launcher's own, owned by whom the sandbox runs as. */
+async function makePrivateFolder(name: string, who: { uid: number; gid: number }): Promise<string> {
+  const root = privateRoot();
+  const folder = mkdtempSync(join(root, `${name}-`));
+  await registerLeftover("tree", folder);
+  for (const part of ["up", "work"]) {
+    mkdirSync(join(folder, part), { mode: 0o700 });
+    if (statSync(join(folder, part)).uid !== who.uid) chownSync(join(folder, part), who.uid, who.gid);
+  }
+  return folder;
+}
+
+/** Removes a private folder; what an overlay left in `work` has mode 0. */
+export function removePrivateFolder(folder: string): void {
+  rmSync(folder, { recursive: true, force: true, maxRetries: 3 });
+}
