@@ -43,7 +43,7 @@ export function checkEndpoint(found: EndpointSection, what: string, context: Con
 function checkHost(found: EndpointSection, what: string, { problems }: Context): void {
   const { values } = found;
   const host = values.host ?? "";
-  const at = found.place("host");
+  const at = found.valuePlace("host");
   if (found.has("host") && values.host === undefined) return;
   if (host === "") {
     if (values.protocol === "tcp") {
@@ -101,15 +101,15 @@ function checkPathAndTls(found: EndpointSection, what: string, ports: readonly n
   const { problems } = context;
   const path = values.path ?? "";
   if (path !== "" && path !== "**" && !path.startsWith("/")) {
-    problems.error(found.place("path"), `${what}.path must start with "/" or be "**", not ${quote(path)}`);
+    problems.error(found.valuePlace("path"), `${what}.path must start with "/" or be "**", not ${quote(path)}`);
   }
   if (values.tls === "terminate" || values.tls === "passthrough") {
     const hint = "leave it out, or write skip to pass the bytes on";
-    problems.warning(found.place("tls"), `${what}.tls: ${values.tls} is deprecated and has no effect`, hint);
+    problems.warning(found.valuePlace("tls"), `${what}.tls: ${values.tls} is deprecated and has no effect`, hint);
   }
   if (values.tls === "skip" && isInspected(values.protocol) && ports.includes(443)) {
     problems.warning(
-      found.place("tls"),
+      found.valuePlace("tls"),
       `${what}.tls: skip leaves nothing that ${values.protocol} rules could inspect`,
     );
   }
@@ -135,7 +135,11 @@ function checkProtocol(found: EndpointSection, what: string, { problems }: Conte
     problems.warning(found.place("protocol"), message, "write enforcement: enforce");
   }
   if (protocol === "sql" && values.enforcement === "enforce") {
-    problems.error(found.place("enforcement"), `${what}: protocol sql cannot be enforced`, "write enforcement: audit");
+    problems.error(
+      found.valuePlace("enforcement"),
+      `${what}: protocol sql cannot be enforced`,
+      "write enforcement: audit",
+    );
   }
   const graphql = ["persisted_queries", "graphql_persisted_queries", "graphql_max_body_bytes"] as const;
   for (const field of graphql) {
@@ -161,7 +165,7 @@ function checkProtocol(found: EndpointSection, what: string, { problems }: Conte
 function checkSigning(found: EndpointSection, what: string, { problems }: Context): void {
   const { values } = found;
   if (values.credential_signing === undefined) return;
-  const at = found.place("credential_signing");
+  const at = found.valuePlace("credential_signing");
   if ((values.signing_service ?? "") === "") {
     problems.error(at, `${what}.credential_signing needs signing_service`, "the AWS service, such as s3 or bedrock");
   }

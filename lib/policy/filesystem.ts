@@ -42,6 +42,10 @@ function build(found: Read<typeof shape>, what: string, context: Context): Polic
     const count = readOnly.length + readWrite.length;
     context.problems.error(found.at, `${what} has ${count} paths; ${mostPaths} are the most`);
   }
+  if (context.dialect === "openshell" && !found.has("include_workdir")) {
+    const message = `${what} has no include_workdir, which means false here: the working directory is not granted`;
+    context.problems.warning(found.at, message, "write include_workdir: true");
+  }
   const writable = new Set(readWrite.map((path) => path.value));
   const kept = readOnly.filter((path) => {
     if (!writable.has(path.value)) return true;

@@ -115,7 +115,7 @@ function readOpenshell(root: Node, context: Context): Policy | null {
   if (found === undefined) return null;
   const { version } = found.values;
   if (version !== undefined && version !== 1) {
-    context.problems.warning(found.place("version"), `version is ${version}; OpenShell's documents know only 1`);
+    context.problems.warning(found.valuePlace("version"), `version is ${version}; OpenShell's documents know only 1`);
   }
   if (!found.has("filesystem_policy")) {
     const message =
@@ -130,7 +130,7 @@ function readHoldfast(root: Node, context: Context): Policy | null {
   if (found === undefined) return null;
   const { values } = found;
   if (values.version !== undefined && values.version !== 1) {
-    context.problems.error(found.place("version"), `version must be 1, not ${values.version}`);
+    context.problems.error(found.valuePlace("version"), `version must be 1, not ${values.version}`);
   }
   return Object.freeze({
     ...build(found, context),

@@ -176,7 +176,7 @@ export const networkMiddlewaresSection: Reader<Named<NetworkMiddleware>> = {
       const other = orders.get(middleware.order);
       if (other !== undefined) {
         const message = `${what}.${key} has the order ${middleware.order}, as ${quote(other)} does`;
-        context.problems.error(entry.value.place("order"), message, "give each its own order");
+        context.problems.error(entry.value.valuePlace("order"), message, "give each its own order");
       }
       orders.set(middleware.order, key);
       built.set(key, { value: middleware });
@@ -209,7 +209,7 @@ function buildMiddleware(
   }
   if (values.middleware?.startsWith("openshell/") && values.middleware !== "openshell/regex") {
     const message = `${what}.middleware: there is no built-in ${quote(values.middleware)}`;
-    problems.error(entry.value.place("middleware"), message, 'did you mean "openshell/regex"?');
+    problems.error(entry.value.valuePlace("middleware"), message, 'did you mean "openshell/regex"?');
   }
   return Object.freeze({
     line: entry.at.line,

@@ -137,10 +137,12 @@ export function list<T>(element: Reader<T>, options: { most?: number } = {}): Re
         context.problems.error(node.at, `${what} has ${node.items.length} elements; ${options.most} is the most`);
         return undefined;
       }
-      return node.items.flatMap((item, index) => {
+      const values = node.items.flatMap((item, index) => {
         const value = element.read(item, `${what}[${index}]`, context);
         return value === undefined ? [] : [value];
       });
+      // Empty because nothing in it could be read is not what the writer would call empty.
+      return values.length === 0 && node.items.length > 0 ? undefined : values;
     },
   };
 }
@@ -173,6 +175,8 @@ export interface Section<F> {
   has(key: keyof F): boolean;
   /** The key's place, or the section's where the key is not written. */
   place(key: keyof F): Place;
+  /** The place of the key's value, or the section's. */
+  valuePlace(key: keyof F): Place;
 }
 
 export interface SectionOptions {
@@ -204,6 +208,7 @@ export function section<F extends { readonly [K in keyof F]: Reader<unknown> }>(
       const prefix = what === "" ? "" : `${what}.`;
       const values: Record<string, unknown> = {};
       const places = new Map<PropertyKey, Place>();
+      const valuePlaces = new Map<PropertyKey, Place>();
       for (const entry of map.entries) {
         const field = Object.hasOwn(readers, entry.key) ? readers[entry.key] : undefined;
         if (field === undefined) {
@@ -213,6 +218,7 @@ export function section<F extends { readonly [K in keyof F]: Reader<unknown> }>(
           continue;
         }
         places.set(entry.key, entry.at);
+        valuePlaces.set(entry.key, entry.value.at);
         const value = field.read(entry.value, `${prefix}${entry.key}`, context);
         if (value !== undefined) values[entry.key] = value;
       }
@@ -224,6 +230,7 @@ export function section<F extends { readonly [K in keyof F]: Reader<unknown> }>(
         values: values as Section<F>["values"],
         has: (key) => places.has(key),
         place: (key) => places.get(key) ?? map.at,
+        valuePlace: (key) => valuePlaces.get(key) ?? map.at,
       };
     },
   };

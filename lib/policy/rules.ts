@@ -28,8 +28,8 @@ export function checkRules(found: EndpointSection, what: string, context: Contex
 function checkAllowBase(found: EndpointSection, what: string, { problems }: Context): void {
   const { values } = found;
   const protocol = values.protocol;
-  const rulesAt = found.place("rules");
-  const denyAt = found.place("deny_rules");
+  const rulesAt = found.valuePlace("rules");
+  const denyAt = found.valuePlace("deny_rules");
   const hasRules = found.has("rules");
   const hasAccess = found.has("access");
   if (values.rules?.length === 0) {
@@ -57,7 +57,7 @@ function checkAllowBase(found: EndpointSection, what: string, { problems }: Cont
     const profile = values.mcp?.values.allow_all_known_mcp_methods === true;
     if (protocol === "mcp" && profile) return;
     const hint = protocol === "json-rpc" || protocol === "mcp" ? "write rules" : "write access: read-only, or rules";
-    problems.error(found.place("protocol"), `${what}: protocol ${protocol} has nothing that it allows`, hint);
+    problems.error(found.valuePlace("protocol"), `${what}: protocol ${protocol} has nothing that it allows`, hint);
   }
 }
 
@@ -75,8 +75,15 @@ function checkRule(
     const known = protocol === "rest" ? httpMethods : websocketMethods;
     if (body.method !== "" && !known.includes(body.method.toUpperCase())) {
       const message = `${what}.method is ${quote(body.method)}, which is not a standard method`;
-      problems.warning(section.place("method"), message, `known: ${known.join(", ")}`);
+      problems.warning(section.valuePlace("method"), message, `known: ${known.join(", ")}`);
     }
+  }
+  if (body.path.endsWith("/**/")) {
+    problems.warning(
+      section.valuePlace("path"),
+      `${what}.path: ${quote(body.path)} matches only paths that end in "/"`,
+      'write "/**"',
+    );
   }
   if (protocol === "rest" && body.command !== "") {
     problems.warning(section.place("command"), `${what}.command has no effect unless protocol is sql`);
@@ -106,10 +113,10 @@ function refusePathAndQuery(rule: ReadRule, what: string, protocol: string, { pr
 function checkJsonRpc(rule: ReadRule, what: string, context: Context): void {
   const { problems } = context;
   const { section, body } = rule;
-  if (body.method === "") problems.error(section.place("method"), `${what}.method is missing`);
+  if (body.method === "") problems.error(section.valuePlace("method"), `${what}.method is missing`);
   else if (body.method !== "*" && hasGlob(body.method)) {
     const message = `${what}.method: JSON-RPC methods are exact, or "*", not ${quote(body.method)}`;
-    problems.error(section.place("method"), message);
+    problems.error(section.valuePlace("method"), message);
   }
   if (section.has("params")) {
     problems.error(section.place("params"), `${what}.params: JSON-RPC rules do not support params matchers`);
@@ -146,7 +153,7 @@ function checkMcp(
   const { problems } = context;
   const { section, body } = rule;
   const options = found.values.mcp?.values;
-  const methodAt = section.place("method");
+  const methodAt = section.valuePlace("method");
   const tool = namesTool(rule);
   if (body.method === "") {
     if (options?.allow_all_known_mcp_methods !== true) {
@@ -212,7 +219,7 @@ function checkGraphql(found: EndpointSection, rule: ReadRule, what: string, cont
   const used = usesGraphql(rule);
   if (protocol === "websocket" && hasGraphqlPolicy(found) && body.method.toUpperCase() === "WEBSOCKET_TEXT") {
     const message = `${what}.method: WEBSOCKET_TEXT cannot stand beside GraphQL rules`;
-    problems.error(section.place("method"), message, "name operation_type and fields instead");
+    problems.error(section.valuePlace("method"), message, "name operation_type and fields instead");
   }
   if (protocol === "websocket" && used && (section.has("method") || section.has("path") || section.has("query"))) {
     problems.error(
@@ -222,7 +229,7 @@ function checkGraphql(found: EndpointSection, rule: ReadRule, what: string, cont
     );
   }
   if (protocol === "graphql" || (protocol === "websocket" && used)) {
-    checkOperationType(body.operationType, section.place("operation_type"), what, context);
+    checkOperationType(body.operationType, section.valuePlace("operation_type"), what, context);
     if (section.has("fields") && section.values.fields?.length === 0) {
       problems.error(section.place("fields"), `${what}.fields is empty`, "leave it out to match every field");
     }
