@@ -1,17 +1,20 @@
 import { spawnSync } from "node:child_process";
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
-import test from "ava";
+import test, { type ExecutionContext } from "ava";
 
 const checkout = dirname(dirname(import.meta.dirname));
 const manifest = JSON.parse(readFileSync(join(checkout, "package.json"), "utf8"));
 
 /** The paths that `npm pack` would put into the package. */
-function packedFiles(): string[] {
+function packedFiles(t: ExecutionContext): string[] {
+  const cache = mkdtempSync(join(tmpdir(), "holdfast-npm-"));
+  t.teardown(() => rmSync(cache, { recursive: true, force: true }));
   const run = spawnSync("npm", ["pack", "--dry-run", "--json", "--ignore-scripts", "--loglevel=error"], {
     cwd: checkout,
     encoding: "utf8",
-    env: { ...process.env, npm_config_cache: join(process.env["TMPDIR"] ?? "/tmp", "holdfast-npm-cache") },
+    env: { ...process.env, npm_config_cache: cache },
   });
   const packed: unknown = JSON.parse(run.stdout);
   // npm 11 prints a list, npm 12 an object with a key for each package.
@@ -20,7 +23,7 @@ function packedFiles(): string[] {
 }
 
 test("The package holds what is needed to run, to read and to build from source, and no tests", (t) => {
-  const files = packedFiles();
+  const files = packedFiles(t);
   const needed = [
     "bin/holdfast",
     "dist/lib/index.js",
