@@ -69,7 +69,7 @@ function checkPorts(found: EndpointSection, what: string, context: Context): rea
     if (context.dialect === "openshell") context.problems.warning(found.place("port"), message, "ports counts");
     else context.problems.error(found.place("port"), message, "write ports alone");
   }
-  const unreadable = (found.has("port") && values.port === undefined) || found.has("ports");
+  const unreadable = (["port", "ports"] as const).some((key) => found.has(key) && values[key] === undefined);
   if (several.length === 0 && single === 0 && !unreadable) {
     context.problems.error(found.at, `${what} needs a port`, "port: 443, or ports: [80, 443]");
   }

@@ -182,6 +182,7 @@ const refused: readonly (readonly [string, string, RegExp])[] = [
     /^6:40: advisor_proposed is a mark of OpenShell's own/,
   ],
   ["an endpoint without a port", withEndpoint("host: a.example.com"), /^6:9: .* needs a port/],
+  ["an endpoint with an empty list of ports", withEndpoint("host: a.example.com, ports: []"), /^6:9: .* needs a port/],
   ["an endpoint without a host", withEndpoint("port: 443"), /^6:9: .* needs a host, or allowed_ips/],
   [
     "a port that is not one",
