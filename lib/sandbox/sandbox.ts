@@ -109,6 +109,7 @@ export class Sandbox implements SandboxLike {
   readonly #missing: readonly string[];
   readonly #environment: readonly string[];
   #denials: Denial[] = [];
+  #ending: Promise<void> | undefined;
   #disposing: Promise<void> | undefined;
 
   private constructor(
@@ -241,6 +242,12 @@ export class Sandbox implements SandboxLike {
     return describeDenials(records, thisHost().architecture, syscallName);
   }
 
+  /** Ends everything inside; what it wrote in a private layer stays until `dispose`. */
+  end(): Promise<void> {
+    this.#ending ??= this.#end();
+    return this.#ending;
+  }
+
   /** Ends everything inside and clears away what belonged to it. */
   dispose(): Promise<void> {
     this.#disposing ??= this.#dispose();
@@ -251,13 +258,17 @@ export class Sandbox implements SandboxLike {
     return this.dispose();
   }
 
-  async #dispose(): Promise<void> {
+  async #end(): Promise<void> {
     const { pidfd, broker } = this.#launched;
     native().kill(pidfd);
     await native().waitExit(pidfd);
     closeSync(pidfd);
     this.#channel.close();
     if (broker !== 0) native().unwatch(broker);
+  }
+
+  async #dispose(): Promise<void> {
+    await this.end();
     const { workspace } = this;
     if (workspace.mode === "direct" && workspace.access === "read-write") {
       const names = ungranted(this.policy, workspace.hostPath);
@@ -267,7 +278,7 @@ export class Sandbox implements SandboxLike {
   }
 
   #live(): Channel {
-    if (this.#disposing !== undefined || this.#channel.isGone) {
+    if (this.#ending !== undefined || this.#disposing !== undefined || this.#channel.isGone) {
       throw new HoldfastError(`the sandbox ${this.name} has ended`, {
         code: "ERR_HOLDFAST_SANDBOX_GONE",
         step: "exec",

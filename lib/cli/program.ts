@@ -1,0 +1,63 @@
+import { Command, CommanderError } from "commander";
+import { reportError } from "./report.ts";
+
+const usageStatus = 125;
+
+/** The commands but `run`, each loaded when it is asked for. Returns the exit status. */
+export async function program(args: readonly string[]): Promise<number> {
+  const top = new Command("holdfast");
+  top
+    .description("Runs an AI agent's tool calls as confined children on a plain Linux host.")
+    .version(await versionText(), "--version", "version, addon and kernel facts")
+    .showSuggestionAfterError()
+    .exitOverride()
+    .configureHelp({ showGlobalOptions: false });
+  top.command("run").description("run a command behind kernel walls: holdfast run -- CMD ARG…").allowUnknownOption();
+  const name = args.find((word) => !word.startsWith("-"));
+  for (const command of await commands(name)) top.addCommand(exiting(command));
+  try {
+    if (args.length === 0) {
+      process.stderr.write(top.helpInformation());
+      return usageStatus;
+    }
+    await top.parseAsync([...args], { from: "user" });
+    return Number(process.exitCode ?? 0);
+  } catch (error) {
+    if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : usageStatus;
+    return reportError(error);
+  }
+}
+
+function exiting(command: Command): Command {
+  command.exitOverride();
+  for (const sub of command.commands) exiting(sub);
+  return command;
+}
+
+const loaders: Readonly<Record<string, () => Promise<Command>>> = {
+  doctor: async () => (await import("./doctor.ts")).doctorCommand(),
+  policy: async () => (await import("./policy.ts")).policyCommand(),
+  worker: async () => (await import("./worker.ts")).workerCommand(),
+  queue: async () => (await import("./queue.ts")).queueCommand(),
+  demo: async () => (await import("./demo.ts")).demoCommand(),
+};
+
+async function commands(name: string | undefined): Promise<Command[]> {
+  const load = name === undefined ? undefined : loaders[name];
+  if (load !== undefined) return [await load()];
+  return Promise.all(Object.values(loaders).map((each) => each()));
+}
+
+async function versionText(): Promise<string> {
+  if (!process.argv.includes("--version")) return "";
+  const { readFileSync } = await import("node:fs");
+  const { join } = await import("node:path");
+  const { native, root } = await import("../native.ts");
+  const { version } = JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as { version: string };
+  return [
+    `holdfast ${version}`,
+    `node     ${process.versions.node} (N-API ${process.versions["napi"] ?? "?"})`,
+    `package  ${root}`,
+    `landlock ABI ${native().probe().landlockAbi}`,
+  ].join("\n");
+}

@@ -1,0 +1,157 @@
+import { HoldfastError } from "../errors.ts";
+import { suggest } from "../policy/spelling.ts";
+
+/** What `holdfast run` was asked for. */
+export interface RunOptions {
+  policy: string | undefined;
+  preset: string | undefined;
+  workdir: string | undefined;
+  read: string[];
+  write: string[];
+  env: string[];
+  timeout: string | undefined;
+  limits: string[];
+  overlay: boolean;
+  apply: boolean;
+  diff: string | undefined;
+  json: boolean;
+  quiet: boolean;
+  statusFd: number | undefined;
+  traceDenials: boolean;
+  help: boolean;
+  command: string[];
+}
+
+const valued = ["policy", "preset", "workdir", "read", "write", "env", "timeout", "limit", "diff", "status-fd"] as const;
+const flags = ["overlay", "apply", "json", "quiet", "trace-denials", "help"] as const;
+
+export const runUsage = `Usage: holdfast run [options] -- CMD ARG…
+
+Runs a command behind kernel walls: it sees the system's folders, the working folder, a home and a /tmp of its own,
+and no network. Without --policy the preset "default" applies.
+
+  --policy FILE         a policy file (see: holdfast policy check, holdfast policy explain)
+  --preset NAME         default, read-only, build or agent
+  --workdir DIR         the folder that is writable inside (default: the current one)
+  --read PATH           also readable; may be repeated
+  --write PATH          also writable; may be repeated
+  --env NAME[=VALUE]    pass a variable on, or set it; may be repeated
+  --timeout D           end it after 500ms, 30s, 5m, …: exit 124
+  --limit NAME=VALUE    processes, memory, cpu-time, wall-time, open-files, file-size, tmp-size, output
+  --overlay             keep writes in a private layer and show at the end what would change
+  --apply               with --overlay: carry the changes over when the command succeeded
+  --diff FILE           with --overlay: write the changes as a patch
+  --trace-denials       name refused files as well (every open is looked at: slower)
+  --status-fd N         the truth as JSON lines on descriptor N
+  --json                what holdfast says is JSON
+  --quiet               holdfast says nothing; the exit status remains
+
+Exit status: the command's own; 128+N when a signal N ended it; 127 and 126 when it was not found or not executable;
+124 on the time limit, 137 on another limit; 125 when holdfast itself refused or failed.`;
+
+function usageError(message: string, hint: string): HoldfastError {
+  return new HoldfastError(message, { code: "ERR_HOLDFAST_USAGE", step: "usage", hint });
+}
+
+/** Reads the arguments after `run`. Everything after `--`, or from the first word that is no option, is the command's. */
+export function parseRunOptions(args: readonly string[]): RunOptions {
+  const options: RunOptions = {
+    policy: undefined,
+    preset: undefined,
+    workdir: undefined,
+    read: [],
+    write: [],
+    env: [],
+    timeout: undefined,
+    limits: [],
+    overlay: false,
+    apply: false,
+    diff: undefined,
+    json: false,
+    quiet: false,
+    statusFd: undefined,
+    traceDenials: false,
+    help: false,
+    command: [],
+  };
+  let at = 0;
+  for (; at < args.length; at++) {
+    const word = args[at] ?? "";
+    if (word === "--") {
+      at++;
+      break;
+    }
+    if (word === "-h") {
+      options.help = true;
+      continue;
+    }
+    if (!word.startsWith("--")) {
+      if (word.startsWith("-") && word !== "-") throw usageError(`unknown option ${word}`, "Options are written in full: holdfast run --help lists them.");
+      break;
+    }
+    const equals = word.indexOf("=");
+    const name = word.slice(2, equals < 0 ? undefined : equals);
+    if (flags.some((flag) => flag === name)) {
+      if (equals >= 0) throw usageError(`--${name} takes no value`, `Write --${name} alone.`);
+      setFlag(options, name);
+      continue;
+    }
+    if (!valued.some((option) => option === name)) {
+      const near = suggest(name, [...valued, ...flags]);
+      throw usageError(`unknown option --${name}`, near === undefined ? "holdfast run --help lists them." : `Did you mean --${near.replace(/^did you mean "?|"?\??$/g, "")}?`);
+    }
+    const value = equals >= 0 ? word.slice(equals + 1) : args[++at];
+    if (value === undefined) throw usageError(`--${name} needs a value`, `Write --${name} VALUE.`);
+    setValue(options, name, value);
+  }
+  options.command = args.slice(at);
+  if (options.policy !== undefined && options.preset !== undefined) {
+    throw usageError("--policy and --preset cannot both be given", "A policy file says everything; take one away.");
+  }
+  if ((options.apply || options.diff !== undefined) && !options.overlay) options.overlay = true;
+  return options;
+}
+
+function setFlag(options: RunOptions, name: string): void {
+  if (name === "overlay") options.overlay = true;
+  if (name === "apply") options.apply = true;
+  if (name === "json") options.json = true;
+  if (name === "quiet") options.quiet = true;
+  if (name === "trace-denials") options.traceDenials = true;
+  if (name === "help") options.help = true;
+}
+
+function setValue(options: RunOptions, name: string, value: string): void {
+  switch (name) {
+    case "policy":
+      options.policy = value;
+      break;
+    case "preset":
+      options.preset = value;
+      break;
+    case "workdir":
+      options.workdir = value;
+      break;
+    case "read":
+      options.read.push(value);
+      break;
+    case "write":
+      options.write.push(value);
+      break;
+    case "env":
+      options.env.push(value);
+      break;
+    case "timeout":
+      options.timeout = value;
+      break;
+    case "limit":
+      options.limits.push(value);
+      break;
+    case "diff":
+      options.diff = value;
+      break;
+    default:
+      if (!/^\d+$/.test(value)) throw usageError(`--status-fd takes a descriptor's number, not ${value}`, "For example --status-fd 3 3>status.json");
+      options.statusFd = Number(value);
+  }
+}

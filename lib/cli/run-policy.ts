@@ -1,0 +1,94 @@
+import { resolve } from "node:path";
+import { HoldfastError } from "../errors.ts";
+import { inspectPath } from "../host/paths.ts";
+import { defaultPolicy } from "../policy/default-policy.ts";
+import { neverPassed } from "../policy/environment.ts";
+import { applyLimit } from "../policy/limits.ts";
+import type { PathGrant, Policy } from "../policy/policy.ts";
+import type { RunOptions } from "./run-options.ts";
+
+async function basePolicy(options: RunOptions): Promise<Policy> {
+  if (options.policy !== undefined) {
+    const { loadPolicy } = await import("../policy/load.ts");
+    return loadPolicy(options.policy);
+  }
+  if (options.preset === undefined || options.preset === "default") return defaultPolicy;
+  const { isPresetName, presetPolicy, presets } = await import("../policy/presets.ts");
+  if (!isPresetName(options.preset)) {
+    throw new HoldfastError(`there is no preset ${JSON.stringify(options.preset)}`, {
+      code: "ERR_HOLDFAST_USAGE",
+      step: "usage",
+      hint: `The presets are ${Object.keys(presets).join(", ")}.`,
+    });
+  }
+  return presetPolicy(options.preset);
+}
+
+function grants(paths: readonly string[], flag: string): PathGrant[] {
+  return paths.map((path) => {
+    const absolute = resolve(path);
+    if (flag === "--write" && absolute === "/") {
+      throw new HoldfastError("the root folder cannot be made writable", {
+        code: "ERR_HOLDFAST_USAGE",
+        step: "usage",
+        hint: "Name the folders that the command has to write.",
+      });
+    }
+    if (inspectPath(absolute).kind === "missing") {
+      throw new HoldfastError(`${flag} ${path}: it does not exist`, {
+        code: "ERR_HOLDFAST_PATH_MISSING",
+        step: "usage",
+        path: absolute,
+        hint: "Create it first, or correct the path.",
+      });
+    }
+    return { path: absolute };
+  });
+}
+
+function variables(entries: readonly string[]): Record<string, string> {
+  const found: Record<string, string> = {};
+  for (const entry of entries) {
+    const equals = entry.indexOf("=");
+    const name = equals < 0 ? entry : entry.slice(0, equals);
+    if (!/^[A-Za-z_][A-Za-z0-9_]*$/.test(name) || neverPassed.includes(name)) {
+      throw new HoldfastError(`--env ${name}: ${neverPassed.includes(name) ? "it is never passed on" : "not a variable's name"}`, {
+        code: "ERR_HOLDFAST_USAGE",
+        step: "usage",
+        hint: "Write --env NAME to pass a variable on, or --env NAME=VALUE to set it.",
+      });
+    }
+    const value = equals < 0 ? process.env[name] : entry.slice(equals + 1);
+    if (value !== undefined) found[name] = value;
+  }
+  return found;
+}
+
+/** The policy of the file or preset, with the flags on top: they add, and never take a refusal away. */
+export async function runPolicy(options: RunOptions): Promise<Policy> {
+  const base = await basePolicy(options);
+  let { limits } = base;
+  for (const entry of options.limits) {
+    const equals = entry.indexOf("=");
+    if (equals < 0) {
+      throw new HoldfastError(`--limit ${entry}: it has no value`, {
+        code: "ERR_HOLDFAST_USAGE",
+        step: "usage",
+        hint: "Write --limit NAME=VALUE, for example --limit memory=512M.",
+      });
+    }
+    limits = applyLimit(limits, entry.slice(0, equals), entry.slice(equals + 1));
+  }
+  if (options.timeout !== undefined) limits = applyLimit(limits, "wall-time", options.timeout);
+  return {
+    ...base,
+    limits,
+    filesystem: {
+      ...base.filesystem,
+      readOnly: [...base.filesystem.readOnly, ...grants(options.read, "--read")],
+      readWrite: [...base.filesystem.readWrite, ...grants(options.write, "--write")],
+    },
+    environment: { ...base.environment, set: { ...base.environment.set, ...variables(options.env) } },
+    workspace: { ...base.workspace, ...(options.overlay ? { mode: "overlay" as const } : {}) },
+  };
+}

@@ -1,0 +1,30 @@
+/**
+ * holdfast: confined children for Node programs.
+ *
+ * @example
+ * import { Sandbox, loadPolicy } from "holdfast";
+ *
+ * await using sandbox = await Sandbox.create({ policy: loadPolicy("policy.yaml"), workdir: "." });
+ * const { stdout, exitCode, denials } = await sandbox.exec("npm", ["test"], { timeoutMs: 60_000 });
+ *
+ * @packageDocumentation
+ */
+export { HoldfastError, type ErrorStep } from "./errors.ts";
+export { type ParsedPolicy, loadPolicy, parsePolicy } from "./policy/load.ts";
+export type { ExtractRule, Limits, PathGrant, Policy, PolicyProblem, WallName } from "./policy/policy.ts";
+export { type PresetName, presetPolicy } from "./policy/presets.ts";
+export { Sandbox } from "./sandbox/sandbox.ts";
+export type {
+  Denial,
+  ExecOptions,
+  ExecResult,
+  OpenOutcome,
+  PathRules,
+  SandboxFiles,
+  SandboxOptions,
+  SandboxProcess,
+  SpawnOptions,
+  Usage,
+  WallStatus,
+  WriteOutcome,
+} from "./sandbox/types.ts";
