@@ -5,7 +5,8 @@ import type { Workspace } from "./workspace.ts";
 /**
  * What the kernel holds for each process (getrlimit(2)).
  *
- * RLIMIT_NPROC counts processes and threads of the user namespace (Linux 5.14); the init is one of them.
+ * RLIMIT_NPROC counts processes and threads of the user namespace (Linux 5.14); the init is one of them. It lies a
+ * little above the limit, so that a call is ended by name for going beyond it rather than told EAGAIN at it.
  */
 export function rlimits(policy: Policy): Rlimit[] {
   const { limits } = policy;
@@ -13,7 +14,7 @@ export function rlimits(policy: Policy): Rlimit[] {
   const add = (resource: Rlimit["resource"], value: number | undefined): void => {
     if (value !== undefined) found.push({ resource, soft: value, hard: value });
   };
-  add("nproc", limits.processes === undefined ? undefined : limits.processes + 1);
+  add("nproc", limits.processes === undefined ? undefined : limits.processes + Math.ceil(limits.processes / 8) + 8);
   add("nofile", limits.openFiles);
   add("fsize", limits.fileSizeBytes);
   // The sum over the call is watched; this ends a single process that outruns the watch. Whole seconds, rounded up.

@@ -1,4 +1,4 @@
-import { dirname } from "node:path";
+import { dirname, resolve } from "node:path";
 import type { HostCapabilities } from "../host/capabilities.ts";
 import { isWithin } from "../host/paths.ts";
 import type { Policy } from "../policy/policy.ts";
@@ -81,6 +81,12 @@ export function mountPlan(policy: Policy, host: HostCapabilities, identity: Iden
     );
     (readOnly ? read : write).push(grant.source);
     if (readOnly && grant.kind === "directory" && readOnlyFolders.length < 3) readOnlyFolders.push(grant.source);
+  }
+  // A merged /usr: whoever grants /usr means its programs to start, and they name /lib64 and /bin.
+  for (const { path, link } of host.topLevel) {
+    if (link === null || workspace.grants.some((grant) => grant.path === path)) continue;
+    const target = resolve("/", link);
+    if (workspace.grants.some((grant) => isWithin(target, grant.source))) steps.push({ op: "symlink", target: link, path });
   }
   workspaceSteps(workspace, bind, mapped, steps);
   if (workspace.access !== "none") (workspace.access === "read-write" ? write : read).push(workspace.path);

@@ -10,6 +10,7 @@
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <new>
@@ -38,6 +39,7 @@ class Server {
   void File(const FileMessage& message, const char* strings, size_t size, const int* fds, int fd_count);
   void Reap();
   void Look();
+  void Enforce(const LimitReached& reached);
   void Send(EventType type, uint32_t id, int32_t value, uint32_t detail, const struct rusage* usage);
   Call* ByLeader(pid_t pid);
   Call* ById(uint32_t id);
@@ -47,6 +49,8 @@ class Server {
   const Setup& setup_;
   Call calls_[kMaxCalls];
   int call_count_ = 0;
+  bool watched_ = false;
+  int interval_ms_ = kFirstWatchMs;
   // Children of file operations, kept apart: they are the init's own and count for no limit.
   Call tools_[kMaxCalls];
   int tool_count_ = 0;
@@ -133,6 +137,7 @@ void Server::Exec(const ExecMessage& message, const char* strings, size_t size, 
     close(result.pty_master);
   }
   calls_[call_count_++] = {message.id, result.pid, false};
+  interval_ms_ = kFirstWatchMs;
   Send(EventType::kStarted, message.id, result.pid, 0, nullptr);
 }
 
@@ -211,18 +216,33 @@ void Server::Reap() {
       continue;
     }
     uint32_t id = call->id;
+    // What it leaves running may be what reached a limit and made it fail.
+    if (watched_ && status != 0) Look();
+    call = ByLeader(pid);
     if (WIFSIGNALED(status) && WTERMSIG(status) == SIGXFSZ)
       Send(EventType::kLimit, id, 0, static_cast<uint32_t>(LimitKind::kFileSize), nullptr);
     if (WIFSIGNALED(status) && WTERMSIG(status) == SIGXCPU)
       Send(EventType::kLimit, id, 0, static_cast<uint32_t>(LimitKind::kCpuTime), nullptr);
     Send(EventType::kExited, id, status, 0, &usage);
-    Forget(call);
+    if (call != nullptr) Forget(call);
   }
 }
 
 void Server::Look() {
+  timespec before;
+  clock_gettime(CLOCK_MONOTONIC, &before);
   LimitReached reached;
-  if (!Watch(setup_.limits(), calls_, call_count_, &reached)) return;
+  bool limit = Watch(setup_.limits(), calls_, call_count_, &reached);
+  timespec after;
+  clock_gettime(CLOCK_MONOTONIC, &after);
+  long cost_us = (after.tv_sec - before.tv_sec) * 1000000 + (after.tv_nsec - before.tv_nsec) / 1000;
+  int leisure = interval_ms_ < kWatchIntervalMs ? interval_ms_ * 2 : kWatchIntervalMs;
+  int affordable = static_cast<int>(cost_us * 50 / 1000);
+  interval_ms_ = affordable > leisure ? (affordable < kSlowestWatchMs ? affordable : kSlowestWatchMs) : leisure;
+  if (limit) Enforce(reached);
+}
+
+void Server::Enforce(const LimitReached& reached) {
   uint32_t id = 0;
   if (reached.call != kNoCall) {
     id = calls_[reached.call].id;
@@ -243,11 +263,11 @@ void Server::Run() {
   int signals = signalfd(-1, &child, SFD_CLOEXEC | SFD_NONBLOCK);
   if (signals < 0) return;
   const WatchedLimits& limits = setup_.limits();
-  bool watched = limits.memory_bytes != 0 || limits.processes != 0 || limits.cpu_us != 0 || limits.open_files != 0 ||
+  watched_ = limits.memory_bytes != 0 || limits.processes != 0 || limits.cpu_us != 0 || limits.open_files != 0 ||
                  limits.tmp;
   pollfd sources[2] = {{kControlFd, POLLIN, 0}, {signals, POLLIN, 0}};
   for (;;) {
-    int ready = poll(sources, 2, watched && call_count_ > 0 ? kWatchIntervalMs : -1);
+    int ready = poll(sources, 2, watched_ && call_count_ > 0 ? interval_ms_ : -1);
     if (ready < 0 && errno != EINTR) return;
     if (ready == 0) {
       Look();

@@ -23,6 +23,7 @@ struct Process {
   char state;
   uint64_t cpu_ticks;
   uint64_t resident_pages;
+  uint64_t threads;
   uint32_t call;
 };
 
@@ -45,13 +46,14 @@ bool ReadStat(pid_t pid, Process* process) {
   if (Slurp(path, text, sizeof text) <= 0) return false;
   const char* after = strrchr(text, ')');
   if (after == nullptr) return false;
-  unsigned long long user, system, child_user, child_system, resident;
+  unsigned long long user, system, child_user, child_system, threads, resident;
   int parent, session;
   char state;
-  if (sscanf(after + 2, "%c %d %*d %d %*d %*d %*u %*u %*u %*u %*u %llu %llu %llu %llu %*d %*d %*d %*d %*u %*u %llu",
-             &state, &parent, &session, &user, &system, &child_user, &child_system, &resident) != 8)
+  if (sscanf(after + 2, "%c %d %*d %d %*d %*d %*u %*u %*u %*u %*u %llu %llu %llu %llu %*d %*d %llu %*d %*u %*u %llu",
+             &state, &parent, &session, &user, &system, &child_user, &child_system, &threads, &resident) != 9)
     return false;
-  *process = {pid, parent, session, state, user + system + child_user + child_system, resident, kNoCall};
+  *process = {pid, parent, session, state, user + system + child_user + child_system, resident,
+              threads > 0 ? threads : 1, kNoCall};
   return true;
 }
 
@@ -145,7 +147,7 @@ bool Watch(const WatchedLimits& limits, const Call* calls, int call_count, Limit
   int count = List(calls, call_count);
   if (limits.processes != 0) {
     uint64_t alive = 0;
-    for (int i = 0; i < count; i++) alive += 1;
+    for (int i = 0; i < count; i++) alive += processes[i].threads;
     if (alive > limits.processes) {
       *reached = Largest(LimitKind::kProcesses, count, call_count, [](const Process&) { return 1u; });
       return true;

@@ -11,7 +11,9 @@
 namespace holdfast {
 
 constexpr int kMaxCalls = 1024;
-constexpr int kWatchIntervalMs = 20;
+constexpr int kFirstWatchMs = 5;     // a call that bursts is seen early,
+constexpr int kWatchIntervalMs = 20; // a long one at leisure,
+constexpr int kSlowestWatchMs = 500; // and one of many processes no more often than it costs 2 %
 
 struct Call {
   uint32_t id = 0;
