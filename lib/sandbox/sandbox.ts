@@ -68,7 +68,7 @@ function notifyRules(plan: LaunchPlan, policy: Policy, traceOpens: boolean): Not
     traceOpens,
     mappedFiles: policy.process.mappedFiles === "executable-only",
   });
-  if (plan.seccomp.program.length === 0) return [];
+  if (!plan.steps.includes("seccomp")) return [];
   return [...purposes].map(([number, purpose]): NotifyRule => {
     if (purpose === "connect") return { number, answer: 1, error: enetunreach, pathArgument: 0 };
     if (purpose === "open") {
@@ -84,6 +84,8 @@ function notifyRules(plan: LaunchPlan, policy: Policy, traceOpens: boolean): Not
 export interface LaunchHooks {
   readonly alterPlan?: (plan: LaunchPlan) => LaunchPlan;
   readonly traceOpens?: boolean;
+  /** The line to the init, for the benchmark of the native layer. */
+  readonly onLaunched?: (launched: Launched) => void;
 }
 
 /**
@@ -164,6 +166,7 @@ export class Sandbox implements SandboxLike {
           ? missingProtected(workspace.hostPath, ungranted(policy, workspace.hostPath), found)
           : [];
       const launched = await launch(plan, notifyRules(plan, policy, traceOpens));
+      hooks.onLaunched?.(launched);
       return new Sandbox(name, policy, plan, workspace, launched, missing);
     } catch (error) {
       if (workspace.privateFolder !== null) await clearPrivateFolder(workspace.privateFolder);
@@ -303,10 +306,11 @@ function toolPrograms(): string {
 
 function launch(plan: LaunchPlan, notify: readonly NotifyRule[]): Promise<Launched> {
   const { uid, gid, hostUid, hostGid, drop } = plan.identity;
+  const mapped = plan.namespaces.includes("user");
   return native().launch({
     cloneFlags: plan.namespaces.reduce((flags, name) => flags | cloneFlags[name], 0),
-    uidMap: `${uid} ${hostUid} 1\n`,
-    gidMap: `${gid} ${hostGid} 1\n`,
+    uidMap: mapped ? `${uid} ${hostUid} 1\n` : "",
+    gidMap: mapped ? `${gid} ${hostGid} 1\n` : "",
     denySetgroups: !drop,
     program: encodePlan(plan),
     idMapped: plan.idMapped,

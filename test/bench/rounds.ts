@@ -1,0 +1,61 @@
+/** One way to do a thing, timed from the outside. */
+export interface Variant {
+  readonly name: string;
+  /** Does it once, to the end. */
+  run(): Promise<void> | void;
+}
+
+/** Times of one variant, in milliseconds. */
+export interface Times {
+  readonly median: number;
+  readonly min: number;
+}
+
+/** The middle of the values; for an even number of them the mean of the two in the middle. */
+export function median(values: readonly number[]): number {
+  const sorted = [...values].sort((a, b) => a - b);
+  const middle = sorted.length >> 1;
+  const high = sorted[middle] ?? Number.NaN;
+  return sorted.length % 2 === 1 ? high : ((sorted[middle - 1] ?? Number.NaN) + high) / 2;
+}
+
+export function summarise(values: readonly number[]): Times {
+  return { median: median(values), min: Math.min(...values) };
+}
+
+function shuffle<Item>(items: readonly Item[]): Item[] {
+  const out = [...items];
+  for (let i = out.length - 1; i > 0; i--) {
+    const j = Math.floor(Math.random() * (i + 1));
+    const [a, b] = [out[i], out[j]];
+    if (a === undefined || b === undefined) continue;
+    out[i] = b;
+    out[j] = a;
+  }
+  return out;
+}
+
+/**
+ * Runs every variant once a round, in a new order each round, so that a neighbour's load falls on all of them alike: the
+ * ratios hold where the times do not.
+ */
+export async function measure(
+  variants: readonly Variant[],
+  rounds: number,
+  warmUp: number,
+): Promise<(name: string) => Times> {
+  const times = new Map(variants.map(({ name }): [string, number[]] => [name, []]));
+  for (let round = -warmUp; round < rounds; round++) {
+    for (const variant of shuffle(variants)) {
+      const began = performance.now();
+      await variant.run();
+      const took = performance.now() - began;
+      if (round >= 0) times.get(variant.name)?.push(took);
+    }
+  }
+  return (name) => {
+    const values = times.get(name);
+    if (values === undefined) throw new Error(`nothing called ${name} was measured`);
+    return summarise(values);
+  };
+}
