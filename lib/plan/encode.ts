@@ -1,4 +1,4 @@
-import { type LaunchPlan, type MountStep, type Ruleset, wallNumbers } from "./launch-plan.ts";
+import { type InitStep, type LaunchPlan, type MountStep, type Ruleset, wallNumbers } from "./launch-plan.ts";
 
 /** Operations of native/wire.h, OpCode; a test compares the numbers. */
 export const opCodes = {
@@ -46,6 +46,7 @@ type Operation = [code: number, numbers: readonly (number | bigint)[], strings: 
 /** The set-up program of a plan, for the init. The order is kernel-notes C1's. */
 export function encodePlan(plan: LaunchPlan): Uint8Array {
   const has = (name: string): boolean => plan.namespaces.some((namespace) => namespace === name);
+  const does = (step: InitStep): boolean => plan.steps.includes(step);
   const early = new Set<string>([
     "user-namespace",
     "mount-namespace",
@@ -59,10 +60,10 @@ export function encodePlan(plan: LaunchPlan): Uint8Array {
   const push = (...operation: Operation): void => {
     operations.push(operation);
   };
-  push(opCodes.keyring, [], []);
+  if (does("keyring")) push(opCodes.keyring, [], []);
   if (has("network")) {
     for (const { path, value } of plan.sysctls) push(opCodes.sysctl, [], [path, value]);
-    push(opCodes.loopback, [], []);
+    if (does("loopback")) push(opCodes.loopback, [], []);
   }
   if (has("uts")) push(opCodes.hostname, [], [plan.hostname]);
   // Before the mounts: they are made as the sandbox's own user. Sources were opened before it, with the launcher's rights.
@@ -72,9 +73,9 @@ export function encodePlan(plan: LaunchPlan): Uint8Array {
   for (const item of plan.verify) if (early.has(item.wall)) push(opCodes.verify, [wallNumbers[item.wall]], []);
   for (const item of plan.verify)
     if (item.wall === "read-only-root") push(opCodes.verify, [wallNumbers[item.wall]], item.paths);
-  push(opCodes.capabilities, [], []);
-  push(opCodes.noNewPrivs, [], []);
-  push(opCodes.undumpable, [], []);
+  if (does("capabilities")) push(opCodes.capabilities, [], []);
+  if (does("no-new-privs")) push(opCodes.noNewPrivs, [], []);
+  if (does("undumpable")) push(opCodes.undumpable, [], []);
   for (const wall of ["capabilities", "no-new-privs", "not-dumpable"] as const)
     if (plan.verify.some((item) => item.wall === wall)) push(opCodes.verify, [wallNumbers[wall]], []);
   for (const { resource, soft, hard } of plan.rlimits) push(opCodes.rlimit, [resources[resource], soft, hard], []);
@@ -93,7 +94,7 @@ export function encodePlan(plan: LaunchPlan): Uint8Array {
   operations.push(rulesetOperation(initLayer, plan.landlock.base));
   operations.push(rulesetOperation(layerIds.base, plan.landlock.call));
   operations.push(rulesetOperation(layerIds.readOnly, plan.landlock.readOnly));
-  push(opCodes.restrict, [initLayer], []);
+  if (does("landlock")) push(opCodes.restrict, [initLayer], []);
   for (const item of plan.verify) {
     if (item.wall === "landlock-filesystem") push(opCodes.verify, [wallNumbers[item.wall]], [item.path]);
     if (item.wall === "landlock-signal" || item.wall === "landlock-abstract")
@@ -101,7 +102,7 @@ export function encodePlan(plan: LaunchPlan): Uint8Array {
     if (item.wall === "landlock-network") push(opCodes.verify, [wallNumbers[item.wall], layerIds.readOnly], []);
   }
   if (plan.seccomp.noSockets.length > 0) push(opCodes.seccomp, [layerIds.readOnly], [plan.seccomp.noSockets]);
-  if (plan.seccomp.program.length > 0) push(opCodes.seccomp, [initLayer], [plan.seccomp.program]);
+  if (does("seccomp")) push(opCodes.seccomp, [initLayer], [plan.seccomp.program]);
   if (plan.verify.some((item) => item.wall === "seccomp")) push(opCodes.verify, [wallNumbers.seccomp], []);
   return write(operations);
 }

@@ -9,6 +9,8 @@ export interface LaunchPlan {
   readonly mounts: readonly MountStep[];
   /** Trees that are cloned and idmapped with the launcher's rights; mount steps name them by place. */
   readonly idMapped: readonly IdMapped[];
+  /** What the init does to itself, in the order of `initSteps`; every plan of the product has all of them. */
+  readonly steps: readonly InitStep[];
   /** `KEY=value` lines for /proc/sys, set before the namespace's rights are dropped. */
   readonly sysctls: readonly { readonly path: string; readonly value: string }[];
   readonly landlock: {
@@ -31,6 +33,22 @@ export interface LaunchPlan {
   readonly environment: Readonly<Record<string, string>>;
   readonly cwd: string;
 }
+
+/**
+ * The steps that are no namespace, mount, rule or limit: a session keyring of its own, `lo` up, all capabilities given
+ * up, no_new_privs, not dumpable, the base ruleset put on, the filter put on. The order is kernel-notes C1's.
+ */
+export const initSteps = [
+  "keyring",
+  "loopback",
+  "capabilities",
+  "no-new-privs",
+  "undumpable",
+  "landlock",
+  "seccomp",
+] as const;
+
+export type InitStep = (typeof initSteps)[number];
 
 export type Namespace = "user" | "mount" | "pid" | "network" | "ipc" | "uts" | "cgroup";
 

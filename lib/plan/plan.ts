@@ -5,7 +5,7 @@ import { compileFilter } from "./bpf-compiler.ts";
 import { environment } from "./environment.ts";
 import { identity } from "./identity.ts";
 import { baseRuleset, callRuleset, readOnlyRuleset } from "./landlock.ts";
-import type { LaunchPlan, Verification } from "./launch-plan.ts";
+import { initSteps, type LaunchPlan, type Verification } from "./launch-plan.ts";
 import { rlimits, watchedLimits } from "./limits.ts";
 import { canaryPath, mountPlan } from "./mounts.ts";
 import { noSocketsFilter } from "./no-sockets.ts";
@@ -53,6 +53,7 @@ export function plan(policy: Policy, host: HostCapabilities, workspace: Workspac
     hostname: "sandbox",
     mounts: mounts.steps,
     idMapped: mounts.idMapped,
+    steps: initSteps,
     // Fast open would start a flow without a connect (kernel-notes B3); the backlog is the egress proxy's.
     sysctls: [{ path: "/proc/sys/net/ipv4/tcp_fastopen", value: "0" }],
     landlock: { abi: host.landlockAbi, base, call: callRuleset(host.landlockAbi), readOnly },

@@ -215,6 +215,11 @@ bool Setup::Apply(const Operation& op, int source) {
 }
 
 bool Setup::TmpfsRoot(const Operation& op) {
+  // Started by root and without a namespace of our own, what follows would take the host's root away.
+  struct stat ours;
+  if (stat("/proc/self/ns/mnt", &ours) != 0) return Fail("stat", "/proc/self/ns/mnt", errno);
+  if (ours.st_ino == message_.host_ns[static_cast<uint64_t>(Wall::kMountNamespace)])
+    return Fail("pivot_root", "the launcher's mount namespace", EPERM);
   if (mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) return Fail("mount", "/", errno);
   int root = MakeMount("tmpfs", &op.numbers[0], &op.numbers[1], "0755", kMountAttrNosuid | kMountAttrNodev);
   if (root < 0) return Fail("fsmount", "tmpfs", errno);
