@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "fdpass.h"
@@ -61,6 +62,9 @@ Status SendExec(int control, const CallRequest& request, CallPipes* pipes) {
         int ours = i == 0 ? 1 : 0;
         pipes->ends[i].Reset(pair[ours]);
         theirs[i].Reset(pair[1 - ours]);
+        // Reopened through /proc/self/fd or /dev/stdout, whoever runs inside: in the child's own direction only, else a
+        // program could take out of its output what it had printed.
+        if (fchmod(pair[1 - ours], i == 0 ? 0444 : 0222) != 0) return Status::Failed("exec", "fchmod", errno);
         if (fcntl(pair[ours], F_SETFL, O_NONBLOCK | (i == 0 ? O_WRONLY : O_RDONLY)) != 0)
           return Status::Failed("exec", "fcntl", errno);
         fds[fd_count++] = theirs[i].Get();
