@@ -10,17 +10,31 @@ const letters: Readonly<Record<Leftover, string>> = { tree: "t", file: "f", cgro
 
 let control: Promise<number> | undefined;
 
-/**
- * Hands something on disk to the reaper before it is made. The reaper is a small process of its own session that holds
- * this process's pidfd; it is started with the first thing.
- */
-export async function registerLeftover(kind: Leftover, path: string): Promise<void> {
+/** A packet must fit the socket's send buffer and the reaper's. */
+const packetSize = 64 * 1024;
+
+async function send(sign: "+" | "-", kind: Leftover, paths: readonly string[]): Promise<void> {
   control ??= native().startReaper();
-  native().request(await control, Buffer.from(`+${letters[kind]}${path}`), null);
+  const to = await control;
+  let packet = "";
+  for (const path of paths) {
+    packet += `${sign}${letters[kind]}${path}\0`;
+    if (packet.length < packetSize / 4) continue;
+    native().request(to, Buffer.from(packet), null);
+    packet = "";
+  }
+  if (packet !== "") native().request(to, Buffer.from(packet), null);
 }
 
-/** Takes it back, once it is cleared away properly. */
-export async function forgetLeftover(kind: Leftover, path: string): Promise<void> {
-  if (control === undefined) return;
-  native().request(await control, Buffer.from(`-${letters[kind]}${path}`), null);
+/**
+ * Hands things on disk to the reaper before they are made. The reaper is a small process of its own session that holds
+ * this process's pidfd; it is started with the first thing.
+ */
+export function registerLeftover(kind: Leftover, ...paths: readonly string[]): Promise<void> {
+  return send("+", kind, paths);
+}
+
+/** Takes them back, once they are cleared away properly. */
+export async function forgetLeftover(kind: Leftover, ...paths: readonly string[]): Promise<void> {
+  if (control !== undefined) await send("-", kind, paths);
 }

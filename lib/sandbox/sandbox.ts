@@ -2,6 +2,7 @@ import { randomBytes } from "node:crypto";
 import { closeSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import type { Audit } from "../audit/audit.ts";
 import { HoldfastError } from "../errors.ts";
 import { type HostCapabilities, probeHost } from "../host/capabilities.ts";
 import { initFile, type Launched, native, type NotifyRule } from "../native.ts";
@@ -17,13 +18,14 @@ import type { Policy } from "../policy/policy.ts";
 import { networkRefusal } from "../policy/refusal.ts";
 import { capture } from "./capture.ts";
 import { Channel } from "./channel.ts";
+import { ControlSocket, sweepSockets } from "./control-socket.ts";
 import { describeDenials } from "./denials.ts";
 import { enforcementOf } from "./enforcement.ts";
 import { ConfinedFiles } from "./files.ts";
 import { launchError } from "./launch-error.ts";
 import { ConfinedProcess, type StartOptions } from "./process.ts";
 import { missingProtected, putAside } from "./protected-paths.ts";
-import { forgetLeftover } from "./reaper.ts";
+import { forgetLeftover, registerLeftover } from "./reaper.ts";
 import type {
   Denial,
   ExecOptions,
@@ -35,7 +37,7 @@ import type {
   SpawnOptions,
   WallStatus,
 } from "./types.ts";
-import { prepareWorkspace, removePrivateFolder, ungranted } from "./workspace.ts";
+import { prepareWorkspace, removePrivateFolder, sweepPrivateFolders, ungranted } from "./workspace.ts";
 
 /** CLONE_NEW* of linux/sched.h. */
 const cloneFlags: Readonly<Record<Namespace, number>> = {
@@ -110,7 +112,8 @@ export class Sandbox implements SandboxLike {
   readonly #channel: Channel;
   readonly #missing: readonly string[];
   readonly #environment: readonly string[];
-  #denials: Denial[] = [];
+  readonly #audit: Audit | undefined;
+  #socket: ControlSocket | undefined;
   #ending: Promise<void> | undefined;
   #disposing: Promise<void> | undefined;
 
@@ -121,7 +124,9 @@ export class Sandbox implements SandboxLike {
     workspace: Workspace,
     launched: Launched,
     missing: readonly string[],
+    audit: Audit | undefined,
   ) {
+    this.#audit = audit;
     this.name = name;
     this.policy = policy;
     this.plan = plan;
@@ -167,11 +172,71 @@ export class Sandbox implements SandboxLike {
           : [];
       const launched = await launch(plan, notifyRules(plan, policy, traceOpens));
       hooks.onLaunched?.(launched);
-      return new Sandbox(name, policy, plan, workspace, launched, missing);
+      const sandbox = new Sandbox(name, policy, plan, workspace, launched, missing, options.audit);
+      await sandbox.#open();
+      return sandbox;
     } catch (error) {
       if (workspace.privateFolder !== null) await clearPrivateFolder(workspace.privateFolder);
       throw launchError(error);
     }
+  }
+
+  /** The last steps before it is handed out: what is on disk is the reaper's too, and it can be reached by its name. */
+  async #open(): Promise<void> {
+    try {
+      sweepOnce();
+      if (this.#missing.length > 0) await registerLeftover("planted", ...this.#missing);
+      this.#socket = await ControlSocket.listen(this.name, {
+        info: () => ({
+          name: this.name,
+          pid: process.pid,
+          init: this.#launched.pid,
+          workdir: this.workdir,
+          policy: this.policy.source,
+          enforcement: this.enforcement,
+        }),
+        end: async () => {
+          await this.end();
+          return {};
+        },
+      });
+      this.#audit?.append({
+        type: "sandbox.created",
+        sandbox: this.name,
+        policy: this.policy.source,
+        workdir: this.workspace.hostPath,
+        workspace: this.workspace.mode,
+        uid: this.plan.identity.hostUid,
+      });
+    } catch (error) {
+      await this.end();
+      throw error;
+    }
+  }
+
+  /** Where the control socket is. */
+  get controlSocket(): string {
+    return this.#socket?.path ?? "";
+  }
+
+  /**
+   * Changes the running policy. Static walls (files, processes, limits) are fixed when the sandbox is made; what may
+   * change is the network section, once there is egress.
+   *
+   * @throws HoldfastError ERR_HOLDFAST_POLICY_STATIC when a static part differs: the running policy is left as it is
+   */
+  applyPolicy(policy: Policy): void {
+    const refusal = networkRefusal(policy);
+    if (refusal !== null) throw refusal;
+    for (const part of ["filesystem", "process", "limits", "environment", "protectedNames", "requires", "workspace"] as const) {
+      if (JSON.stringify(withoutPlaces(policy[part])) === JSON.stringify(withoutPlaces(this.policy[part]))) continue;
+      throw new HoldfastError(`${part} cannot change in a running sandbox`, {
+        code: "ERR_HOLDFAST_POLICY_STATIC",
+        step: "policy",
+        hint: "Create a new sandbox with the changed policy.",
+      });
+    }
+    this.#audit?.append({ type: "policy.applied", sandbox: this.name, policy: policy.source });
   }
 
   /** Starts a program; the object behaves like a ChildProcess. */
@@ -189,7 +254,8 @@ export class Sandbox implements SandboxLike {
       options.env === undefined
         ? this.#environment
         : Object.entries({ ...this.plan.environment, ...options.env }).map(([key, value]) => `${key}=${value}`);
-    return new ConfinedProcess(
+    this.#audit?.append({ type: "call.started", sandbox: this.name, file, arguments: args.length, layer: options.layer ?? "base" });
+    const child = new ConfinedProcess(
       channel,
       {
         layer: options.layer === "read-only" ? layerIds.readOnly : layerIds.base,
@@ -203,6 +269,12 @@ export class Sandbox implements SandboxLike {
       },
       options,
     );
+    if (this.#audit !== undefined) {
+      child.once("exit", (exitCode: number | null, signal: string | null) => {
+        this.#audit?.append({ type: "call.ended", sandbox: this.name, file, exitCode, signal, limit: child.limit });
+      });
+    }
+    return child;
   }
 
   /** Runs a program to its end. A status other than 0 is a result, not an error. */
@@ -241,8 +313,10 @@ export class Sandbox implements SandboxLike {
   takeDenials(): readonly Denial[] {
     if (this.#launched.broker === 0) return [];
     const records = native().takeDenials(this.#launched.broker);
-    if (records.length === 0 && this.#denials.length === 0) return [];
-    return describeDenials(records, thisHost().architecture, syscallName);
+    if (records.length === 0) return [];
+    const denials = describeDenials(records, thisHost().architecture, syscallName);
+    for (const denial of denials) this.#audit?.append({ type: "denied", sandbox: this.name, ...denial });
+    return denials;
   }
 
   /** Ends everything inside; what it wrote in a private layer stays until `dispose`. */
@@ -268,6 +342,8 @@ export class Sandbox implements SandboxLike {
     closeSync(pidfd);
     this.#channel.close();
     if (broker !== 0) native().unwatch(broker);
+    await this.#socket?.close();
+    this.#audit?.append({ type: "sandbox.ended", sandbox: this.name });
   }
 
   async #dispose(): Promise<void> {
@@ -276,6 +352,7 @@ export class Sandbox implements SandboxLike {
     if (workspace.mode === "direct" && workspace.access === "read-write") {
       const names = ungranted(this.policy, workspace.hostPath);
       this.refusedNames = putAside(workspace.hostPath, names, this.#missing);
+      await forgetLeftover("planted", ...this.#missing);
     }
     if (workspace.privateFolder !== null) await clearPrivateFolder(workspace.privateFolder);
   }
@@ -290,6 +367,21 @@ export class Sandbox implements SandboxLike {
     }
     return this.#channel;
   }
+}
+
+let swept = false;
+
+/** Once a process: clears what earlier launchers left whose reapers were killed as well. */
+function sweepOnce(): void {
+  if (swept) return;
+  swept = true;
+  sweepSockets();
+  sweepPrivateFolders();
+}
+
+/** A grant's place in its file is not part of what it grants. */
+function withoutPlaces(value: unknown): unknown {
+  return JSON.parse(JSON.stringify(value, (key, inner: unknown) => (key === "line" || key === "column" ? undefined : inner)));
 }
 
 async function clearPrivateFolder(folder: string): Promise<void> {

@@ -1,4 +1,5 @@
 import type { Readable, Writable } from "node:stream";
+import type { Audit } from "../audit/audit.ts";
 import type { Policy } from "../policy/policy.ts";
 
 /** How far one wall stands on this host for this sandbox. */
@@ -37,6 +38,8 @@ export interface SandboxOptions {
   name?: string;
   /** Make ready what the six tools need inside (a Node for glob and grep). */
   tools?: boolean;
+  /** Where calls, refusals and the end of the sandbox are recorded. */
+  audit?: Audit;
   /** Further writable or readable folders of the session (skills, memory), made inside, private, empty. */
   privateFolders?: readonly string[];
 }
@@ -59,6 +62,8 @@ export interface SpawnOptions {
    * `base` is what the policy grants.
    */
   layer?: "base" | "read-only";
+  /** When the program ends, what it left running in its session is killed before `exit` is reported. */
+  killTreeOnExit?: boolean;
 }
 
 export interface ExecOptions extends SpawnOptions {

@@ -1,4 +1,4 @@
-import { chownSync, mkdirSync, mkdtempSync, rmSync, statSync } from "node:fs";
+import { chownSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { HoldfastError } from "../errors.ts";
 import { inspectPath, isWithin } from "../host/paths.ts";
@@ -8,6 +8,7 @@ import type { ResolvedGrant, Workspace } from "../plan/workspace.ts";
 import { isPassed } from "../policy/environment.ts";
 import type { PathGrant, Policy } from "../policy/policy.ts";
 import { type ProtectedPaths, findProtected } from "./protected-paths.ts";
+import { isAlive, launcherMark } from "./launcher-mark.ts";
 import { privateRoot } from "./private-root.ts";
 import { registerLeftover } from "./reaper.ts";
 import type { SandboxOptions } from "./types.ts";
@@ -142,7 +143,7 @@ function passedEnvironment(policy: Policy): Record<string, string> {
 /** `up` and `work` below a folder of the launcher's own, owned by whom the sandbox runs as. */
 async function makePrivateFolder(name: string, who: { uid: number; gid: number }): Promise<string> {
   const root = privateRoot();
-  const folder = mkdtempSync(join(root, `${name}-`));
+  const folder = mkdtempSync(join(root, `${name}@${launcherMark()}-`));
   await registerLeftover("tree", folder);
   for (const part of ["up", "work"]) {
     mkdirSync(join(folder, part), { mode: 0o700 });
@@ -154,4 +155,13 @@ async function makePrivateFolder(name: string, who: { uid: number; gid: number }
 /** Removes a private folder; what an overlay left in `work` has mode 0. */
 export function removePrivateFolder(folder: string): void {
   rmSync(folder, { recursive: true, force: true, maxRetries: 3 });
+}
+
+/** Removes private folders whose launchers are gone, and whose reapers were killed with them. */
+export function sweepPrivateFolders(): void {
+  const root = privateRoot();
+  for (const name of readdirSync(root)) {
+    const mark = /@(\d+\.\d+)-[^-]*$/.exec(name)?.[1];
+    if (mark !== undefined && !isAlive(mark)) removePrivateFolder(join(root, name));
+  }
 }

@@ -21,7 +21,7 @@ namespace {
 constexpr int kMaxEntries = 4096;
 constexpr int kPidFd = 4;
 
-// A request is one packet: '+' or '-', a kind, and a path.
+// A request is '+' or '-', a kind, and a path; a packet holds several, each with its NUL.
 //   t  a tree to remove            f  one file or socket to remove
 //   g  a cgroup: end what is in it, then remove it
 //   q  a protected name that was not there before: put it out of reach by another name
@@ -125,7 +125,7 @@ int Reap() {
   sigprocmask(SIG_SETMASK, &all, nullptr);
   setsid();
   if (chdir("/") != 0) return 1;
-  static char packet[8192];
+  static char packet[128 * 1024];
   pollfd sources[2] = {{kControlFd, POLLIN, 0}, {kPidFd, POLLIN, 0}};
   for (;;) {
     if (poll(sources, 2, -1) < 0 && errno != EINTR) break;
@@ -136,7 +136,7 @@ int Reap() {
       if (size == 0) break;
       if (size > 0) {
         packet[size] = 0;
-        Take(packet);
+        for (const char* at = packet; at < packet + size; at += strlen(at) + 1) Take(at);
       }
       continue;
     }

@@ -1,0 +1,63 @@
+import { closeSync, openSync, writeSync } from "node:fs";
+import { HoldfastError } from "../errors.ts";
+
+/** One thing that was decided or that happened, as a record: who, what, when. Holds names, never secrets. */
+export interface AuditEvent {
+  /** `sandbox.created`, `sandbox.ended`, `call.started`, `call.ended`, `denied`, … */
+  readonly type: string;
+  /** The sandbox's name. */
+  readonly sandbox: string;
+  readonly [field: string]: unknown;
+}
+
+/** Takes finished lines; must not throw for one that cannot be kept, but say so. */
+export interface AuditSink {
+  write(line: string): void;
+  close(): void;
+}
+
+/**
+ * Appends JSON lines to a file (0600), one write(2) a line, so that lines of several processes do not mix
+ * (open(2), O_APPEND).
+ *
+ * @throws HoldfastError ERR_HOLDFAST_AUDIT when the file cannot be opened: what cannot be recorded does not run
+ */
+export function fileSink(path: string): AuditSink {
+  let fd: number;
+  try {
+    fd = openSync(path, "a", 0o600);
+  } catch (cause) {
+    throw new HoldfastError(`the audit file ${path} cannot be opened`, {
+      code: "ERR_HOLDFAST_AUDIT",
+      step: "audit",
+      path,
+      hint: "Make its folder, or name a file that this user can append to.",
+      cause,
+    });
+  }
+  return {
+    write: (line) => {
+      writeSync(fd, `${line}\n`);
+    },
+    close: () => closeSync(fd),
+  };
+}
+
+/** Numbers and stamps events, and hands them to a sink in order. */
+export class Audit {
+  readonly #sink: AuditSink;
+  #sequence = 0;
+
+  constructor(sink: AuditSink) {
+    this.#sink = sink;
+  }
+
+  /** Records one event. Throws what the sink throws: a record that cannot be kept stops what it records. */
+  append(event: AuditEvent): void {
+    this.#sink.write(JSON.stringify({ time: new Date().toISOString(), sequence: ++this.#sequence, ...event }));
+  }
+
+  close(): void {
+    this.#sink.close();
+  }
+}

@@ -1,0 +1,134 @@
+import { chmodSync, readdirSync, rmdirSync, rmSync } from "node:fs";
+import { connect, createServer, type Server, type Socket } from "node:net";
+import { dirname, join } from "node:path";
+import { HoldfastError } from "../errors.ts";
+import { native } from "../native.ts";
+import { runtimeRoot } from "./private-root.ts";
+import { forgetLeftover, registerLeftover } from "./reaper.ts";
+
+/** What a request on the socket may ask; each takes a JSON line and answers one: `{"op":"info"}`. */
+export type ControlHandler = (request: Readonly<Record<string, unknown>>) => Promise<object> | object;
+
+const longestRequest = 64 * 1024;
+/** sun_path of unix(7), less the NUL. */
+const longestPath = 107;
+
+/**
+ * A sandbox's control socket: JSON lines over a Unix stream socket, mode 0600 in a folder of mode 0700, and the peer's
+ * uid is checked (SO_PEERCRED) besides. Any language can speak it.
+ */
+export class ControlSocket {
+  readonly path: string;
+  readonly #server: Server;
+  #connections = new Set<Socket>();
+
+  private constructor(path: string, server: Server) {
+    this.path = path;
+    this.#server = server;
+  }
+
+  /** @throws HoldfastError ERR_HOLDFAST_CONTROL_SOCKET when the name is taken by a live sandbox or cannot be made */
+  static async listen(name: string, handlers: Readonly<Record<string, ControlHandler>>): Promise<ControlSocket> {
+    const path = join(runtimeRoot(), `${name}.sock`);
+    if (Buffer.byteLength(path) > longestPath) throw socketError(path, "its path is longer than a socket's may be");
+    await registerLeftover("folder", dirname(path));
+    await registerLeftover("file", path);
+    const server = createServer();
+    const made = new ControlSocket(path, server);
+    server.on("connection", (socket) => made.#serve(socket, handlers));
+    // Another launcher that ended just now may have taken the empty folder away.
+    runtimeRoot();
+    await new Promise<void>((resolve, reject) => {
+      server.once("error", (cause: NodeJS.ErrnoException) => {
+        void forgetLeftover("file", path);
+        reject(
+          socketError(path, cause.code === "EADDRINUSE" ? "a sandbox of this name lives already" : (cause.code ?? ""), cause),
+        );
+      });
+      server.listen(path, () => resolve());
+    });
+    chmodSync(path, 0o600);
+    server.unref();
+    return made;
+  }
+
+  async close(): Promise<void> {
+    for (const connection of this.#connections) connection.destroy();
+    await new Promise<void>((resolve) => this.#server.close(() => resolve()));
+    await forgetLeftover("file", this.path);
+    try {
+      rmdirSync(dirname(this.path));
+    } catch {
+      // Others live in it.
+    }
+  }
+
+  #serve(socket: Socket, handlers: Readonly<Record<string, ControlHandler>>): void {
+    if (!isOurs(socket)) {
+      socket.destroy();
+      return;
+    }
+    this.#connections.add(socket);
+    socket.unref();
+    let text = "";
+    socket.setEncoding("utf8");
+    socket.on("error", () => socket.destroy());
+    socket.on("close", () => this.#connections.delete(socket));
+    socket.on("data", (chunk: string) => {
+      text += chunk;
+      if (text.length > longestRequest) socket.destroy();
+      for (let end = text.indexOf("\n"); end >= 0; end = text.indexOf("\n")) {
+        const line = text.slice(0, end);
+        text = text.slice(end + 1);
+        void answer(line, handlers).then((reply) => {
+          if (!socket.destroyed) socket.write(`${JSON.stringify(reply)}\n`);
+        });
+      }
+    });
+  }
+}
+
+async function answer(line: string, handlers: Readonly<Record<string, ControlHandler>>): Promise<object> {
+  try {
+    const request: unknown = JSON.parse(line);
+    const op = typeof request === "object" && request !== null && "op" in request ? request.op : undefined;
+    const handler = typeof op === "string" && Object.hasOwn(handlers, op) ? handlers[op] : undefined;
+    if (handler === undefined) return { ok: false, error: `unknown op; known: ${Object.keys(handlers).join(", ")}` };
+    return { ok: true, ...(await handler(request as Record<string, unknown>)) };
+  } catch (error) {
+    return { ok: false, error: error instanceof Error ? error.message : String(error) };
+  }
+}
+
+/** Only this user, or root. Where the peer cannot be told, nobody. */
+function isOurs(socket: Socket): boolean {
+  const handle: unknown = Reflect.get(socket, "_handle");
+  const fd: unknown = typeof handle === "object" && handle !== null ? Reflect.get(handle, "fd") : undefined;
+  const peer = typeof fd === "number" ? native().peerCredentials(fd) : null;
+  return peer !== null && (peer.uid === process.geteuid?.() || peer.uid === 0);
+}
+
+function socketError(path: string, why: string, cause?: unknown): HoldfastError {
+  return new HoldfastError(`the control socket ${path} cannot be made: ${why}`, {
+    code: "ERR_HOLDFAST_CONTROL_SOCKET",
+    step: "clone",
+    path,
+    hint: "Choose another name for the sandbox, or set XDG_RUNTIME_DIR to a folder of this user's with a short path.",
+    ...(cause === undefined ? {} : { cause }),
+  });
+}
+
+/** Removes sockets that nobody serves any more: their launchers and reapers were both killed. */
+export function sweepSockets(): void {
+  const root = runtimeRoot();
+  for (const name of readdirSync(root)) {
+    if (!name.endsWith(".sock")) continue;
+    const path = join(root, name);
+    const probe = connect(path);
+    probe.unref();
+    probe.on("connect", () => probe.destroy());
+    probe.on("error", (error: NodeJS.ErrnoException) => {
+      if (error.code === "ECONNREFUSED") rmSync(path, { force: true });
+    });
+  }
+}

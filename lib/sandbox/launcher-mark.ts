@@ -1,0 +1,25 @@
+import { readFileSync } from "node:fs";
+
+function startTime(pid: number | "self"): string | null {
+  try {
+    const text = readFileSync(`/proc/${pid}/stat`, "utf8");
+    // proc_pid_stat(5): the name in parentheses may hold anything; field 22 is the start time.
+    return text.slice(text.lastIndexOf(")") + 2).split(" ")[19] ?? null;
+  } catch {
+    return null;
+  }
+}
+
+let mark: string | undefined;
+
+/** Names this process beyond the reuse of its pid: what lies on disk carries it, so that a later start can tell whose it was. */
+export function launcherMark(): string {
+  mark ??= `${process.pid}.${startTime("self") ?? "0"}`;
+  return mark;
+}
+
+/** Whether the process that a mark names still lives. */
+export function isAlive(marked: string): boolean {
+  const [pid = "", start] = marked.split(".");
+  return startTime(Number(pid)) === start;
+}
