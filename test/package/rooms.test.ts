@@ -6,7 +6,7 @@ const checkout = dirname(dirname(import.meta.dirname));
 
 /**
  * The rooms of lib/ in the order of the flow: each imports from those before it and from its own line, never from a later
- * one. native.ts stands before host/, which probes with it.
+ * one. native.ts stands before host/, which probes with it; audit/ before all that append to it.
  */
 const flow: readonly (readonly string[])[] = [
   ["errors.ts"],
@@ -14,8 +14,9 @@ const flow: readonly (readonly string[])[] = [
   ["native.ts"],
   ["host"],
   ["plan"],
+  ["audit"],
   ["sandbox"],
-  ["tools", "egress", "audit", "denials", "secrets", "rego"],
+  ["tools", "egress", "denials", "secrets", "rego"],
   ["worker", "queue"],
   ["index.ts"],
   ["cli"],

@@ -1,9 +1,9 @@
 import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { homedir, tmpdir, userInfo } from "node:os";
 import { join } from "node:path";
+import { AvaOutput } from "./ava-output.ts";
 import { hasProgram, type Identity, runCommand } from "./command.ts";
 import { failed, type Outcome, type Step, skipped, tail } from "./step.ts";
-import { TapCounter } from "./tap.ts";
 
 const minute = 60_000;
 
@@ -17,30 +17,28 @@ export interface Pass {
 }
 
 async function runAva(pass: Pass, limitMs: number): Promise<Outcome> {
-  const tap = new TapCounter();
+  const ava = new AvaOutput();
   const tty = process.stderr.isTTY;
-  const result = await runCommand(join(pass.root, "node_modules", ".bin", "ava"), ["--tap"], {
+  const bin = join(pass.root, "node_modules", ".bin");
+  const result = await runCommand(join(bin, "ava"), ["--no-color"], {
     cwd: pass.root,
     limitMs,
     identity: pass.identity,
-    env: {
-      ...process.env,
-      PATH: `${join(pass.root, "node_modules", ".bin")}:${process.env["PATH"] ?? "/usr/bin:/bin"}`,
-    },
+    env: { ...process.env, PATH: `${bin}:${process.env["PATH"] ?? "/usr/bin:/bin"}` },
     onLine: (line) => {
-      tap.add(line);
-      if (tty) process.stderr.write(`\r  ${tap.passed} passed, ${tap.failed} failed `);
+      ava.add(line);
+      if (tty) process.stderr.write(`\r  ${ava.passed} passed, ${ava.failed} failed `);
     },
   });
-  tap.end();
   if (tty) process.stderr.write("\r\x1b[K");
-  const problems = [...tap.failures];
+  const problems: string[] = [];
+  if (result.exitCode !== 0) problems.push(ava.detail);
   if (result.timedOut) problems.push(`ava was ended after ${limitMs / 1000} s; it had not finished`);
-  else if (result.exitCode !== 0 && tap.failed === 0) problems.push(`ava failed:\n${tail(result.output)}`);
+  else if (!ava.ended) problems.push(`ava broke down:\n${tail(result.output)}`);
   return {
-    passed: tap.passed,
-    failed: Math.max(tap.failed, problems.length > 0 ? 1 : 0),
-    skipped: tap.skipped,
+    passed: ava.passed,
+    failed: Math.max(ava.failed, problems.length > 0 ? 1 : 0),
+    skipped: ava.skipped,
     detail: problems.join("\n\n"),
   };
 }

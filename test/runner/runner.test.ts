@@ -1,37 +1,59 @@
 import test from "ava";
+import { AvaOutput } from "./ava-output.ts";
 import { judgeAttacks } from "./confinement.ts";
-import { TapCounter } from "./tap.ts";
 
-function count(...lines: readonly string[]): TapCounter {
-  const tap = new TapCounter();
-  for (const line of lines) tap.add(line);
-  tap.end();
-  return tap;
+function read(...lines: readonly string[]): AvaOutput {
+  const output = new AvaOutput();
+  for (const line of lines) output.add(line);
+  return output;
 }
 
 test("Passed, failed and skipped tests are counted, and a failure keeps its diagnostics", (t) => {
-  const tap = count(
-    "TAP version 13",
-    "ok 1 - a › works",
-    "not ok 2 - a › breaks",
-    "  ---",
-    "    name: AssertionError",
-    "  ...",
-    "ok 3 - a › elsewhere # SKIP",
-    "ok 4 - b › works # hash in a title",
-    "1..4",
-    "# fail 1",
+  const output = read(
+    "",
+    "  - [skip] a › elsewhere",
+    "  ✔ a › works",
+    "    ℹ a remark",
+    "  ✔ [expected fail] a › known",
+    "  ✘ [fail]: a › breaks",
+    "  ✔ b › is slow (2.1s)",
+    "  ─",
+    "",
+    "  a › breaks",
+    "  Difference (- actual, + expected):",
+    "",
+    "  1 test failed",
   );
-  t.is(tap.passed, 2);
-  t.is(tap.failed, 1);
-  t.deepEqual(tap.skipped, ["a › elsewhere"]);
-  t.deepEqual(tap.failures, ["not ok: a › breaks\n  ---\n    name: AssertionError\n  ..."]);
+  t.is(output.passed, 3);
+  t.is(output.failed, 1);
+  t.true(output.ended);
+  t.deepEqual(output.skipped, ["a › elsewhere"]);
+  t.regex(output.detail, /a › breaks[\s\S]*Difference/);
+  t.notRegex(output.detail, /works|slow|remark/);
 });
 
 test("A test that says why it could not be run counts as skipped, not as passed", (t) => {
-  const tap = count("ok 1 - a › one", "#   some other line", "#   skipped: no Yama here", "ok 2 - a › two");
-  t.is(tap.passed, 1);
-  t.deepEqual(tap.skipped, ["a › one: no Yama here"]);
+  const output = read(
+    "  ✔ a › one (12ms)",
+    "    ℹ before",
+    "    ℹ skipped: no Yama here",
+    "  ✔ a › two",
+    "  2 tests passed",
+  );
+  t.is(output.passed, 1);
+  t.deepEqual(output.skipped, ["a › one: no Yama here"]);
+});
+
+test("Tests that hang are a failure and are named", (t) => {
+  const output = read(
+    "  ✔ ok",
+    "  ✘ Timed out while running tests",
+    "  1 tests were pending in test/b.test.ts",
+    "  ◌ hangs",
+  );
+  t.is(output.failed, 1);
+  t.false(output.ended);
+  t.regex(output.detail, /◌ hangs/);
 });
 
 const row = (name: string, kind: string, verdict: string): Parameters<typeof judgeAttacks>[0][number] => ({
