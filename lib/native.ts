@@ -85,7 +85,10 @@ export interface Native {
   probeMemfdExec(): number;
   setWindowSize(fd: number, rows: number, columns: number): void;
   peerCredentials(fd: number): { pid: number; uid: number; gid: number } | null;
-  getXattr(path: string, name: string): Buffer | null;
+  /** lgetxattr(2); null where there is no such attribute. */
+  getXattr(path: string | Buffer, name: string): Buffer | null;
+  /** lsetxattr(2); 0 or the errno. */
+  setXattr(path: string | Buffer, name: string, value: Buffer): number;
   /** A Buffer, null at the end, undefined when nothing is there yet. */
   readNow(fd: number): Buffer | null | undefined;
 }

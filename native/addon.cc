@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/limits.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -14,6 +15,7 @@
 #include <unistd.h>
 
 #include <memory>
+#include <string>
 
 #include "exec.h"
 #include "launch.h"
@@ -250,15 +252,31 @@ Napi::Value PeerCredentials(const Napi::CallbackInfo& info) {
   return result;
 }
 
-// lgetxattr(2); null when the attribute is not there.
+// A path need not be UTF-8: a Buffer is taken byte by byte.
+std::string ToPath(const Napi::Value& value) {
+  if (!value.IsBuffer()) return value.As<Napi::String>();
+  auto bytes = value.As<Napi::Buffer<char>>();
+  return std::string(bytes.Data(), bytes.Length());
+}
+
+// lgetxattr(2); null when the attribute is not there or cannot be read.
 Napi::Value GetXattr(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
-  std::string path = info[0].As<Napi::String>();
+  std::string path = ToPath(info[0]);
   std::string name = info[1].As<Napi::String>();
-  char value[256];
+  static thread_local char value[XATTR_SIZE_MAX];
   ssize_t size = lgetxattr(path.c_str(), name.c_str(), value, sizeof value);
   if (size < 0) return env.Null();
   return Napi::Buffer<char>::Copy(env, value, static_cast<size_t>(size));
+}
+
+// lsetxattr(2); 0 or the errno.
+Napi::Value SetXattr(const Napi::CallbackInfo& info) {
+  std::string path = ToPath(info[0]);
+  std::string name = info[1].As<Napi::String>();
+  auto value = info[2].As<Napi::Buffer<char>>();
+  int error = lsetxattr(path.c_str(), name.c_str(), value.Data(), value.Length(), 0) == 0 ? 0 : errno;
+  return Napi::Number::New(info.Env(), error);
 }
 
 // One non-blocking read of what is there: a Buffer, null at the end, undefined when nothing is there yet.
@@ -293,6 +311,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
       {"probeMemfdExec", ProbeMemfdExec},
       {"peerCredentials", PeerCredentials},
       {"getXattr", GetXattr},
+      {"setXattr", SetXattr},
       {"readNow", ReadNow},
   };
   for (const auto& item : functions) exports.Set(item.name, Napi::Function::New(env, item.function, item.name));
