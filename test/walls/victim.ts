@@ -77,7 +77,7 @@ export async function inside(sandbox: Sandbox, calls: readonly Call[], options: 
 
 /** Outside, for comparison. */
 export function outside(folder: string, calls: readonly Call[], ids: { uid?: number; gid?: number } = {}): Came {
-  const ran = spawnSync(join(folder, "victim"), argv(calls), { timeout: 15_000, stdio: "pipe", ...ids });
+  const ran = spawnSync(join(folder, "victim"), argv(calls), { cwd: folder, timeout: 15_000, stdio: "pipe", ...ids });
   if (ran.error !== undefined) throw ran.error;
   return last(calls, ran.stdout.toString(), ran.signal ?? `exit status ${ran.status}`);
 }
