@@ -81,9 +81,10 @@ async function runAttacks(pass: Pass, harness: string, cases: readonly string[],
     if (!existsSync(out)) {
       return failed(`${tail(result.output, 30)}${result.timedOut ? `\nended after ${limitMs / 1000} s` : ""}`);
     }
+    const security = join(pass.root, "SECURITY.md");
     return judgeAttacks(
       JSON.parse(readFileSync(out, "utf8")).results,
-      readFileSync(join(pass.root, "SECURITY.md"), "utf8"),
+      existsSync(security) ? readFileSync(security, "utf8") : "",
     );
   } finally {
     rmSync(folder, { recursive: true, force: true });
