@@ -76,6 +76,8 @@ export interface Native {
   receive(control: number): { data: Buffer; fd: number } | null;
   takeDenials(broker: number): DenialRecord[];
   unwatch(broker: number): void;
+  /** Hands on what comes on a stream, read by a thread of the addon's; null at its end. */
+  watchEvents(fd: number, listener: (chunk: Buffer | null) => void): void;
   startReaper(): Promise<number>;
   probe(): { landlockAbi: number; landlockErrno: number };
   /** 0, or the errno of clone(2) with these CLONE_NEW* flags. */

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <linux/limits.h>
 #include <signal.h>
 #include <string.h>
@@ -15,6 +16,7 @@
 #include <unistd.h>
 
 #include <memory>
+#include <thread>
 #include <string>
 
 #include "exec.h"
@@ -279,6 +281,40 @@ Napi::Value SetXattr(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), error);
 }
 
+// Reads a stream on a thread of its own and hands on what comes; null at the end. For runtimes whose net.Socket does not
+// take a descriptor (Bun). The thread ends with the stream; the descriptor is the caller's to close after that.
+void WatchEvents(const Napi::CallbackInfo& info) {
+  int fd = info[0].As<Napi::Number>().Int32Value();
+  auto listener = Napi::ThreadSafeFunction::New(info.Env(), info[1].As<Napi::Function>(), "holdfast-events", 0, 1);
+  std::thread([fd, listener]() mutable {
+    sigset_t all;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, nullptr);
+    for (;;) {
+      auto* chunk = new std::vector<char>(4096);
+      ssize_t size;
+      do {
+        pollfd source{fd, POLLIN, 0};
+        poll(&source, 1, -1);
+        size = read(fd, chunk->data(), chunk->size());
+      } while (size < 0 && (errno == EINTR || errno == EAGAIN));
+      bool end = size <= 0;
+      chunk->resize(end ? 0 : static_cast<size_t>(size));
+      napi_status called =
+          listener.BlockingCall(chunk, [](Napi::Env env, Napi::Function function, std::vector<char>* data) {
+            std::unique_ptr<std::vector<char>> owned(data);
+            if (env == nullptr) return;  // the runtime is shutting down
+            Napi::Value value = env.Null();
+            if (!owned->empty()) value = Napi::Buffer<char>::Copy(env, owned->data(), owned->size());
+            function.Call({value});
+          });
+      if (called != napi_ok) delete chunk;
+      if (end || called != napi_ok) break;
+    }
+    listener.Release();
+  }).detach();
+}
+
 // One non-blocking read of what is there: a Buffer, null at the end, undefined when nothing is there yet.
 Napi::Value ReadNow(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
@@ -316,6 +352,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   };
   for (const auto& item : functions) exports.Set(item.name, Napi::Function::New(env, item.function, item.name));
   exports.Set("request", Napi::Function::New(env, Request, "request"));
+  exports.Set("watchEvents", Napi::Function::New(env, WatchEvents, "watchEvents"));
   exports.Set("unwatch", Napi::Function::New(env, Unwatch, "unwatch"));
   exports.Set("setWindowSize", Napi::Function::New(env, SetWindowSize, "setWindowSize"));
   return exports;

@@ -1,6 +1,7 @@
 import { closeSync } from "node:fs";
-import { Socket } from "node:net";
+import type { Readable } from "node:stream";
 import { type Launched, native } from "../native.ts";
+import { readableFrom } from "./descriptors.ts";
 import { EventReader, type InitEvent } from "./events.ts";
 import { type FileReply, fileReply } from "./requests.ts";
 
@@ -22,7 +23,7 @@ interface Packet {
  */
 export class Channel {
   readonly control: number;
-  #events: Socket;
+  #events: Readable & { ref?(): void; unref?(): void };
   #reader = new EventReader();
   #calls = new Map<number, CallListener>();
   #packets = new Map<number, Packet>();
@@ -34,13 +35,13 @@ export class Channel {
   constructor(launched: Launched, onGone: () => void) {
     this.control = launched.control;
     this.#onGone = onGone;
-    this.#events = new Socket({ fd: launched.events, readable: true, writable: false });
+    this.#events = readableFrom(launched.events);
     this.#events.on("data", (chunk: Buffer) => {
       for (const event of this.#reader.read(chunk)) this.#calls.get(event.id)?.onEvent(event);
     });
     this.#events.on("error", () => {});
     this.#events.on("close", () => this.#end());
-    this.#events.unref();
+    this.#events.unref?.();
   }
 
   get isGone(): boolean {
@@ -60,11 +61,11 @@ export class Channel {
   }
 
   ref(): void {
-    if (this.#refs++ === 0) this.#events.ref();
+    if (this.#refs++ === 0) this.#events.ref?.();
   }
 
   unref(): void {
-    if (--this.#refs === 0) this.#events.unref();
+    if (--this.#refs === 0) this.#events.unref?.();
   }
 
   /** The packet that was sent for a call before its record; null when none came. */

@@ -1,11 +1,11 @@
 import { EventEmitter } from "node:events";
 import { closeSync } from "node:fs";
-import { Socket } from "node:net";
 import { constants } from "node:os";
 import type { Readable, Writable } from "node:stream";
 import { HoldfastError } from "../errors.ts";
 import { native, stdioMerge, stdioNull, stdioPipe, stdioPty } from "../native.ts";
 import type { Channel } from "./channel.ts";
+import { readableFrom, writableTo } from "./descriptors.ts";
 import { execSteps, type InitEvent, limitKinds } from "./events.ts";
 import { type ExecRequest, execRequest, signalRequest } from "./requests.ts";
 import type { SandboxProcess, SpawnOptions, Usage } from "./types.ts";
@@ -51,7 +51,8 @@ export class ConfinedProcess extends EventEmitter implements SandboxProcess {
   readonly #channel: Channel;
   readonly #id: number;
   readonly #fds: [number, number, number];
-  readonly #streams: [Socket | null, Socket | null, Socket | null] = [null, null, null];
+  #input: Writable | null = null;
+  readonly #outputs: [null, Readable | null, Readable | null] = [null, null, null];
   readonly #forceKillAfterMs: number;
   #timers: NodeJS.Timeout[] = [];
   #ended = false;
@@ -101,15 +102,20 @@ export class ConfinedProcess extends EventEmitter implements SandboxProcess {
   }
 
   get stdin(): Writable | null {
-    return this.#stream(0);
+    const fd = this.#fds[0];
+    if (this.#input === null && fd >= 0) {
+      this.#input = writableTo(fd);
+      this.#fds[0] = -1;
+    }
+    return this.#input;
   }
 
   get stdout(): Readable | null {
-    return this.#stream(1);
+    return this.#output(1);
   }
 
   get stderr(): Readable | null {
-    return this.#stream(2);
+    return this.#output(2);
   }
 
   get hasEnded(): boolean {
@@ -118,7 +124,7 @@ export class ConfinedProcess extends EventEmitter implements SandboxProcess {
 
   /** Our end of a pipe that no stream has taken; -1 when there is none. */
   rawFd(place: 1 | 2): number {
-    return this.#streams[place] === null ? this.#fds[place] : -1;
+    return this.#outputs[place] === null ? this.#fds[place] : -1;
   }
 
   kill(signal: NodeJS.Signals = "SIGTERM"): boolean {
@@ -143,24 +149,19 @@ export class ConfinedProcess extends EventEmitter implements SandboxProcess {
     this.#referenced = false;
   }
 
-  #stream(place: 0 | 1 | 2): Socket | null {
-    const known = this.#streams[place];
+  #output(place: 1 | 2): Readable | null {
+    const known = this.#outputs[place];
     if (known !== null) return known;
     const fd = this.#fds[place];
     if (fd < 0) return null;
-    const stream = new Socket({ fd, readable: place !== 0, writable: place === 0, allowHalfOpen: false });
+    const stream = readableFrom(fd);
     this.#fds[place] = -1;
-    this.#streams[place] = stream;
-    if (place === 0) {
-      // The child may end before it has read everything: as with ChildProcess, an EPIPE then belongs to the stream.
-      if (this.#ended) stream.destroy();
-    } else {
-      this.#openStreams++;
-      stream.once("close", () => {
-        this.#openStreams--;
-        this.#maybeClose();
-      });
-    }
+    this.#outputs[place] = stream;
+    this.#openStreams++;
+    stream.once("close", () => {
+      this.#openStreams--;
+      this.#maybeClose();
+    });
     return stream;
   }
 
@@ -226,7 +227,8 @@ export class ConfinedProcess extends EventEmitter implements SandboxProcess {
     this.#unsubscribe();
     if (!this.#referenced) this.#channel.ref();
     this.#channel.remove(this.#id);
-    this.#streams[0]?.destroy();
+    // The child may have ended before it read everything.
+    this.#input?.destroy();
     if (this.#fds[0] >= 0) closeSync(this.#fds[0]);
     this.#fds[0] = -1;
   }
