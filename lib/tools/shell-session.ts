@@ -37,6 +37,8 @@ export class ShellSession {
     const shell = sandbox.spawn("/bin/bash", ["--noprofile", "--norc"], {
       stdin: "pipe",
       mergeStderr: true,
+      // Once it has gone it can no longer be told to end its jobs.
+      killTreeOnExit: true,
       env: { TERM: "dumb", PS1: "", PS2: "" },
     });
     this.#process = shell;
@@ -91,10 +93,10 @@ export class ShellSession {
   /** Kills the shell and everything that it started. */
   async close(): Promise<void> {
     this.#end(terminated());
+    // Before its input ends: a shell that exits by itself leaves its jobs.
+    this.#process.kill("SIGKILL");
     this.#process.stdin?.destroy();
     this.#process.stdout?.destroy();
-    // Also when the shell itself is gone: its jobs may live on.
-    this.#process.kill("SIGKILL");
     let timer: NodeJS.Timeout | undefined;
     const limit = new Promise<void>((resolve) => {
       timer = setTimeout(resolve, CLOSE_LIMIT_MS);
