@@ -2,10 +2,13 @@
  * The command's entry. Only what the named command needs is loaded: start-up time is most of a short run.
  */
 import { enableCompileCache } from "node:module";
+import { join } from "node:path";
 import { refuseOldNode } from "./node-version.ts";
 
 refuseOldNode(process.versions.node);
-enableCompileCache();
+// In a folder of the user's own: Node's default lies in /tmp, where another user could have put code for us to run.
+const cacheFolder = process.env["XDG_CACHE_HOME"] || (process.env["HOME"] ? join(process.env["HOME"], ".cache") : "");
+if (cacheFolder !== "") enableCompileCache(join(cacheFolder, "holdfast", "compiled"));
 
 const [name] = process.argv.slice(2);
 
