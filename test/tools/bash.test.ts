@@ -21,7 +21,7 @@ test.serial("The shell's own end also ends the jobs that it left", async (t) => 
 test.serial("Closing the tools ends the shell and its jobs", async (t) => {
   const session = await openSession(t);
   await session.bash("sleep 4713 & setsid sleep 4713 & :");
-  t.is(await session.countProcesses("sleep 4713"), 2);
+  await until(async () => (await session.countProcesses("sleep 4713")) === 2);
   t.is(await session.countProcesses("bash --noprofile"), 1);
   await session.tools.close();
   t.is(await session.countProcesses("sleep 4713"), 0);
