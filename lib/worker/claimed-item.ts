@@ -1,0 +1,51 @@
+import { HoldfastError } from "../errors.ts";
+import type { WorkItem } from "./item.ts";
+
+/** An item that a poller hands to its handler: JSON on standard input, and variables (protocol.md 15). */
+export async function readClaimedItem(
+  input: AsyncIterable<Buffer | string> & { isTTY?: boolean },
+  env: NodeJS.ProcessEnv,
+): Promise<WorkItem & { readonly secret: string | null }> {
+  let text = "";
+  if (input.isTTY !== true) for await (const chunk of input) text += chunk.toString();
+  let document: Record<string, unknown> = {};
+  if (text.trim() !== "") {
+    try {
+      const parsed: unknown = JSON.parse(text);
+      if (typeof parsed === "object" && parsed !== null) document = parsed as Record<string, unknown>;
+    } catch (cause) {
+      throw new HoldfastError("standard input is not a work item", {
+        code: "ERR_HOLDFAST_USAGE",
+        step: "worker",
+        hint: "It must be the item as one JSON document, as `ant beta:worker poll --on-work` writes it.",
+        cause,
+      });
+    }
+  }
+  const data = typeof document["data"] === "object" && document["data"] !== null ? (document["data"] as Record<string, unknown>) : {};
+  const text1 = (value: unknown): string | undefined => (typeof value === "string" && value !== "" ? value : undefined);
+  const secret = text1(document["secret"]) ?? text1(env["ANTHROPIC_WORK_SECRET"]) ?? null;
+  delete env["ANTHROPIC_WORK_SECRET"];
+  const id = text1(document["id"]) ?? text1(env["ANTHROPIC_WORK_ID"]);
+  const environmentId = text1(document["environment_id"]) ?? text1(env["ANTHROPIC_ENVIRONMENT_ID"]);
+  const sessionId = text1(data["id"]) ?? text1(env["ANTHROPIC_SESSION_ID"]);
+  for (const [value, name] of [
+    [id, "ANTHROPIC_WORK_ID"],
+    [environmentId, "ANTHROPIC_ENVIRONMENT_ID"],
+    [sessionId, "ANTHROPIC_SESSION_ID"],
+  ] as const) {
+    if (value !== undefined) continue;
+    throw new HoldfastError(`${name} is missing, and standard input does not say it`, {
+      code: "ERR_HOLDFAST_USAGE",
+      step: "worker",
+      hint: "Start it by `ant beta:worker poll --on-work`, or set the variables of docs/worker.md.",
+    });
+  }
+  return {
+    id: id ?? "",
+    environmentId: environmentId ?? "",
+    sessionId: sessionId ?? "",
+    type: text1(data["type"]) ?? "session",
+    secret,
+  };
+}

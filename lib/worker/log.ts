@@ -1,0 +1,34 @@
+import { styleText } from "node:util";
+import { type DestinationStream, type Logger, pino } from "pino";
+import type { Redactor } from "./credentials.ts";
+
+/** Fields of one line: names and numbers, never inputs or results. */
+export type LogFields = Readonly<Record<string, unknown>>;
+
+/** What the worker says: one line for a claim, a call, a refusal, an end. */
+export interface WorkerLog {
+  info(fields: LogFields, message: string): void;
+  warn(fields: LogFields, message: string): void;
+  error(fields: LogFields, message: string): void;
+}
+
+const styles = { info: "green", warn: "yellow", error: "red" } as const;
+
+/** JSON lines (pino), or a line for people; every line passes the redactor. */
+export function createLog(format: "text" | "json", redactor: Redactor): WorkerLog {
+  if (format === "json") {
+    const sink: DestinationStream = { write: (line) => void process.stdout.write(redactor.redact(line)) };
+    const logger: Logger = pino({ base: { pid: process.pid }, timestamp: pino.stdTimeFunctions.isoTime }, sink);
+    return logger;
+  }
+  const line = (level: keyof typeof styles) => (fields: LogFields, message: string) => {
+    const time = new Date().toISOString().slice(11, 19);
+    const mark = styleText(styles[level], level === "info" ? "·" : "!", { stream: process.stdout });
+    const rest = Object.entries(fields)
+      .filter(([, value]) => value !== undefined && value !== null)
+      .map(([name, value]) => `${name}=${typeof value === "string" ? value : JSON.stringify(value)}`)
+      .join(" ");
+    process.stdout.write(redactor.redact(`${time} ${mark} ${message}${rest === "" ? "" : `  ${rest}`}\n`));
+  };
+  return { info: line("info"), warn: line("warn"), error: line("error") };
+}
