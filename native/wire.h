@@ -122,6 +122,7 @@ enum ExecFlag : uint32_t {
   kExecPayloadFd = 2,    // the strings are in the first descriptor (a memfd), not in the packet
   kExecMergeStderr = 4,  // 2 is a duplicate of 1
   kExecSearchPath = 8,
+  kExecKillTreeOnExit = 16,  // what it leaves in its session is killed before its exit is reported
 };
 
 // Followed by argc + envc strings, the working directory and the search path, each NUL-terminated:

@@ -2,6 +2,7 @@
 const messageTypes = { exec: 10, signal: 11, fileOpen: 12, fileWrite: 13 } as const;
 
 const searchPath = 8;
+const killTreeOnExit = 16;
 
 export interface ExecRequest {
   readonly id: number;
@@ -13,6 +14,7 @@ export interface ExecRequest {
   readonly env: readonly string[];
   readonly rows?: number;
   readonly columns?: number;
+  readonly killTreeOnExit?: boolean;
 }
 
 const execHeader = 40;
@@ -27,7 +29,7 @@ export function execRequest(request: ExecRequest): Buffer {
   const out = Buffer.allocUnsafe(execHeader + size);
   out.writeUInt32LE(messageTypes.exec, 0);
   out.writeUInt32LE(request.id, 4);
-  out.writeUInt32LE(searchPath, 8);
+  out.writeUInt32LE(searchPath | (request.killTreeOnExit ? killTreeOnExit : 0), 8);
   out.writeUInt32LE(request.layer, 12);
   out.writeUInt32LE(args.length, 16);
   out.writeUInt32LE(env.length, 20);

@@ -266,6 +266,7 @@ export class Sandbox implements SandboxLike {
         env,
         rows: options.pty?.rows ?? 24,
         columns: options.pty?.columns ?? 80,
+        killTreeOnExit: options.killTreeOnExit ?? false,
       },
       options,
     );

@@ -229,10 +229,10 @@ void Find(const FileMessage& message, const char* strings, size_t size, Request*
     Answer(message, FileStatus::kResolveError, ENAMETOOLONG, "", -1, nullptr, 0);
   Resolve(collapsed, resolved);
   if (resolved->error != 0) {
-    // Under a file is the file system's own complaint; a loop or a name too long is the path's.
+    // Under a file is the file system's own complaint; a loop, a name too long, a shut folder is the path's.
     bool inside = BeneathAny(collapsed, *request);
     if (!inside) Answer(message, FileStatus::kOutside, 0, "", -1, nullptr, 0);
-    bool on_file = resolved->error == ENOTDIR || resolved->error == EACCES;
+    bool on_file = resolved->error == ENOTDIR;
     Answer(message, on_file ? FileStatus::kError : FileStatus::kResolveError, resolved->error, "", -1, nullptr, 0);
   }
   if (!BeneathAny(resolved->path, *request)) Answer(message, FileStatus::kOutside, 0, "", -1, nullptr, 0);

@@ -136,7 +136,7 @@ void Server::Exec(const ExecMessage& message, const char* strings, size_t size, 
     SendPacket(kControlFd, header, sizeof header, &result.pty_master, 1, 0);
     close(result.pty_master);
   }
-  calls_[call_count_++] = {message.id, result.pid, false};
+  calls_[call_count_++] = {message.id, result.pid, false, (message.flags & kExecKillTreeOnExit) != 0};
   interval_ms_ = kFirstWatchMs;
   Send(EventType::kStarted, message.id, result.pid, 0, nullptr);
 }
@@ -223,6 +223,7 @@ void Server::Reap() {
       Send(EventType::kLimit, id, 0, static_cast<uint32_t>(LimitKind::kFileSize), nullptr);
     if (WIFSIGNALED(status) && WTERMSIG(status) == SIGXCPU)
       Send(EventType::kLimit, id, 0, static_cast<uint32_t>(LimitKind::kCpuTime), nullptr);
+    if (call != nullptr && call->kill_tree_on_exit) KillTree(*call);
     Send(EventType::kExited, id, status, 0, &usage);
     if (call != nullptr) Forget(call);
   }

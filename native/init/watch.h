@@ -19,6 +19,7 @@ struct Call {
   uint32_t id = 0;
   pid_t leader = 0;  // also its session
   bool ended = false;
+  bool kill_tree_on_exit = false;
 };
 
 struct LimitReached {
