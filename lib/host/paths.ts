@@ -1,4 +1,4 @@
-import { lstatSync, readlinkSync, realpathSync, statSync } from "node:fs";
+import { lstatSync, readlinkSync, realpathSync, type Stats, statSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 
 /** What a path of the host is, with every link followed. */
@@ -22,6 +22,8 @@ export function inspectPath(asked: string): PathFacts {
   const links: { path: string; target: string }[] = [];
   let rest = path.split("/").filter((part) => part !== "");
   let at = "/";
+  let last: Stats | undefined;
+  let climbs = false;
   while (rest.length > 0 && links.length < mostLinks) {
     const [first = "", ...others] = rest;
     const next = join(at, first);
@@ -30,16 +32,20 @@ export function inspectPath(asked: string): PathFacts {
     if (status.isSymbolicLink()) {
       const target = readlinkSync(next);
       links.push({ path: next, target });
+      climbs ||= target.includes("..");
       rest = [...resolve(at, target).split("/").filter((part) => part !== ""), ...others];
       at = "/";
     } else {
       at = next;
       rest = others;
+      last = status;
     }
   }
   try {
-    const real = realpathSync(path);
-    const status = statSync(real);
+    // Where a target climbs, the kernel is asked: `..` after a link inside the target is not the folder that it reads as.
+    const walked = rest.length === 0 && !climbs ? last : undefined;
+    const real = walked === undefined ? realpathSync(path) : at;
+    const status = walked ?? statSync(real);
     const kind = status.isDirectory()
       ? "directory"
       : status.isFile()

@@ -156,31 +156,33 @@ const headerSize = 16;
 
 /** Header, 64-bit numbers, then strings: length, bytes, a NUL, padding to 8 (native/wire.h, OpHeader). */
 function write(operations: readonly Operation[]): Uint8Array {
-  const encoder = new TextEncoder();
-  const parts = operations.map(([code, numbers, strings]) => {
-    const bytes = strings.map((text) => (typeof text === "string" ? encoder.encode(text) : text));
-    const length =
-      headerSize + numbers.length * 8 + bytes.reduce((sum, { length: size }) => sum + ((4 + size + 1 + 7) & ~7), 0);
-    return { code, numbers, bytes, length };
-  });
-  const out = new Uint8Array(parts.reduce((sum, { length }) => sum + length, 0));
-  const view = new DataView(out.buffer);
+  const sizeOf = (text: string | Uint8Array): number =>
+    typeof text === "string" ? Buffer.byteLength(text) : text.length;
+  const lengths = operations.map(
+    ([, numbers, strings]) =>
+      headerSize + numbers.length * 8 + strings.reduce((sum, text) => sum + ((4 + sizeOf(text) + 1 + 7) & ~7), 0),
+  );
+  const out = Buffer.alloc(lengths.reduce((sum, length) => sum + length, 0));
   let at = 0;
-  parts.forEach(({ code, numbers, bytes, length }, index) => {
-    view.setUint16(at, code, true);
-    view.setUint16(at + 2, numbers.length, true);
-    view.setUint16(at + 4, bytes.length, true);
-    view.setUint32(at + 8, length, true);
-    view.setUint32(at + 12, index, true);
+  operations.forEach(([code, numbers, strings], index) => {
+    const length = lengths[index] ?? 0;
+    out.writeUInt16LE(code, at);
+    out.writeUInt16LE(numbers.length, at + 2);
+    out.writeUInt16LE(strings.length, at + 4);
+    out.writeUInt32LE(length, at + 8);
+    out.writeUInt32LE(index, at + 12);
     let cursor = at + headerSize;
     for (const number of numbers) {
-      view.setBigInt64(cursor, BigInt(number), true);
+      if (typeof number === "number" && number >= 0 && number <= 0xffff_ffff) out.writeUInt32LE(number, cursor);
+      else out.writeBigInt64LE(BigInt(number), cursor);
       cursor += 8;
     }
-    for (const text of bytes) {
-      view.setUint32(cursor, text.length, true);
-      out.set(text, cursor + 4);
-      cursor += (4 + text.length + 1 + 7) & ~7;
+    for (const text of strings) {
+      const size = sizeOf(text);
+      out.writeUInt32LE(size, cursor);
+      if (typeof text === "string") out.write(text, cursor + 4);
+      else out.set(text, cursor + 4);
+      cursor += (4 + size + 1 + 7) & ~7;
     }
     at += length;
   });

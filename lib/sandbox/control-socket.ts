@@ -31,7 +31,7 @@ export class ControlSocket {
   static async listen(name: string, handlers: Readonly<Record<string, ControlHandler>>): Promise<ControlSocket> {
     const path = join(runtimeRoot(), `${name}.sock`);
     if (Buffer.byteLength(path) > longestPath) throw socketError(path, "its path is longer than a socket's may be");
-    await registerLeftover("folder", dirname(path));
+    await claimFolder(dirname(path));
     await registerLeftover("file", path);
     const server = createServer();
     const made = new ControlSocket(path, server);
@@ -56,11 +56,6 @@ export class ControlSocket {
     for (const connection of this.#connections) connection.destroy();
     await new Promise<void>((resolve) => this.#server.close(() => resolve()));
     await forgetLeftover("file", this.path);
-    try {
-      rmdirSync(dirname(this.path));
-    } catch {
-      // Others live in it.
-    }
   }
 
   #serve(socket: Socket, handlers: Readonly<Record<string, ControlHandler>>): void {
@@ -86,6 +81,22 @@ export class ControlSocket {
       }
     });
   }
+}
+
+const claimed = new Set<string>();
+
+/** The folder goes with this process, not with each sandbox: making and removing it costs more than the socket. */
+async function claimFolder(folder: string): Promise<void> {
+  if (claimed.has(folder)) return;
+  claimed.add(folder);
+  process.once("exit", () => {
+    try {
+      rmdirSync(folder);
+    } catch {
+      // Others live in it.
+    }
+  });
+  await registerLeftover("folder", folder);
 }
 
 async function answer(line: string, handlers: Readonly<Record<string, ControlHandler>>): Promise<object> {

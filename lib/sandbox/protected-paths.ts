@@ -41,13 +41,36 @@ function projectFolders(root: string): string[] {
   return found;
 }
 
+/**
+ * Tells the names that are certainly not in a folder, by one look at its list: most of them never are, and asking for
+ * each by itself is most of what finding them costs. Case is passed over, and a list with anything but ASCII in it
+ * proves nothing: a folder may fold cases (ext4's casefold), and then the kernel finds what the list spells otherwise.
+ */
+function absentIn(path: string): (name: string) => boolean {
+  const listed = new Set<string>();
+  try {
+    for (const name of readdirSync(path)) {
+      if (/[^ -~]/.test(name)) return () => false;
+      listed.add(name.toLowerCase());
+    }
+  } catch {
+    return () => false; // a folder that may be searched but not listed
+  }
+  return (name) => {
+    const [first = ""] = name.split("/", 1);
+    return first !== "" && first !== "." && first !== ".." && !listed.has(first.toLowerCase());
+  };
+}
+
 /** Looks for the names in a workspace on the host. Below the top only repositories count, not every folder's dot files. */
 export function findProtected(root: string, names: readonly string[]): ProtectedPaths {
   const pinned = new Set<string>();
   const readOnly = new Set<string>();
   const folders = projectFolders(root).filter((folder) => folder === "" || kindOf(join(root, folder, ".git")) !== "missing");
   for (const folder of folders) {
+    const isAbsent = absentIn(join(root, folder));
     for (const name of names) {
+      if (isAbsent(name)) continue;
       const relative = folder === "" ? name : `${folder}/${name}`;
       const parts = relative.split("/");
       const above = parts.slice(0, -1).map((_, i) => parts.slice(0, i + 1).join("/"));
@@ -78,9 +101,13 @@ export function findProtected(root: string, names: readonly string[]): Protected
 
 /** The protected names that are missing now, absolute: what a killed launcher's reaper puts aside if it appears. */
 export function missingProtected(root: string, names: readonly string[], found: ProtectedPaths): string[] {
-  return found.folders
-    .flatMap((folder) => names.map((name) => join(root, folder, name)))
-    .filter((path) => kindOf(path) === "missing");
+  return found.folders.flatMap((folder) => {
+    const isAbsent = absentIn(join(root, folder));
+    const prefix = folder === "" ? root : join(root, folder);
+    return names
+      .filter((name) => isAbsent(name) || kindOf(join(prefix, name)) === "missing")
+      .map((name) => join(prefix, name));
+  });
 }
 
 const suffix = ".refused-by-holdfast";
@@ -116,7 +143,9 @@ export function putAside(root: string, names: readonly string[], missingBefore: 
   for (const folder of projectFolders(root)) {
     const isRepository = folder === "" || kindOf(join(root, folder, ".git")) !== "missing";
     if (!isRepository) continue;
+    const isAbsent = absentIn(join(root, folder));
     for (const name of names) {
+      if (isAbsent(name)) continue;
       const relative = folder === "" ? name : `${folder}/${name}`;
       const path = join(root, relative);
       if (kindOf(path) === "missing" || isHarmless(root, relative)) continue;

@@ -170,10 +170,25 @@ export class Sandbox implements SandboxLike {
         workspace.mode === "direct" && workspace.access === "read-write"
           ? missingProtected(workspace.hostPath, ungranted(policy, workspace.hostPath), found)
           : [];
-      const launched = await launch(plan, notifyRules(plan, policy, traceOpens));
-      hooks.onLaunched?.(launched);
-      const sandbox = new Sandbox(name, policy, plan, workspace, launched, missing, options.audit);
-      await sandbox.#open();
+      // Both at once: the walls are raised on a thread of the addon's, the rest is made ready on this one.
+      let sandbox: Sandbox | undefined;
+      const [launched, socket] = await Promise.allSettled([
+        launch(plan, notifyRules(plan, policy, traceOpens)),
+        prepareControl(name, missing, () => sandbox),
+      ]);
+      if (launched.status === "rejected") {
+        if (socket.status === "fulfilled") await socket.value.close();
+        throw launched.reason;
+      }
+      hooks.onLaunched?.(launched.value);
+      sandbox = new Sandbox(name, policy, plan, workspace, launched.value, missing, options.audit);
+      try {
+        if (socket.status === "rejected") throw socket.reason;
+        sandbox.#open(socket.value);
+      } catch (error) {
+        await sandbox.end();
+        throw error;
+      }
       return sandbox;
     } catch (error) {
       if (workspace.privateFolder !== null) await clearPrivateFolder(workspace.privateFolder);
@@ -181,37 +196,28 @@ export class Sandbox implements SandboxLike {
     }
   }
 
-  /** The last steps before it is handed out: what is on disk is the reaper's too, and it can be reached by its name. */
-  async #open(): Promise<void> {
-    try {
-      sweepOnce();
-      if (this.#missing.length > 0) await registerLeftover("planted", ...this.#missing);
-      this.#socket = await ControlSocket.listen(this.name, {
-        info: () => ({
-          name: this.name,
-          pid: process.pid,
-          init: this.#launched.pid,
-          workdir: this.workdir,
-          policy: this.policy.source,
-          enforcement: this.enforcement,
-        }),
-        end: async () => {
-          await this.end();
-          return {};
-        },
-      });
-      this.#audit?.append({
-        type: "sandbox.created",
-        sandbox: this.name,
-        policy: this.policy.source,
-        workdir: this.workspace.hostPath,
-        workspace: this.workspace.mode,
-        uid: this.plan.identity.hostUid,
-      });
-    } catch (error) {
-      await this.end();
-      throw error;
-    }
+  #open(socket: ControlSocket): void {
+    this.#socket = socket;
+    this.#audit?.append({
+      type: "sandbox.created",
+      sandbox: this.name,
+      policy: this.policy.source,
+      workdir: this.workspace.hostPath,
+      workspace: this.workspace.mode,
+      uid: this.plan.identity.hostUid,
+    });
+  }
+
+  /** What the control socket tells of it. */
+  get description(): object {
+    return {
+      name: this.name,
+      pid: process.pid,
+      init: this.#launched.pid,
+      workdir: this.workdir,
+      policy: this.policy.source,
+      enforcement: this.enforcement,
+    };
   }
 
   /** Where the control socket is. */
@@ -339,11 +345,13 @@ export class Sandbox implements SandboxLike {
   async #end(): Promise<void> {
     const { pidfd, broker } = this.#launched;
     native().kill(pidfd);
-    await native().waitExit(pidfd);
+    const gone = native().waitExit(pidfd);
+    // Meanwhile: nobody can reach by its name what is ending.
+    await this.#socket?.close();
+    await gone;
     closeSync(pidfd);
     this.#channel.close();
     if (broker !== 0) native().unwatch(broker);
-    await this.#socket?.close();
     this.#audit?.append({ type: "sandbox.ended", sandbox: this.name });
   }
 
@@ -368,6 +376,28 @@ export class Sandbox implements SandboxLike {
     }
     return this.#channel;
   }
+}
+
+/** What is on disk or will be is the reaper's too, and the sandbox can be reached by its name. */
+async function prepareControl(
+  name: string,
+  missing: readonly string[],
+  sandbox: () => Sandbox | undefined,
+): Promise<ControlSocket> {
+  const ready = (): Sandbox => {
+    const made = sandbox();
+    if (made === undefined) throw new Error("the sandbox is not ready yet");
+    return made;
+  };
+  sweepOnce();
+  if (missing.length > 0) await registerLeftover("planted", ...missing);
+  return ControlSocket.listen(name, {
+    info: () => ready().description,
+    end: async () => {
+      await ready().end();
+      return {};
+    },
+  });
 }
 
 let swept = false;
