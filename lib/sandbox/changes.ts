@@ -1,0 +1,275 @@
+import { closeSync, readSync } from "node:fs";
+import { native } from "../native.ts";
+import { type BytePath, Directory, deepestFolder, type Entry, errnoOf, joinPath, toBytes, Walk } from "./directory.ts";
+
+/** What a session made of one path. */
+export interface Change {
+  /** Relative to the workspace, in bytes: a name need not be UTF-8. `displayPath` makes text of it. */
+  readonly path: Buffer;
+  readonly kind: "added" | "modified" | "deleted" | "type-changed" | "mode-changed";
+  /** As it is in the real folder; null for what was added. */
+  readonly before: Entry | null;
+  /** As it is in the session's view; null for what was deleted. */
+  readonly after: Entry | null;
+  /** The real one was changed from outside while the session had its own view of it: applying would undo that. */
+  readonly conflict: boolean;
+}
+
+/** Something that could not be compared, and why. It is not applied. */
+export interface ChangeProblem {
+  readonly path: Buffer;
+  readonly reason: string;
+}
+
+/** The difference between a real folder and a session's view of it. Sorted by path: folders before what lies in them. */
+export interface ChangeSet {
+  /** The real folder; null for a session that began with an empty one. */
+  readonly lower: string | null;
+  /** Where the session's files lie: an overlay's upper layer, a copy, or a folder that began empty. */
+  readonly upper: string;
+  readonly changes: readonly Change[];
+  readonly problems: readonly ChangeProblem[];
+}
+
+export interface CompareOptions {
+  /** When the session's view was made, in nanoseconds since 1970: what the real folder saw later is a conflict. */
+  readonly since?: bigint;
+}
+
+const whiteoutAttribute = "user.overlay.whiteout";
+const opaqueAttribute = "user.overlay.opaque";
+/** Layouts that `userxattr` mounts never make (overlayfs.rst): whoever made them, their files are not what they seem. */
+const foreignAttributes = ["user.overlay.redirect", "user.overlay.metacopy"];
+
+interface Comparison {
+  /** The upper folder is an overlay's layer, not a whole tree. */
+  readonly overlay: boolean;
+  readonly since: bigint | undefined;
+  /** For copies: the copy's own clock when it was complete; what is older was not touched by the session. */
+  readonly copiedAt: bigint | undefined;
+  readonly device: bigint | undefined;
+  readonly walk: Walk;
+  readonly changes: Change[];
+  readonly problems: ChangeProblem[];
+}
+
+/**
+ * What an overlay's upper layer (mounted with `userxattr`) makes of its lower one. The overlay must not be mounted any
+ * more. Ownership, times and extended attributes do not count as changes.
+ *
+ * @param lower the real folder; null for none
+ */
+export async function listChanges(
+  lower: string | null,
+  upper: string,
+  options: CompareOptions = {},
+): Promise<ChangeSet> {
+  return compareTrees(lower, upper, { overlay: lower !== null, since: options.since, copiedAt: undefined });
+}
+
+/**
+ * The difference between a folder and a copy of it that was worked on.
+ *
+ * @param copiedAt the change time of a file made in the copy's file system when the copy was complete (`copyTree`);
+ * without it every file is read
+ */
+export async function listChangesBetween(
+  lower: string,
+  copy: string,
+  options: CompareOptions & { readonly copiedAt?: bigint } = {},
+): Promise<ChangeSet> {
+  return compareTrees(lower, copy, { overlay: false, since: options.since, copiedAt: options.copiedAt });
+}
+
+async function compareTrees(
+  lower: string | null,
+  upper: string,
+  options: Pick<Comparison, "overlay" | "since" | "copiedAt">,
+): Promise<ChangeSet> {
+  using after = Directory.at(upper, { ours: true });
+  const before = lower === null ? null : Directory.at(lower);
+  try {
+    const comparison: Comparison = {
+      ...options,
+      device: before?.own().device,
+      walk: new Walk(),
+      changes: [],
+      problems: [],
+    };
+    await compareFolders(before, after, "", 0, comparison, false);
+    return { lower, upper, changes: comparison.changes, problems: comparison.problems };
+  } finally {
+    before?.close();
+  }
+}
+
+/**
+ * Whether an upper layer's entry says that the lower one's is gone: a 0:0 character device, or an empty file with an
+ * attribute (overlayfs.rst, "whiteouts and opaque directories").
+ */
+export function isWhiteout(folder: Directory, name: BytePath, entry: Entry): boolean {
+  if (entry.type === "device") return entry.deviceNumber === 0n;
+  return entry.type === "file" && entry.size === 0 && native().getXattr(folder.at(name), whiteoutAttribute) !== null;
+}
+
+/** Whether an upper layer's folder hides everything in the lower one. `x` only says that whiteouts are attributes. */
+export function isOpaque(folder: Directory): boolean {
+  return native().getXattr(folder.self, opaqueAttribute)?.toString("latin1") === "y";
+}
+
+/** An upper layer's entry whose content lies elsewhere. */
+export function isForeign(folder: Directory, name: BytePath, entry: Entry): boolean {
+  if (entry.type !== "file" && entry.type !== "directory") return false;
+  return foreignAttributes.some((attribute) => native().getXattr(folder.at(name), attribute) !== null);
+}
+
+async function compareFolders(
+  before: Directory | null,
+  after: Directory | null,
+  path: BytePath,
+  depth: number,
+  comparison: Comparison,
+  inConflict: boolean,
+): Promise<void> {
+  const names = new Set<BytePath>(after === null ? [] : await after.names(comparison.walk));
+  // In an overlay a name that only the lower layer has is unchanged.
+  if (before !== null && (after === null || !comparison.overlay || isOpaque(after))) {
+    for (const name of await before.names(comparison.walk)) names.add(name);
+  }
+  for (const name of [...names].sort()) {
+    const below = joinPath(path, name);
+    try {
+      await compareEntry(before, after, name, below, depth, comparison, inConflict);
+    } catch (error) {
+      const errno = errnoOf(error);
+      if (errno === undefined || errno === "ERR_HOLDFAST_TREE_TOO_BIG") throw error;
+      comparison.problems.push({ path: toBytes(below), reason: reasonOf(errno) });
+    }
+  }
+}
+
+function reasonOf(errno: string): string {
+  if (errno === "EACCES" || errno === "EPERM") return "it cannot be read";
+  if (errno === "ELOOP" || errno === "ENOTDIR" || errno === "ENOENT") return "it was exchanged while it was looked at";
+  return `it could not be looked at (${errno})`;
+}
+
+async function compareEntry(
+  beforeFolder: Directory | null,
+  afterFolder: Directory | null,
+  name: BytePath,
+  path: BytePath,
+  depth: number,
+  comparison: Comparison,
+  inConflict: boolean,
+): Promise<void> {
+  const { overlay, since, copiedAt, device, problems, changes } = comparison;
+  const problem = (reason: string): void => void problems.push({ path: toBytes(path), reason });
+  const before = beforeFolder?.entry(name) ?? null;
+  let after = afterFolder?.entry(name) ?? null;
+  if (overlay && after !== null && afterFolder !== null) {
+    if (isForeign(afterFolder, name, after)) return problem("the overlay keeps it in a form that is not understood");
+    if (isWhiteout(afterFolder, name, after)) after = null;
+  }
+  if (before === null && after === null) return;
+  if (before?.type === "directory" && before.device !== device) return problem("another file system is mounted there");
+  if (!overlay && copiedAt !== undefined && after !== null && after.type !== "directory" && after.ctimeNs < copiedAt) {
+    return; // as it was copied: what differs was done outside
+  }
+  const changedOutside = before !== null && since !== undefined && before.ctimeNs > since;
+  if (!overlay && before !== null && after === null) {
+    // A copy has no whiteouts: what came into the real folder later was not deleted by the session.
+    if (changedOutside && copiedAt !== undefined) return;
+    if (before.type === "device" || before.type === "fifo" || before.type === "socket") return; // never copied
+  }
+  const conflict = inConflict || changedOutside;
+  const kind = await kindOfChange(beforeFolder, before, afterFolder, after, name, comparison);
+  const place = changes.length;
+  if (kind !== null) {
+    // A folder's change time also moves with what is made in it, which is no reason to keep its new mode back.
+    const isOwnConflict = kind === "mode-changed" && before?.type === "directory" ? inConflict : conflict;
+    changes.push({ path: toBytes(path), kind, before, after, conflict: isOwnConflict });
+  }
+  const beforeIsFolder = before?.type === "directory";
+  const afterIsFolder = after?.type === "directory";
+  if (!beforeIsFolder && !afterIsFolder) return;
+  if (depth >= deepestFolder) return problem(`it lies more than ${deepestFolder} folders deep`);
+  const inner = beforeIsFolder ? beforeFolder?.open(name) : undefined;
+  try {
+    const outer = afterIsFolder ? afterFolder?.open(name) : undefined;
+    try {
+      const spoilt = conflict && after === null;
+      await compareFolders(inner ?? null, outer ?? null, path, depth + 1, comparison, spoilt);
+    } finally {
+      outer?.close();
+    }
+  } finally {
+    inner?.close();
+  }
+  const untouched = after !== null && copiedAt !== undefined && after.ctimeNs < copiedAt;
+  // A folder that was deleted outside since it was copied, and in which the session did nothing.
+  if (!overlay && kind !== null && before === null && untouched && changes.length === place + 1) changes.pop();
+}
+
+async function kindOfChange(
+  beforeFolder: Directory | null,
+  before: Entry | null,
+  afterFolder: Directory | null,
+  after: Entry | null,
+  name: BytePath,
+  comparison: Comparison,
+): Promise<Change["kind"] | null> {
+  if (before === null || beforeFolder === null) return "added";
+  if (after === null || afterFolder === null) return "deleted";
+  if (before.type !== after.type) return "type-changed";
+  switch (before.type) {
+    case "link":
+      return beforeFolder.readLink(name).equals(afterFolder.readLink(name)) ? null : "modified";
+    case "file":
+      if (before.size !== after.size || !(await sameContent(beforeFolder, afterFolder, name, comparison.walk))) {
+        return "modified";
+      }
+      break;
+    case "directory":
+      if (!comparison.overlay && comparison.copiedAt !== undefined && after.ctimeNs < comparison.copiedAt) return null;
+      break;
+    default:
+      return before.deviceNumber === after.deviceNumber ? null : "modified";
+  }
+  return (before.mode & 0o777) === (after.mode & 0o777) ? null : "mode-changed";
+}
+
+const chunkBytes = 128 * 1024;
+
+async function sameContent(before: Directory, after: Directory, name: BytePath, walk: Walk): Promise<boolean> {
+  const one = before.openFile(name);
+  try {
+    const other = after.openFile(name);
+    try {
+      const left = Buffer.allocUnsafe(chunkBytes);
+      const right = Buffer.allocUnsafe(chunkBytes);
+      for (;;) {
+        const read = readFully(one.fd, left);
+        if (read !== readFully(other.fd, right)) return false;
+        if (!left.subarray(0, read).equals(right.subarray(0, read))) return false;
+        if (read < chunkBytes) return true;
+        await walk.breathe();
+      }
+    } finally {
+      closeSync(other.fd);
+    }
+  } finally {
+    closeSync(one.fd);
+  }
+}
+
+/** Reads until the buffer is full or the file at its end. */
+export function readFully(fd: number, buffer: Buffer): number {
+  let filled = 0;
+  while (filled < buffer.length) {
+    const read = readSync(fd, buffer, filled, buffer.length - filled, null);
+    if (read === 0) break;
+    filled += read;
+  }
+  return filled;
+}
