@@ -286,16 +286,16 @@ bool Setup::Bind(const Operation& op, int source) {
     if (fstat(source, &status) != 0) return Fail("fstat", op.strings[0].data, errno);
     if (S_ISDIR(status.st_mode)) {
       if (!Mkdir(path, 0755)) return false;
-    } else {
+    } else if (mknod(path, S_IFREG | 0644, 0) != 0 && errno == ENOENT) {
       char parent[4096];
-      snprintf(parent, sizeof parent, "%s", path);
+      if (snprintf(parent, sizeof parent, "%s", path) >= static_cast<int>(sizeof parent))
+        return Fail("mknod", path, ENAMETOOLONG);
       char* slash = strrchr(parent, '/');
       if (slash != nullptr && slash != parent) {
         *slash = 0;
         if (!Mkdir(parent, 0755)) return false;
       }
-      int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644);
-      if (fd >= 0) close(fd);  // else it exists, or move_mount says what is wrong
+      mknod(path, S_IFREG | 0644, 0);  // when it fails, move_mount says what is wrong
     }
   }
   if (MoveMount(source, "", AT_FDCWD, path, kMoveMountFEmptyPath) != 0) return Fail("move_mount", path, errno);
@@ -371,8 +371,9 @@ bool Setup::Identity(const Operation& op) {
 bool Setup::Capabilities() {
   if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) != 0) return Fail("prctl", "ambient", errno);
   for (int capability = 0; capability < 64; capability++) {
-    if (prctl(PR_CAPBSET_READ, capability, 0, 0, 0) < 0) break;  // EINVAL: past the kernel's last one
-    if (prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) != 0) return Fail("prctl", "bounding", errno);
+    if (prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) == 0) continue;
+    if (errno == EINVAL && capability > 0) break;  // past the kernel's last one
+    return Fail("prctl", "bounding", errno);
   }
   constexpr unsigned long kBits = SECBIT_NOROOT | SECBIT_NOROOT_LOCKED | SECBIT_NO_SETUID_FIXUP |
                                   SECBIT_NO_SETUID_FIXUP_LOCKED | SECBIT_KEEP_CAPS_LOCKED |

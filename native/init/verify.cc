@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <linux/capability.h>
 #include <linux/if.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -38,16 +39,25 @@ int OtherNamespace(const VerifyContext& context, Wall wall, const char* file) {
   return status.st_ino == context.message.host_ns[static_cast<uint64_t>(wall)] ? 0 : kStands;
 }
 
-// Runs `attempt` in a child behind the layer that every tool call gets.
-template <typename Attempt>
-int InChild(int ruleset_fd, Attempt attempt) {
-  pid_t child = fork();
+struct ChildAttempt {
+  int ruleset_fd;
+  int (*attempt)();
+};
+
+int Attempt(void* pointer) {
+  const auto* plan = static_cast<const ChildAttempt*>(pointer);
+  if (plan->ruleset_fd >= 0 && syscall(kSysLandlockRestrictSelf, plan->ruleset_fd, 0) != 0) _exit(errno & 0x7f);
+  int result = plan->attempt();
+  _exit(result == kStands ? 127 : result & 0x7f);
+}
+
+// Runs `attempt` in a child behind the layer that every tool call gets. As a call is started: vfork, which copies
+// nothing; the layer is the child's alone.
+int InChild(int ruleset_fd, int (*attempt)()) {
+  alignas(16) static char stack[16 * 1024];
+  ChildAttempt plan{ruleset_fd, attempt};
+  pid_t child = clone(Attempt, stack + sizeof stack, CLONE_VM | CLONE_VFORK | SIGCHLD, &plan);
   if (child < 0) return errno;
-  if (child == 0) {
-    if (ruleset_fd >= 0 && syscall(kSysLandlockRestrictSelf, ruleset_fd, 0) != 0) _exit(errno & 0x7f);
-    int result = attempt();
-    _exit(result == kStands ? 127 : result & 0x7f);
-  }
   int status = 0;
   while (waitpid(child, &status, 0) < 0 && errno == EINTR) {
   }
