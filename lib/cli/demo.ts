@@ -183,7 +183,14 @@ async function demo(keep: boolean): Promise<number> {
     const client = new QueueClient(ready.url, readFileSync(ready.operator_key_file, "utf8").trim());
     const titles = new Map<string, string>();
     for (const id of ready.sessions) titles.set(id, (await client.results(id)).title);
-    await Promise.all(ready.sessions.map((id) => show(client, id, titles.get(id) ?? id)));
+    const shown = Promise.all(ready.sessions.map((id) => show(client, id, titles.get(id) ?? id)));
+    // A worker that cannot start leaves sessions that nobody ends.
+    const early = await Promise.race([shown.then(() => null), workerEnd]);
+    if (early !== null && early[0] !== 0) {
+      say(log.trim());
+      return 1;
+    }
+    await shown;
     const [code] = (await workerEnd) as [number | null];
     const results = await Promise.all(ready.sessions.map((id) => client.results(id)));
     const checks = check(world, results, before, code, `${log}${stringify(results)}`, environmentKey);

@@ -145,9 +145,9 @@ async function makePrivateFolder(name: string, who: { uid: number; gid: number }
   const root = privateRoot();
   const folder = mkdtempSync(join(root, `${name}@${launcherMark()}-`));
   await registerLeftover("tree", folder);
-  for (const part of ["up", "work"]) {
-    mkdirSync(join(folder, part), { mode: 0o700 });
-    if (statSync(join(folder, part)).uid !== who.uid) chownSync(join(folder, part), who.uid, who.gid);
+  for (const path of [folder, join(folder, "up"), join(folder, "work")]) {
+    if (path !== folder) mkdirSync(path, { mode: 0o700 });
+    if (statSync(path).uid !== who.uid) chownSync(path, who.uid, who.gid);
   }
   return folder;
 }

@@ -137,8 +137,13 @@ bool Watch(const WatchedLimits& limits, const Call* calls, int call_count, Limit
   static const auto page = static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
   static const auto ticks = static_cast<uint64_t>(sysconf(_SC_CLK_TCK));
   if (limits.tmp) {
+    // What filled it may stay there: only the call that fills it is ended, later ones meet ENOSPC.
+    static bool was_full = false;
     struct statfs status;
-    if (statfs(limits.tmp_path, &status) == 0 && status.f_blocks > 0 && status.f_bfree == 0) {
+    bool full = statfs(limits.tmp_path, &status) == 0 && status.f_blocks > 0 && status.f_bfree == 0;
+    bool filled = full && !was_full;
+    was_full = full;
+    if (filled) {
       int listed = List(calls, call_count);
       *reached = Largest(LimitKind::kTmpSize, listed, call_count, [](const Process&) { return 1u; });
       return true;
