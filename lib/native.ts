@@ -23,6 +23,8 @@ export interface IdMappedTree {
 }
 
 export interface LaunchRequest {
+  /** What `begin` returned, or 0. One with other namespaces than `cloneFlags` is abandoned. */
+  readonly begun: number;
   readonly cloneFlags: number;
   readonly uidMap: string;
   readonly gidMap: string;
@@ -66,6 +68,9 @@ export const stdioPty: StdioKind = 2;
 export const stdioMerge: StdioKind = 3;
 
 export interface Native {
+  /** Starts an init that waits for its set-up, on the launcher's thread. Goes to `launch` or to `abandon`. */
+  begin(cloneFlags: number, initFile: string): number;
+  abandon(begun: number): void;
   launch(request: LaunchRequest): Promise<Launched>;
   /** Resolves when the init's process is gone, and reaps it. */
   waitExit(pidfd: number): Promise<number>;
@@ -140,6 +145,11 @@ export function isNativeFailure(value: unknown): value is Error & NativeFailure 
 
 /** The init as a file, for hosts that forbid executing a memfd (native/launch.cc compares it with the built-in one). */
 export function initFile(): string {
-  const built = join(root, "build", "Release", "holdfast_init");
-  return existsSync(built) ? built : join(root, "prebuilds", `linux-${process.arch}`, "holdfast_init");
+  if (init === undefined) {
+    const built = join(root, "build", "Release", "holdfast_init");
+    init = existsSync(built) ? built : join(root, "prebuilds", `linux-${process.arch}`, "holdfast_init");
+  }
+  return init;
 }
+
+let init: string | undefined;

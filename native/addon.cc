@@ -15,6 +15,8 @@
 #include <termios.h>
 #include <unistd.h>
 
+#include <atomic>
+#include <map>
 #include <memory>
 #include <thread>
 #include <string>
@@ -84,6 +86,55 @@ Napi::Value OnLauncher(Napi::Env env, std::function<Status(Result*)> work,
   return promise;
 }
 
+// An init that was begun before its plan was made. Only the launcher thread touches these.
+struct Begun {
+  uint64_t clone_flags = 0;
+  Status status = Status::Fine();
+  holdfast::Launched launched;
+};
+
+std::map<uint32_t, Begun>& BegunInits() {
+  static auto* inits = new std::map<uint32_t, Begun>;
+  return *inits;
+}
+
+Napi::Value Begin(const Napi::CallbackInfo& info) {
+  static std::atomic<uint32_t> next{1};
+  uint32_t handle = next++;
+  auto clone_flags = static_cast<uint64_t>(info[0].As<Napi::Number>().Int64Value());
+  std::string init_file = info[1].As<Napi::String>();
+  holdfast::OnLauncherThread([handle, clone_flags, init_file] {
+    Begun& begun = BegunInits()[handle];
+    begun.clone_flags = clone_flags;
+    begun.status = holdfast::Begin(clone_flags, init_file, &begun.launched);
+  });
+  return Napi::Number::New(info.Env(), handle);
+}
+
+void Abandon(const Napi::CallbackInfo& info) {
+  uint32_t handle = info[0].As<Napi::Number>().Uint32Value();
+  holdfast::OnLauncherThread([handle] {
+    auto found = BegunInits().find(handle);
+    if (found == BegunInits().end()) return;
+    holdfast::Abandon(&found->second.launched);
+    BegunInits().erase(found);
+  });
+}
+
+// Takes what was begun, where it has the namespaces that the plan wants.
+Status TakeBegun(uint32_t handle, uint64_t clone_flags, holdfast::Launched* launched) {
+  auto found = BegunInits().find(handle);
+  if (found == BegunInits().end()) return Status::Fine();
+  Begun begun = std::move(found->second);
+  BegunInits().erase(found);
+  if (begun.clone_flags != clone_flags) {
+    holdfast::Abandon(&begun.launched);
+    return Status::Fine();
+  }
+  *launched = std::move(begun.launched);
+  return begun.status;
+}
+
 Napi::Value Launch(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   auto options = info[0].As<Napi::Object>();
@@ -102,6 +153,7 @@ Napi::Value Launch(const Napi::CallbackInfo& info) {
   }
   auto procs = options.Get("cgroupProcs").As<Napi::Array>();
   for (uint32_t i = 0; i < procs.Length(); i++) request->cgroup_procs.push_back(procs.Get(i).As<Napi::String>());
+  uint32_t begun = options.Get("begun").As<Napi::Number>().Uint32Value();
   int timeout_ms = options.Get("timeoutMs").As<Napi::Number>().Int32Value();
   auto rules = std::make_shared<std::vector<holdfast::NotifyRule>>();
   auto notify = options.Get("notify").As<Napi::Array>();
@@ -113,7 +165,11 @@ Napi::Value Launch(const Napi::CallbackInfo& info) {
                       rule.Get("pathArgument").As<Napi::Number>().Int32Value()});
   }
   return OnLauncher<holdfast::Launched>(
-      env, [request, timeout_ms](holdfast::Launched* launched) { return holdfast::Launch(*request, timeout_ms, launched); },
+      env,
+      [request, begun, timeout_ms](holdfast::Launched* launched) {
+        Status taken = TakeBegun(begun, request->clone_flags, launched);
+        return taken.Ok() ? holdfast::Launch(*request, timeout_ms, launched) : taken;
+      },
       [rules](Napi::Env environment, holdfast::Launched* launched) -> Napi::Value {
         Napi::Object result = Napi::Object::New(environment);
         uint32_t broker = 0;
@@ -333,6 +389,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
     const char* name;
     Napi::Value (*function)(const Napi::CallbackInfo&);
   } functions[] = {
+      {"begin", Begin},
       {"launch", Launch},
       {"waitExit", WaitExit},
       {"kill", Kill},
@@ -353,6 +410,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   for (const auto& item : functions) exports.Set(item.name, Napi::Function::New(env, item.function, item.name));
   exports.Set("request", Napi::Function::New(env, Request, "request"));
   exports.Set("watchEvents", Napi::Function::New(env, WatchEvents, "watchEvents"));
+  exports.Set("abandon", Napi::Function::New(env, Abandon, "abandon"));
   exports.Set("unwatch", Napi::Function::New(env, Unwatch, "unwatch"));
   exports.Set("setWindowSize", Napi::Function::New(env, SetWindowSize, "setWindowSize"));
   return exports;

@@ -288,24 +288,34 @@ Status OpenInitImage(const std::string& init_file, int* fd) {
   return Status::Fine();
 }
 
+Status Begin(uint64_t clone_flags, const std::string& init_file, Launched* begun) {
+  return CloneInit(clone_flags, nullptr, init_file, &begun->control, &begun->events, SOCK_STREAM, -1, &begun->pid,
+                   &begun->pidfd);
+}
+
+void Abandon(Launched* begun) {
+  if (begun->pid < 0) return;
+  begun->control.Reset(-1);
+  syscall(SYS_pidfd_send_signal, begun->pidfd.Get(), SIGKILL, nullptr, 0);
+  WaitForInit(begun->pidfd.Get());
+  *begun = Launched{};
+}
+
 Status Launch(const LaunchRequest& request, int timeout_ms, Launched* launched) {
-  std::vector<UniqueFd> extra;
-  for (const LaunchRequest::IdMapped& tree : request.id_mapped) {
-    UniqueFd fd;
-    Status mapped = CloneIdMapped(tree.source, tree.recursive, tree.uid_map, tree.gid_map, &fd);
-    if (!mapped.Ok()) return mapped;
-    extra.push_back(std::move(fd));
-  }
-  Status status = CloneInit(request.clone_flags, nullptr, request.init_file, &launched->control, &launched->events,
-                            SOCK_STREAM, -1, &launched->pid, &launched->pidfd);
+  Status status = launched->pid < 0 ? Begin(request.clone_flags, request.init_file, launched) : Status::Fine();
   if (!status.Ok()) return status;
   std::string folder = "/proc/" + std::to_string(launched->pid);
   auto give_up = [&](Status why) {
-    launched->control.Reset(-1);
-    syscall(SYS_pidfd_send_signal, launched->pidfd.Get(), SIGKILL, nullptr, 0);
-    WaitForInit(launched->pidfd.Get());
+    Abandon(launched);
     return why;
   };
+  std::vector<UniqueFd> extra;
+  for (const LaunchRequest::IdMapped& tree : request.id_mapped) {
+    UniqueFd fd;
+    status = CloneIdMapped(tree.source, tree.recursive, tree.uid_map, tree.gid_map, &fd);
+    if (!status.Ok()) return give_up(status);
+    extra.push_back(std::move(fd));
+  }
   for (const std::string& procs : request.cgroup_procs) {
     status = WriteFileText(procs, std::to_string(launched->pid));
     if (!status.Ok()) {

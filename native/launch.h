@@ -40,7 +40,15 @@ struct Launched {
 // thread that cloned (prctl(2)).
 void OnLauncherThread(std::function<void()> work);
 
-// To be called on that thread. Blocks until the init has proved its walls or failed, at most `timeout_ms`.
+// All to be called on that thread.
+// Starts an init that waits for its set-up: what it needs is known before the plan is made.
+Status Begin(uint64_t clone_flags, const std::string& init_file, Launched* begun);
+
+// Ends an init that is not wanted any more, and waits until it is gone.
+void Abandon(Launched* begun);
+
+// Blocks until the init has proved its walls or failed, at most `timeout_ms`. Goes on with what `launched` holds; an init
+// is begun where it holds none.
 Status Launch(const LaunchRequest& request, int timeout_ms, Launched* launched);
 
 // The process that clears up after a launcher that was killed: `*control` takes its packets.

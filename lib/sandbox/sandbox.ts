@@ -50,6 +50,9 @@ const cloneFlags: Readonly<Record<Namespace, number>> = {
   cgroup: 0x02000000,
 };
 
+/** What every plan has, unless a test takes one away. */
+const allNamespaces = Object.values(cloneFlags).reduce((flags, flag) => flags | flag, 0);
+
 const launchTimeoutMs = 10_000;
 const defaultMaxBufferBytes = 10 * 1024 * 1024;
 const enetunreach = 101;
@@ -151,6 +154,17 @@ export class Sandbox implements SandboxLike {
     const policy = options.policy ?? defaultPolicy;
     const refusal = networkRefusal(policy);
     if (refusal !== null) throw refusal;
+    // The init is cloned, on the addon's thread, while the plan is made that tells it what to raise.
+    const begun = native().begin(allNamespaces, initFile());
+    try {
+      return await Sandbox.#create(options, hooks, policy, begun);
+    } catch (error) {
+      native().abandon(begun);
+      throw error;
+    }
+  }
+
+  static async #create(options: SandboxOptions, hooks: LaunchHooks, policy: Policy, begun: number): Promise<Sandbox> {
     const capabilities = thisHost();
     const name = options.name ?? `hf-${randomBytes(5).toString("hex")}`;
     const traceOpens = hooks.traceOpens ?? false;
@@ -173,7 +187,7 @@ export class Sandbox implements SandboxLike {
       // Both at once: the walls are raised on a thread of the addon's, the rest is made ready on this one.
       let sandbox: Sandbox | undefined;
       const [launched, socket] = await Promise.allSettled([
-        launch(plan, notifyRules(plan, policy, traceOpens)),
+        launch(plan, notifyRules(plan, policy, traceOpens), begun),
         prepareControl(name, missing, () => sandbox),
       ]);
       if (launched.status === "rejected") {
@@ -427,10 +441,11 @@ function toolPrograms(): string {
   return compiled;
 }
 
-function launch(plan: LaunchPlan, notify: readonly NotifyRule[]): Promise<Launched> {
+function launch(plan: LaunchPlan, notify: readonly NotifyRule[], begun: number): Promise<Launched> {
   const { uid, gid, hostUid, hostGid, drop } = plan.identity;
   const mapped = plan.namespaces.includes("user");
   return native().launch({
+    begun,
     cloneFlags: plan.namespaces.reduce((flags, name) => flags | cloneFlags[name], 0),
     uidMap: mapped ? `${uid} ${hostUid} 1\n` : "",
     gidMap: mapped ? `${gid} ${hostGid} 1\n` : "",
