@@ -17,6 +17,7 @@ import { defaultPolicy } from "../policy/default-policy.ts";
 import type { Policy } from "../policy/policy.ts";
 import { networkRefusal } from "../policy/refusal.ts";
 import { capture } from "./capture.ts";
+import type { ChangeSet } from "./changes.ts";
 import { Channel } from "./channel.ts";
 import { ControlSocket, sweepSockets } from "./control-socket.ts";
 import { describeDenials } from "./denials.ts";
@@ -344,6 +345,25 @@ export class Sandbox implements SandboxLike {
   end(): Promise<void> {
     this.#ending ??= this.#end();
     return this.#ending;
+  }
+
+  /**
+   * What a private layer makes of the workspace; ends the sandbox first.
+   *
+   * @throws HoldfastError ERR_HOLDFAST_NO_PRIVATE_LAYER in `direct` mode: there the writes are made already
+   */
+  async changes(): Promise<ChangeSet> {
+    const { mode, hostPath, privateFolder } = this.workspace;
+    if (privateFolder === null) {
+      throw new HoldfastError("this sandbox writes to its workspace directly: there is no private layer to list", {
+        code: "ERR_HOLDFAST_NO_PRIVATE_LAYER",
+        step: "workspace",
+        hint: "Create it with workspace: overlay or fresh.",
+      });
+    }
+    await this.end();
+    const { listChanges } = await import("./changes.ts");
+    return listChanges(mode === "overlay" ? hostPath : null, join(privateFolder, "up"));
   }
 
   /** Ends everything inside and clears away what belonged to it. */
