@@ -1,11 +1,10 @@
 // The only file that knows Node-API: converts, calls, converts back. No policy, no defaults.
 
-#include <napi.h>
-
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <linux/limits.h>
+#include <napi.h>
+#include <poll.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -18,8 +17,8 @@
 #include <atomic>
 #include <map>
 #include <memory>
-#include <thread>
 #include <string>
+#include <thread>
 
 #include "exec.h"
 #include "launch.h"
@@ -64,22 +63,25 @@ Napi::Value OnLauncher(Napi::Env env, std::function<Status(Result*)> work,
     Napi::ThreadSafeFunction settle;
     std::function<Napi::Value(Napi::Env, Result*)> convert;
   };
-  auto job = std::make_shared<Job>(Job{Napi::Promise::Deferred::New(env), Result{}, Status::Fine(), {}, std::move(convert)});
-  // A function of its own for each job: the reference keeps the event loop alive until it is settled.
+  auto job = std::make_shared<Job>(
+      Job{Napi::Promise::Deferred::New(env), Result{}, Status::Fine(), {}, std::move(convert)});
+  // A function of its own for each job: the reference keeps the event loop alive until it is
+  // settled.
   job->settle = Napi::ThreadSafeFunction::New(env, Napi::Function(), "holdfast", 0, 1);
   Napi::Value promise = job->deferred.Promise();
   holdfast::OnLauncherThread([job, work = std::move(work)] {
     job->status = work(&job->result);
     auto* held = new std::shared_ptr<Job>(job);
-    napi_status called = job->settle.BlockingCall(held, [](Napi::Env environment, Napi::Function, std::shared_ptr<Job>* data) {
-      std::unique_ptr<std::shared_ptr<Job>> owned(data);
-      Job& done = **owned;
-      if (environment == nullptr) return;  // the runtime is shutting down
-      if (done.status.Ok())
-        done.deferred.Resolve(done.convert(environment, &done.result));
-      else
-        done.deferred.Reject(ToError(environment, done.status));
-    });
+    napi_status called = job->settle.BlockingCall(
+        held, [](Napi::Env environment, Napi::Function, std::shared_ptr<Job>* data) {
+          std::unique_ptr<std::shared_ptr<Job>> owned(data);
+          Job& done = **owned;
+          if (environment == nullptr) return;  // the runtime is shutting down
+          if (done.status.Ok())
+            done.deferred.Resolve(done.convert(environment, &done.result));
+          else
+            done.deferred.Reject(ToError(environment, done.status));
+        });
     if (called != napi_ok) delete held;
     job->settle.Release();
   });
@@ -139,7 +141,8 @@ Napi::Value Launch(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   auto options = info[0].As<Napi::Object>();
   auto request = std::make_shared<holdfast::LaunchRequest>();
-  request->clone_flags = static_cast<uint64_t>(options.Get("cloneFlags").As<Napi::Number>().Int64Value());
+  request->clone_flags =
+      static_cast<uint64_t>(options.Get("cloneFlags").As<Napi::Number>().Int64Value());
   request->uid_map = options.Get("uidMap").As<Napi::String>();
   request->gid_map = options.Get("gidMap").As<Napi::String>();
   request->deny_setgroups = options.Get("denySetgroups").As<Napi::Boolean>();
@@ -148,21 +151,24 @@ Napi::Value Launch(const Napi::CallbackInfo& info) {
   auto trees = options.Get("idMapped").As<Napi::Array>();
   for (uint32_t i = 0; i < trees.Length(); i++) {
     auto tree = trees.Get(i).As<Napi::Object>();
-    request->id_mapped.push_back({tree.Get("source").As<Napi::String>(), tree.Get("recursive").As<Napi::Boolean>(),
-                                  tree.Get("uidMap").As<Napi::String>(), tree.Get("gidMap").As<Napi::String>()});
+    request->id_mapped.push_back(
+        {tree.Get("source").As<Napi::String>(), tree.Get("recursive").As<Napi::Boolean>(),
+         tree.Get("uidMap").As<Napi::String>(), tree.Get("gidMap").As<Napi::String>()});
   }
   auto procs = options.Get("cgroupProcs").As<Napi::Array>();
-  for (uint32_t i = 0; i < procs.Length(); i++) request->cgroup_procs.push_back(procs.Get(i).As<Napi::String>());
+  for (uint32_t i = 0; i < procs.Length(); i++)
+    request->cgroup_procs.push_back(procs.Get(i).As<Napi::String>());
   uint32_t begun = options.Get("begun").As<Napi::Number>().Uint32Value();
   int timeout_ms = options.Get("timeoutMs").As<Napi::Number>().Int32Value();
   auto rules = std::make_shared<std::vector<holdfast::NotifyRule>>();
   auto notify = options.Get("notify").As<Napi::Array>();
   for (uint32_t i = 0; i < notify.Length(); i++) {
     auto rule = notify.Get(i).As<Napi::Object>();
-    rules->push_back({rule.Get("number").As<Napi::Number>().Int32Value(),
-                      static_cast<holdfast::Answer>(rule.Get("answer").As<Napi::Number>().Uint32Value()),
-                      rule.Get("error").As<Napi::Number>().Int32Value(),
-                      rule.Get("pathArgument").As<Napi::Number>().Int32Value()});
+    rules->push_back(
+        {rule.Get("number").As<Napi::Number>().Int32Value(),
+         static_cast<holdfast::Answer>(rule.Get("answer").As<Napi::Number>().Uint32Value()),
+         rule.Get("error").As<Napi::Number>().Int32Value(),
+         rule.Get("pathArgument").As<Napi::Number>().Int32Value()});
   }
   return OnLauncher<holdfast::Launched>(
       env,
@@ -224,14 +230,16 @@ void Request(const Napi::CallbackInfo& info) {
     content = array.ByteLength() > 0 ? static_cast<const void*>(array.Data()) : "";
     content_size = array.ByteLength();
   }
-  ThrowIfFailed(info.Env(), holdfast::SendRequest(info[0].As<Napi::Number>().Int32Value(), message.Data(),
-                                                  message.ByteLength(), content, content_size));
+  ThrowIfFailed(info.Env(),
+                holdfast::SendRequest(info[0].As<Napi::Number>().Int32Value(), message.Data(),
+                                      message.ByteLength(), content, content_size));
 }
 
 Napi::Value Receive(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   holdfast::Received received;
-  if (!holdfast::ReceiveReply(info[0].As<Napi::Number>().Int32Value(), &received)) return env.Null();
+  if (!holdfast::ReceiveReply(info[0].As<Napi::Number>().Int32Value(), &received))
+    return env.Null();
   Napi::Object result = Napi::Object::New(env);
   result.Set("data", Napi::Buffer<uint8_t>::Copy(env, received.data.data(), received.data.size()));
   result.Set("fd", received.fd.Release());
@@ -252,7 +260,9 @@ Napi::Value TakeDenials(const Napi::CallbackInfo& info) {
   return result;
 }
 
-void Unwatch(const Napi::CallbackInfo& info) { holdfast::UnwatchListener(info[0].As<Napi::Number>().Uint32Value()); }
+void Unwatch(const Napi::CallbackInfo& info) {
+  holdfast::UnwatchListener(info[0].As<Napi::Number>().Uint32Value());
+}
 
 Napi::Value StartReaper(const Napi::CallbackInfo& info) {
   struct Fd {
@@ -260,7 +270,9 @@ Napi::Value StartReaper(const Napi::CallbackInfo& info) {
   };
   return OnLauncher<Fd>(
       info.Env(), [](Fd* result) { return holdfast::StartReaper(&result->fd); },
-      [](Napi::Env env, Fd* result) -> Napi::Value { return Napi::Number::New(env, result->fd.Release()); });
+      [](Napi::Env env, Fd* result) -> Napi::Value {
+        return Napi::Number::New(env, result->fd.Release());
+      });
 }
 
 Napi::Value Probe(const Napi::CallbackInfo& info) {
@@ -273,12 +285,14 @@ Napi::Value Probe(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value ProbeClone(const Napi::CallbackInfo& info) {
-  return Napi::Number::New(info.Env(),
-                           holdfast::ProbeClone(static_cast<uint64_t>(info[0].As<Napi::Number>().Int64Value())));
+  return Napi::Number::New(
+      info.Env(),
+      holdfast::ProbeClone(static_cast<uint64_t>(info[0].As<Napi::Number>().Int64Value())));
 }
 
 Napi::Value ProbeSeccompAction(const Napi::CallbackInfo& info) {
-  return Napi::Boolean::New(info.Env(), holdfast::SeccompActionAvailable(info[0].As<Napi::Number>().Uint32Value()));
+  return Napi::Boolean::New(
+      info.Env(), holdfast::SeccompActionAvailable(info[0].As<Napi::Number>().Uint32Value()));
 }
 
 Napi::Value ProbePidfdGetfd(const Napi::CallbackInfo& info) {
@@ -301,7 +315,8 @@ Napi::Value PeerCredentials(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   ucred peer{};
   socklen_t size = sizeof peer;
-  if (getsockopt(info[0].As<Napi::Number>().Int32Value(), SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0)
+  if (getsockopt(info[0].As<Napi::Number>().Int32Value(), SOL_SOCKET, SO_PEERCRED, &peer, &size) !=
+      0)
     return env.Null();
   Napi::Object result = Napi::Object::New(env);
   result.Set("pid", peer.pid);
@@ -333,15 +348,18 @@ Napi::Value SetXattr(const Napi::CallbackInfo& info) {
   std::string path = ToPath(info[0]);
   std::string name = info[1].As<Napi::String>();
   auto value = info[2].As<Napi::Buffer<char>>();
-  int error = lsetxattr(path.c_str(), name.c_str(), value.Data(), value.Length(), 0) == 0 ? 0 : errno;
+  int error =
+      lsetxattr(path.c_str(), name.c_str(), value.Data(), value.Length(), 0) == 0 ? 0 : errno;
   return Napi::Number::New(info.Env(), error);
 }
 
-// Reads a stream on a thread of its own and hands on what comes; null at the end. For runtimes whose net.Socket does not
-// take a descriptor (Bun). The thread ends with the stream; the descriptor is the caller's to close after that.
+// Reads a stream on a thread of its own and hands on what comes; null at the end. For runtimes
+// whose net.Socket does not take a descriptor (Bun). The thread ends with the stream; the
+// descriptor is the caller's to close after that.
 void WatchEvents(const Napi::CallbackInfo& info) {
   int fd = info[0].As<Napi::Number>().Int32Value();
-  auto listener = Napi::ThreadSafeFunction::New(info.Env(), info[1].As<Napi::Function>(), "holdfast-events", 0, 1);
+  auto listener = Napi::ThreadSafeFunction::New(info.Env(), info[1].As<Napi::Function>(),
+                                                "holdfast-events", 0, 1);
   std::thread([fd, listener]() mutable {
     sigset_t all;
     sigfillset(&all);
@@ -356,12 +374,13 @@ void WatchEvents(const Napi::CallbackInfo& info) {
       } while (size < 0 && (errno == EINTR || errno == EAGAIN));
       bool end = size <= 0;
       chunk->resize(end ? 0 : static_cast<size_t>(size));
-      napi_status called =
-          listener.BlockingCall(chunk, [](Napi::Env env, Napi::Function function, std::vector<char>* data) {
+      napi_status called = listener.BlockingCall(
+          chunk, [](Napi::Env env, Napi::Function function, std::vector<char>* data) {
             std::unique_ptr<std::vector<char>> owned(data);
             if (env == nullptr) return;  // the runtime is shutting down
             Napi::Value value = env.Null();
-            if (!owned->empty()) value = Napi::Buffer<char>::Copy(env, owned->data(), owned->size());
+            if (!owned->empty())
+              value = Napi::Buffer<char>::Copy(env, owned->data(), owned->size());
             function.Call({value});
           });
       if (called != napi_ok) delete chunk;
@@ -371,7 +390,8 @@ void WatchEvents(const Napi::CallbackInfo& info) {
   }).detach();
 }
 
-// One non-blocking read of what is there: a Buffer, null at the end, undefined when nothing is there yet.
+// One non-blocking read of what is there: a Buffer, null at the end, undefined when nothing is
+// there yet.
 Napi::Value ReadNow(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   static thread_local char buffer[65536];
@@ -389,25 +409,26 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
     const char* name;
     Napi::Value (*function)(const Napi::CallbackInfo&);
   } functions[] = {
-      {"begin", Begin},
-      {"launch", Launch},
-      {"waitExit", WaitExit},
-      {"kill", Kill},
-      {"exec", Exec},
-      {"receive", Receive},
-      {"takeDenials", TakeDenials},
-      {"startReaper", StartReaper},
-      {"probe", Probe},
-      {"probeClone", ProbeClone},
+      {"begin",              Begin             },
+      {"launch",             Launch            },
+      {"waitExit",           WaitExit          },
+      {"kill",               Kill              },
+      {"exec",               Exec              },
+      {"receive",            Receive           },
+      {"takeDenials",        TakeDenials       },
+      {"startReaper",        StartReaper       },
+      {"probe",              Probe             },
+      {"probeClone",         ProbeClone        },
       {"probeSeccompAction", ProbeSeccompAction},
-      {"probePidfdGetfd", ProbePidfdGetfd},
-      {"probeMemfdExec", ProbeMemfdExec},
-      {"peerCredentials", PeerCredentials},
-      {"getXattr", GetXattr},
-      {"setXattr", SetXattr},
-      {"readNow", ReadNow},
+      {"probePidfdGetfd",    ProbePidfdGetfd   },
+      {"probeMemfdExec",     ProbeMemfdExec    },
+      {"peerCredentials",    PeerCredentials   },
+      {"getXattr",           GetXattr          },
+      {"setXattr",           SetXattr          },
+      {"readNow",            ReadNow           },
   };
-  for (const auto& item : functions) exports.Set(item.name, Napi::Function::New(env, item.function, item.name));
+  for (const auto& item : functions)
+    exports.Set(item.name, Napi::Function::New(env, item.function, item.name));
   exports.Set("request", Napi::Function::New(env, Request, "request"));
   exports.Set("watchEvents", Napi::Function::New(env, WatchEvents, "watchEvents"));
   exports.Set("abandon", Napi::Function::New(env, Abandon, "abandon"));

@@ -56,15 +56,17 @@ Status SendExec(int control, const CallRequest& request, CallPipes* pipes) {
   for (int i = 0; i < 3; i++) {
     switch (request.stdio[i]) {
       case Stdio::kPipe: {
-        // A pipe, never a descriptor of the caller's: what a child could reopen through /proc/self/fd is a pipe.
+        // A pipe, never a descriptor of the caller's: what a child could reopen through
+        // /proc/self/fd is a pipe.
         int pair[2];
         if (pipe2(pair, O_CLOEXEC) != 0) return Status::Failed("exec", "pipe2", errno);
         int ours = i == 0 ? 1 : 0;
         pipes->ends[i].Reset(pair[ours]);
         theirs[i].Reset(pair[1 - ours]);
-        // Reopened through /proc/self/fd or /dev/stdout, whoever runs inside: in the child's own direction only, else a
-        // program could take out of its output what it had printed.
-        if (fchmod(pair[1 - ours], i == 0 ? 0444 : 0222) != 0) return Status::Failed("exec", "fchmod", errno);
+        // Reopened through /proc/self/fd or /dev/stdout, whoever runs inside: in the child's own
+        // direction only, else a program could take out of its output what it had printed.
+        if (fchmod(pair[1 - ours], i == 0 ? 0444 : 0222) != 0)
+          return Status::Failed("exec", "fchmod", errno);
         if (fcntl(pair[ours], F_SETFL, O_NONBLOCK | (i == 0 ? O_WRONLY : O_RDONLY)) != 0)
           return Status::Failed("exec", "fcntl", errno);
         fds[fd_count++] = theirs[i].Get();
@@ -91,7 +93,8 @@ Status SendExec(int control, const CallRequest& request, CallPipes* pipes) {
   return error == 0 ? Status::Fine() : Status::Failed("exec", "sendmsg", error);
 }
 
-Status SendRequest(int control, const void* data, size_t size, const void* content, size_t content_size) {
+Status SendRequest(int control, const void* data, size_t size, const void* content,
+                   size_t content_size) {
   UniqueFd memfd;
   int fd = -1;
   if (content != nullptr) {
@@ -107,7 +110,8 @@ bool ReceiveReply(int control, Received* received) {
   received->data.resize(sizeof(FileResultMessage) + 64);
   int fds[4];
   int fd_count = 4;
-  ssize_t size = ReceivePacket(control, received->data.data(), received->data.size(), fds, &fd_count, MSG_DONTWAIT);
+  ssize_t size = ReceivePacket(control, received->data.data(), received->data.size(), fds,
+                               &fd_count, MSG_DONTWAIT);
   if (size <= 0) return false;
   received->data.resize(static_cast<size_t>(size));
   for (int i = 0; i < fd_count; i++) {

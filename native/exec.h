@@ -12,7 +12,8 @@ namespace holdfast {
 enum class Stdio : uint32_t { kNull = 0, kPipe = 1, kPty = 2, kMerge = 3 };
 
 struct CallRequest {
-  std::vector<uint8_t> message;  // ExecMessage or FileMessage with its strings, as lib/sandbox/requests.ts made it
+  std::vector<uint8_t>
+      message;  // ExecMessage or FileMessage with its strings, as lib/sandbox/requests.ts made it
   Stdio stdio[3] = {Stdio::kNull, Stdio::kNull, Stdio::kNull};
 };
 
@@ -24,7 +25,8 @@ struct CallPipes {
 Status SendExec(int control, const CallRequest& request, CallPipes* pipes);
 
 // Sends any other request; `content` travels in a sealed memfd when it is not null.
-Status SendRequest(int control, const void* data, size_t size, const void* content, size_t content_size);
+Status SendRequest(int control, const void* data, size_t size, const void* content,
+                   size_t content_size);
 
 struct Received {
   std::vector<uint8_t> data;  // PtyMaster header or FileResultMessage

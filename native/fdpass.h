@@ -1,5 +1,5 @@
-// Packets with descriptors over a Unix socket: sendmsg(2), recvmsg(2), unix(7) SCM_RIGHTS. In a header, since the
-// addon and the static init share it and are linked apart.
+// Packets with descriptors over a Unix socket: sendmsg(2), recvmsg(2), unix(7) SCM_RIGHTS. In a
+// header, since the addon and the static init share it and are linked apart.
 #pragma once
 
 #include <errno.h>
@@ -13,7 +13,8 @@ namespace holdfast {
 constexpr int kMaxPassedFds = 32;
 
 // Sends one packet. Returns 0, or an errno. Never raises SIGPIPE.
-inline int SendPacket(int socket, const void* data, size_t size, const int* fds, int fd_count, int flags) {
+inline int SendPacket(int socket, const void* data, size_t size, const int* fds, int fd_count,
+                      int flags) {
   iovec iov{const_cast<void*>(data), size};
   msghdr message{};
   message.msg_iov = &iov;
@@ -36,10 +37,11 @@ inline int SendPacket(int socket, const void* data, size_t size, const int* fds,
   }
 }
 
-// Receives one packet into `data`; descriptors arrive with close-on-exec set. Returns its size, 0 at the end of the
-// stream, or -errno. `*fd_count` is the room on entry and the number received on return; descriptors beyond the room
-// are closed by the kernel.
-inline ssize_t ReceivePacket(int socket, void* data, size_t size, int* fds, int* fd_count, int flags) {
+// Receives one packet into `data`; descriptors arrive with close-on-exec set. Returns its size, 0
+// at the end of the stream, or -errno. `*fd_count` is the room on entry and the number received on
+// return; descriptors beyond the room are closed by the kernel.
+inline ssize_t ReceivePacket(int socket, void* data, size_t size, int* fds, int* fd_count,
+                             int flags) {
   iovec iov{data, size};
   msghdr message{};
   alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int) * kMaxPassedFds)];
@@ -54,7 +56,8 @@ inline ssize_t ReceivePacket(int socket, void* data, size_t size, int* fds, int*
     received = recvmsg(socket, &message, MSG_CMSG_CLOEXEC | flags);
   } while (received < 0 && errno == EINTR);
   if (received < 0) return -errno;
-  for (cmsghdr* header = CMSG_FIRSTHDR(&message); header != nullptr; header = CMSG_NXTHDR(&message, header)) {
+  for (cmsghdr* header = CMSG_FIRSTHDR(&message); header != nullptr;
+       header = CMSG_NXTHDR(&message, header)) {
     if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS) continue;
     size_t bytes = header->cmsg_len - CMSG_LEN(0);
     int count = static_cast<int>(bytes / sizeof(int));

@@ -38,10 +38,12 @@ Status OpenUserNamespace(const std::string& uid_map, const std::string& gid_map,
     return Status::Fine();
   }
   constexpr size_t kStackSize = 16 * 1024;
-  void* stack = mmap(nullptr, kStackSize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
+  void* stack = mmap(nullptr, kStackSize, PROT_READ | PROT_WRITE,
+                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
   if (stack == MAP_FAILED) return Status::Failed("mount", "mmap", errno);
   // Shares our memory, runs nothing but pause(2).
-  int child = clone(WaitForKill, static_cast<char*>(stack) + kStackSize, CLONE_NEWUSER | CLONE_VM, nullptr);
+  int child =
+      clone(WaitForKill, static_cast<char*>(stack) + kStackSize, CLONE_NEWUSER | CLONE_VM, nullptr);
   if (child < 0) {
     int error = errno;
     munmap(stack, kStackSize);

@@ -1,5 +1,6 @@
-// Idmapped mounts (mount_setattr(2), MOUNT_ATTR_IDMAP): when root starts a sandbox that runs as another uid, the
-// workspace shows root's files as that uid's, and what is written there is root's on disk.
+// Idmapped mounts (mount_setattr(2), MOUNT_ATTR_IDMAP): when root starts a sandbox that runs as
+// another uid, the workspace shows root's files as that uid's, and what is written there is root's
+// on disk.
 #pragma once
 
 #include <string>

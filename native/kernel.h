@@ -1,5 +1,5 @@
-// Kernel interfaces that the build machine's headers may be too old to name. Numbers are the kernel's own and fixed;
-// each block cites where they come from.
+// Kernel interfaces that the build machine's headers may be too old to name. Numbers are the
+// kernel's own and fixed; each block cites where they come from.
 #pragma once
 
 #include <stdint.h>

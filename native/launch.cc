@@ -62,7 +62,8 @@ struct ChildPlan {
 int Child(void* pointer) {
   auto* plan = static_cast<ChildPlan*>(pointer);
   if (plan->ambient) {
-    // The exec of an unmapped uid would drop the new namespace's capabilities; ambient ones stay (capabilities(7)).
+    // The exec of an unmapped uid would drop the new namespace's capabilities; ambient ones stay
+    // (capabilities(7)).
     __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
     __user_cap_data_struct data[2]{};
     if (syscall(SYS_capget, &header, data) == 0) {
@@ -83,7 +84,8 @@ int Child(void* pointer) {
     if (dup2(high[3], i) < 0) goto failed;
   if (dup2(high[1], kControlFd) < 0 || dup2(high[2], kEventsFd) < 0) goto failed;
   if (CloseRange(kMaxInherited, ~0u, 4 /* CLOSE_RANGE_CLOEXEC */) != 0) {
-    for (int fd = kMaxInherited; fd < 65536; fd++) fcntl(fd, F_SETFD, FD_CLOEXEC);  // before Linux 5.11
+    for (int fd = kMaxInherited; fd < 65536; fd++)
+      fcntl(fd, F_SETFD, FD_CLOEXEC);  // before Linux 5.11
   }
   {
     char name[] = "holdfast-init";
@@ -149,13 +151,13 @@ LauncherThread& Thread() {
 
 void* ChildStack() {
   // Only the launcher thread clones, one child at a time.
-  static void* stack =
-      mmap(nullptr, kStackSize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
+  static void* stack = mmap(nullptr, kStackSize, PROT_READ | PROT_WRITE,
+                            MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
   return stack;
 }
 
-Status CloneInit(uint64_t flags, const char* mode, const std::string& init_file, UniqueFd* control, UniqueFd* events,
-                 int events_type, int second_fd, int* pid, UniqueFd* pidfd) {
+Status CloneInit(uint64_t flags, const char* mode, const std::string& init_file, UniqueFd* control,
+                 UniqueFd* events, int events_type, int second_fd, int* pid, UniqueFd* pidfd) {
   int image;
   Status opened = OpenInitImage(init_file, &image);
   if (!opened.Ok()) return opened;
@@ -177,9 +179,11 @@ Status CloneInit(uint64_t flags, const char* mode, const std::string& init_file,
   if (!null.Valid()) return Status::Failed("clone", "open", errno, "/dev/null");
   ChildPlan plan{image, theirs.Get(), second_fd, null.Get(), (flags & CLONE_NEWUSER) != 0, mode, 0};
   int pidfd_number = -1;
-  // exit signal 0: libuv's and other people's waits never see this child; we wait by pidfd with __WALL.
-  int child = clone(Child, static_cast<char*>(ChildStack()) + kStackSize,
-                    static_cast<int>(flags) | CLONE_VM | CLONE_VFORK | CLONE_PIDFD, &plan, &pidfd_number);
+  // exit signal 0: libuv's and other people's waits never see this child; we wait by pidfd with
+  // __WALL.
+  int child =
+      clone(Child, static_cast<char*>(ChildStack()) + kStackSize,
+            static_cast<int>(flags) | CLONE_VM | CLONE_VFORK | CLONE_PIDFD, &plan, &pidfd_number);
   if (child < 0) return Status::Failed("clone", "clone", errno);
   pidfd->Reset(pidfd_number);
   if (plan.error != 0) {
@@ -207,18 +211,23 @@ Status SendSetup(const LaunchRequest& request, const std::vector<UniqueFd>& extr
     Wall wall;
     const char* file;
   } namespaces[] = {
-      {Wall::kUserNamespace, "/proc/self/ns/user"}, {Wall::kMountNamespace, "/proc/self/ns/mnt"},
-      {Wall::kPidNamespace, "/proc/self/ns/pid"},   {Wall::kNetworkNamespace, "/proc/self/ns/net"},
-      {Wall::kIpcNamespace, "/proc/self/ns/ipc"},   {Wall::kUtsNamespace, "/proc/self/ns/uts"},
-      {Wall::kCgroupNamespace, "/proc/self/ns/cgroup"},
+      {Wall::kUserNamespace,    "/proc/self/ns/user"  },
+      {Wall::kMountNamespace,   "/proc/self/ns/mnt"   },
+      {Wall::kPidNamespace,     "/proc/self/ns/pid"   },
+      {Wall::kNetworkNamespace, "/proc/self/ns/net"   },
+      {Wall::kIpcNamespace,     "/proc/self/ns/ipc"   },
+      {Wall::kUtsNamespace,     "/proc/self/ns/uts"   },
+      {Wall::kCgroupNamespace,  "/proc/self/ns/cgroup"},
   };
   for (const auto& item : namespaces) {
     struct stat status;
-    if (stat(item.file, &status) == 0) message.host_ns[static_cast<uint64_t>(item.wall)] = status.st_ino;
+    if (stat(item.file, &status) == 0)
+      message.host_ns[static_cast<uint64_t>(item.wall)] = status.st_ino;
   }
   std::vector<int> fds{program.Get()};
   for (const UniqueFd& fd : extra) fds.push_back(fd.Get());
-  int error = SendPacket(control, &message, sizeof message, fds.data(), static_cast<int>(fds.size()), 0);
+  int error =
+      SendPacket(control, &message, sizeof message, fds.data(), static_cast<int>(fds.size()), 0);
   return error == 0 ? Status::Fine() : Status::Failed("clone", "sendmsg", error);
 }
 
@@ -243,7 +252,8 @@ Status AwaitReady(int control, int timeout_ms, UniqueFd* listener) {
   message.syscall[sizeof message.syscall - 1] = 0;
   message.path[sizeof message.path - 1] = 0;
   bool verify = message.code == static_cast<uint16_t>(OpCode::kVerify);
-  Status status = Status::Failed(verify ? "verify" : "setup", message.syscall, message.error, message.path);
+  Status status =
+      Status::Failed(verify ? "verify" : "setup", message.syscall, message.error, message.path);
   if (verify) {
     status.wall = message.wall;
   } else {
@@ -263,9 +273,11 @@ Status OpenInitImage(const std::string& init_file, int* fd) {
     return Status::Fine();
   }
   auto size = static_cast<size_t>(holdfast_init_image_end - holdfast_init_image_start);
-  // MFD_EXEC asks for what is the default unless vm.memfd_noexec says otherwise; kernels before 6.3 answer EINVAL.
+  // MFD_EXEC asks for what is the default unless vm.memfd_noexec says otherwise; kernels before 6.3
+  // answer EINVAL.
   int made = memfd_create("holdfast-init", MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_EXEC);
-  if (made < 0 && errno == EINVAL) made = memfd_create("holdfast-init", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+  if (made < 0 && errno == EINVAL)
+    made = memfd_create("holdfast-init", MFD_CLOEXEC | MFD_ALLOW_SEALING);
   if (made >= 0 && write(made, holdfast_init_image_start, size) == static_cast<ssize_t>(size)) {
     fcntl(made, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL);
     image = made;
@@ -273,13 +285,15 @@ Status OpenInitImage(const std::string& init_file, int* fd) {
     return Status::Fine();
   }
   if (made >= 0) close(made);
-  // vm.memfd_noexec=2: the package's own file, opened once and compared byte for byte with what was built in.
+  // vm.memfd_noexec=2: the package's own file, opened once and compared byte for byte with what was
+  // built in.
   UniqueFd file(open(init_file.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
   if (!file.Valid()) return Status::Failed("clone", "open", errno, init_file);
   struct stat status;
   if (fstat(file.Get(), &status) != 0) return Status::Failed("clone", "fstat", errno, init_file);
   void* bytes = MAP_FAILED;
-  if (static_cast<size_t>(status.st_size) == size) bytes = mmap(nullptr, size, PROT_READ, MAP_PRIVATE, file.Get(), 0);
+  if (static_cast<size_t>(status.st_size) == size)
+    bytes = mmap(nullptr, size, PROT_READ, MAP_PRIVATE, file.Get(), 0);
   bool same = bytes != MAP_FAILED && memcmp(bytes, holdfast_init_image_start, size) == 0;
   if (bytes != MAP_FAILED) munmap(bytes, size);
   if (!same) return Status::Failed("clone", "compare", EBADMSG, init_file);
@@ -289,8 +303,8 @@ Status OpenInitImage(const std::string& init_file, int* fd) {
 }
 
 Status Begin(uint64_t clone_flags, const std::string& init_file, Launched* begun) {
-  return CloneInit(clone_flags, nullptr, init_file, &begun->control, &begun->events, SOCK_STREAM, -1, &begun->pid,
-                   &begun->pidfd);
+  return CloneInit(clone_flags, nullptr, init_file, &begun->control, &begun->events, SOCK_STREAM,
+                   -1, &begun->pid, &begun->pidfd);
 }
 
 void Abandon(Launched* begun) {
@@ -302,7 +316,8 @@ void Abandon(Launched* begun) {
 }
 
 Status Launch(const LaunchRequest& request, int timeout_ms, Launched* launched) {
-  Status status = launched->pid < 0 ? Begin(request.clone_flags, request.init_file, launched) : Status::Fine();
+  Status status =
+      launched->pid < 0 ? Begin(request.clone_flags, request.init_file, launched) : Status::Fine();
   if (!status.Ok()) return status;
   std::string folder = "/proc/" + std::to_string(launched->pid);
   auto give_up = [&](Status why) {
@@ -351,7 +366,8 @@ Status StartReaper(UniqueFd* control) {
 int WaitForInit(int pidfd) {
   siginfo_t information{};
   for (;;) {
-    if (waitid(static_cast<idtype_t>(P_PIDFD), static_cast<id_t>(pidfd), &information, WEXITED | __WALL) == 0)
+    if (waitid(static_cast<idtype_t>(P_PIDFD), static_cast<id_t>(pidfd), &information,
+               WEXITED | __WALL) == 0)
       return information.si_status;
     if (errno != EINTR) return -errno;
   }

@@ -30,14 +30,17 @@ namespace holdfast {
 namespace {
 
 constexpr size_t kMaxSubjects = 256;  // a sandbox
-constexpr size_t kMaxThreads = 16;    // a sandbox: connects that may wait; a hostile one fills only its own
+constexpr size_t kMaxThreads =
+    16;  // a sandbox: connects that may wait; a hostile one fills only its own
 
 class Sandbox : public std::enable_shared_from_this<Sandbox> {
  public:
-  Sandbox(UniqueFd listener, int init_pid, const std::vector<NotifyRule>& rules) : listener_(std::move(listener)) {
+  Sandbox(UniqueFd listener, int init_pid, const std::vector<NotifyRule>& rules)
+      : listener_(std::move(listener)) {
     for (const NotifyRule& rule : rules) rules_[rule.number] = rule;
     struct stat status;
-    if (stat(("/proc/" + std::to_string(init_pid) + "/ns/pid").c_str(), &status) == 0) pid_namespace_ = status.st_ino;
+    if (stat(("/proc/" + std::to_string(init_pid) + "/ns/pid").c_str(), &status) == 0)
+      pid_namespace_ = status.st_ino;
   }
 
   void Serve();
@@ -47,7 +50,8 @@ class Sandbox : public std::enable_shared_from_this<Sandbox> {
  private:
   void Handle(const seccomp_notif& notification);
   void Connect(const seccomp_notif& notification, const NotifyRule& rule);
-  int ConnectUnix(const seccomp_notif& notification, int socket, const sockaddr_un& address, socklen_t size);
+  int ConnectUnix(const seccomp_notif& notification, int socket, const sockaddr_un& address,
+                  socklen_t size);
   void TraceOpen(const seccomp_notif& notification, const NotifyRule& rule);
   void MappedFile(const seccomp_notif& notification, const NotifyRule& rule);
   void Reply(uint64_t id, int error, int64_t value, bool go_on);
@@ -70,9 +74,12 @@ class Sandbox : public std::enable_shared_from_this<Sandbox> {
   bool closed_ = false;
 };
 
-std::string ProcPath(uint32_t pid, const char* rest) { return "/proc/" + std::to_string(pid) + rest; }
+std::string ProcPath(uint32_t pid, const char* rest) {
+  return "/proc/" + std::to_string(pid) + rest;
+}
 
-// One read: what is judged and what is used are the same bytes, whatever other threads of the caller write there.
+// One read: what is judged and what is used are the same bytes, whatever other threads of the
+// caller write there.
 ssize_t ReadMemory(uint32_t pid, uint64_t address, void* buffer, size_t size) {
   iovec local{buffer, size};
   iovec remote{reinterpret_cast<void*>(address), size};
@@ -95,7 +102,8 @@ std::string ReadText(uint32_t pid, uint64_t address) {
   return {};
 }
 
-// A duplicate of the caller's descriptor. The notification names a thread: PIDFD_THREAD (Linux 6.9), else its process.
+// A duplicate of the caller's descriptor. The notification names a thread: PIDFD_THREAD
+// (Linux 6.9), else its process.
 UniqueFd Duplicate(uint32_t tid, int fd) {
   UniqueFd pidfd(PidfdOpen(static_cast<int>(tid), O_EXCL));
   if (!pidfd.Valid()) pidfd.Reset(PidfdOpen(static_cast<int>(tid), 0));
@@ -110,7 +118,8 @@ UniqueFd OpenInside(uint32_t pid, const std::string& path, uint64_t flags) {
   open_how how{};
   how.flags = flags | O_CLOEXEC;
   how.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS;
-  return UniqueFd(static_cast<int>(syscall(SYS_openat2, root.Get(), path.c_str(), &how, sizeof how)));
+  return UniqueFd(
+      static_cast<int>(syscall(SYS_openat2, root.Get(), path.c_str(), &how, sizeof how)));
 }
 
 std::string Absolute(uint32_t pid, const char* folder, const std::string& path) {
@@ -174,8 +183,8 @@ std::vector<DenialRecord> Sandbox::Take() {
   return taken;
 }
 
-// A thread a sandbox: a notification can vanish between poll and receive (its caller died), and the receive then waits
-// for the next one. That must hold up nobody else's.
+// A thread a sandbox: a notification can vanish between poll and receive (its caller died), and the
+// receive then waits for the next one. That must hold up nobody else's.
 void Sandbox::Serve() {
   sigset_t all;
   sigfillset(&all);
@@ -185,7 +194,8 @@ void Sandbox::Serve() {
     pollfd source{listener_.Get(), POLLIN, 0};
     if (poll(&source, 1, -1) < 0 && errno != EINTR) return;
     if ((source.revents & POLLIN) == 0) {
-      if (source.revents & (POLLHUP | POLLERR)) return;  // the last process behind the filter is gone
+      if (source.revents & (POLLHUP | POLLERR))
+        return;  // the last process behind the filter is gone
       continue;
     }
     seccomp_notif notification;
@@ -239,7 +249,8 @@ void Sandbox::Work() {
   std::unique_lock<std::mutex> lock(mutex_);
   for (;;) {
     idle_++;
-    bool woken = wake_.wait_for(lock, std::chrono::seconds(5), [this] { return !waiting_.empty() || closed_; });
+    bool woken = wake_.wait_for(lock, std::chrono::seconds(5),
+                                [this] { return !waiting_.empty() || closed_; });
     idle_--;
     if (closed_ || (!woken && waiting_.empty())) break;
     seccomp_notif notification = waiting_.front();
@@ -251,13 +262,16 @@ void Sandbox::Work() {
   threads_--;
 }
 
-// Never "go on": between our look and the kernel's own another thread can put other bytes at the address or another
-// socket at the number. So a permitted connect is made here, on a duplicate of the caller's socket.
+// Never "go on": between our look and the kernel's own another thread can put other bytes at the
+// address or another socket at the number. So a permitted connect is made here, on a duplicate of
+// the caller's socket.
 void Sandbox::Connect(const seccomp_notif& notification, const NotifyRule& rule) {
   sockaddr_storage address{};
   auto size = static_cast<socklen_t>(notification.data.args[2]);
-  if (static_cast<int>(size) < 0 || size > sizeof address) return Reply(notification.id, EINVAL, 0, false);
-  if (size > 0 && ReadMemory(notification.pid, notification.data.args[1], &address, size) != static_cast<ssize_t>(size))
+  if (static_cast<int>(size) < 0 || size > sizeof address)
+    return Reply(notification.id, EINVAL, 0, false);
+  if (size > 0 && ReadMemory(notification.pid, notification.data.args[1], &address, size) !=
+                      static_cast<ssize_t>(size))
     return Reply(notification.id, EFAULT, 0, false);
   UniqueFd socket = Duplicate(notification.pid, static_cast<int>(notification.data.args[0]));
   if (!socket.Valid()) return Reply(notification.id, errno == EBADF ? EBADF : EACCES, 0, false);
@@ -268,9 +282,12 @@ void Sandbox::Connect(const seccomp_notif& notification, const NotifyRule& rule)
   if (!StillValid(notification.id)) return;
   int error = 0;
   if (domain == AF_UNIX) {
-    error = ConnectUnix(notification, socket.Get(), reinterpret_cast<const sockaddr_un&>(address), size);
+    error = ConnectUnix(notification, socket.Get(), reinterpret_cast<const sockaddr_un&>(address),
+                        size);
   } else if ((domain == AF_INET || domain == AF_INET6) && address.ss_family == AF_UNSPEC) {
-    error = connect(socket.Get(), reinterpret_cast<sockaddr*>(&address), size) == 0 ? 0 : errno;  // dissolves
+    error = connect(socket.Get(), reinterpret_cast<sockaddr*>(&address), size) == 0
+                ? 0
+                : errno;  // dissolves
   } else if ((domain == AF_INET || domain == AF_INET6) &&
              (address.ss_family == AF_INET || address.ss_family == AF_INET6)) {
     if (IsLoopback(address)) {
@@ -287,14 +304,17 @@ void Sandbox::Connect(const seccomp_notif& notification, const NotifyRule& rule)
   Reply(notification.id, error, 0, false);
 }
 
-int Sandbox::ConnectUnix(const seccomp_notif& notification, int socket, const sockaddr_un& address, socklen_t size) {
+int Sandbox::ConnectUnix(const seccomp_notif& notification, int socket, const sockaddr_un& address,
+                         socklen_t size) {
   if (size <= sizeof(sa_family_t) || address.sun_family != AF_UNIX)
     return connect(socket, reinterpret_cast<const sockaddr*>(&address), size) == 0 ? 0 : errno;
   // Abstract names belong to the sandbox's own network namespace.
   if (address.sun_path[0] == 0)
     return connect(socket, reinterpret_cast<const sockaddr*>(&address), size) == 0 ? 0 : errno;
   size_t room = size - offsetof(sockaddr_un, sun_path);
-  std::string path(address.sun_path, strnlen(address.sun_path, room < sizeof address.sun_path ? room : sizeof address.sun_path));
+  std::string path(
+      address.sun_path,
+      strnlen(address.sun_path, room < sizeof address.sun_path ? room : sizeof address.sun_path));
   UniqueFd file = OpenInside(notification.pid, Absolute(notification.pid, "/cwd", path), O_PATH);
   if (!file.Valid()) return errno;
   sockaddr_un target{};
@@ -302,7 +322,8 @@ int Sandbox::ConnectUnix(const seccomp_notif& notification, int socket, const so
   std::string link = "/proc/self/fd/" + std::to_string(file.Get());
   memcpy(target.sun_path, link.c_str(), link.size() + 1);
   if (connect(socket, reinterpret_cast<sockaddr*>(&target), sizeof target) != 0) return errno;
-  // A service of the host whose socket lies in a granted folder is not the sandbox's to reach (kernel-notes B6).
+  // A service of the host whose socket lies in a granted folder is not the sandbox's to reach
+  // (kernel-notes B6).
   ucred peer{};
   socklen_t peer_size = sizeof peer;
   struct stat status {};
@@ -320,7 +341,8 @@ void Sandbox::TraceOpen(const seccomp_notif& notification, const NotifyRule& rul
   std::string path = ReadText(notification.pid, notification.data.args[rule.path_argument]);
   if (!path.empty()) {
     std::string folder = "/cwd";
-    if (path[0] != '/' && rule.path_argument > 0 && static_cast<int>(notification.data.args[0]) != AT_FDCWD)
+    if (path[0] != '/' && rule.path_argument > 0 &&
+        static_cast<int>(notification.data.args[0]) != AT_FDCWD)
       folder = "/fd/" + std::to_string(static_cast<int>(notification.data.args[0]));
     std::string absolute = Absolute(notification.pid, folder.c_str(), path);
     auto flags = static_cast<int>(notification.data.args[rule.path_argument + 1]);
@@ -328,10 +350,12 @@ void Sandbox::TraceOpen(const seccomp_notif& notification, const NotifyRule& rul
     bool writes = (flags & O_ACCMODE) != O_RDONLY || (flags & O_CREAT) != 0;
     if (!inside.Valid()) {
       struct stat status;
-      if (errno == ENOENT && lstat(absolute.c_str(), &status) == 0) Record(notification.data.nr, "read " + absolute);
+      if (errno == ENOENT && lstat(absolute.c_str(), &status) == 0)
+        Record(notification.data.nr, "read " + absolute);
     } else if (writes) {
       struct statvfs view;
-      if (fstatvfs(inside.Get(), &view) == 0 && (view.f_flag & ST_RDONLY)) Record(notification.data.nr, "write " + absolute);
+      if (fstatvfs(inside.Get(), &view) == 0 && (view.f_flag & ST_RDONLY))
+        Record(notification.data.nr, "write " + absolute);
     }
   }
   Reply(notification.id, 0, 0, true);

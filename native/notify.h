@@ -1,6 +1,6 @@
-// The broker: for each sandbox of this process a thread that answers its seccomp notifications, and a few more while
-// connects have to wait. It judges by the table that it was given with the listener; what it
-// refuses it records, folded and bounded.
+// The broker: for each sandbox of this process a thread that answers its seccomp notifications, and
+// a few more while connects have to wait. It judges by the table that it was given with the
+// listener; what it refuses it records, folded and bounded.
 #pragma once
 
 #include <cstdint>
@@ -15,17 +15,19 @@
 namespace holdfast {
 
 enum class Answer : uint32_t {
-  kRefuse = 0,       // record, answer `error`
-  kConnect = 1,      // loopback and Unix sockets of the sandbox itself are connected; all else is refused and recorded
-  kTraceOpen = 2,    // record what is out of reach, let the kernel decide
-  kMappedFile = 3,   // map code only from read-only mounts or files with an execute bit
+  kRefuse = 0,      // record, answer `error`
+  kConnect = 1,     // loopback and Unix sockets of the sandbox itself are connected; all else is
+                    // refused and recorded
+  kTraceOpen = 2,   // record what is out of reach, let the kernel decide
+  kMappedFile = 3,  // map code only from read-only mounts or files with an execute bit
 };
 
 struct NotifyRule {
-  int number;        // of the system call
+  int number;  // of the system call
   Answer answer;
-  int error;         // errno of a refusal
-  int path_argument; // kTraceOpen: which argument is the path; the one before it is the folder, or there is none
+  int error;          // errno of a refusal
+  int path_argument;  // kTraceOpen: which argument is the path; the one before it is the folder, or
+                      // there is none
 };
 
 struct DenialRecord {
@@ -34,8 +36,8 @@ struct DenialRecord {
   uint64_t count;
 };
 
-// Starts answering. `init_pid` is the sandbox's init as this process sees it. The descriptors are taken over.
-// Returns a handle for the calls below.
+// Starts answering. `init_pid` is the sandbox's init as this process sees it. The descriptors are
+// taken over. Returns a handle for the calls below.
 uint32_t WatchListener(UniqueFd listener, int init_pid, const std::vector<NotifyRule>& rules);
 
 // What was refused since the last call, and forgets it.

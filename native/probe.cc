@@ -23,9 +23,11 @@ namespace {
 // A child of the caller's memory that calls `run` and ends; nothing of the runtime's is touched.
 int RunChild(uint64_t flags, int (*run)(void*), void* argument, int* pid) {
   constexpr size_t kStackSize = 32 * 1024;
-  void* stack = mmap(nullptr, kStackSize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
+  void* stack = mmap(nullptr, kStackSize, PROT_READ | PROT_WRITE,
+                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
   if (stack == MAP_FAILED) return errno;
-  int child = clone(run, static_cast<char*>(stack) + kStackSize, static_cast<int>(flags) | CLONE_VM, argument);
+  int child = clone(run, static_cast<char*>(stack) + kStackSize, static_cast<int>(flags) | CLONE_VM,
+                    argument);
   int error = child < 0 ? errno : 0;
   *pid = child;
   if (child > 0 && (flags & CLONE_VFORK)) {
@@ -36,9 +38,7 @@ int RunChild(uint64_t flags, int (*run)(void*), void* argument, int* pid) {
   return error;
 }
 
-int EndAtOnce(void*) {
-  _exit(0);
-}
+int EndAtOnce(void*) { _exit(0); }
 
 struct ExecPlan {
   int fd;
@@ -81,8 +81,8 @@ int ProbePidfdGetfd() {
 }
 
 int ProbeMemfdExec() {
-  // The smallest program that the kernel starts: a script line naming true(1) would need a path, so an ELF header that
-  // is refused as ENOEXEC shows that execution itself is permitted.
+  // The smallest program that the kernel starts: a script line naming true(1) would need a path, so
+  // an ELF header that is refused as ENOEXEC shows that execution itself is permitted.
   int fd = memfd_create("holdfast-probe", MFD_CLOEXEC | MFD_EXEC);
   if (fd < 0 && errno == EINVAL) fd = memfd_create("holdfast-probe", MFD_CLOEXEC);
   if (fd < 0) return errno;

@@ -6,7 +6,8 @@
 
 namespace holdfast {
 
-// landlock_create_ruleset(LANDLOCK_CREATE_RULESET_VERSION): the ABI, or 0 where Landlock is absent or switched off.
+// landlock_create_ruleset(LANDLOCK_CREATE_RULESET_VERSION): the ABI, or 0 where Landlock is absent
+// or switched off.
 int LandlockAbi(int* error);
 
 // Whether seccomp knows an action (seccomp(2) SECCOMP_GET_ACTION_AVAIL).

@@ -1,5 +1,6 @@
-// What the addon and the init say to each other. Both sides are built from the same sources, so the layout is the
-// compiler's; lib/plan/encode.ts writes the set-up program and a test compares its numbers with these.
+// What the addon and the init say to each other. Both sides are built from the same sources, so the
+// layout is the compiler's; lib/plan/encode.ts writes the set-up program and a test compares its
+// numbers with these.
 #pragma once
 
 #include <stddef.h>
@@ -12,8 +13,8 @@ constexpr int kControlFd = 3;  // SOCK_SEQPACKET: requests in, descriptors out
 constexpr int kEventsFd = 4;   // SOCK_STREAM: fixed-size records out
 constexpr int kFirstExtraFd = 5;
 
-// One operation of the set-up program: a header, `number_count` 64-bit numbers, then `string_count` strings, each a
-// 32-bit length, its bytes, a NUL and padding to 8.
+// One operation of the set-up program: a header, `number_count` 64-bit numbers, then `string_count`
+// strings, each a 32-bit length, its bytes, a NUL and padding to 8.
 struct OpHeader {
   uint16_t code;
   uint16_t number_count;
@@ -24,43 +25,44 @@ struct OpHeader {
 };
 
 enum class OpCode : uint16_t {
-  kTmpfsRoot = 1,   // n: size, inodes
-  kMkdir = 2,       // n: mode; s: path
-  kSymlink = 3,     // s: target, path
-  kFile = 4,        // n: mode; s: path, content
-  kBind = 5,        // n: flags, fd index or -1; s: source, path
-  kTmpfs = 6,       // n: size, inodes, mode, flags; s: path
-  kProc = 7,        // s: path
-  kDevpts = 8,      // s: path
-  kOverlay = 9,     // s: lower, upper, work, path
-  kMask = 10,       // s: path
-  kReadOnly = 11,   // n: recursive; s: path
+  kTmpfsRoot = 1,  // n: size, inodes
+  kMkdir = 2,      // n: mode; s: path
+  kSymlink = 3,    // s: target, path
+  kFile = 4,       // n: mode; s: path, content
+  kBind = 5,       // n: flags, fd index or -1; s: source, path
+  kTmpfs = 6,      // n: size, inodes, mode, flags; s: path
+  kProc = 7,       // s: path
+  kDevpts = 8,     // s: path
+  kOverlay = 9,    // s: lower, upper, work, path
+  kMask = 10,      // s: path
+  kReadOnly = 11,  // n: recursive; s: path
   kPivot = 12,
-  kHostname = 13,   // s: name
+  kHostname = 13,  // s: name
   kLoopback = 14,
-  kSysctl = 15,     // s: path, value
-  kIdentity = 16,   // n: uid, gid, drop supplementary groups
+  kSysctl = 15,    // s: path, value
+  kIdentity = 16,  // n: uid, gid, drop supplementary groups
   kCapabilities = 17,
-  kRlimit = 18,     // n: resource, soft, hard
-  kRuleset = 19,    // n: id, handled_fs, handled_net, scoped, then pairs (access, string index); s: paths
-  kRestrict = 20,   // n: ruleset id
-  kSeccomp = 21,    // n: layer (0: the init itself); s: program
-  kVerify = 22,     // n: wall, then what the wall needs; s: paths
-  kLimits = 23,     // n: memory, processes, cpu_us, open_files, 0, check tmp; s: tmpfs to watch
+  kRlimit = 18,  // n: resource, soft, hard
+  kRuleset =
+      19,  // n: id, handled_fs, handled_net, scoped, then pairs (access, string index); s: paths
+  kRestrict = 20,  // n: ruleset id
+  kSeccomp = 21,   // n: layer (0: the init itself); s: program
+  kVerify = 22,    // n: wall, then what the wall needs; s: paths
+  kLimits = 23,    // n: memory, processes, cpu_us, open_files, 0, check tmp; s: tmpfs to watch
   kNoNewPrivs = 24,
   kUndumpable = 25,
   kAbstractCanary = 26,
-  kNetPort = 27,    // n: ruleset id, access, port
-  kUnmount = 28,    // s: path
-  kKeyring = 29,    // a session keyring of its own
+  kNetPort = 27,  // n: ruleset id, access, port
+  kUnmount = 28,  // s: path
+  kKeyring = 29,  // a session keyring of its own
 };
 
 enum class BindFlag : uint64_t {
   kReadOnly = 1,
   kNoExec = 2,
   kRecursive = 4,
-  kOptional = 8,   // a source that does not exist is passed over
-  kDevice = 16,    // device nodes stay usable
+  kOptional = 8,  // a source that does not exist is passed over
+  kDevice = 16,   // device nodes stay usable
   kMakeTarget = 32,
   kBeforePivot = 64,  // the source is looked up on the host, else inside the new root
 };
@@ -85,40 +87,41 @@ enum class Wall : uint64_t {
 };
 
 enum class MessageType : uint32_t {
-  kSetup = 1,      // addon → init: the program in a memfd, then idmapped mounts and the like
-  kListener = 2,   // init → addon: the seccomp listener
-  kReady = 3,      // init → addon
-  kFailed = 4,     // init → addon
-  kExec = 10,      // addon → init
-  kSignal = 11,    // addon → init
-  kFileOpen = 12,  // addon → init
-  kFileWrite = 13, // addon → init
-  kPtyMaster = 14, // init → addon, with a descriptor
-  kFileResult = 15,// init → addon, with a descriptor where a file was opened
-  kResume = 16,    // addon → init: SIGCONT after a stop
+  kSetup = 1,        // addon → init: the program in a memfd, then idmapped mounts and the like
+  kListener = 2,     // init → addon: the seccomp listener
+  kReady = 3,        // init → addon
+  kFailed = 4,       // init → addon
+  kExec = 10,        // addon → init
+  kSignal = 11,      // addon → init
+  kFileOpen = 12,    // addon → init
+  kFileWrite = 13,   // addon → init
+  kPtyMaster = 14,   // init → addon, with a descriptor
+  kFileResult = 15,  // init → addon, with a descriptor where a file was opened
+  kResume = 16,      // addon → init: SIGCONT after a stop
   kMapsWritten = 17,
 };
 
 struct SetupMessage {
   MessageType type;
-  uint32_t size;       // of the program
-  uint64_t host_ns[32];// inode numbers of the launcher's namespaces, indexed by Wall where it is a namespace
+  uint32_t size;         // of the program
+  uint64_t host_ns[32];  // inode numbers of the launcher's namespaces, indexed by Wall where it is
+                         // a namespace
   int32_t launcher_pid;
   uint32_t reserved;
 };
 
 struct FailedMessage {
   MessageType type;
-  uint32_t index;   // of the operation
-  uint16_t code;    // OpCode
-  uint16_t wall;    // for kVerify
-  int32_t error;    // errno, 0 when a forbidden thing succeeded
+  uint32_t index;  // of the operation
+  uint16_t code;   // OpCode
+  uint16_t wall;   // for kVerify
+  int32_t error;   // errno, 0 when a forbidden thing succeeded
   char syscall[64];
   char path[256];
 };
 
 enum ExecFlag : uint32_t {
-  kExecPty = 1,          // a pseudo terminal of the sandbox's own; pty_mask says which of 0, 1, 2 are on it
+  kExecPty = 1,  // a pseudo terminal of the sandbox's own; pty_mask says which of 0, 1, 2 are on it
   kExecPayloadFd = 2,    // the strings are in the first descriptor (a memfd), not in the packet
   kExecMergeStderr = 4,  // 2 is a duplicate of 1
   kExecSearchPath = 8,
@@ -148,7 +151,8 @@ struct SignalMessage {
   uint32_t whole_tree;
 };
 
-// Followed by NUL-terminated strings: path, then root_count roots, then read_only_count read-only roots.
+// Followed by NUL-terminated strings: path, then root_count roots, then read_only_count read-only
+// roots.
 struct FileMessage {
   MessageType type;
   uint32_t id;

@@ -29,8 +29,8 @@ struct Request {
   uint32_t read_only_count;
 };
 
-[[noreturn]] void Answer(const FileMessage& message, FileStatus status, int error, const char* path, int fd,
-                         const struct stat* file, uint32_t root_index) {
+[[noreturn]] void Answer(const FileMessage& message, FileStatus status, int error, const char* path,
+                         int fd, const struct stat* file, uint32_t root_index) {
   FileResultMessage result{};
   result.type = MessageType::kFileResult;
   result.id = message.id;
@@ -59,7 +59,9 @@ bool Read(const FileMessage& message, const char* strings, size_t size, Request*
     at = static_cast<const char*>(nul) + 1;
     return found;
   };
-  if (message.root_count == 0 || message.root_count > kMaxRoots || message.read_only_count > kMaxRoots) return false;
+  if (message.root_count == 0 || message.root_count > kMaxRoots ||
+      message.read_only_count > kMaxRoots)
+    return false;
   request->path = next();
   request->root_count = message.root_count;
   request->read_only_count = message.read_only_count;
@@ -112,10 +114,11 @@ bool Collapse(const char* base, const char* path, char* out, size_t room) {
 }
 
 struct Resolved {
-  char path[PATH_MAX];   // with every link followed; what does not exist is kept as text
-  int fd = -1;           // O_PATH of the object, when it exists
-  int parent_fd = -1;    // O_PATH of the last folder that exists
-  const char* missing = nullptr;  // into path: the components that do not exist, without the leading slash
+  char path[PATH_MAX];  // with every link followed; what does not exist is kept as text
+  int fd = -1;          // O_PATH of the object, when it exists
+  int parent_fd = -1;   // O_PATH of the last folder that exists
+  const char* missing =
+      nullptr;  // into path: the components that do not exist, without the leading slash
   int error = 0;
 };
 
@@ -222,23 +225,29 @@ void Confine(const Setup& setup, const FileMessage& message) {
     Answer(message, FileStatus::kError, EPERM, "", -1, nullptr, 0);
 }
 
-void Find(const FileMessage& message, const char* strings, size_t size, Request* request, Resolved* resolved) {
-  if (!Read(message, strings, size, request)) Answer(message, FileStatus::kError, EPROTO, "", -1, nullptr, 0);
+void Find(const FileMessage& message, const char* strings, size_t size, Request* request,
+          Resolved* resolved) {
+  if (!Read(message, strings, size, request))
+    Answer(message, FileStatus::kError, EPROTO, "", -1, nullptr, 0);
   char collapsed[PATH_MAX];
   if (!Collapse(request->roots[0], request->path, collapsed, sizeof collapsed))
     Answer(message, FileStatus::kResolveError, ENAMETOOLONG, "", -1, nullptr, 0);
   Resolve(collapsed, resolved);
   if (resolved->error != 0) {
-    // Under a file is the file system's own complaint; a loop, a name too long, a shut folder is the path's.
+    // Under a file is the file system's own complaint; a loop, a name too long, a shut folder is
+    // the path's.
     bool inside = BeneathAny(collapsed, *request);
     if (!inside) Answer(message, FileStatus::kOutside, 0, "", -1, nullptr, 0);
     bool on_file = resolved->error == ENOTDIR;
-    Answer(message, on_file ? FileStatus::kError : FileStatus::kResolveError, resolved->error, "", -1, nullptr, 0);
+    Answer(message, on_file ? FileStatus::kError : FileStatus::kResolveError, resolved->error, "",
+           -1, nullptr, 0);
   }
-  if (!BeneathAny(resolved->path, *request)) Answer(message, FileStatus::kOutside, 0, "", -1, nullptr, 0);
+  if (!BeneathAny(resolved->path, *request))
+    Answer(message, FileStatus::kOutside, 0, "", -1, nullptr, 0);
 }
 
-// Reopens an O_PATH descriptor for use. /proc/self/fd is the sandbox's own proc; Landlock judges the file behind it.
+// Reopens an O_PATH descriptor for use. /proc/self/fd is the sandbox's own proc; Landlock judges
+// the file behind it.
 int Reopen(int fd, int flags) {
   char path[64];
   snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
@@ -271,15 +280,19 @@ void OpenFile(const Setup& setup, const FileMessage& message, const char* string
   Find(message, strings, size, &request, &resolved);
   if (resolved.fd < 0) Answer(message, FileStatus::kError, ENOENT, resolved.path, -1, nullptr, 0);
   struct stat status;
-  if (fstat(resolved.fd, &status) != 0) Answer(message, FileStatus::kError, errno, resolved.path, -1, nullptr, 0);
-  if (S_ISDIR(status.st_mode)) Answer(message, FileStatus::kDirectory, 0, resolved.path, -1, nullptr, 0);
-  if (!S_ISREG(status.st_mode)) Answer(message, FileStatus::kOther, 0, resolved.path, -1, nullptr, 0);
+  if (fstat(resolved.fd, &status) != 0)
+    Answer(message, FileStatus::kError, errno, resolved.path, -1, nullptr, 0);
+  if (S_ISDIR(status.st_mode))
+    Answer(message, FileStatus::kDirectory, 0, resolved.path, -1, nullptr, 0);
+  if (!S_ISREG(status.st_mode))
+    Answer(message, FileStatus::kOther, 0, resolved.path, -1, nullptr, 0);
   int fd = Reopen(resolved.fd, O_RDONLY | O_NONBLOCK | O_NOCTTY);
   if (fd < 0) Answer(message, FileStatus::kError, errno, resolved.path, -1, nullptr, 0);
   Answer(message, FileStatus::kOk, 0, resolved.path, fd, &status, 0);
 }
 
-void WriteFile(const Setup& setup, const FileMessage& message, const char* strings, size_t size, int content_fd) {
+void WriteFile(const Setup& setup, const FileMessage& message, const char* strings, size_t size,
+               int content_fd) {
   Confine(setup, message);
   umask(0);
   Request request{};
@@ -294,11 +307,13 @@ void WriteFile(const Setup& setup, const FileMessage& message, const char* strin
   const char* name = strrchr(path, '/') + 1;
   if (resolved.fd >= 0) {
     struct stat status;
-    if (fstat(resolved.fd, &status) != 0) Answer(message, FileStatus::kError, errno, path, -1, nullptr, 0);
+    if (fstat(resolved.fd, &status) != 0)
+      Answer(message, FileStatus::kError, errno, path, -1, nullptr, 0);
     if (S_ISDIR(status.st_mode)) Answer(message, FileStatus::kDirectory, 0, path, -1, nullptr, 0);
     if (!S_ISREG(status.st_mode)) Answer(message, FileStatus::kOther, 0, path, -1, nullptr, 0);
     mode = status.st_mode & 0777;
-    // The rename would replace a file that its mode protects; ask first, as an open for writing would.
+    // The rename would replace a file that its mode protects; ask first, as an open for writing
+    // would.
     int probe = Reopen(resolved.fd, O_WRONLY | O_NONBLOCK | O_NOCTTY);
     if (probe < 0) Answer(message, FileStatus::kError, errno, path, -1, nullptr, 0);
     close(probe);
@@ -307,7 +322,8 @@ void WriteFile(const Setup& setup, const FileMessage& message, const char* strin
       const char* end = strchr(at, '/');
       char part[NAME_MAX + 1];
       auto length = static_cast<size_t>(end - at);
-      if (length > NAME_MAX) Answer(message, FileStatus::kError, ENAMETOOLONG, path, -1, nullptr, 0);
+      if (length > NAME_MAX)
+        Answer(message, FileStatus::kError, ENAMETOOLONG, path, -1, nullptr, 0);
       memcpy(part, at, length);
       part[length] = 0;
       if (mkdirat(folder, part, 0700) != 0 && errno != EEXIST)
@@ -319,7 +335,8 @@ void WriteFile(const Setup& setup, const FileMessage& message, const char* strin
     }
   }
   unsigned long random = 0;
-  if (getrandom(&random, sizeof random, 0) != sizeof random) random = static_cast<unsigned long>(getpid());
+  if (getrandom(&random, sizeof random, 0) != sizeof random)
+    random = static_cast<unsigned long>(getpid());
   char temporary[64];
   snprintf(temporary, sizeof temporary, ".holdfast-%016lx.tmp", random);
   int fd = openat(folder, temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);

@@ -1,5 +1,6 @@
-// The init of a sandbox: pid 1, started from a sealed memfd. It raises the walls that the plan in its set-up program
-// names, proves each of them, and then starts what it is asked to start. It decides nothing.
+// The init of a sandbox: pid 1, started from a sealed memfd. It raises the walls that the plan in
+// its set-up program names, proves each of them, and then starts what it is asked to start. It
+// decides nothing.
 
 #include <errno.h>
 #include <fcntl.h>
@@ -39,8 +40,8 @@ int Init() {
   sigset_t all;
   sigfillset(&all);
   sigprocmask(SIG_SETMASK, &all, nullptr);
-  // The thread that cloned us is the parent that counts (prctl(2)); the addon's lives as long as the process. Its death
-  // before this line shows as the control socket's end.
+  // The thread that cloned us is the parent that counts (prctl(2)); the addon's lives as long as
+  // the process. Its death before this line shows as the control socket's end.
   prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
   // Sources of binds and descriptors in flight, whatever the caller's soft limit.
   rlimit files{};
@@ -53,7 +54,9 @@ int Init() {
   int fd_count = kMaxPassedFds;
   // Comes after the launcher has written the id maps.
   ssize_t size = ReceivePacket(kControlFd, &message, sizeof message, fds, &fd_count, 0);
-  if (size != static_cast<ssize_t>(sizeof message) || message.type != MessageType::kSetup || fd_count < 1) return 1;
+  if (size != static_cast<ssize_t>(sizeof message) || message.type != MessageType::kSetup ||
+      fd_count < 1)
+    return 1;
   void* program = mmap(nullptr, message.size, PROT_READ, MAP_PRIVATE, fds[0], 0);
   if (program == MAP_FAILED) return 1;
   close(fds[0]);
@@ -66,7 +69,8 @@ int Init() {
   }
   MessageType ready = MessageType::kReady;
   int listener = setup->listener_fd();
-  if (SendPacket(kControlFd, &ready, sizeof ready, &listener, listener >= 0 ? 1 : 0, 0) != 0) return 1;
+  if (SendPacket(kControlFd, &ready, sizeof ready, &listener, listener >= 0 ? 1 : 0, 0) != 0)
+    return 1;
   if (listener >= 0) close(listener);
   Serve(*setup);
   return 0;

@@ -10,8 +10,10 @@ bool ProgramReader::Next(Operation* operation) {
   OpHeader header;
   if (size_ - at_ < sizeof header) return false;
   memcpy(&header, data_ + at_, sizeof header);
-  if (header.length < sizeof header || header.length % 8 != 0 || header.length > size_ - at_) return false;
-  if (header.number_count > kMaxOperationNumbers || header.string_count > kMaxOperationStrings) return false;
+  if (header.length < sizeof header || header.length % 8 != 0 || header.length > size_ - at_)
+    return false;
+  if (header.number_count > kMaxOperationNumbers || header.string_count > kMaxOperationStrings)
+    return false;
   const uint8_t* cursor = data_ + at_ + sizeof header;
   size_t left = header.length - sizeof header;
   size_t number_bytes = header.number_count * sizeof(uint64_t);
@@ -20,7 +22,8 @@ bool ProgramReader::Next(Operation* operation) {
   operation->index = header.index;
   operation->number_count = header.number_count;
   operation->string_count = header.string_count;
-  // Aligned: the memfd is mapped at a page, every operation is a multiple of 8, and so is the header.
+  // Aligned: the memfd is mapped at a page, every operation is a multiple of 8, and so is the
+  // header.
   operation->numbers = reinterpret_cast<const uint64_t*>(cursor);
   cursor += number_bytes;
   left -= number_bytes;

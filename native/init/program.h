@@ -1,5 +1,5 @@
-// The set-up program, read from a memfd: a flat list of operations that lib/plan/encode.ts wrote. Reading checks every
-// length; a program that does not fit is refused whole.
+// The set-up program, read from a memfd: a flat list of operations that lib/plan/encode.ts wrote.
+// Reading checks every length; a program that does not fit is refused whole.
 #pragma once
 
 #include <stddef.h>
@@ -30,7 +30,8 @@ class ProgramReader {
  public:
   ProgramReader(const uint8_t* data, size_t size) : data_(data), size_(size) {}
 
-  // Reads the next operation. False at the end or when the program is malformed; Malformed() tells which.
+  // Reads the next operation. False at the end or when the program is malformed; Malformed() tells
+  // which.
   bool Next(Operation* operation);
   bool Malformed() const { return malformed_; }
   void Rewind() { at_ = 0; }

@@ -46,7 +46,8 @@ void RemoveTree(int parent, const char* name, dev_t device, int depth) {
   }
   struct stat status;
   if (fstat(fd, &status) == 0 && status.st_dev == device) {
-    if ((status.st_mode & 0700) != 0700 && fchmod(fd, 0700) != 0) depth = 512;  // what cannot be emptied stays
+    if ((status.st_mode & 0700) != 0700 && fchmod(fd, 0700) != 0)
+      depth = 512;  // what cannot be emptied stays
     DIR* directory = fdopendir(fd);
     if (directory != nullptr) {
       while (dirent* entry = readdir(directory)) {
@@ -126,13 +127,17 @@ int Reap() {
   setsid();
   if (chdir("/") != 0) return 1;
   static char packet[128 * 1024];
-  pollfd sources[2] = {{kControlFd, POLLIN, 0}, {kPidFd, POLLIN, 0}};
+  pollfd sources[2] = {
+      {kControlFd, POLLIN, 0},
+      {kPidFd,     POLLIN, 0}
+  };
   for (;;) {
     if (poll(sources, 2, -1) < 0 && errno != EINTR) break;
     if (sources[0].revents != 0) {
       int fds[1];
       int fd_count = 1;
-      ssize_t size = ReceivePacket(kControlFd, packet, sizeof packet - 1, fds, &fd_count, MSG_DONTWAIT);
+      ssize_t size =
+          ReceivePacket(kControlFd, packet, sizeof packet - 1, fds, &fd_count, MSG_DONTWAIT);
       if (size == 0) break;
       if (size > 0) {
         packet[size] = 0;

@@ -1,5 +1,5 @@
-// Clears away what a launcher leaves on disk when it is killed: a process of its own session that holds the launcher's
-// pidfd and a list of what to remove.
+// Clears away what a launcher leaves on disk when it is killed: a process of its own session that
+// holds the launcher's pidfd and a list of what to remove.
 #pragma once
 
 namespace holdfast {

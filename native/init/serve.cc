@@ -25,7 +25,8 @@ namespace holdfast {
 namespace {
 
 constexpr size_t kMaxPacket = 256 * 1024;
-constexpr size_t kMaxPayload = 8 * 1024 * 1024;  // argv and environment; the kernel's own limit is lower
+constexpr size_t kMaxPayload =
+    8 * 1024 * 1024;  // argv and environment; the kernel's own limit is lower
 
 class Server {
  public:
@@ -34,13 +35,16 @@ class Server {
 
  private:
   bool Receive();
-  void Exec(const ExecMessage& message, const char* strings, size_t size, const int* fds, int fd_count);
+  void Exec(const ExecMessage& message, const char* strings, size_t size, const int* fds,
+            int fd_count);
   void Signal(const SignalMessage& message);
-  void File(const FileMessage& message, const char* strings, size_t size, const int* fds, int fd_count);
+  void File(const FileMessage& message, const char* strings, size_t size, const int* fds,
+            int fd_count);
   void Reap();
   void Look();
   void Enforce(const LimitReached& reached);
-  void Send(EventType type, uint32_t id, int32_t value, uint32_t detail, const struct rusage* usage);
+  void Send(EventType type, uint32_t id, int32_t value, uint32_t detail,
+            const struct rusage* usage);
   Call* ByLeader(pid_t pid);
   Call* ById(uint32_t id);
   void Forget(Call* call);
@@ -57,7 +61,8 @@ class Server {
   alignas(8) char packet_[kMaxPacket];
 };
 
-void Server::Send(EventType type, uint32_t id, int32_t value, uint32_t detail, const struct rusage* usage) {
+void Server::Send(EventType type, uint32_t id, int32_t value, uint32_t detail,
+                  const struct rusage* usage) {
   Event event{};
   event.type = type;
   event.id = id;
@@ -95,25 +100,30 @@ Call* Server::ById(uint32_t id) {
 
 void Server::Forget(Call* call) { *call = calls_[--call_count_]; }
 
-void Server::Exec(const ExecMessage& message, const char* strings, size_t size, const int* fds, int fd_count) {
+void Server::Exec(const ExecMessage& message, const char* strings, size_t size, const int* fds,
+                  int fd_count) {
   void* payload = nullptr;
   int first = 0;
   if (message.flags & kExecPayloadFd) {
     if (fd_count < 1 || message.payload_size > kMaxPayload) {
-      Send(EventType::kFailed, message.id, EPROTO, static_cast<uint32_t>(ExecStep::kProtocol), nullptr);
+      Send(EventType::kFailed, message.id, EPROTO, static_cast<uint32_t>(ExecStep::kProtocol),
+           nullptr);
       return;
     }
     // A sealed memfd of the addon's own making: it cannot shrink under the mapping.
     payload = mmap(nullptr, message.payload_size, PROT_READ, MAP_PRIVATE, fds[0], 0);
     if (payload == MAP_FAILED) {
-      Send(EventType::kFailed, message.id, errno, static_cast<uint32_t>(ExecStep::kProtocol), nullptr);
+      Send(EventType::kFailed, message.id, errno, static_cast<uint32_t>(ExecStep::kProtocol),
+           nullptr);
       return;
     }
     strings = static_cast<const char*>(payload);
     size = message.payload_size;
     first = 1;
   }
-  SpawnRequest request{&message, strings, size, {-1, -1, -1}};
+  SpawnRequest request{
+      &message, strings, size, {-1, -1, -1}
+  };
   // The descriptors come in order; a place that gets none says so in the mask's upper half.
   for (int i = 0; i < 3; i++)
     if (!(message.pty_mask & (1u << (16 + i))) && first < fd_count) request.stdio[i] = fds[first++];
@@ -136,7 +146,8 @@ void Server::Exec(const ExecMessage& message, const char* strings, size_t size, 
     SendPacket(kControlFd, header, sizeof header, &result.pty_master, 1, 0);
     close(result.pty_master);
   }
-  calls_[call_count_++] = {message.id, result.pid, false, (message.flags & kExecKillTreeOnExit) != 0};
+  calls_[call_count_++] = {message.id, result.pid, false,
+                           (message.flags & kExecKillTreeOnExit) != 0};
   interval_ms_ = kFirstWatchMs;
   Send(EventType::kStarted, message.id, result.pid, 0, nullptr);
 }
@@ -147,12 +158,14 @@ void Server::Signal(const SignalMessage& message) {
   if (message.whole_tree) {
     KillTree(*call);
   } else {
-    // The call's own session has one process group unless it made others; those hear it from their terminal or parent.
+    // The call's own session has one process group unless it made others; those hear it from their
+    // terminal or parent.
     kill(-call->leader, message.signal);
   }
 }
 
-void Server::File(const FileMessage& message, const char* strings, size_t size, const int* fds, int fd_count) {
+void Server::File(const FileMessage& message, const char* strings, size_t size, const int* fds,
+                  int fd_count) {
   pid_t child = tool_count_ < kMaxCalls ? fork() : -1;
   if (child == 0) {
     if (message.type == MessageType::kFileOpen) OpenFile(setup_, message, strings, size);
@@ -177,8 +190,8 @@ bool Server::Receive() {
   switch (type) {
     case MessageType::kExec:
       if (length >= sizeof(ExecMessage))
-        Exec(*reinterpret_cast<ExecMessage*>(packet_), packet_ + sizeof(ExecMessage), length - sizeof(ExecMessage), fds,
-             fd_count);
+        Exec(*reinterpret_cast<ExecMessage*>(packet_), packet_ + sizeof(ExecMessage),
+             length - sizeof(ExecMessage), fds, fd_count);
       break;
     case MessageType::kSignal:
       if (length >= sizeof(SignalMessage)) Signal(*reinterpret_cast<SignalMessage*>(packet_));
@@ -186,8 +199,8 @@ bool Server::Receive() {
     case MessageType::kFileOpen:
     case MessageType::kFileWrite:
       if (length >= sizeof(FileMessage))
-        File(*reinterpret_cast<FileMessage*>(packet_), packet_ + sizeof(FileMessage), length - sizeof(FileMessage), fds,
-             fd_count);
+        File(*reinterpret_cast<FileMessage*>(packet_), packet_ + sizeof(FileMessage),
+             length - sizeof(FileMessage), fds, fd_count);
       break;
     default:
       break;
@@ -239,7 +252,9 @@ void Server::Look() {
   long cost_us = (after.tv_sec - before.tv_sec) * 1000000 + (after.tv_nsec - before.tv_nsec) / 1000;
   int leisure = interval_ms_ < kWatchIntervalMs ? interval_ms_ * 2 : kWatchIntervalMs;
   int affordable = static_cast<int>(cost_us * 50 / 1000);
-  interval_ms_ = affordable > leisure ? (affordable < kSlowestWatchMs ? affordable : kSlowestWatchMs) : leisure;
+  interval_ms_ = affordable > leisure
+                     ? (affordable < kSlowestWatchMs ? affordable : kSlowestWatchMs)
+                     : leisure;
   if (limit) Enforce(reached);
 }
 
@@ -260,13 +275,17 @@ void Server::Run() {
   sigset_t child;
   sigemptyset(&child);
   sigaddset(&child, SIGCHLD);
-  // Every signal is blocked and none has a handler: a vfork child has nothing that could run in our memory.
+  // Every signal is blocked and none has a handler: a vfork child has nothing that could run in our
+  // memory.
   int signals = signalfd(-1, &child, SFD_CLOEXEC | SFD_NONBLOCK);
   if (signals < 0) return;
   const WatchedLimits& limits = setup_.limits();
-  watched_ = limits.memory_bytes != 0 || limits.processes != 0 || limits.cpu_us != 0 || limits.open_files != 0 ||
-                 limits.tmp;
-  pollfd sources[2] = {{kControlFd, POLLIN, 0}, {signals, POLLIN, 0}};
+  watched_ = limits.memory_bytes != 0 || limits.processes != 0 || limits.cpu_us != 0 ||
+             limits.open_files != 0 || limits.tmp;
+  pollfd sources[2] = {
+      {kControlFd, POLLIN, 0},
+      {signals,    POLLIN, 0}
+  };
   for (;;) {
     int ready = poll(sources, 2, watched_ && call_count_ > 0 ? interval_ms_ : -1);
     if (ready < 0 && errno != EINTR) return;

@@ -5,7 +5,8 @@
 
 namespace holdfast {
 
-// Returns when the launcher is gone; the caller exits and the kernel ends everything in the pid namespace.
+// Returns when the launcher is gone; the caller exits and the kernel ends everything in the pid
+// namespace.
 void Serve(const Setup& setup);
 
 }  // namespace holdfast

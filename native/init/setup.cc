@@ -27,10 +27,11 @@ namespace holdfast {
 namespace {
 
 // The sandbox's own files are made by exact mode, whatever umask the launcher had.
-constexpr uint64_t kFileRights = 0x1 /*EXECUTE*/ | 0x2 /*WRITE_FILE*/ | 0x4 /*READ_FILE*/ | (1u << 14) /*TRUNCATE*/ |
-                                 (1u << 15) /*IOCTL_DEV*/;
+constexpr uint64_t kFileRights = 0x1 /*EXECUTE*/ | 0x2 /*WRITE_FILE*/ | 0x4 /*READ_FILE*/ |
+                                 (1u << 14) /*TRUNCATE*/ | (1u << 15) /*IOCTL_DEV*/;
 
-int MakeMount(const char* type, const uint64_t* size, const uint64_t* inodes, const char* mode, uint64_t attributes) {
+int MakeMount(const char* type, const uint64_t* size, const uint64_t* inodes, const char* mode,
+              uint64_t attributes) {
   int context = static_cast<int>(syscall(kSysFsopen, type, kFsopenCloexec));
   if (context < 0) return -1;
   char number[32];
@@ -43,9 +44,11 @@ int MakeMount(const char* type, const uint64_t* size, const uint64_t* inodes, co
     snprintf(number, sizeof number, "%llu", static_cast<unsigned long long>(*inodes));
     ok = ok && syscall(kSysFsconfig, context, kFsconfigSetString, "nr_inodes", number, 0) == 0;
   }
-  if (mode != nullptr) ok = ok && syscall(kSysFsconfig, context, kFsconfigSetString, "mode", mode, 0) == 0;
+  if (mode != nullptr)
+    ok = ok && syscall(kSysFsconfig, context, kFsconfigSetString, "mode", mode, 0) == 0;
   ok = ok && syscall(kSysFsconfig, context, kFsconfigCmdCreate, nullptr, nullptr, 0) == 0;
-  int mount = ok ? static_cast<int>(syscall(kSysFsmount, context, kFsmountCloexec, attributes)) : -1;
+  int mount =
+      ok ? static_cast<int>(syscall(kSysFsmount, context, kFsmountCloexec, attributes)) : -1;
   int error = errno;
   close(context);
   errno = error;
@@ -65,8 +68,9 @@ bool Setup::Fail(const char* call, const char* path, int error) {
   return false;
 }
 
-// What must be looked up in the host's view, and as whom we were started: bind sources (a folder above may admit only
-// root), a fresh proc (the kernel gives one only while an unmasked one is visible, kernel-notes E2), network sysctls.
+// What must be looked up in the host's view, and as whom we were started: bind sources (a folder
+// above may admit only root), a fresh proc (the kernel gives one only while an unmasked one is
+// visible, kernel-notes E2), network sysctls.
 bool Setup::Prepare(const Operation& op, int* source) {
   *source = -1;
   switch (op.code) {
@@ -96,7 +100,8 @@ bool Setup::Prepare(const Operation& op, int* source) {
       ssize_t written = write(fd, op.strings[1].data, op.strings[1].size);
       int error = errno;
       close(fd);
-      return written == static_cast<ssize_t>(op.strings[1].size) || Fail("write", op.strings[0].data, error);
+      return written == static_cast<ssize_t>(op.strings[1].size) ||
+             Fail("write", op.strings[0].data, error);
     }
     default:
       return true;
@@ -137,11 +142,13 @@ bool Setup::Apply(const Operation& op, int source) {
       return Tmpfs(op);
     case OpCode::kProc:
       if (!Mkdir(first, 0555)) return false;
-      return MoveMount(source, "", AT_FDCWD, first, kMoveMountFEmptyPath) == 0 || Fail("move_mount", first, errno);
+      return MoveMount(source, "", AT_FDCWD, first, kMoveMountFEmptyPath) == 0 ||
+             Fail("move_mount", first, errno);
     case OpCode::kDevpts:
       // No gid=5: the group is not in a single-id map (kernel-notes E3).
       if (!Mkdir(first, 0755)) return false;
-      return mount("devpts", first, "devpts", MS_NOSUID | MS_NOEXEC, "newinstance,ptmxmode=0666,mode=0620") == 0 ||
+      return mount("devpts", first, "devpts", MS_NOSUID | MS_NOEXEC,
+                   "newinstance,ptmxmode=0666,mode=0620") == 0 ||
              Fail("mount", first, errno);
     case OpCode::kOverlay:
       return Overlay(op);
@@ -176,13 +183,15 @@ bool Setup::Apply(const Operation& op, int source) {
       const Layer* target = layer(static_cast<uint32_t>(op.numbers[0]));
       if (target == nullptr) return Fail("landlock_add_rule", "", EINVAL);
       LandlockNetPortAttr attr{op.numbers[1], op.numbers[2]};
-      return syscall(kSysLandlockAddRule, target->ruleset_fd, kLandlockRuleNetPort, &attr, 0) == 0 ||
+      return syscall(kSysLandlockAddRule, target->ruleset_fd, kLandlockRuleNetPort, &attr, 0) ==
+                 0 ||
              Fail("landlock_add_rule", "", errno);
     }
     case OpCode::kRestrict: {
       const Layer* target = layer(static_cast<uint32_t>(op.numbers[0]));
       if (target == nullptr) return Fail("landlock_restrict_self", "", EINVAL);
-      return syscall(kSysLandlockRestrictSelf, target->ruleset_fd, 0) == 0 || Fail("landlock_restrict_self", "", errno);
+      return syscall(kSysLandlockRestrictSelf, target->ruleset_fd, 0) == 0 ||
+             Fail("landlock_restrict_self", "", errno);
     }
     case OpCode::kSeccomp:
       return Seccomp(op);
@@ -203,7 +212,8 @@ bool Setup::Apply(const Operation& op, int source) {
     case OpCode::kVerify: {
       failure_.wall = static_cast<uint16_t>(op.numbers[0]);
       uint64_t behind = op.number_count > 1 ? op.numbers[1] : 0;
-      VerifyContext context{message_, op, abstract_fd_, behind < kMaxLayers ? layers_[behind].ruleset_fd : -1};
+      VerifyContext context{message_, op, abstract_fd_,
+                            behind < kMaxLayers ? layers_[behind].ruleset_fd : -1};
       const char* what = "";
       int error = Verify(context, &what);
       if (error < 0) return true;
@@ -215,13 +225,16 @@ bool Setup::Apply(const Operation& op, int source) {
 }
 
 bool Setup::TmpfsRoot(const Operation& op) {
-  // Started by root and without a namespace of our own, what follows would take the host's root away.
+  // Started by root and without a namespace of our own, what follows would take the host's root
+  // away.
   struct stat ours;
   if (stat("/proc/self/ns/mnt", &ours) != 0) return Fail("stat", "/proc/self/ns/mnt", errno);
   if (ours.st_ino == message_.host_ns[static_cast<uint64_t>(Wall::kMountNamespace)])
     return Fail("pivot_root", "the launcher's mount namespace", EPERM);
-  if (mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) return Fail("mount", "/", errno);
-  int root = MakeMount("tmpfs", &op.numbers[0], &op.numbers[1], "0755", kMountAttrNosuid | kMountAttrNodev);
+  if (mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0)
+    return Fail("mount", "/", errno);
+  int root = MakeMount("tmpfs", &op.numbers[0], &op.numbers[1], "0755",
+                       kMountAttrNosuid | kMountAttrNodev);
   if (root < 0) return Fail("fsmount", "tmpfs", errno);
   const char* places[] = {"/tmp", "/proc", "/usr", "/etc"};
   int attached = -1;
@@ -230,8 +243,10 @@ bool Setup::TmpfsRoot(const Operation& op) {
     if (attached == 0) break;
   }
   if (attached != 0) return Fail("move_mount", "/tmp", errno);
-  // pivot_root(2), "pivot_root(".", ".")": the old root is stacked under the new one and detached, no folder needed.
-  if (fchdir(root) != 0 || syscall(SYS_pivot_root, ".", ".") != 0) return Fail("pivot_root", "/", errno);
+  // pivot_root(2), "pivot_root(".", ".")": the old root is stacked under the new one and detached,
+  // no folder needed.
+  if (fchdir(root) != 0 || syscall(SYS_pivot_root, ".", ".") != 0)
+    return Fail("pivot_root", "/", errno);
   if (umount2(".", MNT_DETACH) != 0) return Fail("umount2", "/", errno);
   if (chdir("/") != 0) return Fail("chdir", "/", errno);
   close(root);
@@ -255,7 +270,8 @@ bool Setup::Mkdir(const char* path, mode_t mode) {
 
 bool Setup::File(const Operation& op) {
   const char* path = op.strings[0].data;
-  int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, static_cast<mode_t>(op.numbers[0]));
+  int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW,
+                static_cast<mode_t>(op.numbers[0]));
   if (fd < 0) return Fail("open", path, errno);
   ssize_t written = write(fd, op.strings[1].data, op.strings[1].size);
   int error = errno;
@@ -269,9 +285,12 @@ bool Setup::Bind(const Operation& op, int source) {
   const char* path = op.strings[1].data;
   if (source < 0 && has(BindFlag::kBeforePivot)) return true;  // optional and absent
   if (source < 0) {
-    source = OpenTree(AT_FDCWD, op.strings[0].data,
-                      kOpenTreeClone | kOpenTreeCloexec | (has(BindFlag::kRecursive) ? kAtRecursive : 0));
-    if (source < 0) return (has(BindFlag::kOptional) && errno == ENOENT) || Fail("open_tree", op.strings[0].data, errno);
+    source = OpenTree(
+        AT_FDCWD, op.strings[0].data,
+        kOpenTreeClone | kOpenTreeCloexec | (has(BindFlag::kRecursive) ? kAtRecursive : 0));
+    if (source < 0)
+      return (has(BindFlag::kOptional) && errno == ENOENT) ||
+             Fail("open_tree", op.strings[0].data, errno);
   }
   // Only adds: a remount that dropped a locked nosuid or nodev would be EPERM (kernel-notes E3).
   uint64_t attributes = kMountAttrNosuid;
@@ -298,7 +317,8 @@ bool Setup::Bind(const Operation& op, int source) {
       mknod(path, S_IFREG | 0644, 0);  // when it fails, move_mount says what is wrong
     }
   }
-  if (MoveMount(source, "", AT_FDCWD, path, kMoveMountFEmptyPath) != 0) return Fail("move_mount", path, errno);
+  if (MoveMount(source, "", AT_FDCWD, path, kMoveMountFEmptyPath) != 0)
+    return Fail("move_mount", path, errno);
   close(source);
   return true;
 }
@@ -308,7 +328,8 @@ bool Setup::Tmpfs(const Operation& op) {
   if (!Mkdir(path, 0755)) return false;
   char mode[8];
   snprintf(mode, sizeof mode, "%o", static_cast<unsigned>(op.numbers[2]) & 07777);
-  int made = MakeMount("tmpfs", &op.numbers[0], &op.numbers[1], mode, kMountAttrNosuid | kMountAttrNodev | op.numbers[3]);
+  int made = MakeMount("tmpfs", &op.numbers[0], &op.numbers[1], mode,
+                       kMountAttrNosuid | kMountAttrNodev | op.numbers[3]);
   if (made < 0) return Fail("fsmount", path, errno);
   int error = MoveMount(made, "", AT_FDCWD, path, kMoveMountFEmptyPath) == 0 ? 0 : errno;
   close(made);
@@ -318,19 +339,22 @@ bool Setup::Tmpfs(const Operation& op) {
 bool Setup::Overlay(const Operation& op) {
   // The three folders are mount points of our own making, so the option string needs no escapes.
   char options[4096];
-  snprintf(options, sizeof options, "lowerdir=%s,upperdir=%s,workdir=%s,userxattr", op.strings[0].data,
-           op.strings[1].data, op.strings[2].data);
+  snprintf(options, sizeof options, "lowerdir=%s,upperdir=%s,workdir=%s,userxattr",
+           op.strings[0].data, op.strings[1].data, op.strings[2].data);
   const char* path = op.strings[3].data;
   if (!Mkdir(path, 0755)) return false;
-  return mount("overlay", path, "overlay", MS_NOSUID | MS_NODEV, options) == 0 || Fail("mount", path, errno);
+  return mount("overlay", path, "overlay", MS_NOSUID | MS_NODEV, options) == 0 ||
+         Fail("mount", path, errno);
 }
 
 bool Setup::Mask(const char* path) {
   struct stat status;
-  if (stat(path, &status) != 0) return errno == ENOENT || errno == EACCES || Fail("stat", path, errno);
+  if (stat(path, &status) != 0)
+    return errno == ENOENT || errno == EACCES || Fail("stat", path, errno);
   if (S_ISDIR(status.st_mode)) {
     uint64_t size = 4096;
-    int made = MakeMount("tmpfs", &size, nullptr, "0555", kMountAttrRdonly | kMountAttrNosuid | kMountAttrNodev);
+    int made = MakeMount("tmpfs", &size, nullptr, "0555",
+                         kMountAttrRdonly | kMountAttrNosuid | kMountAttrNodev);
     if (made < 0) return Fail("fsmount", path, errno);
     int error = MoveMount(made, "", AT_FDCWD, path, kMoveMountFEmptyPath) == 0 ? 0 : errno;
     close(made);
@@ -369,7 +393,8 @@ bool Setup::Identity(const Operation& op) {
 }
 
 bool Setup::Capabilities() {
-  if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) != 0) return Fail("prctl", "ambient", errno);
+  if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) != 0)
+    return Fail("prctl", "ambient", errno);
   for (int capability = 0; capability < 64; capability++) {
     if (prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) == 0) continue;
     if (errno == EINVAL && capability > 0) break;  // past the kernel's last one
@@ -402,8 +427,8 @@ bool Setup::Ruleset(const Operation& op) {
   auto id = static_cast<uint32_t>(op.numbers[0]);
   if (id >= kMaxLayers) return Fail("landlock_create_ruleset", "", EINVAL);
   LandlockRulesetAttr attr{op.numbers[1], op.numbers[2], op.numbers[3]};
-  // Older kernels refuse a structure longer than they know unless the rest is zero (landlock(7)); the plan leaves what
-  // this kernel lacks at zero.
+  // Older kernels refuse a structure longer than they know unless the rest is zero (landlock(7));
+  // the plan leaves what this kernel lacks at zero.
   size_t size = attr.scoped ? 24 : attr.handled_access_net ? 16 : 8;
   int fd = static_cast<int>(syscall(kSysLandlockCreateRuleset, &attr, size, 0));
   if (fd < 0) return Fail("landlock_create_ruleset", "", errno);
@@ -412,7 +437,8 @@ bool Setup::Ruleset(const Operation& op) {
     const char* path = op.strings[op.numbers[i + 1]].data;
     int beneath = open(path, O_PATH | O_CLOEXEC);
     if (beneath < 0) {
-      if (errno == ENOENT) continue;  // an optional grant; a missing one of another kind was refused when bound
+      if (errno == ENOENT)
+        continue;  // an optional grant; a missing one of another kind was refused when bound
       return Fail("open", path, errno);
     }
     struct stat status;
@@ -420,7 +446,10 @@ bool Setup::Ruleset(const Operation& op) {
     // A rule on a file may hold only rights that files have, else EINVAL.
     if (!S_ISDIR(status.st_mode)) access &= kFileRights;
     LandlockPathBeneathAttr rule{access, beneath};
-    int error = access == 0 || syscall(kSysLandlockAddRule, fd, kLandlockRulePathBeneath, &rule, 0) == 0 ? 0 : errno;
+    int error =
+        access == 0 || syscall(kSysLandlockAddRule, fd, kLandlockRulePathBeneath, &rule, 0) == 0
+            ? 0
+            : errno;
     close(beneath);
     if (error != 0) return Fail("landlock_add_rule", path, error);
   }
@@ -431,7 +460,8 @@ bool Setup::Ruleset(const Operation& op) {
 bool Setup::Seccomp(const Operation& op) {
   auto id = op.numbers[0];
   const Text& program = op.strings[0];
-  if (id >= kMaxLayers || program.size % sizeof(sock_filter) != 0) return Fail("seccomp", "", EINVAL);
+  if (id >= kMaxLayers || program.size % sizeof(sock_filter) != 0)
+    return Fail("seccomp", "", EINVAL);
   void* copy = nullptr;
   // The program in the memfd is 4 bytes off an 8-byte boundary.
   if (posix_memalign(&copy, 16, program.size) != 0) return Fail("seccomp", "", ENOMEM);
@@ -443,7 +473,8 @@ bool Setup::Seccomp(const Operation& op) {
     return true;
   }
   sock_fprog filter{length, static_cast<sock_filter*>(copy)};
-  // WAIT_KILLABLE_RECV (5.19): else a caller's timer signals can restart a notified call for ever (kernel-notes B2).
+  // WAIT_KILLABLE_RECV (5.19): else a caller's timer signals can restart a notified call for ever
+  // (kernel-notes B2).
   long fd = syscall(SYS_seccomp, kSeccompSetModeFilter,
                     kSeccompFilterFlagNewListener | kSeccompFilterFlagWaitKillableRecv, &filter);
   if (fd < 0 && errno == EINVAL)
@@ -460,8 +491,10 @@ bool Setup::AbstractCanary() {
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   memcpy(address.sun_path + 1, kAbstractCanaryName, sizeof kAbstractCanaryName);
-  auto size = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + sizeof kAbstractCanaryName);
-  if (bind(abstract_fd_, reinterpret_cast<sockaddr*>(&address), size) != 0 || listen(abstract_fd_, 1) != 0)
+  auto size =
+      static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + sizeof kAbstractCanaryName);
+  if (bind(abstract_fd_, reinterpret_cast<sockaddr*>(&address), size) != 0 ||
+      listen(abstract_fd_, 1) != 0)
     return Fail("bind", "", errno);
   return true;
 }

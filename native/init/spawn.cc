@@ -53,7 +53,8 @@ void Exec(ChildPlan* plan) {
     execve(plan->file, plan->argv, plan->envp);
     return;
   }
-  // As execvp(3): a file that may not be run is reported only when no later folder has one that may.
+  // As execvp(3): a file that may not be run is reported only when no later folder has one that
+  // may.
   int denied = 0;
   for (const char* at = plan->search_path; *at != 0;) {
     const char* end = strchrnul(at, ':');
@@ -64,15 +65,18 @@ void Exec(ChildPlan* plan) {
       path[length] = '/';
       strcpy(path + length + 1, plan->file);
       execve(path, plan->argv, plan->envp);
-      if (errno == EACCES) denied = EACCES;
-      else if (errno != ENOENT && errno != ENOTDIR) return;
+      if (errno == EACCES)
+        denied = EACCES;
+      else if (errno != ENOENT && errno != ENOTDIR)
+        return;
     }
     at = *end == 0 ? end : end + 1;
   }
   errno = denied != 0 ? denied : ENOENT;
 }
 
-// Runs in the init's memory: no allocation, no stdio, no locks; everything it needs lies in the plan.
+// Runs in the init's memory: no allocation, no stdio, no locks; everything it needs lies in the
+// plan.
 int Child(void* pointer) {
   auto* plan = static_cast<ChildPlan*>(pointer);
   setsid();
@@ -86,19 +90,23 @@ int Child(void* pointer) {
     if (syscall(SYS_prlimit64, 0, plan->rlimits[i].resource, &plan->rlimits[i].value, nullptr) != 0)
       Give(plan, ExecStep::kDescriptors);
   }
-  // The layer puts the child's domain below the init's: from here on it cannot signal the init, and no sibling it.
-  if (plan->layer->ruleset_fd >= 0 && syscall(kSysLandlockRestrictSelf, plan->layer->ruleset_fd, 0) != 0)
+  // The layer puts the child's domain below the init's: from here on it cannot signal the init, and
+  // no sibling it.
+  if (plan->layer->ruleset_fd >= 0 &&
+      syscall(kSysLandlockRestrictSelf, plan->layer->ruleset_fd, 0) != 0)
     Give(plan, ExecStep::kLandlock);
   if (plan->layer->filter != nullptr) {
     sock_fprog program{plan->layer->filter_length,
                        static_cast<sock_filter*>(const_cast<void*>(plan->layer->filter))};
-    if (syscall(SYS_seccomp, kSeccompSetModeFilter, 0, &program) != 0) Give(plan, ExecStep::kSeccomp);
+    if (syscall(SYS_seccomp, kSeccompSetModeFilter, 0, &program) != 0)
+      Give(plan, ExecStep::kSeccomp);
   }
   // Marked, not closed: the exec closes them, and a failure before it can still be told.
   if (CloseRange(3, ~0u, 4 /* CLOSE_RANGE_CLOEXEC */) != 0) {
     for (int fd = 3; fd < 65536; fd++) fcntl(fd, F_SETFD, FD_CLOEXEC);  // before Linux 5.11
   }
-  // Handlers do not survive the exec but ignored signals do: the launcher's runtime ignores SIGPIPE.
+  // Handlers do not survive the exec but ignored signals do: the launcher's runtime ignores
+  // SIGPIPE.
   signal(SIGPIPE, SIG_DFL);
   signal(SIGXFSZ, SIG_DFL);
   sigset_t none;
@@ -108,7 +116,8 @@ int Child(void* pointer) {
   Give(plan, ExecStep::kExecve);
 }
 
-// A pseudo terminal of the sandbox's own devpts: the caller's is never handed in (TIOCSTI, termios).
+// A pseudo terminal of the sandbox's own devpts: the caller's is never handed in (TIOCSTI,
+// termios).
 int OpenPty(const ExecMessage& message, int* slave) {
   int master = open("/dev/pts/ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC);
   if (master < 0) return -1;
@@ -180,15 +189,18 @@ SpawnResult Spawn(const Setup& setup, const SpawnRequest& request) {
   }
   for (int i = 0; i < 3; i++) {
     plan.stdio[i] = request.stdio[i];
-    if ((message.flags & kExecPty) && (message.pty_mask & (1u << i))) plan.stdio[i] = plan.pty_slave;
+    if ((message.flags & kExecPty) && (message.pty_mask & (1u << i)))
+      plan.stdio[i] = plan.pty_slave;
     if (i == 2 && (message.flags & kExecMergeStderr)) plan.stdio[i] = plan.stdio[1];
     if (plan.stdio[i] < 0) {
       if (null_fd < 0) null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
       plan.stdio[i] = null_fd;
     }
   }
-  // vfork, not fork: twice as cheap, and nothing of ours is copied. The parent waits until the exec.
-  result.pid = clone(Child, child_stack + sizeof child_stack, CLONE_VM | CLONE_VFORK | SIGCHLD, &plan);
+  // vfork, not fork: twice as cheap, and nothing of ours is copied. The parent waits until the
+  // exec.
+  result.pid =
+      clone(Child, child_stack + sizeof child_stack, CLONE_VM | CLONE_VFORK | SIGCHLD, &plan);
   result.step = result.pid < 0 ? ExecStep::kFork : plan.step;
   result.error = result.pid < 0 ? errno : plan.error;
   if (null_fd >= 0) close(null_fd);

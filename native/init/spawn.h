@@ -15,7 +15,7 @@ struct SpawnRequest {
   const ExecMessage* message;
   const char* strings;  // file, cwd, search path, argv..., envp..., each NUL-terminated
   size_t strings_size;
-  int stdio[3];         // -1: /dev/null
+  int stdio[3];  // -1: /dev/null
 };
 
 struct SpawnResult {

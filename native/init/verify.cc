@@ -26,8 +26,8 @@ namespace {
 
 constexpr int kStands = -1;
 
-// -1 when the attempt failed with the errno that the wall gives, else 0 (it succeeded) or another errno. Reads errno
-// itself: as an argument it could be read before the attempt is made.
+// -1 when the attempt failed with the errno that the wall gives, else 0 (it succeeded) or another
+// errno. Reads errno itself: as an argument it could be read before the attempt is made.
 int Expect(bool succeeded, int wanted) {
   if (succeeded) return 0;
   return errno == wanted ? kStands : errno;
@@ -46,13 +46,14 @@ struct ChildAttempt {
 
 int Attempt(void* pointer) {
   const auto* plan = static_cast<const ChildAttempt*>(pointer);
-  if (plan->ruleset_fd >= 0 && syscall(kSysLandlockRestrictSelf, plan->ruleset_fd, 0) != 0) _exit(errno & 0x7f);
+  if (plan->ruleset_fd >= 0 && syscall(kSysLandlockRestrictSelf, plan->ruleset_fd, 0) != 0)
+    _exit(errno & 0x7f);
   int result = plan->attempt();
   _exit(result == kStands ? 127 : result & 0x7f);
 }
 
-// Runs `attempt` in a child behind the layer that every tool call gets. As a call is started: vfork, which copies
-// nothing; the layer is the child's alone.
+// Runs `attempt` in a child behind the layer that every tool call gets. As a call is started:
+// vfork, which copies nothing; the layer is the child's alone.
 int InChild(int ruleset_fd, int (*attempt)()) {
   alignas(16) static char stack[16 * 1024];
   ChildAttempt plan{ruleset_fd, attempt};
@@ -80,7 +81,8 @@ int OnlyLoopback() {
   outside.sin_family = AF_INET;
   outside.sin_port = htons(9);
   outside.sin_addr.s_addr = htonl(0xC0000201);  // 192.0.2.1, RFC 5737
-  if (result == kStands && connect(fd, reinterpret_cast<sockaddr*>(&outside), sizeof outside) == 0) result = 0;
+  if (result == kStands && connect(fd, reinterpret_cast<sockaddr*>(&outside), sizeof outside) == 0)
+    result = 0;
   close(fd);
   return result;
 }
@@ -134,8 +136,8 @@ int Verify(const VerifyContext& context, const char** what) {
         snprintf(path, sizeof path, "%s/.holdfast-canary", op.strings[i].data);
         int result = Expect(mkdir(path, 0700) == 0, EROFS);
         if (result == 0) rmdir(path);
-        // Without the permission to write there the mount's answer is not reached: the kernel checks the mount first
-        // for a new entry, so EACCES means a mount that is not read-only.
+        // Without the permission to write there the mount's answer is not reached: the kernel
+        // checks the mount first for a new entry, so EACCES means a mount that is not read-only.
         if (result != kStands) return result == EACCES ? 0 : result;
       }
       return kStands;
@@ -147,7 +149,8 @@ int Verify(const VerifyContext& context, const char** what) {
       *what = "read no_new_privs";
       return prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1 ? kStands : 0;
     case Wall::kLandlockFilesystem: {
-      // A file that the mount view shows and its mode lets everybody read: only Landlock is in the way.
+      // A file that the mount view shows and its mode lets everybody read: only Landlock is in the
+      // way.
       *what = "open a file that no rule grants";
       int fd = open(op.strings[0].data, O_RDONLY | O_CLOEXEC);
       int result = Expect(fd >= 0, EACCES);
@@ -176,14 +179,16 @@ int Verify(const VerifyContext& context, const char** what) {
       sockaddr_un address{};
       address.sun_family = AF_UNIX;
       memcpy(address.sun_path + 1, kAbstractCanaryName, sizeof kAbstractCanaryName);
-      auto size = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + sizeof kAbstractCanaryName);
+      auto size =
+          static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + sizeof kAbstractCanaryName);
       int result = Expect(connect(fd, reinterpret_cast<sockaddr*>(&address), size) == 0, EPERM);
       close(fd);
       if (context.abstract_fd >= 0) close(context.abstract_fd);
       return result;
     }
     case Wall::kSeccomp:
-      // Setting the priority that we have succeeds for every process but a filtered one: pid 1 is us.
+      // Setting the priority that we have succeeds for every process but a filtered one: pid 1 is
+      // us.
       *what = "setpriority on a process by number";
       return Expect(setpriority(PRIO_PROCESS, 1, 0) == 0, EPERM);
     case Wall::kNotDumpable:

@@ -1,5 +1,5 @@
-// Tries one forbidden thing for each wall. A wall that lets it through was never raised, whatever the calls that
-// raised it said.
+// Tries one forbidden thing for each wall. A wall that lets it through was never raised, whatever
+// the calls that raised it said.
 #pragma once
 
 #include "../wire.h"
@@ -16,8 +16,8 @@ struct VerifyContext {
   int child_ruleset_fd;  // the layer that the operation's second number names
 };
 
-// Returns -1 when the wall stands, else the errno of a test that could not be made, or 0 when the forbidden thing
-// succeeded. `*what` names the attempt.
+// Returns -1 when the wall stands, else the errno of a test that could not be made, or 0 when the
+// forbidden thing succeeded. `*what` names the attempt.
 int Verify(const VerifyContext& context, const char** what);
 
 }  // namespace holdfast

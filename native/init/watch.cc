@@ -38,7 +38,8 @@ ssize_t Slurp(const char* path, char* buffer, size_t room) {
   return size;
 }
 
-// proc_pid_stat(5): the name in parentheses may hold anything, so fields are counted from the last one.
+// proc_pid_stat(5): the name in parentheses may hold anything, so fields are counted from the last
+// one.
 bool ReadStat(pid_t pid, Process* process) {
   char path[64];
   char text[1024];
@@ -49,11 +50,20 @@ bool ReadStat(pid_t pid, Process* process) {
   unsigned long long user, system, child_user, child_system, threads, resident;
   int parent, session;
   char state;
-  if (sscanf(after + 2, "%c %d %*d %d %*d %*d %*u %*u %*u %*u %*u %llu %llu %llu %llu %*d %*d %llu %*d %*u %*u %llu",
-             &state, &parent, &session, &user, &system, &child_user, &child_system, &threads, &resident) != 9)
+  if (sscanf(after + 2,
+             "%c %d %*d %d %*d %*d %*u %*u %*u %*u %*u %llu %llu %llu %llu %*d %*d %llu %*d %*u "
+             "%*u %llu",
+             &state, &parent, &session, &user, &system, &child_user, &child_system, &threads,
+             &resident) != 9)
     return false;
-  *process = {pid, parent, session, state, user + system + child_user + child_system, resident,
-              threads > 0 ? threads : 1, kNoCall};
+  *process = {pid,
+              parent,
+              session,
+              state,
+              user + system + child_user + child_system,
+              resident,
+              threads > 0 ? threads : 1,
+              kNoCall};
   return true;
 }
 
@@ -71,7 +81,8 @@ int List(const Call* calls, int call_count) {
     count++;
   }
   closedir(directory);
-  // A process in a session of its own belongs where its parent belongs; parents may be listed later.
+  // A process in a session of its own belongs where its parent belongs; parents may be listed
+  // later.
   for (bool changed = true; changed;) {
     changed = false;
     for (int i = 0; i < count; i++) {
@@ -105,7 +116,8 @@ LimitReached Largest(LimitKind kind, int count, int call_count, Value value) {
   return {kind, best};
 }
 
-// smaps_rollup needs ptrace access: a process that made itself undumpable counts by its resident size.
+// smaps_rollup needs ptrace access: a process that made itself undumpable counts by its resident
+// size.
 uint64_t Proportional(const Process& process, uint64_t page) {
   char path[64];
   char text[4096];
@@ -117,7 +129,8 @@ uint64_t Proportional(const Process& process, uint64_t page) {
   return process.resident_pages * page;
 }
 
-// The size of /proc/PID/fd is the number of open descriptors (Linux 6.2); before, the entries are counted.
+// The size of /proc/PID/fd is the number of open descriptors (Linux 6.2); before, the entries are
+// counted.
 uint64_t OpenDescriptors(pid_t pid) {
   char path[64];
   snprintf(path, sizeof path, "/proc/%d/fd", pid);
@@ -145,7 +158,8 @@ bool Watch(const WatchedLimits& limits, const Call* calls, int call_count, Limit
     was_full = full;
     if (filled) {
       int listed = List(calls, call_count);
-      *reached = Largest(LimitKind::kTmpSize, listed, call_count, [](const Process&) { return 1u; });
+      *reached =
+          Largest(LimitKind::kTmpSize, listed, call_count, [](const Process&) { return 1u; });
       return true;
     }
   }
@@ -154,14 +168,16 @@ bool Watch(const WatchedLimits& limits, const Call* calls, int call_count, Limit
     uint64_t alive = 0;
     for (int i = 0; i < count; i++) alive += processes[i].threads;
     if (alive > limits.processes) {
-      *reached = Largest(LimitKind::kProcesses, count, call_count, [](const Process&) { return 1u; });
+      *reached =
+          Largest(LimitKind::kProcesses, count, call_count, [](const Process&) { return 1u; });
       return true;
     }
   }
   if (limits.memory_bytes != 0) {
     uint64_t resident = 0;
     for (int i = 0; i < count; i++) resident += processes[i].resident_pages * page;
-    // Resident pages count shared ones many times: only when they are too many is the dear sum made.
+    // Resident pages count shared ones many times: only when they are too many is the dear sum
+    // made.
     if (resident > limits.memory_bytes) {
       uint64_t proportional = 0;
       for (int i = 0; i < count; i++) {
@@ -169,7 +185,8 @@ bool Watch(const WatchedLimits& limits, const Call* calls, int call_count, Limit
         proportional += processes[i].resident_pages * page;
       }
       if (proportional > limits.memory_bytes) {
-        *reached = Largest(LimitKind::kMemory, count, call_count, [](const Process& p) { return p.resident_pages; });
+        *reached = Largest(LimitKind::kMemory, count, call_count,
+                           [](const Process& p) { return p.resident_pages; });
         return true;
       }
     }
@@ -187,7 +204,8 @@ bool Watch(const WatchedLimits& limits, const Call* calls, int call_count, Limit
   }
   if (limits.open_files != 0) {
     for (int i = 0; i < count; i++) {
-      if (processes[i].state == 'Z' || OpenDescriptors(processes[i].pid) < limits.open_files) continue;
+      if (processes[i].state == 'Z' || OpenDescriptors(processes[i].pid) < limits.open_files)
+        continue;
       *reached = {LimitKind::kOpenFiles, processes[i].call};
       return true;
     }

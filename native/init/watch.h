@@ -1,5 +1,6 @@
-// Watches what the running calls use, for the limits that no rlimit holds over a whole call and that no cgroup holds
-// here: the sum of memory (PSS), of CPU time, of processes, the descriptors of each process, a full tmpfs.
+// Watches what the running calls use, for the limits that no rlimit holds over a whole call and
+// that no cgroup holds here: the sum of memory (PSS), of CPU time, of processes, the descriptors of
+// each process, a full tmpfs.
 #pragma once
 
 #include <stdint.h>
@@ -11,9 +12,9 @@
 namespace holdfast {
 
 constexpr int kMaxCalls = 1024;
-constexpr int kFirstWatchMs = 5;     // a call that bursts is seen early,
-constexpr int kWatchIntervalMs = 20; // a long one at leisure,
-constexpr int kSlowestWatchMs = 500; // and one of many processes no more often than it costs 2 %
+constexpr int kFirstWatchMs = 5;      // a call that bursts is seen early,
+constexpr int kWatchIntervalMs = 20;  // a long one at leisure,
+constexpr int kSlowestWatchMs = 500;  // and one of many processes no more often than it costs 2 %
 
 struct Call {
   uint32_t id = 0;
@@ -31,7 +32,8 @@ constexpr uint32_t kNoCall = ~0u;
 // Looks once. True when a limit is reached; `*reached` names it and the call that uses most.
 bool Watch(const WatchedLimits& limits, const Call* calls, int call_count, LimitReached* reached);
 
-// Sends SIGKILL to every process of the call: its session, and whatever descends from it, until none is left.
+// Sends SIGKILL to every process of the call: its session, and whatever descends from it, until
+// none is left.
 void KillTree(const Call& call);
 
 }  // namespace holdfast
