@@ -9,8 +9,8 @@
  *
  * @packageDocumentation
  */
-export { HoldfastError, type ErrorStep } from "./errors.ts";
-export { type ParsedPolicy, loadPolicy, parsePolicy } from "./policy/load.ts";
+export { type ErrorStep, HoldfastError } from "./errors.ts";
+export { loadPolicy, type ParsedPolicy, parsePolicy } from "./policy/load.ts";
 export type { ExtractRule, Limits, PathGrant, Policy, PolicyProblem, WallName } from "./policy/policy.ts";
 export { type PresetName, presetPolicy } from "./policy/presets.ts";
 export { Sandbox } from "./sandbox/sandbox.ts";

@@ -1,8 +1,9 @@
 /**
  * The only importer of the addon. Casts happen here and nowhere else: what the addon returns is taken at its word.
  */
-import { createRequire } from "node:module";
+
 import { existsSync } from "node:fs";
+import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { HoldfastError } from "./errors.ts";
@@ -76,7 +77,13 @@ export interface Native {
   waitExit(pidfd: number): Promise<number>;
   kill(pidfd: number): number;
   /** Returns our ends of the pipes, -1 where there is none. */
-  exec(control: number, message: Uint8Array, stdin: StdioKind, stdout: StdioKind, stderr: StdioKind): [number, number, number];
+  exec(
+    control: number,
+    message: Uint8Array,
+    stdin: StdioKind,
+    stdout: StdioKind,
+    stderr: StdioKind,
+  ): [number, number, number];
   request(control: number, message: Uint8Array, content: Uint8Array | null): void;
   receive(control: number): { data: Buffer; fd: number } | null;
   takeDenials(broker: number): DenialRecord[];

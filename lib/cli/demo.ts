@@ -1,7 +1,17 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { once } from "node:events";
-import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
@@ -99,7 +109,10 @@ async function makeWorld(): Promise<World> {
   };
   for (const name of readdirSync(join(root, "demo", "tasks"))) {
     const text = readFileSync(join(root, "demo", "tasks", name), "utf8");
-    writeFileSync(join(tasks, name), text.replace(/\{\{(\w+)\}\}/g, (whole, word: string) => words[word] ?? whole));
+    writeFileSync(
+      join(tasks, name),
+      text.replace(/\{\{(\w+)\}\}/g, (whole, word: string) => words[word] ?? whole),
+    );
   }
   return {
     folder,
@@ -153,7 +166,17 @@ async function demo(keep: boolean): Promise<number> {
     };
     const keyFile = join(world.folder, "environment.key");
     const queue = holdfast(
-      ["queue", "serve", "--json", "--tasks", join(world.folder, "tasks"), "--key-file", keyFile, "--state", join(world.folder, "queue.db")],
+      [
+        "queue",
+        "serve",
+        "--json",
+        "--tasks",
+        join(world.folder, "tasks"),
+        "--key-file",
+        keyFile,
+        "--state",
+        join(world.folder, "queue.db"),
+      ],
       environment,
     );
     children.push(queue);
@@ -176,7 +199,8 @@ async function demo(keep: boolean): Promise<number> {
     );
     children.push(worker);
     let log = "";
-    for (const stream of [worker.stdout, worker.stderr]) stream?.on("data", (chunk: Buffer) => (log += chunk.toString()));
+    for (const stream of [worker.stdout, worker.stderr])
+      stream?.on("data", (chunk: Buffer) => (log += chunk.toString()));
     const workerEnd = once(worker, "exit");
     say(`${paint("bold", "worker")}  pid ${worker.pid}, workspace ${world.workspace}\n`);
 
@@ -197,7 +221,9 @@ async function demo(keep: boolean): Promise<number> {
     table(world, results, checks);
     const fine = checks.every((item) => item.fine);
     if (!fine && log !== "") say(paint("dim", log.split("\n").slice(-20).join("\n")));
-    say(`\n${fine ? paint("green", "all of it is so") : paint("red", "something is not as it should be")} (${((performance.now() - began) / 1000).toFixed(1)} s)`);
+    say(
+      `\n${fine ? paint("green", "all of it is so") : paint("red", "something is not as it should be")} (${((performance.now() - began) / 1000).toFixed(1)} s)`,
+    );
     return fine ? 0 : 1;
   } finally {
     for (const child of children) {
@@ -258,7 +284,9 @@ function check(
   const leftovers = [join(world.home, ".local", "state", "holdfast", "sandboxes")].flatMap((folder) =>
     existsSync(folder) ? readdirSync(folder) : [],
   );
-  const reports = readdirSync(world.out, { recursive: true, encoding: "utf8" }).filter((name) => basename(name) === "summary.md");
+  const reports = readdirSync(world.out, { recursive: true, encoding: "utf8" }).filter(
+    (name) => basename(name) === "summary.md",
+  );
   const report = reports[0] === undefined ? "" : readFileSync(join(world.out, reports[0]), "utf8");
   return [
     ...results.map((result) => ({
@@ -279,7 +307,9 @@ function check(
 function table(world: World, results: readonly SessionResults[], checks: readonly Check[]): void {
   const tasks = readdirSync(join(world.folder, "tasks")).sort();
   const hostile = results.find((result) => result.title.includes("hostile"));
-  const task = parse(readFileSync(join(world.folder, "tasks", tasks.at(-1) ?? ""), "utf8")) as { calls: { say?: string }[] };
+  const task = parse(readFileSync(join(world.folder, "tasks", tasks.at(-1) ?? ""), "utf8")) as {
+    calls: { say?: string }[];
+  };
   say(`\n${paint("bold", "what the hostile session tried")}`);
   hostile?.calls.forEach((call, i) => {
     const what = task.calls[i]?.say ?? call.tool;

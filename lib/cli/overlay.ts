@@ -1,5 +1,5 @@
-import { createWriteStream } from "node:fs";
 import { once } from "node:events";
+import { createWriteStream } from "node:fs";
 import { resolve } from "node:path";
 import { applyChanges } from "../sandbox/apply.ts";
 import type { Change } from "../sandbox/changes.ts";
@@ -26,7 +26,11 @@ const mostShown = 200;
  */
 export async function finishOverlay(sandbox: Sandbox, options: RunOptions, code: number): Promise<number> {
   const set = await sandbox.changes();
-  const lines = set.changes.map((change) => ({ kind: change.kind, path: displayPath(change.path), conflict: change.conflict }));
+  const lines = set.changes.map((change) => ({
+    kind: change.kind,
+    path: displayPath(change.path),
+    conflict: change.conflict,
+  }));
   if (options.json) process.stderr.write(`${JSON.stringify({ event: "changes", changes: lines })}\n`);
   else if (!options.quiet) show(lines);
   if (options.diff !== undefined) {
@@ -48,8 +52,10 @@ export async function finishOverlay(sandbox: Sandbox, options: RunOptions, code:
   });
   if (!options.quiet) {
     say(`applied ${result.applied.length} of ${set.changes.length} changes`);
-    for (const { change, detail } of result.refused) say(`${paint("yellow", "kept back")} ${displayPath(change.path)}: ${detail}`);
-    for (const { change, error } of result.errors) say(`${paint("red", "failed")} ${displayPath(change.path)}: ${error.message}`);
+    for (const { change, detail } of result.refused)
+      say(`${paint("yellow", "kept back")} ${displayPath(change.path)}: ${detail}`);
+    for (const { change, error } of result.errors)
+      say(`${paint("red", "failed")} ${displayPath(change.path)}: ${error.message}`);
   }
   return result.errors.length > 0 ? 125 : code;
 }
@@ -59,7 +65,9 @@ function show(lines: readonly { kind: Change["kind"]; path: string; conflict: bo
     say("the command would change nothing");
     return;
   }
-  say(`the command would change ${lines.length} ${lines.length === 1 ? "path" : "paths"}; --apply carries it over, --diff FILE writes a patch`);
+  say(
+    `the command would change ${lines.length} ${lines.length === 1 ? "path" : "paths"}; --apply carries it over, --diff FILE writes a patch`,
+  );
   for (const { kind, path, conflict } of lines.slice(0, mostShown)) {
     const colour = kind === "deleted" ? "red" : kind === "added" ? "green" : "yellow";
     process.stderr.write(`  ${paint(colour, marks[kind])} ${path}${conflict ? " (changed outside meanwhile)" : ""}\n`);

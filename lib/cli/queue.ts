@@ -126,7 +126,9 @@ async function serve(options: ServeOptions): Promise<void> {
 
 /** A file that was submitted before a restart is the same source; changed, it is another. */
 function sourceOf(path: string, task: object): string {
-  return createHash("sha256").update(JSON.stringify([resolve(path), task])).digest("hex");
+  return createHash("sha256")
+    .update(JSON.stringify([resolve(path), task]))
+    .digest("hex");
 }
 
 function taskFiles(folder: string): string[] {

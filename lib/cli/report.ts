@@ -19,10 +19,14 @@ export function reportError(error: unknown, json = false): number {
         `${JSON.stringify({ error: { code: error.code, step: error.step, message: error.message, hint: error.hint, errno: error.errno } })}\n`,
       );
     } else {
-      process.stderr.write(`${paint("red", "holdfast:")} ${error.message}\n  ${error.hint} ${paint("dim", `[${error.code}]`)}\n`);
+      process.stderr.write(
+        `${paint("red", "holdfast:")} ${error.message}\n  ${error.hint} ${paint("dim", `[${error.code}]`)}\n`,
+      );
     }
     return error.exitCode;
   }
-  process.stderr.write(`${paint("red", "holdfast:")} ${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`);
+  process.stderr.write(
+    `${paint("red", "holdfast:")} ${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`,
+  );
   return 125;
 }

@@ -22,7 +22,18 @@ export interface RunOptions {
   command: string[];
 }
 
-const valued = ["policy", "preset", "workdir", "read", "write", "env", "timeout", "limit", "diff", "status-fd"] as const;
+const valued = [
+  "policy",
+  "preset",
+  "workdir",
+  "read",
+  "write",
+  "env",
+  "timeout",
+  "limit",
+  "diff",
+  "status-fd",
+] as const;
 const flags = ["overlay", "apply", "json", "quiet", "trace-denials", "help"] as const;
 
 export const runUsage = `Usage: holdfast run [options] -- CMD ARG…
@@ -86,7 +97,8 @@ export function parseRunOptions(args: readonly string[]): RunOptions {
       continue;
     }
     if (!word.startsWith("--")) {
-      if (word.startsWith("-") && word !== "-") throw usageError(`unknown option ${word}`, "Options are written in full: holdfast run --help lists them.");
+      if (word.startsWith("-") && word !== "-")
+        throw usageError(`unknown option ${word}`, "Options are written in full: holdfast run --help lists them.");
       break;
     }
     const equals = word.indexOf("=");
@@ -98,7 +110,12 @@ export function parseRunOptions(args: readonly string[]): RunOptions {
     }
     if (!valued.some((option) => option === name)) {
       const near = suggest(name, [...valued, ...flags]);
-      throw usageError(`unknown option --${name}`, near === undefined ? "holdfast run --help lists them." : `Did you mean --${near.replace(/^did you mean "?|"?\??$/g, "")}?`);
+      throw usageError(
+        `unknown option --${name}`,
+        near === undefined
+          ? "holdfast run --help lists them."
+          : `Did you mean --${near.replace(/^did you mean "?|"?\??$/g, "")}?`,
+      );
     }
     const value = equals >= 0 ? word.slice(equals + 1) : args[++at];
     if (value === undefined) throw usageError(`--${name} needs a value`, `Write --${name} VALUE.`);
@@ -151,7 +168,11 @@ function setValue(options: RunOptions, name: string, value: string): void {
       options.diff = value;
       break;
     default:
-      if (!/^\d+$/.test(value)) throw usageError(`--status-fd takes a descriptor's number, not ${value}`, "For example --status-fd 3 3>status.json");
+      if (!/^\d+$/.test(value))
+        throw usageError(
+          `--status-fd takes a descriptor's number, not ${value}`,
+          "For example --status-fd 3 3>status.json",
+        );
       options.statusFd = Number(value);
   }
 }

@@ -52,11 +52,14 @@ function variables(entries: readonly string[]): Record<string, string> {
     const equals = entry.indexOf("=");
     const name = equals < 0 ? entry : entry.slice(0, equals);
     if (!/^[A-Za-z_][A-Za-z0-9_]*$/.test(name) || neverPassed.includes(name)) {
-      throw new HoldfastError(`--env ${name}: ${neverPassed.includes(name) ? "it is never passed on" : "not a variable's name"}`, {
-        code: "ERR_HOLDFAST_USAGE",
-        step: "usage",
-        hint: "Write --env NAME to pass a variable on, or --env NAME=VALUE to set it.",
-      });
+      throw new HoldfastError(
+        `--env ${name}: ${neverPassed.includes(name) ? "it is never passed on" : "not a variable's name"}`,
+        {
+          code: "ERR_HOLDFAST_USAGE",
+          step: "usage",
+          hint: "Write --env NAME to pass a variable on, or --env NAME=VALUE to set it.",
+        },
+      );
     }
     const value = equals < 0 ? process.env[name] : entry.slice(equals + 1);
     if (value !== undefined) found[name] = value;

@@ -1,8 +1,8 @@
 import { writeSync } from "node:fs";
 import { constants } from "node:os";
 import { HoldfastError } from "../errors.ts";
-import { Sandbox } from "../sandbox/sandbox.ts";
 import type { ConfinedProcess } from "../sandbox/process.ts";
+import { Sandbox } from "../sandbox/sandbox.ts";
 import type { Denial } from "../sandbox/types.ts";
 import { paint, reportError, say } from "./report.ts";
 import { parseRunOptions, type RunOptions, runUsage } from "./run-options.ts";
@@ -10,7 +10,15 @@ import { runPolicy } from "./run-policy.ts";
 import { TerminalRelay, wantedPty } from "./terminal.ts";
 
 /** Passed on to the command; a second SIGINT ends it. */
-const forwarded: readonly NodeJS.Signals[] = ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGCONT"];
+const forwarded: readonly NodeJS.Signals[] = [
+  "SIGINT",
+  "SIGTERM",
+  "SIGHUP",
+  "SIGQUIT",
+  "SIGUSR1",
+  "SIGUSR2",
+  "SIGCONT",
+];
 
 const timeoutStatus = 124;
 const limitStatus = 137;
@@ -52,7 +60,11 @@ export async function run(args: readonly string[]): Promise<number> {
       if (sandbox.refusedNames.length > 0 && !options.quiet) reportRefusedNames(sandbox.refusedNames);
     }
   } catch (error) {
-    status({ event: "failed", code: HoldfastError.is(error) ? error.code : "ERR_HOLDFAST_INTERNAL", message: String(error) });
+    status({
+      event: "failed",
+      code: HoldfastError.is(error) ? error.code : "ERR_HOLDFAST_INTERNAL",
+      message: String(error),
+    });
     return reportError(error, options.json);
   }
 }
@@ -199,7 +211,8 @@ function reportEnding(ending: Ending, options: RunOptions): void {
   }
   for (const { kind, subject, count, grant } of ending.denials) {
     const times = count > 1 ? ` (${count} times)` : "";
-    const what = kind === "syscall" ? `the system call ${subject}` : kind === "connect" ? `a connection to ${subject}` : subject;
+    const what =
+      kind === "syscall" ? `the system call ${subject}` : kind === "connect" ? `a connection to ${subject}` : subject;
     const how = grant ?? (kind === "syscall" ? "no flag grants it" : "");
     say(`${paint("yellow", "refused")} ${what}${times}${how === "" ? "" : `; ${how}`}`);
   }

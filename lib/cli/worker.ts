@@ -27,7 +27,8 @@ interface WorkerFlags {
 
 function count(value: string): number {
   const number = Number(value);
-  if (!Number.isInteger(number) || number < 1 || number > 256) throw new InvalidArgumentError("It must be a whole number from 1 to 256.");
+  if (!Number.isInteger(number) || number < 1 || number > 256)
+    throw new InvalidArgumentError("It must be a whole number from 1 to 256.");
   return number;
 }
 
@@ -36,11 +37,25 @@ function shared(command: Command): Command {
     .option("--workdir <dir>", "the folder that sessions see as their workspace", ".")
     .option("--policy <file>", "a policy file; the preset agent without one")
     .option("--preset <name>", "default, read-only, build or agent")
-    .addOption(new Option("--workspace <mode>", "overlay keeps writes private (the default), fresh starts empty, direct writes to the folder").choices(["overlay", "fresh", "direct"]))
+    .addOption(
+      new Option(
+        "--workspace <mode>",
+        "overlay keeps writes private (the default), fresh starts empty, direct writes to the folder",
+      ).choices(["overlay", "fresh", "direct"]),
+    )
     .option("--mount-at <path>", "where the workspace appears inside; the folder's own path by default")
-    .option("--extract <glob>", "files that leave a session, relative to the workspace; may be repeated", (value: string, all: string[]) => [...all, value], [])
+    .option(
+      "--extract <glob>",
+      "files that leave a session, relative to the workspace; may be repeated",
+      (value: string, all: string[]) => [...all, value],
+      [],
+    )
     .option("--to <dir>", "where extracted files go, in a folder a session")
-    .option("--max-idle <duration>", "leave a session that has been idle this long after the end of a turn; 0 for never", "60s")
+    .option(
+      "--max-idle <duration>",
+      "leave a session that has been idle this long after the end of a turn; 0 for never",
+      "60s",
+    )
     .option("--environment-id <id>", "the environment; ANTHROPIC_ENVIRONMENT_ID by default")
     .option("--environment-key-file <file>", "the environment key; ANTHROPIC_ENVIRONMENT_KEY by default")
     .option("--base-url <url>", "the API; ANTHROPIC_BASE_URL by default")
@@ -50,7 +65,9 @@ function shared(command: Command): Command {
 
 /** The `holdfast worker` command. */
 export function workerCommand(): Command {
-  const command = new Command("worker").description("serve a self-hosted environment, each session in a sandbox of its own (docs/worker.md)");
+  const command = new Command("worker").description(
+    "serve a self-hosted environment, each session in a sandbox of its own (docs/worker.md)",
+  );
   shared(command.command("poll"))
     .description("claim sessions from the work queue and serve them until SIGTERM")
     .option("--concurrency <n>", "sessions at once", count, 1)
@@ -83,16 +100,23 @@ function required(value: string | undefined, what: string, hint: string): string
 }
 
 async function prepare(flags: WorkerFlags) {
-  const [{ Redactor, readEnvironmentKey }, { createLog }, { SandboxPool }, { Sandbox: Made }, { parseDuration }, { SkillsExtra }, { MemoryExtra, memoryFolders }] =
-    await Promise.all([
-      import("../worker/credentials.ts"),
-      import("../worker/log.ts"),
-      import("../sandbox/pool.ts"),
-      import("../sandbox/sandbox.ts"),
-      import("../policy/limits.ts"),
-      import("../worker/skills.ts"),
-      import("../worker/memory.ts"),
-    ]);
+  const [
+    { Redactor, readEnvironmentKey },
+    { createLog },
+    { SandboxPool },
+    { Sandbox: Made },
+    { parseDuration },
+    { SkillsExtra },
+    { MemoryExtra, memoryFolders },
+  ] = await Promise.all([
+    import("../worker/credentials.ts"),
+    import("../worker/log.ts"),
+    import("../sandbox/pool.ts"),
+    import("../sandbox/sandbox.ts"),
+    import("../policy/limits.ts"),
+    import("../worker/skills.ts"),
+    import("../worker/memory.ts"),
+  ]);
   const redactor = new Redactor();
   const log = createLog(flags.json ? "json" : (flags.logFormat ?? "text"), redactor);
   if (process.env["ANTHROPIC_API_KEY"] !== undefined) {
@@ -117,12 +141,17 @@ async function prepare(flags: WorkerFlags) {
   await (await pool.take()).dispose();
   const maxIdleMs = flags.maxIdle === "0" ? 0 : parseDuration(flags.maxIdle);
   if ((flags.extract ?? []).length > 0 && flags.to === undefined && policy.extract.length === 0) {
-    throw new HoldfastError("--extract needs --to", { code: "ERR_HOLDFAST_USAGE", step: "usage", hint: "Name the folder that the files go to." });
+    throw new HoldfastError("--extract needs --to", {
+      code: "ERR_HOLDFAST_USAGE",
+      step: "usage",
+      hint: "Name the folder that the files go to.",
+    });
   }
   const item = {
     log,
     maxIdleMs,
-    makeSandbox: (folders: readonly string[]) => (folders.length === 0 ? pool.take() : Made.create({ ...base, privateFolders: folders })),
+    makeSandbox: (folders: readonly string[]) =>
+      folders.length === 0 ? pool.take() : Made.create({ ...base, privateFolders: folders }),
     makeExtras: () => [new SkillsExtra(), new MemoryExtra()],
     foldersOf: memoryFolders,
     extract: async (sandbox: Sandbox, sessionId: string): Promise<void> => {
@@ -151,8 +180,16 @@ async function poll(flags: WorkerFlags): Promise<number> {
   try {
     await runWorker(
       {
-        environmentId: required(flags.environmentId ?? process.env["ANTHROPIC_ENVIRONMENT_ID"], "the environment's id", "Give --environment-id, or set ANTHROPIC_ENVIRONMENT_ID."),
-        environmentKey: required(environmentKey, "the environment key", "Set ANTHROPIC_ENVIRONMENT_KEY, or give --environment-key-file."),
+        environmentId: required(
+          flags.environmentId ?? process.env["ANTHROPIC_ENVIRONMENT_ID"],
+          "the environment's id",
+          "Give --environment-id, or set ANTHROPIC_ENVIRONMENT_ID.",
+        ),
+        environmentKey: required(
+          environmentKey,
+          "the environment key",
+          "Set ANTHROPIC_ENVIRONMENT_KEY, or give --environment-key-file.",
+        ),
         baseUrl: flags.baseUrl ?? process.env["ANTHROPIC_BASE_URL"],
         workerId: flags.workerId ?? process.env["ANTHROPIC_WORKER_ID"] ?? `${hostname()}-${crypto.randomUUID()}`,
         concurrency: flags.concurrency,
@@ -186,7 +223,11 @@ async function handle(flags: WorkerFlags): Promise<number> {
   try {
     const token = sessionsToken(claimed.secret);
     redactor.add(claimed.secret, token);
-    const credential = required(token ?? environmentKey, "a credential", "The item's secret yields no token, and ANTHROPIC_ENVIRONMENT_KEY is not set.");
+    const credential = required(
+      token ?? environmentKey,
+      "a credential",
+      "The item's secret yields no token, and ANTHROPIC_ENVIRONMENT_KEY is not set.",
+    );
     const client = clientWith(credential, flags.baseUrl ?? process.env["ANTHROPIC_BASE_URL"]);
     await serveItem(claimed, client, token !== null, item, stop.signal);
     return 0;

@@ -33,7 +33,12 @@ export function inspectPath(asked: string): PathFacts {
       const target = readlinkSync(next);
       links.push({ path: next, target });
       climbs ||= target.includes("..");
-      rest = [...resolve(at, target).split("/").filter((part) => part !== ""), ...others];
+      rest = [
+        ...resolve(at, target)
+          .split("/")
+          .filter((part) => part !== ""),
+        ...others,
+      ];
       at = "/";
     } else {
       at = next;

@@ -147,7 +147,13 @@ function mountOperation(step: MountStep): Operation {
 function rulesetOperation(id: number, ruleset: Ruleset): Operation {
   return [
     opCodes.ruleset,
-    [id, ruleset.handledFs, ruleset.handledNet, ruleset.scoped, ...ruleset.rules.flatMap(({ access }, i) => [access, i])],
+    [
+      id,
+      ruleset.handledFs,
+      ruleset.handledNet,
+      ruleset.scoped,
+      ...ruleset.rules.flatMap(({ access }, i) => [access, i]),
+    ],
     ruleset.rules.map(({ path }) => path),
   ];
 }

@@ -47,7 +47,12 @@ const shared = [
 
 /** The sandbox's own /etc: its own users, host name and resolver, and the harmless part of the host's. */
 export function etcSteps(identity: Identity, home: string, present: ReadonlySet<string>): MountStep[] {
-  const file = (name: string, content: string): MountStep => ({ op: "file", path: `/etc/${name}`, mode: 0o644, content });
+  const file = (name: string, content: string): MountStep => ({
+    op: "file",
+    path: `/etc/${name}`,
+    mode: 0o644,
+    content,
+  });
   const { uid, gid } = identity;
   return [
     { op: "mkdir", path: "/etc", mode: 0o755 },

@@ -1,5 +1,5 @@
-import type { Policy } from "../policy/policy.ts";
 import type { HostCapabilities } from "../host/capabilities.ts";
+import type { Policy } from "../policy/policy.ts";
 import type { Identity } from "./launch-plan.ts";
 
 /** What the literal `sandbox` stands for as an id inside (openshell.md 1.4). */

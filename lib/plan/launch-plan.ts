@@ -80,7 +80,13 @@ export type MountStep =
   | { readonly op: "tmpfs"; readonly path: string; readonly sizeBytes: number; readonly mode: number }
   | { readonly op: "proc"; readonly path: string }
   | { readonly op: "devpts"; readonly path: string }
-  | { readonly op: "overlay"; readonly lower: string; readonly upper: string; readonly work: string; readonly path: string }
+  | {
+      readonly op: "overlay";
+      readonly lower: string;
+      readonly upper: string;
+      readonly work: string;
+      readonly path: string;
+    }
   | { readonly op: "mask"; readonly path: string }
   | { readonly op: "read-only"; readonly path: string }
   | { readonly op: "unmount"; readonly path: string };

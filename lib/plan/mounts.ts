@@ -4,7 +4,7 @@ import { isWithin } from "../host/paths.ts";
 import type { Policy } from "../policy/policy.ts";
 import { etcSteps } from "./etc.ts";
 import { mountMap } from "./identity.ts";
-import type { BindStep, IdMapped, Identity, MountStep } from "./launch-plan.ts";
+import type { BindStep, Identity, IdMapped, MountStep } from "./launch-plan.ts";
 import { homeFolder, type ResolvedGrant, toolFolder, type Workspace } from "./workspace.ts";
 
 /** Where a private tmpfs and an overlay's layers stand while the view is built; both are gone when it is done. */
@@ -12,7 +12,16 @@ const scratch = "/.scratch";
 const layers = "/.layers";
 
 /** Folders that a policy may name but that are always the sandbox's own. */
-const own: ReadonlySet<string> = new Set(["/tmp", "/var/tmp", "/proc", "/dev", "/etc", "/dev/shm", "/dev/pts", homeFolder]);
+const own: ReadonlySet<string> = new Set([
+  "/tmp",
+  "/var/tmp",
+  "/proc",
+  "/dev",
+  "/etc",
+  "/dev/shm",
+  "/dev/pts",
+  homeFolder,
+]);
 
 /** The file that no Landlock rule grants: the init tries to open it. */
 export const canaryPath: string = `${toolFolder}/canary`;
@@ -32,7 +41,9 @@ export interface MountPlan {
 
 /** Whether a granted path is answered by the sandbox's own folder of that name. */
 export function isOwn(path: string): boolean {
-  return own.has(path) || isWithin(path, "/proc") || /^\/dev\/(null|zero|full|random|urandom|tty|ptmx|fd|std.*)$/.test(path);
+  return (
+    own.has(path) || isWithin(path, "/proc") || /^\/dev\/(null|zero|full|random|urandom|tty|ptmx|fd|std.*)$/.test(path)
+  );
 }
 
 /** The mount view: nothing exists in it but what is put there. */
@@ -86,14 +97,18 @@ export function mountPlan(policy: Policy, host: HostCapabilities, identity: Iden
   for (const { path, link } of host.topLevel) {
     if (link === null || workspace.grants.some((grant) => grant.path === path)) continue;
     const target = resolve("/", link);
-    if (workspace.grants.some((grant) => isWithin(target, grant.source))) steps.push({ op: "symlink", target: link, path });
+    if (workspace.grants.some((grant) => isWithin(target, grant.source)))
+      steps.push({ op: "symlink", target: link, path });
   }
   workspaceSteps(workspace, bind, mapped, steps);
   if (workspace.access !== "none") (workspace.access === "read-write" ? write : read).push(workspace.path);
   // A grant below the workspace was hidden by it: bind it again on top.
   for (const grant of visible(workspace.grants)) {
     if (isOwn(grant.path) || grant.source === workspace.path || !isWithin(grant.source, workspace.path)) continue;
-    bind({ source: grant.source, path: grant.source, from: "host", readOnly: grant.access === "read" }, mapped(grant.source, grant.owner));
+    bind(
+      { source: grant.source, path: grant.source, from: "host", readOnly: grant.access === "read" },
+      mapped(grant.source, grant.owner),
+    );
   }
   if (workspace.access === "read-write") {
     for (const name of workspace.pinned) {
@@ -141,10 +156,7 @@ function privateSteps(policy: Policy, write: string[], workspace: Workspace): Mo
 function procSteps(): MountStep[] {
   // What no program needs and a curious one could learn the host from.
   const masked = ["kcore", "keys", "key-users", "sched_debug", "timer_list"];
-  return [
-    { op: "proc", path: "/proc" },
-    ...masked.map((name): MountStep => ({ op: "mask", path: `/proc/${name}` })),
-  ];
+  return [{ op: "proc", path: "/proc" }, ...masked.map((name): MountStep => ({ op: "mask", path: `/proc/${name}` }))];
 }
 
 function deviceSteps(host: HostCapabilities): MountStep[] {

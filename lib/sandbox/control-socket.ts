@@ -42,7 +42,11 @@ export class ControlSocket {
       server.once("error", (cause: NodeJS.ErrnoException) => {
         void forgetLeftover("file", path);
         reject(
-          socketError(path, cause.code === "EADDRINUSE" ? "a sandbox of this name lives already" : (cause.code ?? ""), cause),
+          socketError(
+            path,
+            cause.code === "EADDRINUSE" ? "a sandbox of this name lives already" : (cause.code ?? ""),
+            cause,
+          ),
         );
       });
       server.listen(path, () => resolve());

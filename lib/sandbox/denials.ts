@@ -1,5 +1,5 @@
-import type { Architecture } from "../plan/seccomp-profile.ts";
 import type { DenialRecord } from "../native.ts";
+import type { Architecture } from "../plan/seccomp-profile.ts";
 import type { Denial } from "./types.ts";
 
 /** What the broker recorded, in words, with what would grant it where something would. */
@@ -13,7 +13,12 @@ export function describeDenials(
     if (call === "connect") {
       return subject.startsWith("unix:")
         ? { kind: "connect", subject, count }
-        : { kind: "connect", subject, count, grant: "a network_policies rule for this host (egress is not in this version)" };
+        : {
+            kind: "connect",
+            subject,
+            count,
+            grant: "a network_policies rule for this host (egress is not in this version)",
+          };
     }
     const file = /^(read|write) (.*)$/s.exec(subject);
     if (file !== null) {

@@ -6,10 +6,18 @@ export function enforcementOf(plan: LaunchPlan): WallStatus[] {
   const { abi } = plan.landlock;
   const walls: WallStatus[] = plan.verify.map(({ wall }) => ({ wall, status: "enforced" }));
   if (abi < 6) {
-    walls.push({ wall: "landlock-scope", status: "unavailable", reason: `Landlock ABI ${abi} has no scopes (Linux 6.12)` });
+    walls.push({
+      wall: "landlock-scope",
+      status: "unavailable",
+      reason: `Landlock ABI ${abi} has no scopes (Linux 6.12)`,
+    });
   }
   if (abi < 4) {
-    walls.push({ wall: "landlock-network", status: "unavailable", reason: `Landlock ABI ${abi} has no TCP rights (Linux 6.7)` });
+    walls.push({
+      wall: "landlock-network",
+      status: "unavailable",
+      reason: `Landlock ABI ${abi} has no TCP rights (Linux 6.7)`,
+    });
   }
   if (!plan.identity.drop) {
     walls.push({
@@ -20,7 +28,11 @@ export function enforcementOf(plan: LaunchPlan): WallStatus[] {
   }
   const watched = plan.watched.memoryBytes > 0;
   if (watched) {
-    walls.push({ wall: "cgroup-memory", status: "partial", reason: "no cgroup is delegated: the init watches the sum" });
+    walls.push({
+      wall: "cgroup-memory",
+      status: "partial",
+      reason: "no cgroup is delegated: the init watches the sum",
+    });
   }
   return walls;
 }

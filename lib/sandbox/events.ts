@@ -2,7 +2,17 @@
 export const eventTypes = ["", "started", "failed", "exited", "stopped", "limit", "file-done"] as const;
 
 /** ExecStep of native/wire.h, by number. */
-export const execSteps = ["", "fork", "pty", "descriptors", "directory", "landlock", "seccomp", "execve", "protocol"] as const;
+export const execSteps = [
+  "",
+  "fork",
+  "pty",
+  "descriptors",
+  "directory",
+  "landlock",
+  "seccomp",
+  "execve",
+  "protocol",
+] as const;
 
 /** LimitKind of native/wire.h, by number, as policies spell them. */
 export const limitKinds = ["", "memory", "processes", "cpu-time", "open-files", "file-size", "tmp-size"] as const;

@@ -1,7 +1,7 @@
 import { closeSync } from "node:fs";
-import { layerIds } from "../plan/encode.ts";
-import { native } from "../native.ts";
 import { HoldfastError } from "../errors.ts";
+import { native } from "../native.ts";
+import { layerIds } from "../plan/encode.ts";
 import type { Channel } from "./channel.ts";
 import { errnoName } from "./process.ts";
 import { type FileReply, fileRequest } from "./requests.ts";
@@ -45,7 +45,12 @@ export class ConfinedFiles implements SandboxFiles {
     }
   }
 
-  #ask(path: string, rules: PathRules, write: boolean, content: Uint8Array | null): Promise<{ reply: FileReply; fd: number }> {
+  #ask(
+    path: string,
+    rules: PathRules,
+    write: boolean,
+    content: Uint8Array | null,
+  ): Promise<{ reply: FileReply; fd: number }> {
     const channel = this.#channel();
     return new Promise((resolve, reject) => {
       const gone = (): HoldfastError =>

@@ -1,7 +1,7 @@
 import { HoldfastError } from "../errors.ts";
 import { isNativeFailure } from "../native.ts";
-import { wallNumbers } from "../plan/launch-plan.ts";
 import { opCodes } from "../plan/encode.ts";
+import { wallNumbers } from "../plan/launch-plan.ts";
 import { errnoName } from "./process.ts";
 
 const walls = new Map<number, string>(Object.entries(wallNumbers).map(([name, number]) => [number, name]));
@@ -49,11 +49,15 @@ export function launchError(cause: unknown): unknown {
             : "clone";
   const missing = cause.syscall === "open_tree" && errno === "ENOENT";
   return new HoldfastError(
-    missing ? `${cause.path} does not exist` : `the sandbox could not be built: ${cause.syscall}${on} failed (${errno ?? "?"})`,
+    missing
+      ? `${cause.path} does not exist`
+      : `the sandbox could not be built: ${cause.syscall}${on} failed (${errno ?? "?"})`,
     {
       code: missing ? "ERR_HOLDFAST_PATH_MISSING" : "ERR_HOLDFAST_LAUNCH",
       step,
-      hint: missing ? "Create it, or take it out of the policy." : "Nothing was run. `holdfast doctor` probes each wall of this host.",
+      hint: missing
+        ? "Create it, or take it out of the policy."
+        : "Nothing was run. `holdfast doctor` probes each wall of this host.",
       ...details,
     },
   );

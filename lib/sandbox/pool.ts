@@ -33,7 +33,14 @@ export class SandboxPool implements AsyncDisposable {
     this.#closed = true;
     const left = this.#ready;
     this.#ready = [];
-    await Promise.all(left.map((pending) => pending.then((sandbox) => sandbox.dispose(), () => {})));
+    await Promise.all(
+      left.map((pending) =>
+        pending.then(
+          (sandbox) => sandbox.dispose(),
+          () => {},
+        ),
+      ),
+    );
   }
 
   [Symbol.asyncDispose](): Promise<void> {

@@ -288,6 +288,9 @@ function startError(event: InitEvent): HoldfastError {
   }
   return new HoldfastError(`the child could not be started: ${step} failed (${errno})`, {
     ...options,
-    hint: errno === "EAGAIN" ? "The limit `processes` is reached in this sandbox." : "`holdfast doctor` checks the walls of this host.",
+    hint:
+      errno === "EAGAIN"
+        ? "The limit `processes` is reached in this sandbox."
+        : "`holdfast doctor` checks the walls of this host.",
   });
 }

@@ -66,7 +66,9 @@ function absentIn(path: string): (name: string) => boolean {
 export function findProtected(root: string, names: readonly string[]): ProtectedPaths {
   const pinned = new Set<string>();
   const readOnly = new Set<string>();
-  const folders = projectFolders(root).filter((folder) => folder === "" || kindOf(join(root, folder, ".git")) !== "missing");
+  const folders = projectFolders(root).filter(
+    (folder) => folder === "" || kindOf(join(root, folder, ".git")) !== "missing",
+  );
   for (const folder of folders) {
     const isAbsent = absentIn(join(root, folder));
     for (const name of names) {
@@ -82,7 +84,8 @@ export function findProtected(root: string, names: readonly string[]): Protected
       }
       if (kindOf(join(root, relative)) === "missing") {
         // Its parents stay where they are, so that the name cannot be made under another folder of that name.
-        if (name.startsWith(".git/")) for (const path of above) if (kindOf(join(root, path)) === "directory") pinned.add(path);
+        if (name.startsWith(".git/"))
+          for (const path of above) if (kindOf(join(root, path)) === "directory") pinned.add(path);
         continue;
       }
       for (const path of above) pinned.add(path);
@@ -165,5 +168,8 @@ export function putAside(root: string, names: readonly string[], missingBefore: 
 /** Whether the folder was no repository when the call began: none of its names was looked for then. */
 function isNew(root: string, folder: string, missingBefore: readonly string[]): boolean {
   const prefix = `${join(root, folder)}/`;
-  return folder !== "" && !missingBefore.some((path) => path.startsWith(prefix) && !path.slice(prefix.length).includes("/.git/"));
+  return (
+    folder !== "" &&
+    !missingBefore.some((path) => path.startsWith(prefix) && !path.slice(prefix.length).includes("/.git/"))
+  );
 }

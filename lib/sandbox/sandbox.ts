@@ -5,7 +5,7 @@ import { fileURLToPath } from "node:url";
 import type { Audit } from "../audit/audit.ts";
 import { HoldfastError } from "../errors.ts";
 import { type HostCapabilities, probeHost } from "../host/capabilities.ts";
-import { initFile, type Launched, native, type NotifyRule } from "../native.ts";
+import { initFile, type Launched, type NotifyRule, native } from "../native.ts";
 import { encodePlan, layerIds } from "../plan/encode.ts";
 import { sharedEtc } from "../plan/etc.ts";
 import { identity } from "../plan/identity.ts";
@@ -249,7 +249,15 @@ export class Sandbox implements SandboxLike {
   applyPolicy(policy: Policy): void {
     const refusal = networkRefusal(policy);
     if (refusal !== null) throw refusal;
-    for (const part of ["filesystem", "process", "limits", "environment", "protectedNames", "requires", "workspace"] as const) {
+    for (const part of [
+      "filesystem",
+      "process",
+      "limits",
+      "environment",
+      "protectedNames",
+      "requires",
+      "workspace",
+    ] as const) {
       if (JSON.stringify(withoutPlaces(policy[part])) === JSON.stringify(withoutPlaces(this.policy[part]))) continue;
       throw new HoldfastError(`${part} cannot change in a running sandbox`, {
         code: "ERR_HOLDFAST_POLICY_STATIC",
@@ -275,7 +283,13 @@ export class Sandbox implements SandboxLike {
       options.env === undefined
         ? this.#environment
         : Object.entries({ ...this.plan.environment, ...options.env }).map(([key, value]) => `${key}=${value}`);
-    this.#audit?.append({ type: "call.started", sandbox: this.name, file, arguments: args.length, layer: options.layer ?? "base" });
+    this.#audit?.append({
+      type: "call.started",
+      sandbox: this.name,
+      file,
+      arguments: args.length,
+      layer: options.layer ?? "base",
+    });
     const child = new ConfinedProcess(
       channel,
       {
@@ -446,7 +460,9 @@ function sweepOnce(): void {
 
 /** A grant's place in its file is not part of what it grants. */
 function withoutPlaces(value: unknown): unknown {
-  return JSON.parse(JSON.stringify(value, (key, inner: unknown) => (key === "line" || key === "column" ? undefined : inner)));
+  return JSON.parse(
+    JSON.stringify(value, (key, inner: unknown) => (key === "line" || key === "column" ? undefined : inner)),
+  );
 }
 
 async function clearPrivateFolder(folder: string): Promise<void> {
@@ -457,7 +473,9 @@ async function clearPrivateFolder(folder: string): Promise<void> {
 /** The tools' programs, compiled: they run inside, under the same Node. */
 function toolPrograms(): string {
   const here = dirname(fileURLToPath(import.meta.url));
-  const compiled = here.includes(`${join("dist", "lib")}`) ? join(here, "..", "tools", "programs") : join(here, "..", "..", "dist", "lib", "tools", "programs");
+  const compiled = here.includes(`${join("dist", "lib")}`)
+    ? join(here, "..", "tools", "programs")
+    : join(here, "..", "..", "dist", "lib", "tools", "programs");
   return compiled;
 }
 

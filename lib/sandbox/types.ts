@@ -90,10 +90,21 @@ export interface ExecResult {
 
 /** What a path came to, resolved by the kernel inside the sandbox under the tool's own Landlock layer. */
 export type OpenOutcome =
-  | { readonly kind: "file"; readonly fd: number; readonly path: string; readonly size: number; readonly mode: number; readonly mtimeNs: bigint }
+  | {
+      readonly kind: "file";
+      readonly fd: number;
+      readonly path: string;
+      readonly size: number;
+      readonly mode: number;
+      readonly mtimeNs: bigint;
+    }
   | { readonly kind: "directory" | "other"; readonly path: string }
   | { readonly kind: "outside" }
-  | { readonly kind: "error"; readonly errno: string; /** while following the path (17.1) or on the file itself */ readonly resolving: boolean };
+  | {
+      readonly kind: "error";
+      readonly errno: string /** while following the path (17.1) or on the file itself */;
+      readonly resolving: boolean;
+    };
 
 export type WriteOutcome =
   | { readonly kind: "written"; readonly path: string }

@@ -1,15 +1,15 @@
 import { chownSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { HoldfastError } from "../errors.ts";
-import { inspectPath, isWithin } from "../host/paths.ts";
 import type { HostCapabilities } from "../host/capabilities.ts";
+import { inspectPath, isWithin } from "../host/paths.ts";
 import { isOwn } from "../plan/mounts.ts";
 import type { ResolvedGrant, Workspace } from "../plan/workspace.ts";
 import { isPassed } from "../policy/environment.ts";
 import type { PathGrant, Policy } from "../policy/policy.ts";
-import { type ProtectedPaths, findProtected } from "./protected-paths.ts";
 import { isAlive, launcherMark } from "./launcher-mark.ts";
 import { privateRoot } from "./private-root.ts";
+import { findProtected, type ProtectedPaths } from "./protected-paths.ts";
 import { registerLeftover } from "./reaper.ts";
 import type { SandboxOptions } from "./types.ts";
 
@@ -75,16 +75,21 @@ export async function prepareWorkspace(
   policy: Policy,
   host: HostCapabilities,
   name: string,
-  extras: Pick<Workspace, "toolRuntime" | "cgroup" | "seccomp"> & { hostUid: (owner: { uid: number; gid: number }) => { uid: number; gid: number } },
+  extras: Pick<Workspace, "toolRuntime" | "cgroup" | "seccomp"> & {
+    hostUid: (owner: { uid: number; gid: number }) => { uid: number; gid: number };
+  },
 ): Promise<PreparedWorkspace> {
   const facts = inspectPath(options.workdir);
   if (facts.kind !== "directory") {
-    throw new HoldfastError(`the workspace ${options.workdir} ${facts.kind === "missing" ? "does not exist" : "is not a folder"}`, {
-      code: "ERR_HOLDFAST_WORKDIR",
-      step: "workspace",
-      path: options.workdir,
-      hint: "Name an existing folder with --workdir.",
-    });
+    throw new HoldfastError(
+      `the workspace ${options.workdir} ${facts.kind === "missing" ? "does not exist" : "is not a folder"}`,
+      {
+        code: "ERR_HOLDFAST_WORKDIR",
+        step: "workspace",
+        path: options.workdir,
+        hint: "Name an existing folder with --workdir.",
+      },
+    );
   }
   if (facts.real === "/") {
     throw new HoldfastError("the root folder cannot be the workspace", {
