@@ -9,11 +9,15 @@
  *
  * @packageDocumentation
  */
+
+export { Audit, type AuditEvent, type AuditSink, fileSink } from "./audit/audit.ts";
 export { type ErrorStep, HoldfastError } from "./errors.ts";
+export type { HostCapabilities } from "./host/capabilities.ts";
 export { loadPolicy, type ParsedPolicy, parsePolicy } from "./policy/load.ts";
 export type { ExtractRule, Limits, PathGrant, Policy, PolicyProblem, WallName } from "./policy/policy.ts";
 export { type PresetName, presetPolicy } from "./policy/presets.ts";
-export { Sandbox } from "./sandbox/sandbox.ts";
+export { SandboxPool } from "./sandbox/pool.ts";
+export { Sandbox, thisHost as probe } from "./sandbox/sandbox.ts";
 export type {
   Denial,
   ExecOptions,
