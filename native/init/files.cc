@@ -114,7 +114,7 @@ bool Collapse(const char* base, const char* path, char* out, size_t room) {
 }
 
 struct Resolved {
-  char path[PATH_MAX];  // with every link followed; what does not exist is kept as text
+  char path[PATH_MAX] = "";  // with every link followed; what does not exist is kept as text
   int fd = -1;          // O_PATH of the object, when it exists
   int parent_fd = -1;   // O_PATH of the last folder that exists
   const char* missing =
@@ -157,7 +157,7 @@ restart:
         return;
       }
       out->path[used] = '/';
-      strcpy(out->path + used + 1, at);
+      memcpy(out->path + used + 1, at, strlen(at) + 1);
       out->missing = out->path + used + 1;
       return;
     }
@@ -189,7 +189,7 @@ restart:
       }
       close(fd);
       close(folder);
-      strcpy(todo, whole);
+      memcpy(todo, whole, sizeof whole);
       goto restart;
     }
     if (used + size + 2 > sizeof out->path) {
@@ -318,8 +318,8 @@ void WriteFile(const Setup& setup, const FileMessage& message, const char* strin
     if (probe < 0) Answer(message, FileStatus::kError, errno, path, -1, nullptr, 0);
     close(probe);
   } else {
-    for (const char* at = resolved.missing; at < name;) {
-      const char* end = strchr(at, '/');
+    for (const char* at = resolved.missing; at != nullptr && at < name;) {
+      const char* end = strchrnul(at, '/');
       char part[NAME_MAX + 1];
       auto length = static_cast<size_t>(end - at);
       if (length > NAME_MAX)

@@ -63,7 +63,7 @@ void Exec(ChildPlan* plan) {
     if (length > 0 && length + strlen(plan->file) + 2 < sizeof path) {
       memcpy(path, at, length);
       path[length] = '/';
-      strcpy(path + length + 1, plan->file);
+      memcpy(path + length + 1, plan->file, strlen(plan->file) + 1);
       execve(path, plan->argv, plan->envp);
       if (errno == EACCES)
         denied = EACCES;
