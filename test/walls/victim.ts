@@ -18,6 +18,8 @@ export interface Came {
   /** `ok`, an errno's name, or how the victim ended when it came to nothing. */
   readonly outcome: string;
   readonly value: number;
+  /** System calls that were refused and recorded meanwhile. */
+  readonly denied: readonly string[];
 }
 
 /** A C string as an argument. */
@@ -55,7 +57,7 @@ function argv(calls: readonly Call[]): string[] {
 }
 
 /** The last call's outcome; an earlier one that failed is reported in its place, by name. */
-function last(calls: readonly Call[], stdout: string, ended: string): Came {
+function last(calls: readonly Call[], stdout: string, ended: string): Omit<Came, "denied"> {
   const lines = stdout
     .split("\n")
     .filter((line) => line !== "")
@@ -71,13 +73,14 @@ function last(calls: readonly Call[], stdout: string, ended: string): Came {
 /** Inside a sandbox. The victim was built in the sandbox's workspace. */
 export async function inside(sandbox: Sandbox, calls: readonly Call[], options: SpawnOptions = {}): Promise<Came> {
   const program = join(sandbox.workdir, "victim");
-  const { stdout, exitCode, signal } = await sandbox.exec(program, argv(calls), { timeoutMs: 15_000, ...options });
-  return last(calls, stdout.toString(), signal ?? `exit status ${exitCode}`);
+  const ran = await sandbox.exec(program, argv(calls), { timeoutMs: 15_000, ...options });
+  const denied = ran.denials.filter(({ kind }) => kind === "syscall").map(({ subject }) => subject);
+  return { ...last(calls, ran.stdout.toString(), ran.signal ?? `exit status ${ran.exitCode}`), denied };
 }
 
 /** Outside, for comparison. */
 export function outside(folder: string, calls: readonly Call[], ids: { uid?: number; gid?: number } = {}): Came {
   const ran = spawnSync(join(folder, "victim"), argv(calls), { cwd: folder, timeout: 15_000, stdio: "pipe", ...ids });
   if (ran.error !== undefined) throw ran.error;
-  return last(calls, ran.stdout.toString(), ran.signal ?? `exit status ${ran.status}`);
+  return { ...last(calls, ran.stdout.toString(), ran.signal ?? `exit status ${ran.status}`), denied: [] };
 }
