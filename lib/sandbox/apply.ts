@@ -1,4 +1,3 @@
-import { randomBytes } from "node:crypto";
 import {
   closeSync,
   constants,
@@ -9,15 +8,14 @@ import {
   mkdirSync,
   openSync,
   readFileSync,
-  readSync,
   renameSync,
   rmdirSync,
   symlinkSync,
   unlinkSync,
-  writeSync,
 } from "node:fs";
 import { HoldfastError } from "../errors.ts";
 import type { Change, ChangeSet } from "./changes.ts";
+import { copyContent, discard, temporaryName } from "./content.ts";
 import { type BytePath, Directory, DirectoryChain, type Entry, errnoOf, nameOf, parentOf, Walk } from "./directory.ts";
 import { displayPath } from "./display-path.ts";
 import { isHarmlessGitConfig } from "./git-settings.ts";
@@ -53,7 +51,6 @@ export interface ApplyResult {
 }
 
 const { O_CREAT, O_EXCL, O_NOFOLLOW, O_WRONLY } = constants;
-const chunkBytes = 256 * 1024;
 
 class Refused extends Error {
   readonly reason: RefusalReason;
@@ -332,43 +329,12 @@ class Application {
   }
 }
 
-function temporaryName(): BytePath {
-  return `.holdfast-${randomBytes(9).toString("base64url")}.tmp`;
-}
-
-function discard(folder: Directory, name: BytePath): void {
-  try {
-    unlinkSync(folder.at(name));
-  } catch {
-    // It was renamed into its place, or taken away by somebody else.
-  }
-}
-
 /** An ordinary user may give a file of his to a group that he is in. */
 function keepGroup(fd: number, gid: number): void {
   try {
     fchownSync(fd, process.geteuid?.() ?? -1, gid);
   } catch {
     // Not a member: it stays with the user's own group.
-  }
-}
-
-/** Copies from one open file to another, and gives way in between. */
-export async function copyContent(
-  from: number,
-  to: number,
-  walk: Walk,
-  mostBytes: number = Number.POSITIVE_INFINITY,
-): Promise<number> {
-  const buffer = Buffer.allocUnsafe(chunkBytes);
-  let total = 0;
-  for (;;) {
-    const read = readSync(from, buffer, 0, buffer.length, null);
-    if (read === 0) return total;
-    total += read;
-    if (total > mostBytes) return total;
-    for (let written = 0; written < read; ) written += writeSync(to, buffer, written, read - written);
-    await walk.breathe();
   }
 }
 

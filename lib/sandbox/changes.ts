@@ -1,6 +1,17 @@
-import { closeSync, readSync } from "node:fs";
+import { closeSync } from "node:fs";
 import { native } from "../native.ts";
-import { type BytePath, Directory, deepestFolder, type Entry, errnoOf, joinPath, toBytes, Walk } from "./directory.ts";
+import { readFully } from "./content.ts";
+import {
+  type BytePath,
+  Directory,
+  deepestFolder,
+  type Entry,
+  errnoOf,
+  joinPath,
+  toBytes,
+  treeTooBig,
+  Walk,
+} from "./directory.ts";
 
 /** What a session made of one path. */
 export interface Change {
@@ -41,17 +52,31 @@ const opaqueAttribute = "user.overlay.opaque";
 /** Layouts that `userxattr` mounts never make (overlayfs.rst): whoever made them, their files are not what they seem. */
 const foreignAttributes = ["user.overlay.redirect", "user.overlay.metacopy"];
 
-interface Comparison {
+/** Called for each change with the open folder that holds what there is now; null for what was deleted. */
+export type ChangeVisitor = (change: Change, path: BytePath, folder: Directory | null) => void | Promise<void>;
+
+/** How the session's files lie. */
+export interface Layers extends CompareOptions {
+  readonly lower: string | null;
+  readonly upper: string;
   /** The upper folder is an overlay's layer, not a whole tree. */
   readonly overlay: boolean;
-  readonly since: bigint | undefined;
   /** For copies: the copy's own clock when it was complete; what is older was not touched by the session. */
-  readonly copiedAt: bigint | undefined;
+  readonly copiedAt?: bigint;
+}
+
+interface Comparison extends Omit<Layers, "lower" | "upper"> {
   readonly device: bigint | undefined;
   readonly walk: Walk;
-  readonly changes: Change[];
+  readonly visit: ChangeVisitor;
+  readonly enter: (path: BytePath) => boolean;
   readonly problems: ChangeProblem[];
+  /** Folders that count only when something in them does, outermost first. */
+  readonly pending: { readonly change: Change; readonly path: BytePath; readonly folder: Directory | null }[];
 }
+
+/** A list is held in memory: beyond this many changes it is refused. */
+const mostChanges = 500_000;
 
 /**
  * What an overlay's upper layer (mounted with `userxattr`) makes of its lower one. The overlay must not be mounted any
@@ -59,12 +84,8 @@ interface Comparison {
  *
  * @param lower the real folder; null for none
  */
-export async function listChanges(
-  lower: string | null,
-  upper: string,
-  options: CompareOptions = {},
-): Promise<ChangeSet> {
-  return compareTrees(lower, upper, { overlay: lower !== null, since: options.since, copiedAt: undefined });
+export function listChanges(lower: string | null, upper: string, options: CompareOptions = {}): Promise<ChangeSet> {
+  return collectChanges({ ...options, lower, upper, overlay: lower !== null });
 }
 
 /**
@@ -73,34 +94,43 @@ export async function listChanges(
  * @param copiedAt the change time of a file made in the copy's file system when the copy was complete (`copyTree`);
  * without it every file is read
  */
-export async function listChangesBetween(
+export function listChangesBetween(
   lower: string,
   copy: string,
   options: CompareOptions & { readonly copiedAt?: bigint } = {},
 ): Promise<ChangeSet> {
-  return compareTrees(lower, copy, { overlay: false, since: options.since, copiedAt: options.copiedAt });
+  return collectChanges({ ...options, lower, upper: copy, overlay: false });
 }
 
-async function compareTrees(
-  lower: string | null,
-  upper: string,
-  options: Pick<Comparison, "overlay" | "since" | "copiedAt">,
-): Promise<ChangeSet> {
+/** @throws HoldfastError ERR_HOLDFAST_TREE_TOO_BIG beyond 500,000 changes */
+export async function collectChanges(layers: Layers): Promise<ChangeSet> {
+  const changes: Change[] = [];
+  const problems = await visitChanges(layers, (change) => {
+    if (changes.length >= mostChanges) throw treeTooBig(mostChanges);
+    changes.push(change);
+  });
+  return { lower: layers.lower, upper: layers.upper, changes, problems };
+}
+
+/**
+ * As `listChanges`, one at a time.
+ *
+ * @param enter whether to look into a folder of this path
+ * @returns what could not be compared
+ */
+export async function visitChanges(
+  layers: Layers,
+  visit: ChangeVisitor,
+  enter: (path: BytePath) => boolean = () => true,
+): Promise<ChangeProblem[]> {
+  const { lower, upper, ...rest } = layers;
   using after = Directory.at(upper, { ours: true });
-  const before = lower === null ? null : Directory.at(lower);
-  try {
-    const comparison: Comparison = {
-      ...options,
-      device: before?.own().device,
-      walk: new Walk(),
-      changes: [],
-      problems: [],
-    };
-    await compareFolders(before, after, "", 0, comparison, false);
-    return { lower, upper, changes: comparison.changes, problems: comparison.problems };
-  } finally {
-    before?.close();
-  }
+  using before = lower === null ? null : Directory.at(lower);
+  const problems: ChangeProblem[] = [];
+  const device = before?.own().device;
+  const comparison: Comparison = { ...rest, device, walk: new Walk(), visit, enter, problems, pending: [] };
+  await compareFolders(before, after, "", 0, comparison, false);
+  return problems;
 }
 
 /**
@@ -142,7 +172,7 @@ async function compareFolders(
       await compareEntry(before, after, name, below, depth, comparison, inConflict);
     } catch (error) {
       const errno = errnoOf(error);
-      if (errno === undefined || errno === "ERR_HOLDFAST_TREE_TOO_BIG") throw error;
+      if (errno === undefined || errno.startsWith("ERR_")) throw error;
       comparison.problems.push({ path: toBytes(below), reason: reasonOf(errno) });
     }
   }
@@ -163,7 +193,7 @@ async function compareEntry(
   comparison: Comparison,
   inConflict: boolean,
 ): Promise<void> {
-  const { overlay, since, copiedAt, device, problems, changes } = comparison;
+  const { overlay, since, copiedAt, device, problems, pending } = comparison;
   const problem = (reason: string): void => void problems.push({ path: toBytes(path), reason });
   const before = beforeFolder?.entry(name) ?? null;
   let after = afterFolder?.entry(name) ?? null;
@@ -184,15 +214,19 @@ async function compareEntry(
   }
   const conflict = inConflict || changedOutside;
   const kind = await kindOfChange(beforeFolder, before, afterFolder, after, name, comparison);
-  const place = changes.length;
-  if (kind !== null) {
-    // A folder's change time also moves with what is made in it, which is no reason to keep its new mode back.
-    const isOwnConflict = kind === "mode-changed" && before?.type === "directory" ? inConflict : conflict;
-    changes.push({ path: toBytes(path), kind, before, after, conflict: isOwnConflict });
+  const isUntouched = !overlay && after !== null && copiedAt !== undefined && after.ctimeNs < copiedAt;
+  // A folder's change time also moves with what is made in it, which is no reason to keep its new mode back.
+  const isOwnConflict = kind === "mode-changed" && before?.type === "directory" ? inConflict : conflict;
+  const change = kind && { path: toBytes(path), kind, before, after, conflict: isOwnConflict };
+  // A folder that was deleted outside since it was copied: a change only where the session did something in it.
+  const waits = change !== null && before === null && isUntouched;
+  if (change !== null) {
+    pending.push({ change, path, folder: after === null ? null : afterFolder });
+    if (!waits) await flush(comparison);
   }
   const beforeIsFolder = before?.type === "directory";
   const afterIsFolder = after?.type === "directory";
-  if (!beforeIsFolder && !afterIsFolder) return;
+  if ((!beforeIsFolder && !afterIsFolder) || !comparison.enter(path)) return;
   if (depth >= deepestFolder) return problem(`it lies more than ${deepestFolder} folders deep`);
   const inner = beforeIsFolder ? beforeFolder?.open(name) : undefined;
   try {
@@ -206,9 +240,12 @@ async function compareEntry(
   } finally {
     inner?.close();
   }
-  const untouched = after !== null && copiedAt !== undefined && after.ctimeNs < copiedAt;
-  // A folder that was deleted outside since it was copied, and in which the session did nothing.
-  if (!overlay && kind !== null && before === null && untouched && changes.length === place + 1) changes.pop();
+  if (waits && pending.at(-1)?.change === change) pending.pop();
+}
+
+/** Hands over what waited, and the change on top of it. */
+async function flush({ pending, visit }: Comparison): Promise<void> {
+  for (const { change, path, folder } of pending.splice(0)) await visit(change, path, folder);
 }
 
 async function kindOfChange(
@@ -261,15 +298,4 @@ async function sameContent(before: Directory, after: Directory, name: BytePath, 
   } finally {
     closeSync(one.fd);
   }
-}
-
-/** Reads until the buffer is full or the file at its end. */
-export function readFully(fd: number, buffer: Buffer): number {
-  let filled = 0;
-  while (filled < buffer.length) {
-    const read = readSync(fd, buffer, filled, buffer.length - filled, null);
-    if (read === 0) break;
-    filled += read;
-  }
-  return filled;
 }

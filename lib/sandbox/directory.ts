@@ -84,6 +84,19 @@ export function joinPath(folder: BytePath, name: BytePath): BytePath {
   return folder === "" ? name : `${folder}/${name}`;
 }
 
+/** Not what lstat(2) had seen: somebody put something else in its place. */
+function exchanged(): Error {
+  return Object.assign(new Error("exchanged while it was looked at"), { code: "ELOOP" });
+}
+
+export function treeTooBig(most: number): HoldfastError {
+  return new HoldfastError(`there are more than ${most} files and folders to look at`, {
+    code: "ERR_HOLDFAST_TREE_TOO_BIG",
+    step: "workspace",
+    hint: "Name a smaller workspace with --workdir.",
+  });
+}
+
 /**
  * Lets others have the event loop in between, and bounds how much is looked at: a session can make millions of names.
  */
@@ -99,13 +112,7 @@ export class Walk {
   /** One name more. @throws HoldfastError ERR_HOLDFAST_TREE_TOO_BIG */
   async step(): Promise<void> {
     this.#seen++;
-    if (this.#seen > this.#most) {
-      throw new HoldfastError(`there are more than ${this.#most} files and folders to look at`, {
-        code: "ERR_HOLDFAST_TREE_TOO_BIG",
-        step: "workspace",
-        hint: "Name a smaller workspace with --workdir.",
-      });
-    }
+    if (this.#seen > this.#most) throw treeTooBig(this.#most);
     if (this.#seen % 64 === 0) await this.breathe();
   }
 
@@ -195,7 +202,7 @@ export class Directory {
 
   /**
    * Opens a regular file for reading.
-   * @throws an errno of open(2); EINVAL-like `ERR_HOLDFAST_NOT_A_FILE` when it is something else by now
+   * @throws with the errno of open(2); ELOOP when it is something else by now
    */
   openFile(name: BytePath): { fd: number; entry: Entry } {
     // O_NONBLOCK: a fifo that took the file's place must not hold us up.
@@ -213,11 +220,7 @@ export class Directory {
     const entry = entryOf(fstatSync(fd, { bigint: true }));
     if (entry.type !== "file") {
       closeSync(fd);
-      throw new HoldfastError("it is not a regular file", {
-        code: "ERR_HOLDFAST_NOT_A_FILE",
-        step: "workspace",
-        hint: "It was exchanged while it was looked at. Try again when nothing else writes there.",
-      });
+      throw exchanged();
     }
     return { fd, entry };
   }
@@ -232,7 +235,7 @@ export class Directory {
     try {
       const entry = entryOf(fstatSync(fd, { bigint: true }));
       if (entry.type === "link" || (expected !== undefined && entry.inode !== expected.inode)) {
-        throw Object.assign(new Error("exchanged while it was looked at"), { code: "ELOOP" });
+        throw exchanged();
       }
       chmodSync(`/proc/self/fd/${fd}`, mode);
     } finally {
@@ -244,7 +247,7 @@ export class Directory {
   #letIn(name: BytePath, bits: number): number {
     const entry = this.entry(name);
     if (entry === null || (entry.type !== "file" && entry.type !== "directory")) {
-      throw Object.assign(new Error("exchanged while it was looked at"), { code: "ELOOP" });
+      throw exchanged();
     }
     this.changeMode(name, (entry.mode & 0o777) | bits, entry);
     return entry.mode;

@@ -1,5 +1,6 @@
 import { closeSync } from "node:fs";
-import { type Change, type ChangeSet, readFully } from "./changes.ts";
+import type { Change, ChangeSet } from "./changes.ts";
+import { readFully } from "./content.ts";
 import { type BytePath, Directory, DirectoryChain, type Entry, nameOf, parentOf } from "./directory.ts";
 import { patchPath } from "./display-path.ts";
 import { type Difference, diffLines, splitLines } from "./line-diff.ts";
