@@ -214,13 +214,21 @@ bool Watch(const WatchedLimits& limits, const Call* calls, int call_count, Limit
 }
 
 void KillTree(const Call& call) {
+  static pid_t ended[kMaxProcesses];
+  int ended_count = 0;
   // Bounded: a tree that forks faster than it is listed meets the process limit.
   for (int round = 0; round < 64; round++) {
     int count = List(&call, 1);
     int alive = 0;
     for (int i = 0; i < count; i++) {
-      if (processes[i].call == kNoCall || processes[i].state == 'Z') continue;
+      if (processes[i].state == 'Z') continue;
+      // One in a session of its own belongs to nobody once its parent is dead, but may take a
+      // moment to die itself.
+      bool known = false;
+      for (int j = 0; j < ended_count && !known; j++) known = ended[j] == processes[i].pid;
+      if (processes[i].call == kNoCall && !known) continue;
       kill(processes[i].pid, SIGKILL);
+      if (!known && ended_count < kMaxProcesses) ended[ended_count++] = processes[i].pid;
       alive++;
     }
     if (alive == 0) return;
