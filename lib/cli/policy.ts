@@ -12,11 +12,6 @@ interface ExplainOptions {
   seccomp?: boolean;
 }
 
-/** What lib/plan/explain.ts offers: the policy's walls on this host, as text that ends in a newline. */
-interface Explanation {
-  explainPolicy(policy: Policy, options: { json: boolean; seccomp: boolean }): Promise<string> | string;
-}
-
 /** `holdfast policy`: looks at policies without running anything. */
 export function policyCommand(): Command {
   const command = new Command("policy").description("check and explain policies (docs/policy.md)");
@@ -91,9 +86,12 @@ function write(stream: NodeJS.WriteStream, line: string): void {
 
 async function explain(file: string | undefined, options: ExplainOptions): Promise<void> {
   const policy = await chosenPolicy(file, options.preset);
-  const explanation: string = "../plan/explain.ts";
-  const { explainPolicy } = (await import(explanation)) as Explanation;
-  process.stdout.write(await explainPolicy(policy, { json: options.json ?? false, seccomp: options.seccomp ?? false }));
+  const [{ explainPolicy }, { thisHost }] = await Promise.all([
+    import("../plan/explain.ts"),
+    import("../sandbox/sandbox.ts"),
+  ]);
+  const wanted = { json: options.json ?? false, seccomp: options.seccomp ?? false };
+  process.stdout.write(explainPolicy(policy, thisHost(), wanted));
 }
 
 async function chosenPolicy(file: string | undefined, preset: string | undefined): Promise<Policy> {
