@@ -32,10 +32,18 @@ export const opCodes = {
 } as const;
 
 /** BindFlag of native/wire.h. */
-const bindFlags = { readOnly: 1, noExec: 2, recursive: 4, optional: 8, device: 16, makeTarget: 32, beforePivot: 64 };
+export const bindFlags = {
+  readOnly: 1,
+  noExec: 2,
+  recursive: 4,
+  optional: 8,
+  device: 16,
+  makeTarget: 32,
+  beforePivot: 64,
+};
 
 /** Resources of asm-generic/resource.h. */
-const resources = { cpu: 0, fsize: 1, core: 4, nproc: 6, nofile: 7 } as const;
+export const resources = { cpu: 0, fsize: 1, core: 4, nproc: 6, nofile: 7 } as const;
 
 /** Layers of native/init/setup.h: what a call's request names. */
 export const layerIds = { base: 1, readOnly: 2 } as const;

@@ -75,11 +75,10 @@ export function mountPlan(policy: Policy, host: HostCapabilities, identity: Iden
   steps.push(...privateSteps(policy, write, workspace));
   steps.push(...deviceSteps(host), ...procSteps());
 
-  for (const grant of visible(workspace.grants)) {
+  const grants = visible(workspace.grants);
+  for (const grant of grants) {
     if (isOwn(grant.path)) continue;
-    const covered = workspace.grants.some(
-      (other) => other.source !== grant.source && isWithin(grant.source, other.source) && other.access === grant.access,
-    );
+    const covered = enclosing(grant, grants)?.access === grant.access;
     for (const link of grant.links) {
       if (!workspace.grants.some((other) => other !== grant && isWithin(dirname(link.path), other.source)))
         steps.push({ op: "mkdir", path: dirname(link.path), mode: 0o755 }, { op: "symlink", ...link });
@@ -103,7 +102,7 @@ export function mountPlan(policy: Policy, host: HostCapabilities, identity: Iden
   workspaceSteps(workspace, bind, mapped, steps);
   if (workspace.access !== "none") (workspace.access === "read-write" ? write : read).push(workspace.path);
   // A grant below the workspace was hidden by it: bind it again on top.
-  for (const grant of visible(workspace.grants)) {
+  for (const grant of grants) {
     if (isOwn(grant.path) || grant.source === workspace.path || !isWithin(grant.source, workspace.path)) continue;
     bind(
       { source: grant.source, path: grant.source, from: "host", readOnly: grant.access === "read" },
@@ -178,6 +177,11 @@ function deviceSteps(host: HostCapabilities): MountStep[] {
     { op: "symlink", target: "/proc/self/fd/1", path: "/dev/stdout" },
     { op: "symlink", target: "/proc/self/fd/2", path: "/dev/stderr" },
   ];
+}
+
+/** The nearest of the sorted grants that a grant lies in: one further out says nothing, since another may stand between. */
+function enclosing(grant: ResolvedGrant, grants: readonly ResolvedGrant[]): ResolvedGrant | undefined {
+  return grants.findLast((other) => other.source !== grant.source && isWithin(grant.source, other.source));
 }
 
 /** Parents before what lies in them, each path once; a grant to write beats one to read. */

@@ -9,13 +9,15 @@ import { initSteps, type LaunchPlan, type Verification } from "./launch-plan.ts"
 import { rlimits, watchedLimits } from "./limits.ts";
 import { canaryPath, mountPlan } from "./mounts.ts";
 import { noSocketsFilter } from "./no-sockets.ts";
+import { assertRequired } from "./requires.ts";
 import type { Workspace } from "./workspace.ts";
 
 /**
  * What is to be done, from what the policy says, what the host offers and what the session works on. Pure: no I/O, and
  * equal inputs give equal plans.
  *
- * @throws HoldfastError ERR_HOLDFAST_WALL_UNAVAILABLE when the host lacks a wall that every sandbox needs
+ * @throws HoldfastError ERR_HOLDFAST_WALL_UNAVAILABLE when the host lacks a wall that every sandbox needs, or one that
+ *   the policy requires by name
  */
 export function plan(policy: Policy, host: HostCapabilities, workspace: Workspace): LaunchPlan {
   if (host.landlockAbi === 0) {
@@ -47,7 +49,7 @@ export function plan(policy: Policy, host: HostCapabilities, workspace: Workspac
     ...(readOnly.handledNet === 0 ? [] : [{ wall: "landlock-network" } as const]),
     { wall: "seccomp" },
   ];
-  return {
+  const made: LaunchPlan = {
     namespaces: ["user", "mount", "pid", "network", "ipc", "uts", "cgroup"],
     identity: who,
     hostname: "sandbox",
@@ -73,4 +75,6 @@ export function plan(policy: Policy, host: HostCapabilities, workspace: Workspac
     environment: environment(policy, workspace),
     cwd: workspace.path,
   };
+  assertRequired(policy, made, workspace);
+  return made;
 }

@@ -1,8 +1,8 @@
 /** Messages of native/wire.h, MessageType. */
-const messageTypes = { exec: 10, signal: 11, fileOpen: 12, fileWrite: 13 } as const;
+export const messageTypes = { exec: 10, signal: 11, fileOpen: 12, fileWrite: 13 } as const;
 
-const searchPath = 8;
-const killTreeOnExit = 16;
+export const searchPath = 8;
+export const killTreeOnExit = 16;
 
 export interface ExecRequest {
   readonly id: number;
@@ -15,9 +15,12 @@ export interface ExecRequest {
   readonly rows?: number;
   readonly columns?: number;
   readonly killTreeOnExit?: boolean;
+  /** struct termios2 for the pseudo terminal. */
+  readonly terminal?: Uint8Array;
 }
 
-const execHeader = 40;
+const execHeader = 84;
+const terminalAt = 40;
 
 /** ExecMessage: the header, then file, cwd, search path, argv and environment, each NUL-terminated. */
 export function execRequest(request: ExecRequest): Buffer {
@@ -38,6 +41,8 @@ export function execRequest(request: ExecRequest): Buffer {
   out.writeUInt16LE(request.columns ?? 80, 30);
   out.writeUInt32LE(0, 32);
   out.writeUInt32LE(0o022, 36);
+  out.fill(0, terminalAt, execHeader);
+  if (request.terminal !== undefined) out.set(request.terminal.subarray(0, execHeader - terminalAt), terminalAt);
   out.write(text, execHeader);
   return out;
 }

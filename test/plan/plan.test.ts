@@ -1,0 +1,171 @@
+import test from "ava";
+import { HoldfastError } from "../../lib/errors.ts";
+import { compileFilter } from "../../lib/plan/bpf-compiler.ts";
+import { handledFs, handledNet, scoped } from "../../lib/plan/landlock.ts";
+import type { LaunchPlan, MountStep, Ruleset } from "../../lib/plan/launch-plan.ts";
+import { noSocketsFilter } from "../../lib/plan/no-sockets.ts";
+import { plan } from "../../lib/plan/plan.ts";
+import type { WallName } from "../../lib/policy/policy.ts";
+import { type PresetName, presetPolicy, presets } from "../../lib/policy/presets.ts";
+import { fixedHost, fixedWorkspace, planOf } from "./fixed-plan.ts";
+
+const names = Object.keys(presets) as PresetName[];
+const asRoot = { ...fixedHost, uid: 0, gid: 0 };
+
+/** A plan as lines that a reviewer can read; programs and long texts are compared elsewhere. */
+function written(made: LaunchPlan): string {
+  const rules = (name: string, { handledFs, handledNet, scoped, rules }: Ruleset): string[] => [
+    `landlock ${name}: files ${handledFs.toString(2)}, tcp ${handledNet}, scopes ${scoped}`,
+    ...rules.map(({ access, path }) => `  ${access.toString(2).padStart(16, "0")} ${path}`),
+  ];
+  const mount = (step: MountStep): string => {
+    const { op, ...rest } = step;
+    const shown = op === "file" ? { ...rest, content: undefined } : rest;
+    return `  ${op} ${JSON.stringify(shown)}`;
+  };
+  const { landlock, seccomp: _, ...rest } = made;
+  const lists = { ...rest, mounts: undefined, verify: undefined, idMapped: undefined, steps: undefined };
+  return [
+    ...Object.entries(lists).flatMap(([key, value]) =>
+      value === undefined ? [] : [`${key}: ${JSON.stringify(value)}`],
+    ),
+    `steps: ${made.steps.join(" ")}`,
+    "mounts:",
+    ...made.mounts.map(mount),
+    ...made.idMapped.map((tree) => `  idmapped ${JSON.stringify(tree)}`),
+    ...rules("base", landlock.base),
+    ...rules("call", landlock.call),
+    ...rules("read-only", landlock.readOnly),
+    "verify:",
+    ...made.verify.map((item) => `  ${JSON.stringify(item)}`),
+  ].join("\n");
+}
+
+for (const name of names) {
+  test(`The plan of the preset ${name} is what it was`, (t) => {
+    t.snapshot(written(planOf(name)));
+  });
+
+  test(`Equal inputs give equal plans of the preset ${name}, and the inputs are left as they were`, (t) => {
+    const policy = presetPolicy(name);
+    const workspace = fixedWorkspace(policy);
+    const before = structuredClone({ policy, workspace });
+    t.deepEqual(plan(policy, fixedHost, workspace), plan(policy, fixedHost, workspace));
+    t.deepEqual({ policy, workspace }, before);
+  });
+}
+
+test("The plan of a sandbox that root starts is what it was", (t) => {
+  t.snapshot(written(planOf("agent", asRoot)));
+});
+
+test("A sandbox never runs as the host's root, whoever starts it", (t) => {
+  const policy = presetPolicy("default");
+  for (const owner of [0, 1000]) {
+    const workspace = { ...fixedWorkspace(policy), owner: { uid: owner, gid: owner } };
+    const { identity } = plan(policy, asRoot, workspace);
+    t.true(identity.hostUid > 0 && identity.hostGid > 0 && identity.drop);
+  }
+});
+
+test("Every plan has every namespace, step and verification that its kernel can have", (t) => {
+  for (const name of names) {
+    const made = planOf(name);
+    t.is(made.namespaces.length, 7);
+    t.is(made.verify.length, 16);
+    t.is(made.steps.length, 7);
+    t.deepEqual(made.seccomp, {
+      program: compileFilter({ arch: "x86_64", options: { traceOpens: false, mappedFiles: false } }),
+      noSockets: noSocketsFilter("x86_64"),
+    });
+  }
+});
+
+test("What an older Landlock lacks is left out, and nothing else", (t) => {
+  // landlock(7): ABI 1 has 13 rights on files; 2 brings REFER, 3 TRUNCATE, 4 TCP, 5 IOCTL_DEV, 6 scopes.
+  const expected: [abi: number, rights: number, tcp: number, scopes: number][] = [
+    [1, 13, 0, 0],
+    [2, 14, 0, 0],
+    [3, 15, 0, 0],
+    [4, 15, 3, 0],
+    [5, 16, 3, 0],
+    [6, 16, 3, 3],
+    [7, 16, 3, 3],
+    [12, 16, 3, 3],
+  ];
+  for (const [abi, rights, tcp, scopes] of expected) {
+    t.is(handledFs(abi), 2 ** rights - 1, `ABI ${abi}`);
+    t.is(handledNet(abi), tcp, `ABI ${abi}`);
+    t.is(scoped(abi), scopes, `ABI ${abi}`);
+    const made = planOf("default", { ...fixedHost, landlockAbi: abi });
+    for (const ruleset of [made.landlock.base, made.landlock.call, made.landlock.readOnly]) {
+      t.is(ruleset.handledFs & ~handledFs(abi), 0);
+      t.true(ruleset.handledFs !== 0 || ruleset.handledNet !== 0 || ruleset.scoped !== 0, "an empty one is refused");
+      for (const { access, path } of ruleset.rules) t.is(access & ~ruleset.handledFs, 0, `ABI ${abi}: ${path}`);
+    }
+    const walls = made.verify.map(({ wall }) => wall);
+    t.is(walls.includes("landlock-network"), tcp !== 0);
+    t.is(walls.includes("landlock-signal"), scopes !== 0);
+    t.is(walls.includes("landlock-abstract"), scopes !== 0);
+  }
+});
+
+test("Without Landlock there is no plan", (t) => {
+  const error = t.throws(() => planOf("default", { ...fixedHost, landlockAbi: 0 }));
+  t.true(HoldfastError.is(error) && error.code === "ERR_HOLDFAST_WALL_UNAVAILABLE" && error.exitCode === 125);
+});
+
+test("A wall that a policy requires and this host lacks stops it, all such walls at once and by name", (t) => {
+  const required = (requires: WallName[], landlockAbi: number, cgroup = false): LaunchPlan => {
+    const policy = { ...presetPolicy("default"), requires };
+    const workspace = { ...fixedWorkspace(policy), cgroup: { memory: cgroup, processes: cgroup } };
+    return plan(policy, { ...fixedHost, landlockAbi }, workspace);
+  };
+  const all: WallName[] = ["user-namespace", "landlock-network", "landlock-scope", "seccomp", "cgroup-memory"];
+  t.notThrows(() => required(all, 6, true));
+  const error = t.throws(() => required(all, 3));
+  t.true(HoldfastError.is(error) && error.code === "ERR_HOLDFAST_WALL_UNAVAILABLE" && error.exitCode === 125);
+  t.regex(error?.message ?? "", /landlock-network \(.*6\.7\)\); landlock-scope \(.*6\.12\)\); cgroup-memory \(/);
+  t.notRegex(error?.message ?? "", /user-namespace|seccomp/);
+});
+
+test("A grant below another stays what it is: mounts are made from the outside in", (t) => {
+  const policy = presetPolicy("default");
+  const grant = (path: string, access: "read" | "write") =>
+    ({
+      path,
+      source: path,
+      kind: "directory",
+      access,
+      links: [],
+      owner: { uid: 1000, gid: 1000 },
+      system: false,
+    }) as const;
+  const grants = [
+    grant("/data/shared/in/deep", "write"),
+    grant("/data/shared/in", "read"),
+    grant("/data/shared", "write"),
+    grant("/srv/in/deep", "read"),
+    grant("/srv/in", "write"),
+    grant("/srv", "read"),
+    grant("/srv/other", "read"),
+    grant("/home/me/project/vendor", "read"),
+  ];
+  const { mounts } = plan(policy, fixedHost, { ...fixedWorkspace(policy), grants });
+  const binds = mounts.flatMap((step) => (step.op === "bind" && step.from === "host" ? [step] : []));
+  const order = binds.filter(({ path }) => /^\/(data|srv|home\/me)\b/.test(path));
+  t.deepEqual(
+    order.map(({ path, readOnly }) => [path, readOnly]),
+    [
+      ["/data/shared", false],
+      ["/data/shared/in", true],
+      ["/data/shared/in/deep", false],
+      ["/home/me/project/vendor", true],
+      ["/srv", true],
+      ["/srv/in", false],
+      ["/srv/in/deep", true],
+      ["/home/me/project", false],
+      ["/home/me/project/vendor", true],
+    ],
+  );
+});
