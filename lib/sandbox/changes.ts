@@ -102,11 +102,11 @@ export function listChangesBetween(
   return collectChanges({ ...options, lower, upper: copy, overlay: false });
 }
 
-/** @throws HoldfastError ERR_HOLDFAST_TREE_TOO_BIG beyond 500,000 changes */
-export async function collectChanges(layers: Layers): Promise<ChangeSet> {
+/** @throws HoldfastError ERR_HOLDFAST_TREE_TOO_BIG beyond so many changes */
+export async function collectChanges(layers: Layers, most: number = mostChanges): Promise<ChangeSet> {
   const changes: Change[] = [];
   const problems = await visitChanges(layers, (change) => {
-    if (changes.length >= mostChanges) throw treeTooBig(mostChanges);
+    if (changes.length >= most) throw treeTooBig(most);
     changes.push(change);
   });
   return { lower: layers.lower, upper: layers.upper, changes, problems };

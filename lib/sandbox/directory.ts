@@ -8,6 +8,7 @@ import {
   lstatSync,
   opendirSync,
   openSync,
+  readdirSync,
   readlinkSync,
 } from "node:fs";
 import { HoldfastError } from "../errors.ts";
@@ -185,6 +186,11 @@ export class Directory {
       stream.closeSync();
     }
     return found.sort();
+  }
+
+  /** As `names`, at once and without a bound: for what is to be removed whatever it is. */
+  namesNow(): BytePath[] {
+    return readdirSync(`/proc/self/fd/${this.fd}`, { encoding: "buffer" }).map((name) => name.toString("latin1"));
   }
 
   /** The folder of this name. @throws ENOTDIR or ELOOP for anything else */

@@ -1,4 +1,4 @@
-import { chownSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statSync } from "node:fs";
+import { chownSync, mkdirSync, mkdtempSync, readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { HoldfastError } from "../errors.ts";
 import type { HostCapabilities } from "../host/capabilities.ts";
@@ -11,6 +11,7 @@ import { isAlive, launcherMark } from "./launcher-mark.ts";
 import { privateRoot } from "./private-root.ts";
 import { findProtected, type ProtectedPaths } from "./protected-paths.ts";
 import { registerLeftover } from "./reaper.ts";
+import { removeTree } from "./remove-tree.ts";
 import type { SandboxOptions } from "./types.ts";
 
 /** Folders of the system: shown as they are, whoever owns them. */
@@ -159,7 +160,7 @@ async function makePrivateFolder(name: string, who: { uid: number; gid: number }
 
 /** Removes a private folder; what an overlay left in `work` has mode 0. */
 export function removePrivateFolder(folder: string): void {
-  rmSync(folder, { recursive: true, force: true, maxRetries: 3 });
+  removeTree(folder);
 }
 
 /** Removes private folders whose launchers are gone, and whose reapers were killed with them. */

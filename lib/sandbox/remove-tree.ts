@@ -1,0 +1,65 @@
+import { chmodSync, renameSync, rmdirSync, rmSync, unlinkSync } from "node:fs";
+import { type BytePath, Directory, errnoOf } from "./directory.ts";
+
+/** Below this, folders are brought up before they are emptied: a session can nest them beyond PATH_MAX. */
+const deepest = 32;
+
+/**
+ * Removes a tree that a sandbox could write: folders without permissions, and nested deeper than a path can name. No
+ * link is followed. Where the plain way succeeds, which it nearly always does, it is taken.
+ *
+ * @throws with the errno of what cannot be removed
+ */
+export function removeTree(folder: string): void {
+  try {
+    rmSync(folder, { recursive: true, force: true });
+    return;
+  } catch {
+    // Something in it resists: by its mode or its depth.
+  }
+  try {
+    chmodSync(folder, 0o700);
+  } catch (error) {
+    if (errnoOf(error) === "ENOENT") return;
+  }
+  {
+    using root = Directory.at(folder);
+    new Removal(root).empty(root, 0);
+  }
+  rmdirSync(folder);
+}
+
+class Removal {
+  readonly #root: Directory;
+  #broughtUp = 0;
+
+  constructor(root: Directory) {
+    this.#root = root;
+  }
+
+  empty(folder: Directory, depth: number): void {
+    // Folders that are brought up come to the root while it is read: until nothing is left, bounded by what there is.
+    for (;;) {
+      const names = folder.namesNow();
+      if (names.length === 0) return;
+      for (const name of names) this.#remove(folder, name, depth);
+      if (depth > 0) return;
+    }
+  }
+
+  #remove(folder: Directory, name: BytePath, depth: number): void {
+    const entry = folder.entry(name);
+    if (entry === null) return;
+    if (entry.type !== "directory") return unlinkSync(folder.at(name));
+    if ((entry.mode & 0o700) !== 0o700) folder.changeMode(name, 0o700, entry);
+    if (depth >= deepest) {
+      renameSync(folder.at(name), this.#root.at(`.holdfast-removal-${process.pid}-${this.#broughtUp++}`));
+      return;
+    }
+    {
+      using inner = folder.open(name);
+      this.empty(inner, depth + 1);
+    }
+    rmdirSync(folder.at(name));
+  }
+}
