@@ -24,7 +24,7 @@
       "ldflags!": ["-rdynamic", "-pthread"],
       "cflags": ["-fno-pie", "-ffunction-sections", "-fdata-sections"],
       "cflags_cc": ["-fno-exceptions", "-fno-rtti"],
-      "ldflags": ["-static", "-no-pie", "-s", "-Wl,--gc-sections"]
+      "ldflags": ["-static", "-no-pie", "-s", "-Wl,--gc-sections", "-Wl,-e,holdfast_start"]
     },
     {
       "target_name": "holdfast",

@@ -69,14 +69,15 @@ export function encodePlan(plan: LaunchPlan): Uint8Array {
     operations.push(operation);
   };
   if (does("keyring")) push(opCodes.keyring, [], []);
-  if (has("network")) {
-    for (const { path, value } of plan.sysctls) push(opCodes.sysctl, [], [path, value]);
-    if (does("loopback")) push(opCodes.loopback, [], []);
-  }
   if (has("uts")) push(opCodes.hostname, [], [plan.hostname]);
   // Before the mounts: they are made as the sandbox's own user. Sources were opened before it, with the launcher's rights.
   if (has("user")) push(opCodes.identity, [plan.identity.uid, plan.identity.gid, plan.identity.drop ? 1 : 0], []);
   for (const step of plan.mounts) operations.push(mountOperation(step));
+  // After the mounts: the init makes the network namespace beside them.
+  if (has("network")) {
+    for (const { path, value } of plan.sysctls) push(opCodes.sysctl, [], [path, value]);
+    if (does("loopback")) push(opCodes.loopback, [], []);
+  }
   // While nothing else stands in the way, so that it is the namespaces and mounts that are proved.
   for (const item of plan.verify) if (early.has(item.wall)) push(opCodes.verify, [wallNumbers[item.wall]], []);
   for (const item of plan.verify)

@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "../kernel.h"
+#include "network.h"
 #include "verify.h"
 
 namespace holdfast {
@@ -94,15 +95,10 @@ bool Setup::Prepare(const Operation& op, int* source) {
       *source = MakeMount("proc", nullptr, nullptr, nullptr,
                           kMountAttrRdonly | kMountAttrNosuid | kMountAttrNodev | kMountAttrNoexec);
       return *source >= 0 || Fail("fsmount", "/proc", errno);
-    case OpCode::kSysctl: {
-      int fd = open(op.strings[0].data, O_WRONLY | O_CLOEXEC);
-      if (fd < 0) return Fail("open", op.strings[0].data, errno);
-      ssize_t written = write(fd, op.strings[1].data, op.strings[1].size);
-      int error = errno;
-      close(fd);
-      return written == static_cast<ssize_t>(op.strings[1].size) ||
-             Fail("write", op.strings[0].data, error);
-    }
+    case OpCode::kSysctl:
+      // The sandbox's own proc is read-only, and its network namespace is not there yet.
+      if (host_proc_fd_ < 0) host_proc_fd_ = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
+      return host_proc_fd_ >= 0 || Fail("open", "/proc", errno);
     default:
       return true;
   }
@@ -119,9 +115,55 @@ bool Setup::Run(const uint8_t* program, size_t size) {
   if (reader.Malformed()) return Fail("program", "", EBADMSG);
   reader.Rewind();
   for (int i = 0; reader.Next(&current_); i++) {
+    if (current_.code != OpCode::kSysctl && wrote_sysctl_ && host_proc_fd_ >= 0) {
+      close(host_proc_fd_);
+      host_proc_fd_ = -1;
+    }
+    if (NeedsNetwork(current_.code)) {
+      const char* call = "";
+      int error = JoinNetworkNamespace(&call);
+      if (error != 0) return Fail(call, "network namespace", error);
+      if (!DetachOldRoot()) return false;
+    }
     if (!Apply(current_, sources_[i])) return false;
   }
   return true;
+}
+
+// All but what builds the mount view: that goes on while the namespace is made. Nothing is
+// verified, dropped or restricted before its thread is gone.
+bool Setup::NeedsNetwork(OpCode code) const {
+  switch (code) {
+    case OpCode::kTmpfsRoot:
+    case OpCode::kMkdir:
+    case OpCode::kSymlink:
+    case OpCode::kFile:
+    case OpCode::kBind:
+    case OpCode::kTmpfs:
+    case OpCode::kProc:
+    case OpCode::kDevpts:
+    case OpCode::kOverlay:
+    case OpCode::kMask:
+    case OpCode::kHostname:
+    case OpCode::kKeyring:
+    case OpCode::kIdentity:
+      return false;
+    default:
+      return true;
+  }
+}
+
+bool Setup::Sysctl(const Operation& op) {
+  constexpr char kProc[] = "/proc/";
+  const char* path = op.strings[0].data;
+  wrote_sysctl_ = true;
+  if (strncmp(path, kProc, sizeof kProc - 1) != 0) return Fail("open", path, EINVAL);
+  int fd = openat(host_proc_fd_, path + sizeof kProc - 1, O_WRONLY | O_CLOEXEC);
+  if (fd < 0) return Fail("open", path, errno);
+  ssize_t written = write(fd, op.strings[1].data, op.strings[1].size);
+  int error = errno;
+  close(fd);
+  return written == static_cast<ssize_t>(op.strings[1].size) || Fail("write", path, error);
 }
 
 bool Setup::Apply(const Operation& op, int source) {
@@ -162,7 +204,7 @@ bool Setup::Apply(const Operation& op, int source) {
     case OpCode::kUnmount:
       return umount2(first, MNT_DETACH) == 0 || Fail("umount2", first, errno);
     case OpCode::kSysctl:
-      return true;  // done in Prepare
+      return Sysctl(op);
     case OpCode::kHostname:
       return sethostname(first, op.strings[0].size) == 0 || Fail("sethostname", first, errno);
     case OpCode::kLoopback:
@@ -247,10 +289,19 @@ bool Setup::TmpfsRoot(const Operation& op) {
   // no folder needed.
   if (fchdir(root) != 0 || syscall(SYS_pivot_root, ".", ".") != 0)
     return Fail("pivot_root", "/", errno);
-  if (umount2(".", MNT_DETACH) != 0) return Fail("umount2", "/", errno);
   if (chdir("/") != 0) return Fail("chdir", "/", errno);
   close(root);
+  old_root_ = true;
   return true;
+}
+
+// Until now the old root lay on the new one, out of sight: a path from the root starts below it.
+// Detaching it waits for an RCU grace period, and so for the other CPU, which is busy in the kernel
+// while the network namespace is made.
+bool Setup::DetachOldRoot() {
+  if (!old_root_) return true;
+  old_root_ = false;
+  return umount2(".", MNT_DETACH) == 0 || Fail("umount2", "/", errno);
 }
 
 // mkdir -p; what exists is left alone, a link is followed.

@@ -63,6 +63,9 @@ class Setup {
   bool Fail(const char* call, const char* path, int error);
   bool Prepare(const Operation& op, int* source);
   bool Apply(const Operation& op, int source);
+  bool NeedsNetwork(OpCode code) const;
+  bool DetachOldRoot();
+  bool Sysctl(const Operation& op);
   bool TmpfsRoot(const Operation& op);
   bool Mkdir(const char* path, mode_t mode);
   bool File(const Operation& op);
@@ -89,6 +92,9 @@ class Setup {
   WatchedLimits limits_;
   int listener_fd_ = -1;
   int abstract_fd_ = -1;
+  int host_proc_fd_ = -1;
+  bool wrote_sysctl_ = false;
+  bool old_root_ = false;
   int sources_[kMaxSources];
 };
 

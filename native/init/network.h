@@ -1,0 +1,14 @@
+// The network namespace of the sandbox, made beside libc's start and the mounts: it takes the
+// kernel as long as either.
+#pragma once
+
+namespace holdfast {
+
+// Starts a thread that makes it and ends. Runs before libc (entry.cc).
+void BeginNetworkNamespace();
+
+// Waits for the thread's end and moves the caller into the namespace; does nothing when none was
+// begun or it was joined already. Returns 0, or an errno with the call's name in `*what`.
+int JoinNetworkNamespace(const char** what);
+
+}  // namespace holdfast
