@@ -3,7 +3,11 @@ import { resolve } from "node:path";
 import { Command, InvalidArgumentError, Option } from "commander";
 import { HoldfastError } from "../errors.ts";
 import type { Policy } from "../policy/policy.ts";
+import type { SandboxPool } from "../sandbox/pool.ts";
 import type { Sandbox } from "../sandbox/sandbox.ts";
+import type { Redactor } from "../worker/credentials.ts";
+import type { ItemSettings } from "../worker/item.ts";
+import type { WorkerLog } from "../worker/log.ts";
 
 interface WorkerFlags {
   workdir: string;
@@ -99,25 +103,33 @@ function required(value: string | undefined, what: string, hint: string): string
   throw new HoldfastError(`${what} is missing`, { code: "ERR_HOLDFAST_USAGE", step: "usage", hint });
 }
 
-async function prepare(flags: WorkerFlags) {
+interface Prepared {
+  readonly log: WorkerLog;
+  readonly redactor: Redactor;
+  readonly environmentKey: string | undefined;
+  readonly pool: SandboxPool;
+  readonly item: ItemSettings;
+}
+
+async function prepare(flags: WorkerFlags): Promise<Prepared> {
   const [
-    { Redactor, readEnvironmentKey },
+    { Redactor: MadeRedactor, readEnvironmentKey },
     { createLog },
-    { SandboxPool },
+    { SandboxPool: MadePool },
     { Sandbox: Made },
     { parseDuration },
-    { SkillsExtra },
-    { MemoryExtra, memoryFolders },
+    { SessionSandbox },
   ] = await Promise.all([
     import("../worker/credentials.ts"),
     import("../worker/log.ts"),
     import("../sandbox/pool.ts"),
     import("../sandbox/sandbox.ts"),
     import("../policy/limits.ts"),
-    import("../worker/skills.ts"),
-    import("../worker/memory.ts"),
+    import("../worker/session-sandbox.ts"),
   ]);
-  const redactor = new Redactor();
+  // Whoever reads the log may go away; the sessions go on.
+  process.stdout.on("error", () => {});
+  const redactor = new MadeRedactor();
   const log = createLog(flags.json ? "json" : (flags.logFormat ?? "text"), redactor);
   if (process.env["ANTHROPIC_API_KEY"] !== undefined) {
     redactor.add(process.env["ANTHROPIC_API_KEY"]);
@@ -137,8 +149,10 @@ async function prepare(flags: WorkerFlags) {
   } as const;
   const make = (): Promise<Sandbox> => Made.create(base);
   // Proves before anything is claimed that this host can raise the walls; and the first session starts warm.
-  const pool = new SandboxPool(make, flags.once ? 0 : Math.min(flags.concurrency, 4));
-  await (await pool.take()).dispose();
+  const pool = new MadePool(make, flags.once ? 0 : Math.min(flags.concurrency, 4));
+  const first = await pool.take();
+  const { workdir } = first;
+  await first.dispose();
   const maxIdleMs = flags.maxIdle === "0" ? 0 : parseDuration(flags.maxIdle);
   if ((flags.extract ?? []).length > 0 && flags.to === undefined && policy.extract.length === 0) {
     throw new HoldfastError("--extract needs --to", {
@@ -147,18 +161,23 @@ async function prepare(flags: WorkerFlags) {
       hint: "Name the folder that the files go to.",
     });
   }
-  const item = {
+  const extract = async (sandbox: Sandbox, sessionId: string): Promise<void> => {
+    const rules = [...policy.extract, ...(flags.extract ?? []).map((glob) => ({ glob }))];
+    if (rules.length === 0 || flags.to === undefined) return;
+    const { extractFrom } = await import("../worker/extraction.ts");
+    await extractFrom(sandbox, rules, resolve(flags.to), sessionId, log);
+  };
+  const item: ItemSettings = {
     log,
     maxIdleMs,
-    makeSandbox: (folders: readonly string[]) =>
-      folders.length === 0 ? pool.take() : Made.create({ ...base, privateFolders: folders }),
-    makeExtras: () => [new SkillsExtra(), new MemoryExtra()],
-    foldersOf: memoryFolders,
-    extract: async (sandbox: Sandbox, sessionId: string): Promise<void> => {
-      const rules = [...policy.extract, ...(flags.extract ?? []).map((glob) => ({ glob }))];
-      if (rules.length === 0 || flags.to === undefined) return;
-      const { extractFrom } = await import("../worker/extraction.ts");
-      await extractFrom(sandbox, rules, resolve(flags.to), sessionId, log);
+    redact: (text) => redactor.redactKnown(text),
+    places: {
+      workdir,
+      async open(request) {
+        const { privateFolders } = request;
+        const sandbox = await (privateFolders.length === 0 ? pool.take() : Made.create({ ...base, privateFolders }));
+        return new SessionSandbox(sandbox, request, { log, extract });
+      },
     },
   };
   return { log, redactor, environmentKey, pool, item };
@@ -167,15 +186,22 @@ async function prepare(flags: WorkerFlags) {
 function untilSignal(): AbortController {
   const controller = new AbortController();
   const stop = (signal: string): void => controller.abort(new Error(`the worker was asked to end (${signal})`));
-  process.once("SIGTERM", () => stop("SIGTERM"));
-  process.once("SIGINT", () => stop("SIGINT"));
+  for (const [signal, number] of [
+    ["SIGTERM", 15],
+    ["SIGINT", 2],
+  ] as const) {
+    process.on(signal, () => {
+      // Asked twice: at once. The sandboxes end with this process.
+      if (controller.signal.aborted) process.exit(128 + number);
+      stop(signal);
+    });
+  }
   return controller;
 }
 
 async function poll(flags: WorkerFlags): Promise<number> {
   const stop = untilSignal();
   const { runWorker } = await import("../worker/worker.ts");
-  const { describe } = await import("../worker/item.ts");
   const { log, redactor, environmentKey, pool, item } = await prepare(flags);
   try {
     await runWorker(
@@ -204,8 +230,6 @@ async function poll(flags: WorkerFlags): Promise<number> {
     return 0;
   } catch (error) {
     if (HoldfastError.is(error)) throw error;
-    if (stop.signal.aborted) return 0;
-    log.error({ error: describe(error) }, "polling failed for good");
     return 1;
   } finally {
     await pool.dispose();
@@ -214,7 +238,7 @@ async function poll(flags: WorkerFlags): Promise<number> {
 
 async function handle(flags: WorkerFlags): Promise<number> {
   const stop = untilSignal();
-  const { clientWith } = await import("../worker/worker.ts");
+  const { createClient } = await import("../worker/client.ts");
   const { serveItem } = await import("../worker/item.ts");
   const { sessionsToken } = await import("../worker/credentials.ts");
   const { readClaimedItem } = await import("../worker/claimed-item.ts");
@@ -228,8 +252,8 @@ async function handle(flags: WorkerFlags): Promise<number> {
       "a credential",
       "The item's secret yields no token, and ANTHROPIC_ENVIRONMENT_KEY is not set.",
     );
-    const client = clientWith(credential, flags.baseUrl ?? process.env["ANTHROPIC_BASE_URL"]);
-    await serveItem(claimed, client, token !== null, item, stop.signal);
+    const client = createClient(credential, flags.baseUrl ?? process.env["ANTHROPIC_BASE_URL"]);
+    await serveItem(claimed, { client, hasSessionsToken: token !== null }, item, stop.signal);
     return 0;
   } finally {
     await pool.dispose();

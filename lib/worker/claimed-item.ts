@@ -1,13 +1,15 @@
 import { HoldfastError } from "../errors.ts";
 import type { WorkItem } from "./item.ts";
+import { settlesWithin } from "./timings.ts";
 
-/** An item that a poller hands to its handler: JSON on standard input, and variables (protocol.md 15). */
+const inputMs = 5000;
+
+/** An item that a poller hands to its handler: JSON on standard input, and variables (protocol section 15). */
 export async function readClaimedItem(
   input: AsyncIterable<Buffer | string> & { isTTY?: boolean },
   env: NodeJS.ProcessEnv,
 ): Promise<WorkItem & { readonly secret: string | null }> {
-  let text = "";
-  if (input.isTTY !== true) for await (const chunk of input) text += chunk.toString();
+  const text = input.isTTY === true ? "" : await readAll(input);
   let document: Record<string, unknown> = {};
   if (text.trim() !== "") {
     try {
@@ -22,13 +24,17 @@ export async function readClaimedItem(
       });
     }
   }
-  const data = typeof document["data"] === "object" && document["data"] !== null ? (document["data"] as Record<string, unknown>) : {};
-  const text1 = (value: unknown): string | undefined => (typeof value === "string" && value !== "" ? value : undefined);
-  const secret = text1(document["secret"]) ?? text1(env["ANTHROPIC_WORK_SECRET"]) ?? null;
+  const data =
+    typeof document["data"] === "object" && document["data"] !== null
+      ? (document["data"] as Record<string, unknown>)
+      : {};
+  const stringIn = (value: unknown): string | undefined =>
+    typeof value === "string" && value !== "" ? value : undefined;
+  const secret = stringIn(document["secret"]) ?? stringIn(env["ANTHROPIC_WORK_SECRET"]) ?? null;
   delete env["ANTHROPIC_WORK_SECRET"];
-  const id = text1(document["id"]) ?? text1(env["ANTHROPIC_WORK_ID"]);
-  const environmentId = text1(document["environment_id"]) ?? text1(env["ANTHROPIC_ENVIRONMENT_ID"]);
-  const sessionId = text1(data["id"]) ?? text1(env["ANTHROPIC_SESSION_ID"]);
+  const id = stringIn(document["id"]) ?? stringIn(env["ANTHROPIC_WORK_ID"]);
+  const environmentId = stringIn(document["environment_id"]) ?? stringIn(env["ANTHROPIC_ENVIRONMENT_ID"]);
+  const sessionId = stringIn(data["id"]) ?? stringIn(env["ANTHROPIC_SESSION_ID"]);
   for (const [value, name] of [
     [id, "ANTHROPIC_WORK_ID"],
     [environmentId, "ANTHROPIC_ENVIRONMENT_ID"],
@@ -45,7 +51,18 @@ export async function readClaimedItem(
     id: id ?? "",
     environmentId: environmentId ?? "",
     sessionId: sessionId ?? "",
-    type: text1(data["type"]) ?? "session",
+    type: stringIn(data["type"]) ?? "session",
     secret,
   };
+}
+
+/** Standard input to its end; a poller writes one document and closes. */
+async function readAll(input: AsyncIterable<Buffer | string>): Promise<string> {
+  const chunks: string[] = [];
+  const reading = (async () => {
+    for await (const chunk of input) chunks.push(chunk.toString());
+  })();
+  // Somebody else's standard input may stay open: the variables say the rest then.
+  await settlesWithin(reading, inputMs);
+  return chunks.join("");
 }

@@ -1,50 +1,85 @@
 import { readFileSync } from "node:fs";
 import { HoldfastError } from "../errors.ts";
 
-/** Where the worker's standing credential comes from: the environment, or a file; never an argument. */
+/** What can stand in a header: anything else is no credential, but a broken file or a damaged payload. */
+const credential = /^[\x21-\x7e]+$/;
+
+/**
+ * Where the worker's standing credential comes from: a file, else the environment; never an argument.
+ *
+ * @param env the key is taken out of it, so that nothing started later inherits it
+ * @throws HoldfastError ERR_HOLDFAST_KEY_FILE
+ */
 export function readEnvironmentKey(keyFile: string | undefined, env: NodeJS.ProcessEnv): string | undefined {
-  const given = env["ANTHROPIC_ENVIRONMENT_KEY"];
-  // Out of our own environment at once: nothing that is started later can inherit it.
+  const given = env["ANTHROPIC_ENVIRONMENT_KEY"]?.trim();
   delete env["ANTHROPIC_ENVIRONMENT_KEY"];
-  if (keyFile === undefined) return given === undefined || given === "" ? undefined : given;
-  try {
-    return readFileSync(keyFile, "utf8").trim();
-  } catch (cause) {
-    throw new HoldfastError(`the environment key file ${keyFile} cannot be read`, {
+  if (keyFile === undefined) {
+    if (given === undefined || given === "") return undefined;
+    if (credential.test(given)) return given;
+    throw new HoldfastError("ANTHROPIC_ENVIRONMENT_KEY does not hold one key", {
       code: "ERR_HOLDFAST_KEY_FILE",
       step: "worker",
-      path: keyFile,
-      hint: "Name a file that this user can read, or set ANTHROPIC_ENVIRONMENT_KEY.",
-      cause,
+      hint: "Set it to the environment key, sk-ant-oat01-… and nothing else.",
     });
   }
+  let key: string;
+  try {
+    key = readFileSync(keyFile, "utf8").trim();
+  } catch (cause) {
+    throw unreadable(keyFile, "cannot be read", cause);
+  }
+  if (!credential.test(key)) throw unreadable(keyFile, "does not hold one key on one line");
+  return key;
 }
 
-/** The sessions token in an item's secret (protocol 4), or null: then the environment key serves. */
+function unreadable(path: string, why: string, cause?: unknown): HoldfastError {
+  return new HoldfastError(`the environment key file ${path} ${why}`, {
+    code: "ERR_HOLDFAST_KEY_FILE",
+    step: "worker",
+    path,
+    hint: "Name a file with the key that this user can read, or set ANTHROPIC_ENVIRONMENT_KEY.",
+    cause,
+  });
+}
+
+/** The sessions token in an item's secret (protocol section 4), or null: then the environment key serves. */
 export function sessionsToken(secret: string | null | undefined): string | null {
-  if (secret === null || secret === undefined || secret === "") return null;
+  if (typeof secret !== "string" || !/^[A-Za-z0-9+/_-]+={0,2}$/.test(secret)) return null;
   try {
-    const parsed: unknown = JSON.parse(Buffer.from(secret.replaceAll("-", "+").replaceAll("_", "/"), "base64").toString("utf8"));
-    if (typeof parsed !== "object" || parsed === null || !("sessions_token" in parsed)) return null;
+    // Node's decoder takes either alphabet, with padding or without.
+    const parsed: unknown = JSON.parse(Buffer.from(secret, "base64").toString("utf8"));
+    if (typeof parsed !== "object" || parsed === null || Array.isArray(parsed) || !("sessions_token" in parsed)) {
+      return null;
+    }
     const token = parsed.sessions_token;
-    return typeof token === "string" && token !== "" ? token : null;
+    return typeof token === "string" && credential.test(token) ? token : null;
   } catch {
     return null;
   }
 }
 
-/** Takes every known credential out of what is about to be written. */
+/** Takes credentials out of what is about to be written or sent. */
 export class Redactor {
   readonly #secrets = new Set<string>();
 
   add(...secrets: readonly (string | null | undefined)[]): void {
-    for (const secret of secrets) if (secret !== null && secret !== undefined && secret.length >= 8) this.#secrets.add(secret);
+    for (const secret of secrets) if (typeof secret === "string" && secret.length >= 8) this.#secrets.add(secret);
   }
 
-  redact(text: string): string {
+  /** The credentials of an item that has ended. */
+  remove(...secrets: readonly (string | null | undefined)[]): void {
+    for (const secret of secrets) if (typeof secret === "string") this.#secrets.delete(secret);
+  }
+
+  /** Without the credentials that this process knows: for results, which may speak of others for good reasons. */
+  redactKnown(text: string): string {
     let clean = text;
     for (const secret of this.#secrets) clean = clean.replaceAll(secret, "[redacted]");
-    // What looks like one of the service's credentials, ours or not.
-    return clean.replace(/sk-ant-[a-z0-9]+-[A-Za-z0-9_-]{6,}/g, "[redacted]");
+    return clean;
+  }
+
+  /** Without those, and without what looks like one: for logs. */
+  redact(text: string): string {
+    return this.redactKnown(text).replace(/sk-ant-[a-z0-9]+-[A-Za-z0-9_-]{6,}/g, "[redacted]");
   }
 }

@@ -1,14 +1,16 @@
-import type Anthropic from "@anthropic-ai/sdk";
-import { APIError } from "@anthropic-ai/sdk";
-import { SessionToolRunner } from "@anthropic-ai/sdk/helpers/beta/environments";
+import type { Anthropic } from "@anthropic-ai/sdk";
 import type { BetaManagedAgentsSession } from "@anthropic-ai/sdk/resources/beta/sessions/sessions";
-import { HoldfastError } from "../errors.ts";
-import type { Sandbox } from "../sandbox/sandbox.ts";
-import type { ExtraFolders, SessionExtra } from "./extras.ts";
-import { Lease, type LeaseTiming, leaseTiming } from "./lease.ts";
+import { isWithin } from "../host/paths.ts";
+import type { Redact } from "./call-queue.ts";
+import { describe, statusOf } from "./failure.ts";
+import { Lease } from "./lease.ts";
 import type { WorkerLog } from "./log.ts";
-import { sdkTools } from "./sdk-tools.ts";
-import { SessionSandbox } from "./session-sandbox.ts";
+import { SessionMemories } from "./memory.ts";
+import { type MemoryMount, memoryMounts } from "./memory-mounts.ts";
+import type { PlaceMaker, SessionPlace } from "./place.ts";
+import { type SessionEnd, SessionRunner } from "./session-runner.ts";
+import { installSkills } from "./skills.ts";
+import { protocolTimings, settlesWithin, type WorkerTimings } from "./timings.ts";
 
 /** A claimed item, as far as serving it needs. */
 export interface WorkItem {
@@ -20,129 +22,178 @@ export interface WorkItem {
 
 export interface ItemSettings {
   readonly log: WorkerLog;
+  /** Milliseconds after the end of a turn until a session is left; 0: never. */
   readonly maxIdleMs: number;
-  /** A sandbox of this session's own. */
-  readonly makeSandbox: (folders: readonly string[]) => Promise<Sandbox>;
-  readonly makeExtras: () => readonly SessionExtra[];
-  readonly foldersOf: (session: BetaManagedAgentsSession) => ExtraFolders;
-  /** After the sandbox ended, before its private layer goes. */
-  readonly extract: (sandbox: Sandbox, sessionId: string) => Promise<void>;
-  readonly timing?: LeaseTiming;
+  readonly places: PlaceMaker;
+  readonly redact: Redact;
+  readonly timings?: WorkerTimings;
+}
+
+/** What a client that serves an item speaks with. */
+export interface ItemClient {
+  readonly client: Anthropic;
+  /** Its credential is a sessions token: memory stores accept nothing else. */
+  readonly hasSessionsToken: boolean;
 }
 
 /**
- * Serves one item from its first heartbeat to its stop (protocol.md 5). Never rejects: one failed item is that item's.
+ * Serves one item from its first heartbeat to its stop (protocol section 5). Never rejects: what fails is this item
+ * alone.
  *
- * @returns whether the session was served to a clean end
+ * @param signal the worker's end: cancels the running call
+ * @returns how its session was left; undefined when none was served
  */
 export async function serveItem(
   item: WorkItem,
-  client: Anthropic,
-  hasSessionsToken: boolean,
+  api: ItemClient,
   settings: ItemSettings,
   signal: AbortSignal,
-): Promise<boolean> {
-  const { log } = settings;
-  let runner: SessionToolRunner | undefined;
-  const lease = new Lease(
-    client,
-    item,
-    (ttlMs) => setSendWindow(runner, ttlMs),
-    settings.timing ?? leaseTiming,
-  );
+): Promise<SessionEnd | undefined> {
+  const { log, timings = protocolTimings } = settings;
+  // Before anything else: what follows may take longer than the lease.
+  const lease = new Lease(api.client, item, timings, log);
   const running = AbortSignal.any([signal, lease.signal]);
-  let served = false;
   const began = performance.now();
+  let end: SessionEnd | undefined;
   try {
-    if (item.type !== "session") {
-      log.info({ work: item.id, type: item.type }, "not a session: passed over");
-    } else {
-      const session = await client.beta.sessions.retrieve(item.sessionId, {}, { signal: running });
-      if (session.status === "terminated") log.info({ session: item.sessionId }, "already terminated: nothing to run");
-      else served = await serveSession(session, item, client, hasSessionsToken, settings, running, (made) => (runner = made));
-    }
+    if (item.type === "session") end = await serveIfAlive(new ServedItem(item, api, settings, timings, lease), running);
+    else log.info({ work: item.id, type: item.type }, "not a session: passed over");
   } catch (error) {
-    if (!running.aborted) log.error({ work: item.id, session: item.sessionId, error: describe(error) }, "work item failed");
-  } finally {
-    await lease.finish();
-    const lost = lease.end === "lost";
-    if (!lost) await stop(client, item, log);
-    log.info(
-      { work: item.id, session: item.sessionId, lease: lease.end, ms: Math.round(performance.now() - began) },
-      lost ? "lease lost: left to its holder" : "item ended",
-    );
+    if (!running.aborted) {
+      log.error({ work: item.id, session: item.sessionId, error: describe(error) }, "the item failed");
+    }
   }
-  return served;
+  await lease.finish();
+  if (lease.end !== "lost") await stop(item, api.client, log, timings);
+  log.info(
+    {
+      work: item.id,
+      session: item.sessionId,
+      session_end: end,
+      lease: lease.end,
+      ms: Math.round(performance.now() - began),
+    },
+    "item ended",
+  );
+  return end;
 }
 
-async function serveSession(
+class ServedItem {
+  readonly item: WorkItem;
+  readonly api: ItemClient;
+  readonly settings: ItemSettings;
+  readonly timings: WorkerTimings;
+  readonly lease: Lease;
+
+  constructor(item: WorkItem, api: ItemClient, settings: ItemSettings, timings: WorkerTimings, lease: Lease) {
+    this.item = item;
+    this.api = api;
+    this.settings = settings;
+    this.timings = timings;
+    this.lease = lease;
+  }
+}
+
+async function serveIfAlive(served: ServedItem, signal: AbortSignal): Promise<SessionEnd | undefined> {
+  const { api, item, settings } = served;
+  const session = await api.client.beta.sessions.retrieve(item.sessionId, {}, { signal });
+  if (session.status === "terminated") {
+    settings.log.info({ work: item.id, session: item.sessionId }, "already terminated: nothing to run");
+    return undefined;
+  }
+  const mounts = memoryMounts(session.resources, settings.places.workdir);
+  if (mounts.length > 0 && !api.hasSessionsToken) {
+    throw new Error("the session has memory stores, and the item brought no token to reach them with");
+  }
+  const outside = mounts.map(({ folder }) => folder).filter((folder) => !isWithin(folder, settings.places.workdir));
+  const place = await settings.places.open({
+    sessionId: item.sessionId,
+    privateFolders: outside,
+    readOnlyFolders: mounts.filter(({ isReadOnly }) => isReadOnly).map(({ folder }) => folder),
+  });
+  try {
+    signal.throwIfAborted();
+    return await serveIn(place, session, mounts, served, signal);
+  } finally {
+    await place.dispose();
+    settings.log.info({ session: item.sessionId, sandbox: place.name }, "torn down");
+  }
+}
+
+async function serveIn(
+  place: SessionPlace,
   session: BetaManagedAgentsSession,
-  item: WorkItem,
-  client: Anthropic,
-  hasSessionsToken: boolean,
-  settings: ItemSettings,
+  mounts: readonly MemoryMount[],
+  served: ServedItem,
   signal: AbortSignal,
-  onRunner: (runner: SessionToolRunner) => void,
-): Promise<boolean> {
+): Promise<SessionEnd> {
+  const { api, item, settings, timings, lease } = served;
   const { log } = settings;
-  const folders = settings.foldersOf(session);
-  const sandbox = await settings.makeSandbox([...folders.writable, ...folders.readOnly]);
-  const inside = new SessionSandbox(sandbox, item.sessionId, log, [...folders.writable, ...folders.readOnly], folders.readOnly);
-  const extras = settings.makeExtras();
-  log.info({ session: item.sessionId, work: item.id, sandbox: sandbox.name, uid: sandbox.plan.identity.hostUid }, "claimed");
-  let clean = false;
+  const { client } = api;
+  const { sessionId } = item;
+  const { folders, tools } = place;
+  const { workdir } = settings.places;
+  log.info({ work: item.id, session: sessionId, sandbox: place.name, ...place.about }, "claimed");
+  const memories = new SessionMemories({ client, sessionId, mounts, folders, log, timings });
+  const made: string[] = mounts.map(({ folder }) => folder).filter((folder) => isWithin(folder, workdir));
+  let end: SessionEnd = "cancelled";
   try {
-    for (const extra of extras) await extra.prepare({ client, session, sandbox, log, hasSessionsToken, signal });
-    const runner = new SessionToolRunner(item.sessionId, {
-      client,
-      tools: sdkTools(inside.tools, log, item.sessionId, async () => {
-        inside.logDenials();
-        for (const extra of extras) await extra.afterCall();
-      }),
-      maxIdleMs: settings.maxIdleMs,
+    made.push(
+      ...(await installSkills({ client, sessionId, skills: session.agent?.skills, folders, workdir, log, signal })),
+    );
+    await memories.download(signal);
+    const runner = new SessionRunner(
+      {
+        client,
+        sessionId,
+        tools,
+        maxIdleMs: settings.maxIdleMs,
+        timings,
+        log,
+        redact: settings.redact,
+        ttlMs: () => lease.ttlMs,
+        afterCall: () => {
+          logDenials(place, sessionId, log);
+          memories.syncIfDue();
+        },
+      },
       signal,
-    });
-    onRunner(runner);
-    for await (const _call of runner) {
-      // Each is logged where it is run.
-    }
-    clean = !signal.aborted;
+    );
+    end = await runner.run();
   } finally {
-    for (const extra of extras) {
-      await extra.finish(clean).catch((error: unknown) => log.warn({ session: item.sessionId, error: describe(error) }, "not all was brought back"));
-    }
-    await inside.close();
-    try {
-      await settings.extract(sandbox, item.sessionId);
-    } catch (error) {
-      log.error({ session: item.sessionId, error: describe(error) }, "extraction failed");
-    }
-    await sandbox.dispose();
-    log.info({ session: item.sessionId, sandbox: sandbox.name, refused: inside.refused }, "torn down");
+    // After a lost lease too: what answered calls have noted down is nowhere else, and an upload is a compare-and-set.
+    await memories.finish(end === "terminated" || end === "idle", signal.aborted);
+    await tools.close();
+    await folders.remove(made).catch(() => {});
+    logDenials(place, sessionId, log);
+    await place.end();
   }
-  return clean;
-}
-
-/** The SDK's worker tells its runner the lease's length, for how long a result may be posted again. */
-function setSendWindow(runner: SessionToolRunner | undefined, ttlMs: number): void {
-  const set: unknown = runner === undefined ? undefined : Reflect.get(runner, "_setSendRetryWindow");
-  if (typeof set === "function") Reflect.apply(set, runner, [ttlMs]);
-}
-
-async function stop(client: Anthropic, item: WorkItem, log: WorkerLog): Promise<void> {
-  try {
-    await client.beta.environments.work.stop(item.id, { environment_id: item.environmentId, force: true });
-  } catch (error) {
-    // 409: it is stopped already.
-    if (!(error instanceof APIError && error.status === 409)) {
-      log.warn({ work: item.id, error: describe(error) }, "the item could not be stopped");
-    }
+  if (lease.end !== "lost") {
+    await place.extract().catch((error: unknown) => {
+      log.error({ session: sessionId, error: describe(error) }, "extraction failed");
+    });
   }
+  return end;
 }
 
-/** An error in one line: an API's own body may hold anything. */
-export function describe(error: unknown): string {
-  if (error instanceof APIError) return `${error.status ?? "no answer"} ${error.type ?? error.name}`;
-  if (HoldfastError.is(error)) return `${error.message} [${error.code}]`;
-  return error instanceof Error ? error.message : String(error);
+function logDenials(place: SessionPlace, session: string, log: WorkerLog): void {
+  for (const { kind, subject, count } of place.takeDenials()) log.warn({ session, kind, subject, count }, "refused");
+}
+
+async function stop(item: WorkItem, client: Anthropic, log: WorkerLog, timings: WorkerTimings): Promise<void> {
+  const cut = new AbortController();
+  const stopping = client.beta.environments.work
+    .stop(item.id, { environment_id: item.environmentId, force: true }, { signal: cut.signal })
+    .then(
+      () => undefined,
+      (error: unknown) => {
+        // 409: it has stopped already.
+        if (!cut.signal.aborted && statusOf(error) !== 409) {
+          log.warn({ work: item.id, error: describe(error) }, "the item could not be stopped");
+        }
+      },
+    );
+  if (await settlesWithin(stopping, timings.stop)) return;
+  cut.abort();
+  log.warn({ work: item.id }, "the item's stop got no answer");
 }

@@ -26,9 +26,19 @@ export function createLog(format: "text" | "json", redactor: Redactor): WorkerLo
     const mark = styleText(styles[level], level === "info" ? "·" : "!", { stream: process.stdout });
     const rest = Object.entries(fields)
       .filter(([, value]) => value !== undefined && value !== null)
-      .map(([name, value]) => `${name}=${typeof value === "string" ? value : JSON.stringify(value)}`)
+      .map(([name, value]) => `${name}=${showValue(value)}`)
       .join(" ");
-    process.stdout.write(redactor.redact(`${time} ${mark} ${message}${rest === "" ? "" : `  ${rest}`}\n`));
+    process.stdout.write(redactor.redact(`${time} ${mark} ${printable(message)}${rest === "" ? "" : `  ${rest}`}\n`));
   };
   return { info: line("info"), warn: line("warn"), error: line("error") };
+}
+
+/** Names and paths come from a session: what could steer a terminal or end a line is shown by its number. */
+function printable(text: string): string {
+  return text.replace(/[\p{C}\p{Zl}\p{Zp}]/gu, (character) => `\\u{${character.codePointAt(0)?.toString(16)}}`);
+}
+
+function showValue(value: unknown): string {
+  const text = typeof value === "string" ? value : (JSON.stringify(value) ?? "");
+  return printable(typeof value === "string" && /[\s"]/.test(text) ? JSON.stringify(text) : text);
 }

@@ -3,41 +3,59 @@ import type { Sandbox } from "../sandbox/sandbox.ts";
 import type { Denial } from "../sandbox/types.ts";
 import { createToolset, type ToolRunner } from "../tools/toolset.ts";
 import type { WorkerLog } from "./log.ts";
+import type { PlaceRequest, SessionPlace } from "./place.ts";
+import { SandboxFolders, type SessionFolders } from "./session-folders.ts";
+
+export interface SessionSandboxOptions {
+  readonly log: WorkerLog;
+  /** Called when every process inside has ended. */
+  readonly extract: (sandbox: Sandbox, sessionId: string) => Promise<void>;
+}
 
 /** One session's sandbox with its tools: taken from the pool, and gone with the session. */
-export class SessionSandbox {
-  readonly sandbox: Sandbox;
+export class SessionSandbox implements SessionPlace {
   readonly tools: ToolRunner;
-  readonly #log: WorkerLog;
-  readonly #session: string;
-  refused = 0;
+  readonly folders: SessionFolders;
+  readonly #sandbox: Sandbox;
+  readonly #request: PlaceRequest;
+  readonly #options: SessionSandboxOptions;
 
-  constructor(sandbox: Sandbox, session: string, log: WorkerLog, roots: readonly string[], readOnlyRoots: readonly string[]) {
-    this.sandbox = sandbox;
-    this.#session = session;
-    this.#log = log;
+  constructor(sandbox: Sandbox, request: PlaceRequest, options: SessionSandboxOptions) {
+    this.#sandbox = sandbox;
+    this.#request = request;
+    this.#options = options;
+    this.folders = new SandboxFolders(sandbox);
+    const { privateFolders, readOnlyFolders, sessionId } = request;
     this.tools = createToolset(sandbox, {
-      roots: roots.filter((root) => !isWithin(root, sandbox.workdir)),
-      readOnlyRoots,
-      onInternalError: (tool, error) => log.error({ session, tool, error: String(error) }, "tool failed"),
+      roots: privateFolders.filter((root) => !isWithin(root, sandbox.workdir)),
+      readOnlyRoots: readOnlyFolders,
+      onInternalError: (tool, error) =>
+        options.log.error({ session: sessionId, tool, error: String(error) }, "a tool failed"),
     });
   }
 
-  /** Writes down what was refused since the last call. */
-  logDenials(): void {
-    for (const denial of this.sandbox.takeDenials()) {
-      this.refused += denial.count;
-      this.#log.warn({ session: this.#session, ...describe(denial) }, "refused");
-    }
+  get name(): string {
+    return this.#sandbox.name;
   }
 
-  async close(): Promise<void> {
+  get about(): Readonly<Record<string, unknown>> {
+    return { uid: this.#sandbox.plan.identity.hostUid };
+  }
+
+  takeDenials(): readonly Denial[] {
+    return this.#sandbox.takeDenials();
+  }
+
+  async end(): Promise<void> {
     await this.tools.close();
-    this.logDenials();
-    await this.sandbox.end();
+    await this.#sandbox.end();
   }
-}
 
-function describe({ kind, subject, count }: Denial): Record<string, unknown> {
-  return { kind, subject, count };
+  async extract(): Promise<void> {
+    await this.#options.extract(this.#sandbox, this.#request.sessionId);
+  }
+
+  async dispose(): Promise<void> {
+    await this.#sandbox.dispose();
+  }
 }

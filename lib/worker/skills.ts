@@ -1,47 +1,83 @@
-import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { setupSkills } from "@anthropic-ai/sdk/tools/agent-toolset/node";
-import type { SessionContext, SessionExtra } from "./extras.ts";
-import { describe } from "./item.ts";
+import { basename, join } from "node:path";
+import type { Anthropic } from "@anthropic-ai/sdk";
+import { readSkillArchive } from "./archive/skill-archive.ts";
+import { describe } from "./failure.ts";
+import type { WorkerLog } from "./log.ts";
+import type { SessionFolders } from "./session-folders.ts";
 
-const mostFiles = 2000;
-const mostBytes = 64 * 1024 * 1024;
+const mostArchiveBytes = 64 * 1024 * 1024;
+const mostSkills = 200;
+
+export interface SkillsOptions {
+  readonly client: Anthropic;
+  readonly sessionId: string;
+  /** `agent.skills` as the server sent it. */
+  readonly skills: unknown;
+  readonly folders: SessionFolders;
+  /** The workspace's path inside. */
+  readonly workdir: string;
+  readonly log: WorkerLog;
+  readonly signal: AbortSignal;
+}
 
 /**
- * The skills of a session's agent (protocol.md 12): fetched and unpacked by the SDK into a folder of ours, then written
- * by the sandbox's own init into the workspace's `skills/`. One that fails is passed over with a warning.
+ * Fetches the skills of a session's agent and puts each below `skills/` of the workspace (protocol section 12). One that
+ * fails is passed over with a warning.
+ *
+ * @returns the folders that were made, to be removed when the session ends
  */
-export class SkillsExtra implements SessionExtra {
-  async prepare({ client, session, sandbox, log }: SessionContext): Promise<void> {
-    if ((session.agent.skills ?? []).length === 0) return;
-    const staging = mkdtempSync(join(tmpdir(), "holdfast-skills-"));
+export async function installSkills(options: SkillsOptions): Promise<string[]> {
+  const { log, sessionId, signal } = options;
+  const wanted: unknown[] = Array.isArray(options.skills) ? options.skills : [];
+  const made: string[] = [];
+  if (wanted.length > mostSkills) log.warn({ session: sessionId }, `only the first ${mostSkills} skills are taken`);
+  for (const skill of wanted.slice(0, mostSkills)) {
+    if (signal.aborted) break;
     try {
-      await setupSkills({ workdir: staging, client, session });
-      let files = 0;
-      let bytes = 0;
-      const root = join(staging, "skills");
-      for (const name of readdirSync(root, { recursive: true, encoding: "utf8" }).sort()) {
-        const path = join(root, name);
-        const status = statSync(path);
-        if (!status.isFile()) continue;
-        files++;
-        bytes += status.size;
-        if (files > mostFiles || bytes > mostBytes) throw new Error("the skills are larger than is taken");
-        const inside = `${sandbox.workdir}/skills/${name}`;
-        const outcome = await sandbox.files.write(inside, readFileSync(path), { roots: [sandbox.workdir] });
-        if (outcome.kind !== "written") throw new Error(`skills/${name} could not be written (${outcome.kind})`);
-        if ((status.mode & 0o111) !== 0) await sandbox.exec("chmod", ["0755", "--", inside]);
-      }
-      log.info({ session: session.id, files }, "skills are in place");
+      await installSkill(skill, options, made);
     } catch (error) {
-      log.warn({ session: session.id, error: describe(error) }, "a skill was passed over");
-    } finally {
-      rmSync(staging, { recursive: true, force: true });
+      if (signal.aborted) break;
+      log.warn({ session: sessionId, error: describe(error) }, "a skill was passed over");
     }
   }
+  return made;
+}
 
-  async afterCall(): Promise<void> {}
+async function installSkill(skill: unknown, options: SkillsOptions, made: string[]): Promise<void> {
+  const { client, folders, log, sessionId, signal } = options;
+  const { skill_id: skillId, version: wanted } = (skill ?? {}) as { skill_id?: unknown; version?: unknown };
+  if (typeof skillId !== "string" || typeof wanted !== "string") throw new Error("it has no id or no version");
+  const version = await client.beta.skills.versions.retrieve(wanted, { skill_id: skillId }, { signal });
+  const name = folderName(version.name, skillId);
+  // `latest` is known to the first call only.
+  const response = await client.beta.skills.versions.download(version.id, { skill_id: skillId }, { signal });
+  const files = readSkillArchive(await readBounded(response));
+  const root = join(options.workdir, "skills");
+  const folder = join(root, name);
+  if (!made.includes(folder)) made.push(folder);
+  await folders.makeFresh(folder);
+  for (const file of files) await folders.write(folder, file.path, file.data);
+  await folders.setModes(new Map(files.map((file) => [join(folder, file.path), file.executable ? 0o755 : 0o644])));
+  log.info({ session: sessionId, skill: name, files: files.length }, "skill in place");
+}
 
-  async finish(): Promise<void> {}
+/** A skill's folder: the last component of its name, or its id, which must then be one. */
+export function folderName(name: unknown, skillId: string): string {
+  const last = typeof name === "string" ? basename(name.trim()) : "";
+  for (const candidate of [last, skillId]) {
+    const isOne = candidate !== "" && candidate !== "." && candidate !== ".." && !/[/\0]/.test(candidate);
+    if (isOne && candidate.isWellFormed() && Buffer.byteLength(candidate) <= 255) return candidate;
+  }
+  throw new Error("neither its name nor its id is a folder's name");
+}
+
+async function readBounded(response: Response): Promise<Buffer> {
+  const chunks: Uint8Array[] = [];
+  let size = 0;
+  for await (const chunk of response.body ?? []) {
+    size += chunk.length;
+    if (size > mostArchiveBytes) throw new Error(`its archive is larger than ${mostArchiveBytes} bytes`);
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks);
 }

@@ -1,14 +1,21 @@
-import Anthropic from "@anthropic-ai/sdk";
 import { WorkPoller } from "@anthropic-ai/sdk/helpers/beta/environments";
+import type { BetaSelfHostedWork } from "@anthropic-ai/sdk/resources/beta/environments/work";
+import { createClient } from "./client.ts";
 import { type Redactor, sessionsToken } from "./credentials.ts";
+import { describe, isFatal } from "./failure.ts";
 import { type ItemSettings, serveItem } from "./item.ts";
 import type { WorkerLog } from "./log.ts";
+import { jitter, pause } from "./timings.ts";
+
+const firstBackoffMs = 1000;
+const mostBackoffMs = 60_000;
 
 export interface WorkerOptions {
   readonly environmentId: string;
   readonly environmentKey: string;
   readonly baseUrl: string | undefined;
-  readonly workerId: string | undefined;
+  readonly workerId: string;
+  /** Sessions at once. */
   readonly concurrency: number;
   /** Ends when the queue is empty and every session is done. */
   readonly drain: boolean;
@@ -19,51 +26,78 @@ export interface WorkerOptions {
   readonly item: ItemSettings;
 }
 
-/** A client that carries exactly one credential, whatever the environment holds. */
-export function clientWith(token: string, baseUrl: string | undefined): Anthropic {
-  return new Anthropic({
-    apiKey: null,
-    authToken: token,
-    ...(baseUrl === undefined ? {} : { baseURL: baseUrl }),
-    logLevel: "off",
-  });
-}
-
 /**
- * Claims items and serves up to `concurrency` of them at once until `signal` aborts, the queue is drained, or polling
- * fails for good.
+ * Claims items with the SDK's poller and serves up to `concurrency` of them at once, until `signal` aborts, the queue is
+ * drained, or polling fails for good.
+ *
+ * @throws what the last poll failed with, when it was refused (401, 403, 404 …)
  */
 export async function runWorker(options: WorkerOptions, signal: AbortSignal): Promise<void> {
-  const { log, redactor } = options;
-  redactor.add(options.environmentKey);
-  const pollClient = clientWith(options.environmentKey, options.baseUrl);
-  const poller = new WorkPoller({
-    client: pollClient,
-    environmentId: options.environmentId,
-    environmentKey: options.environmentKey,
-    autoStop: false,
-    drain: options.drain,
-    signal,
-    ...(options.workerId === undefined ? {} : { workerId: options.workerId }),
-  });
+  const { log, redactor, environmentKey, baseUrl } = options;
+  redactor.add(environmentKey);
+  const client = createClient(environmentKey, baseUrl);
   const active = new Set<Promise<unknown>>();
+  let backoff = firstBackoffMs;
   try {
-    for await (const work of poller) {
-      // Only the poll's answer carries it; the SDK's type does not name it.
-      const secret: unknown = Reflect.get(work, "secret");
-      const token = sessionsToken(typeof secret === "string" ? secret : null);
-      if (typeof secret === "string") {
-        redactor.add(secret, token);
-        if (token === null) log.warn({ work: work.id }, "the item's secret yields no token: the environment key serves");
+    while (!signal.aborted) {
+      const poller = new WorkPoller({
+        client,
+        environmentId: options.environmentId,
+        environmentKey,
+        workerId: options.workerId,
+        // Each item is stopped by who serves it, unless its lease was lost.
+        autoStop: false,
+        drain: options.drain,
+        signal,
+      });
+      try {
+        for await (const work of poller) {
+          backoff = firstBackoffMs;
+          const serving = serve(work, options, signal).finally(() => active.delete(serving));
+          active.add(serving);
+          if (options.once) return;
+          while (active.size >= options.concurrency) await Promise.race(active);
+        }
+        return;
+      } catch (error) {
+        if (signal.aborted) return;
+        if (isFatal(error)) {
+          log.error({ error: describe(error), sessions: active.size }, "polling was refused: the worker ends");
+          throw error;
+        }
+        // An answer that is no work item, such as a proxy's page: the poller gives up on what it cannot read.
+        log.warn({ error: describe(error) }, "a poll's answer could not be read");
+        await pause(jitter(backoff), signal);
+        backoff = Math.min(backoff * 2, mostBackoffMs);
       }
-      const client = clientWith(token ?? options.environmentKey, options.baseUrl);
-      const item = { id: work.id, environmentId: work.environment_id, type: work.data.type as string, sessionId: work.data.id };
-      const serving = serveItem(item, client, token !== null, options.item, signal).finally(() => active.delete(serving));
-      active.add(serving);
-      if (options.once) break;
-      while (active.size >= options.concurrency) await Promise.race(active);
     }
   } finally {
     await Promise.allSettled(active);
+  }
+}
+
+async function serve(work: BetaSelfHostedWork, options: WorkerOptions, signal: AbortSignal): Promise<void> {
+  const { log, redactor, environmentKey, baseUrl } = options;
+  // Only a poll's answer carries it.
+  const { secret } = work;
+  const token = sessionsToken(secret);
+  redactor.add(secret, token);
+  if (secret && token === null) {
+    log.warn({ work: work.id }, "the item's secret yields no token: the environment key serves");
+  }
+  try {
+    await serveItem(
+      {
+        id: work.id,
+        environmentId: work.environment_id ?? options.environmentId,
+        type: String(work.data.type),
+        sessionId: String(work.data.id),
+      },
+      { client: createClient(token ?? environmentKey, baseUrl), hasSessionsToken: token !== null },
+      options.item,
+      signal,
+    );
+  } finally {
+    redactor.remove(secret, token);
   }
 }

@@ -1,0 +1,86 @@
+import { Anthropic } from "@anthropic-ai/sdk";
+import { pause } from "./timings.ts";
+
+/** Kinds of request that a 429 holds back separately. */
+type RequestKind = "poll" | "ack" | "heartbeat" | "stop" | "stream" | "history" | "post" | "other";
+
+const never = new AbortController().signal;
+/** An acknowledgement that is under way when the worker is asked to end is waited for this long. */
+const ackMs = 3000;
+
+function kindOf(url: string, method: string): RequestKind {
+  const { pathname } = new URL(url);
+  if (/\/work\/poll$/.test(pathname)) return "poll";
+  const verb = /\/work\/[^/]+\/(ack|heartbeat|stop)$/.exec(pathname)?.[1];
+  if (verb === "ack" || verb === "heartbeat" || verb === "stop") return verb;
+  if (/\/events\/stream$/.test(pathname)) return "stream";
+  if (/\/sessions\/[^/]+\/events$/.test(pathname)) return method === "POST" ? "post" : "history";
+  return "other";
+}
+
+/** The wait that a response asks for, in milliseconds: `retry-after-ms`, else `retry-after` in seconds or as a date. */
+export function retryAfterMs(headers: Headers, now: number = Date.now()): number {
+  const ms = Number.parseFloat(headers.get("retry-after-ms") ?? "");
+  if (ms > 0) return ms;
+  const header = headers.get("retry-after") ?? "";
+  const seconds = Number.parseFloat(header);
+  const wait = Number.isNaN(seconds) ? Date.parse(header) - now : seconds * 1000;
+  return Number.isNaN(wait) ? 0 : Math.max(wait, 0);
+}
+
+/**
+ * What the SDK's client sends its requests with. It sees to three things whatever made the request and however often it
+ * is tried again: it carries this one credential and no other (the environment can add headers); no request of a kind
+ * goes out before a `retry-after` of that kind has passed; and an acknowledgement is not cut off half-way, which would
+ * leave the item claimed by nobody.
+ */
+export function createFetch(token: string, send: typeof fetch = fetch): typeof fetch {
+  const notBefore = new Map<RequestKind, number>();
+  return async (input, init = {}) => {
+    const url = input instanceof Request ? input.url : String(input);
+    const kind = kindOf(url, init.method ?? "GET");
+    const headers = new Headers(init.headers);
+    headers.delete("x-api-key");
+    headers.set("authorization", `Bearer ${token}`);
+    const signal = init.signal ?? never;
+    for (;;) {
+      const left = (notBefore.get(kind) ?? 0) - performance.now();
+      if (left <= 0) break;
+      await pause(left, signal);
+      signal.throwIfAborted();
+    }
+    const response = await send(input, {
+      ...init,
+      headers,
+      ...(kind === "ack" ? { signal: lasting(signal) } : {}),
+    });
+    if (response.status === 429 || response.status >= 500) {
+      const wait = retryAfterMs(response.headers);
+      if (wait > 0) notBefore.set(kind, performance.now() + wait);
+    }
+    return response;
+  };
+}
+
+/** Aborts some time after `signal` does. */
+function lasting(signal: AbortSignal): AbortSignal {
+  if (signal.aborted) return signal;
+  const later = new AbortController();
+  const end = (): void => {
+    setTimeout(() => later.abort(signal.reason), ackMs).unref();
+  };
+  signal.addEventListener("abort", end, { once: true });
+  return later.signal;
+}
+
+/** A client of the SDK that carries exactly one credential, whatever the environment holds, and logs nothing. */
+export function createClient(token: string, baseUrl: string | undefined): Anthropic {
+  return new Anthropic({
+    apiKey: null,
+    authToken: token,
+    ...(baseUrl === undefined ? {} : { baseURL: baseUrl }),
+    // Its debug log prints bodies, and an item's secret is in one.
+    logLevel: "off",
+    fetch: createFetch(token),
+  });
+}

@@ -1,0 +1,34 @@
+import type { Denial } from "../sandbox/types.ts";
+import type { ToolRunner } from "../tools/toolset.ts";
+import type { SessionFolders } from "./session-folders.ts";
+
+/** Where one session's calls run: a sandbox of its own with the tools in it. */
+export interface SessionPlace {
+  /** For logs. */
+  readonly name: string;
+  readonly tools: ToolRunner;
+  readonly folders: SessionFolders;
+  /** For logs: what else is worth saying of it when it is claimed. */
+  readonly about: Readonly<Record<string, unknown>>;
+  /** What was refused since the last look. */
+  takeDenials(): readonly Denial[];
+  /** Ends the tools and every process inside. What was written stays until `dispose`. */
+  end(): Promise<void>;
+  /** After `end`: takes files out by the rules. */
+  extract(): Promise<void>;
+  dispose(): Promise<void>;
+}
+
+export interface PlaceRequest {
+  readonly sessionId: string;
+  /** Folders outside the workspace that the session needs, private to it and empty. */
+  readonly privateFolders: readonly string[];
+  /** Folders in which `write` and `edit` refuse. */
+  readonly readOnlyFolders: readonly string[];
+}
+
+/** Makes places; the workspace's path inside is the same in each. */
+export interface PlaceMaker {
+  readonly workdir: string;
+  open(request: PlaceRequest): Promise<SessionPlace>;
+}
