@@ -1,12 +1,24 @@
-import { lstatSync, readdirSync, readlinkSync, statSync } from "node:fs";
+import { lstatSync, readdirSync, readFileSync, readlinkSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { native } from "../native.ts";
+
+/** Ids from `first` on, `count` of them, that are those from `outside` on in the namespace above. */
+export interface IdRange {
+  readonly first: number;
+  readonly outside: number;
+  readonly count: number;
+}
 
 /** What this host offers, probed: the plan is made from this and the policy alone. */
 export interface HostCapabilities {
   readonly architecture: "x86_64" | "aarch64";
   readonly uid: number;
   readonly gid: number;
+  /**
+   * The ids that root may become here: all on a host, few or only its own in a user namespace (a rootless container).
+   * Empty for an ordinary user.
+   */
+  readonly ids: { readonly uid: readonly IdRange[]; readonly gid: readonly IdRange[] };
   /** 0 where Landlock is absent or switched off at boot. */
   readonly landlockAbi: number;
   /** Top-level entries of the root folder: `/bin -> usr/bin` and the like are links, the rest folders. */
@@ -23,6 +35,15 @@ function exists(path: string): boolean {
   return statSync(path, { throwIfNoEntry: false }) !== undefined;
 }
 
+/** The lines of proc_pid_uid_map(5). */
+export function idRanges(map: string): IdRange[] {
+  return map
+    .trim()
+    .split("\n")
+    .map((line) => line.trim().split(/\s+/).map(Number))
+    .map(([first = 0, outside = 0, count = 0]) => ({ first, outside, count }));
+}
+
 /**
  * Probes what every launch needs to know. The walls themselves are probed by raising them: a launch that cannot says
  * which step the kernel refused, and `holdfast doctor` asks for each by itself.
@@ -32,10 +53,13 @@ export function probeHost(etcNames: readonly string[]): HostCapabilities {
     const path = join("/", name);
     return { path, link: lstatSync(path).isSymbolicLink() ? readlinkSync(path) : null };
   });
+  const uid = process.geteuid?.() ?? 0;
+  const ranges = (file: string): IdRange[] => (uid === 0 ? idRanges(readFileSync(file, "utf8")) : []);
   return {
     architecture: process.arch === "arm64" ? "aarch64" : "x86_64",
-    uid: process.geteuid?.() ?? 0,
+    uid,
     gid: process.getegid?.() ?? 0,
+    ids: { uid: ranges("/proc/self/uid_map"), gid: ranges("/proc/self/gid_map") },
     landlockAbi: native().probe().landlockAbi,
     topLevel,
     etc: new Set(etcNames.filter((name) => exists(join("/etc", name)))),

@@ -1,4 +1,5 @@
-import type { HostCapabilities } from "../host/capabilities.ts";
+import { HoldfastError } from "../errors.ts";
+import type { HostCapabilities, IdRange } from "../host/capabilities.ts";
 import type { Policy } from "../policy/policy.ts";
 import type { Identity } from "./launch-plan.ts";
 
@@ -11,9 +12,19 @@ const sandboxId = 1000;
  */
 export const unprivilegedId = 65_533;
 
+function includes(ranges: readonly IdRange[], id: number): boolean {
+  return ranges.some(({ first, count }) => id >= first && id < first + count);
+}
+
+/** One level is all that can be seen: further up, a namespace that root made looks like one that a user made. */
+function isHostRoot({ ids }: HostCapabilities): boolean {
+  return [...ids.uid, ...ids.gid].some(({ first, outside }) => first === 0 && outside === 0);
+}
+
 /**
  * Inside, the sandbox is who the policy says, else the caller. On the host an ordinary user's sandbox is that user; one
- * started by root is the policy's uid, else the workspace's owner, else `unprivilegedId`: never 0.
+ * started by root is the policy's uid, else the workspace's owner, else `unprivilegedId`: never the host's 0. A root that
+ * has no such id to become is that of somebody's user namespace, and its sandbox is whoever that is on the host.
  */
 export function identity(policy: Policy, host: HostCapabilities, owner: { uid: number; gid: number }): Identity {
   const named = (id: number | "sandbox" | undefined): number | undefined => (id === "sandbox" ? sandboxId : id);
@@ -24,6 +35,17 @@ export function identity(policy: Policy, host: HostCapabilities, owner: { uid: n
   }
   const uid = user ?? (owner.uid !== 0 ? owner.uid : unprivilegedId);
   const gid = group ?? (owner.gid !== 0 ? owner.gid : unprivilegedId);
+  if (!includes(host.ids.uid, uid) || !includes(host.ids.gid, gid)) {
+    if (isHostRoot(host)) {
+      throw new HoldfastError("in this user namespace there is nobody but the host's root for a sandbox to run as", {
+        code: "ERR_HOLDFAST_WALL_UNAVAILABLE",
+        step: "namespace",
+        hint: `Map more ids into the namespace (unshare --map-auto, newuidmap(1)), at least up to ${Math.max(uid, gid)}; or start holdfast as an ordinary user.`,
+      });
+    }
+    const own = { uid: user ?? unprivilegedId, gid: group ?? unprivilegedId };
+    return { ...own, hostUid: host.uid, hostGid: host.gid, drop: false };
+  }
   return { uid, gid, hostUid: uid, hostGid: gid, drop: true };
 }
 

@@ -1,4 +1,5 @@
 import { HoldfastError } from "../errors.ts";
+import { ownProcCovers, uncoverProc } from "../host/proc-covers.ts";
 import { isNativeFailure } from "../native.ts";
 import { opCodes } from "../plan/encode.ts";
 import { wallNumbers } from "../plan/launch-plan.ts";
@@ -37,6 +38,16 @@ export function launchError(cause: unknown): unknown {
     });
   }
   const operation = cause.step === "setup" ? operations.get(cause.wall) : undefined;
+  if (operation === "proc" && errno === "EPERM") {
+    // No way round it: the host's own proc would show every process of the host, and without one the init could not
+    // watch limits, nor would runtimes start that read /proc/self.
+    const covers = ownProcCovers();
+    const parts = covers.length === 0 ? "parts of /proc" : `parts of /proc (${covers.join(", ")})`;
+    return new HoldfastError(
+      `${parts} are covered here, and while they are the kernel gives a sandbox no /proc of its own (${cause.syscall}: ${errno})`,
+      { code: "ERR_HOLDFAST_WALL_UNAVAILABLE", step: "mount", hint: uncoverProc(covers), ...details },
+    );
+  }
   const step =
     operation === "ruleset" || operation === "restrict"
       ? "landlock"

@@ -12,6 +12,7 @@ export const fixedHost: HostCapabilities = {
   architecture: "x86_64",
   uid: 1000,
   gid: 1000,
+  ids: { uid: [], gid: [] },
   landlockAbi: 7,
   topLevel: [
     { path: "/bin", link: "usr/bin" },

@@ -10,7 +10,8 @@ import { type PresetName, presetPolicy, presets } from "../../lib/policy/presets
 import { fixedHost, fixedWorkspace, planOf } from "./fixed-plan.ts";
 
 const names = Object.keys(presets) as PresetName[];
-const asRoot = { ...fixedHost, uid: 0, gid: 0 };
+const everyId = [{ first: 0, outside: 0, count: 4_294_967_295 }];
+const asRoot = { ...fixedHost, uid: 0, gid: 0, ids: { uid: everyId, gid: everyId } };
 
 /** A plan as lines that a reviewer can read; programs and long texts are compared elsewhere. */
 function written(made: LaunchPlan): string {
@@ -66,6 +67,20 @@ test("A sandbox never runs as the host's root, whoever starts it", (t) => {
     const { identity } = plan(policy, asRoot, workspace);
     t.true(identity.hostUid > 0 && identity.hostGid > 0 && identity.drop);
   }
+});
+
+test("The root of a user namespace runs sandboxes as itself where it has no other id to give", (t) => {
+  const policy = presetPolicy("default");
+  const workspace = { ...fixedWorkspace(policy), owner: { uid: 0, gid: 0 } };
+  const made = (count: number, outside = 100_000): LaunchPlan => {
+    const ids = [{ first: 0, outside, count }];
+    return plan(policy, { ...asRoot, ids: { uid: ids, gid: ids } }, workspace);
+  };
+  t.deepEqual(made(1).identity, { uid: 65_533, gid: 65_533, hostUid: 0, hostGid: 0, drop: false });
+  t.deepEqual(made(1).idMapped, []);
+  const error = t.throws(() => made(1, 0), undefined, "it is the host's root");
+  t.true(HoldfastError.is(error) && error.code === "ERR_HOLDFAST_WALL_UNAVAILABLE" && error.exitCode === 125);
+  t.deepEqual(made(65_536).identity, { uid: 65_533, gid: 65_533, hostUid: 65_533, hostGid: 65_533, drop: true });
 });
 
 test("Every plan has every namespace, step and verification that its kernel can have", (t) => {
