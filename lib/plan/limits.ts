@@ -10,7 +10,9 @@ import type { Workspace } from "./workspace.ts";
  */
 export function rlimits(policy: Policy): Rlimit[] {
   const { limits } = policy;
-  const found: Rlimit[] = [{ resource: "core", soft: 0, hard: 0 }];
+  // 1, not 0: a limit of 0 still pipes the dump to the host's handler, outside of every wall, where core_pattern names
+  // one; 1 stops both kinds (fs/coredump.c, the check for cprm.limit of 1).
+  const found: Rlimit[] = [{ resource: "core", soft: 1, hard: 1 }];
   const add = (resource: Rlimit["resource"], value: number | undefined): void => {
     if (value !== undefined) found.push({ resource, soft: value, hard: value });
   };
