@@ -1,0 +1,135 @@
+// Hosts that lack something, as far as namespaces can show them here: what holdfast does there.
+import { spawnSync } from "node:child_process";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import test, { type ExecutionContext } from "ava";
+import { isRoot } from "./broken-plan.ts";
+
+const checkout = join(import.meta.dirname, "../..");
+
+/** Starts a sandbox on the host that it finds, runs a command in it, and prints what came of it as JSON. */
+const program = `
+  import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+  import { Sandbox } from ${JSON.stringify(join(checkout, "lib/sandbox/sandbox.ts"))};
+  const workdir = mkdtempSync("/tmp/holdfast-host-");
+  let told;
+  try {
+    const sandbox = await Sandbox.create({ workdir });
+    const { exitCode, stdout } = await sandbox.exec("sh", ["-c", "id -u; cat /proc/1/comm /proc/sys/kernel/hostname"]);
+    const walls = sandbox.enforcement.filter(({ status }) => status === "enforced").map(({ wall }) => wall);
+    const { hostUid } = sandbox.plan.identity;
+    await sandbox.dispose();
+    told = { exitCode, lines: stdout.toString().trim().split("\\n"), walls, hostUid };
+  } catch (error) {
+    told = { code: error.code, message: error.message, hint: error.hint };
+  }
+  rmSync(workdir, { recursive: true });
+  process.stdout.write(JSON.stringify(told));
+`;
+
+interface Told {
+  readonly exitCode?: number;
+  readonly lines?: readonly string[];
+  readonly walls?: readonly string[];
+  readonly hostUid?: number;
+  readonly code?: string;
+  readonly message?: string;
+  readonly hint?: string;
+}
+
+/** An ordinary user to be, where root runs the tests. */
+const ordinary = isRoot ? { uid: 64_000, gid: 64_000 } : {};
+const home = mkdtempSync(join(tmpdir(), "holdfast-hosts-"));
+test.after.always(() => rmSync(home, { recursive: true, force: true }));
+
+interface Host {
+  /** Arguments of unshare(1). */
+  readonly namespaces: readonly string[];
+  /** What a shell does there first. */
+  readonly first: string;
+  readonly as?: { uid?: number; gid?: number };
+}
+
+/** null, with the reason logged, where this machine cannot show such a host. */
+function on(t: ExecutionContext, { namespaces, first, as = {} }: Host): Told | null {
+  const run = (args: readonly string[]): ReturnType<typeof spawnSync> =>
+    spawnSync("unshare", args, {
+      cwd: "/",
+      stdio: "pipe",
+      timeout: 60_000,
+      env: { ...process.env, HOME: "/tmp" },
+      ...as,
+    });
+  const there = run([...namespaces, "--", "sh", "-c", `${first} && exec "$0" -e 0`, process.execPath]);
+  if (there.error !== undefined || there.status !== 0) {
+    t.log(`skipped: this machine cannot be made into such a host: ${there.error ?? String(there.stderr).split("\n")[0]}`);
+    t.pass();
+    return null;
+  }
+  const script = `${first} && exec "$0" --input-type=module -e "$1"`;
+  const ran = run([...namespaces, "--", "sh", "-c", script, process.execPath, program]);
+  t.is(ran.status, 0, String(ran.stderr));
+  return JSON.parse(String(ran.stdout)) as Told;
+}
+
+test("Where user namespaces are used up, nothing starts and one sentence says so", (t) => {
+  const told = on(t, {
+    namespaces: ["--user", "--map-root-user"],
+    first: "echo 0 > /proc/sys/user/max_user_namespaces",
+    as: ordinary,
+  });
+  if (told === null) return;
+  t.is(told.code, "ERR_HOLDFAST_WALL_UNAVAILABLE");
+  t.is(told.message, "this host refuses new namespaces to this user (clone: ENOSPC)");
+  t.regex(told.hint ?? "", /holdfast doctor/);
+});
+
+for (const [what, first] of [
+  ["a file of /proc", "mount --bind /dev/null /proc/version"],
+  ["a folder of /proc", "mount -t tmpfs none /proc/fs"],
+] as const) {
+  test(`Where ${what} is covered, nothing starts and the sentence names it`, (t) => {
+    const told = on(t, { namespaces: ["--user", "--map-root-user", "--mount"], first, as: ordinary });
+    if (told === null) return;
+    t.is(told.code, "ERR_HOLDFAST_WALL_UNAVAILABLE");
+    t.regex(told.message ?? "", /^parts of \/proc \(\/proc\/\S+\) are covered here, .* \(fsmount: EPERM\)$/);
+    t.regex(told.hint ?? "", /systempaths=unconfined.* sudo umount \/proc\//);
+  });
+}
+
+test("Where a memfd cannot be executed, the package's own file is the init, behind every wall", (t) => {
+  if (!isRoot) {
+    t.log("skipped: only root can set vm.memfd_noexec, for a pid namespace of its own");
+    t.pass();
+    return;
+  }
+  const told = on(t, {
+    namespaces: ["--pid", "--fork", "--mount-proc"],
+    first: "echo 2 > /proc/sys/vm/memfd_noexec",
+  });
+  if (told === null) return;
+  t.is(told.exitCode, 0, told.message);
+  t.is(told.lines?.[1], "holdfast_init", "not memfd:…");
+  t.true(told.walls?.includes("seccomp") && told.walls.includes("landlock-filesystem"));
+});
+
+test("The root of an ordinary user's namespace has sandboxes, as that user and never as an id that it lacks", (t) => {
+  const told = on(t, { namespaces: ["--user", "--map-root-user"], first: "true", as: ordinary });
+  if (told === null) return;
+  t.is(told.exitCode, 0, told.message);
+  t.deepEqual([told.lines?.[0], told.hostUid], ["65533", 0]);
+  t.is(told.lines?.[2], "sandbox");
+});
+
+test("Nothing starts as the host's root, not in a user namespace that holds nobody else either", (t) => {
+  if (!isRoot) {
+    t.log("skipped: only root can make such a namespace");
+    t.pass();
+    return;
+  }
+  const told = on(t, { namespaces: ["--user", "--map-root-user"], first: "true" });
+  if (told === null) return;
+  t.is(told.code, "ERR_HOLDFAST_WALL_UNAVAILABLE");
+  t.regex(told.message ?? "", /nobody but the host's root/);
+});
