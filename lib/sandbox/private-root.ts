@@ -1,6 +1,7 @@
 import { chmodSync, mkdirSync } from "node:fs";
 import { homedir, tmpdir } from "node:os";
 import { join } from "node:path";
+import { HoldfastError } from "../errors.ts";
 
 function firstUsable(folders: readonly string[]): string {
   for (const folder of folders) {
@@ -12,7 +13,11 @@ function firstUsable(folders: readonly string[]): string {
       // A home that is read-only or not there: the next place.
     }
   }
-  throw new Error(`none of these folders can be made: ${folders.join(", ")}`);
+  throw new HoldfastError(`none of these folders can be made, or is this user's own: ${folders.join(", ")}`, {
+    code: "ERR_HOLDFAST_OWN_FOLDER",
+    step: "workspace",
+    hint: "Set XDG_STATE_HOME and XDG_RUNTIME_DIR to folders of your own that you can write.",
+  });
 }
 
 function uid(): number {

@@ -1,6 +1,6 @@
 // Hosts that lack something, as far as namespaces can show them here: what holdfast does there.
 import { spawnSync } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
+import { chownSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import test, { type ExecutionContext } from "ava";
@@ -40,8 +40,15 @@ interface Told {
 
 /** An ordinary user to be, where root runs the tests. */
 const ordinary = isRoot ? { uid: 64_000, gid: 64_000 } : {};
-const home = mkdtempSync(join(tmpdir(), "holdfast-hosts-"));
-test.after.always(() => rmSync(home, { recursive: true, force: true }));
+/** Of whoever starts sandboxes: root in a namespace is not whoever owns what root has made. */
+const folders = {
+  root: mkdtempSync(join(tmpdir(), "holdfast-hosts-")),
+  ordinary: mkdtempSync(join(tmpdir(), "holdfast-hosts-")),
+};
+if (isRoot) chownSync(folders.ordinary, 64_000, 64_000);
+test.after.always(() => {
+  for (const folder of Object.values(folders)) rmSync(folder, { recursive: true, force: true });
+});
 
 interface Host {
   /** Arguments of unshare(1). */
@@ -53,17 +60,15 @@ interface Host {
 
 /** null, with the reason logged, where this machine cannot show such a host. */
 function on(t: ExecutionContext, { namespaces, first, as = {} }: Host): Told | null {
+  const folder = isRoot && as.uid === undefined ? folders.root : folders.ordinary;
+  const env = { ...process.env, HOME: folder, XDG_STATE_HOME: folder, XDG_RUNTIME_DIR: folder };
   const run = (args: readonly string[]): ReturnType<typeof spawnSync> =>
-    spawnSync("unshare", args, {
-      cwd: "/",
-      stdio: "pipe",
-      timeout: 60_000,
-      env: { ...process.env, HOME: "/tmp" },
-      ...as,
-    });
+    spawnSync("unshare", args, { cwd: "/", stdio: "pipe", timeout: 60_000, env, ...as });
   const there = run([...namespaces, "--", "sh", "-c", `${first} && exec "$0" -e 0`, process.execPath]);
   if (there.error !== undefined || there.status !== 0) {
-    t.log(`skipped: this machine cannot be made into such a host: ${there.error ?? String(there.stderr).split("\n")[0]}`);
+    t.log(
+      `skipped: this machine cannot be made into such a host: ${there.error ?? String(there.stderr).split("\n")[0]}`,
+    );
     t.pass();
     return null;
   }
