@@ -98,6 +98,14 @@ export interface Native {
   probePidfdGetfd(): number;
   probeMemfdExec(): number;
   setWindowSize(fd: number, rows: number, columns: number): void;
+  /** `[rows, columns]` of a terminal, null when it is none. */
+  windowSize(fd: number): [number, number] | null;
+  /** What a terminal is set to (struct termios2, 44 bytes); null when it is none. */
+  getTerminal(fd: number): Buffer | null;
+  /** Sets a terminal, `raw`: as cfmakeraw(3) changes the settings. 0 or the errno; never stops the process. */
+  setTerminal(fd: number, settings: Uint8Array, raw: boolean): number;
+  /** Whether this process may read the terminal without being stopped for it. */
+  inForeground(fd: number): boolean;
   peerCredentials(fd: number): { pid: number; uid: number; gid: number } | null;
   /** lgetxattr(2); null where there is no such attribute. */
   getXattr(path: string | Buffer, name: string): Buffer | null;

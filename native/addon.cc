@@ -24,6 +24,7 @@
 #include "launch.h"
 #include "notify.h"
 #include "probe.h"
+#include "terminal.h"
 
 namespace {
 
@@ -310,6 +311,41 @@ void SetWindowSize(const Napi::CallbackInfo& info) {
   ioctl(info[0].As<Napi::Number>().Int32Value(), TIOCSWINSZ, &size);
 }
 
+// What the terminal is set to, for setTerminal; null when it is none.
+Napi::Value GetTerminal(const Napi::CallbackInfo& info) {
+  uint8_t settings[holdfast::kTerminalSettings];
+  if (holdfast::ReadTerminal(info[0].As<Napi::Number>().Int32Value(), settings) != 0)
+    return info.Env().Null();
+  return Napi::Buffer<uint8_t>::Copy(info.Env(), settings, sizeof settings);
+}
+
+// 0 or the errno.
+Napi::Value SetTerminal(const Napi::CallbackInfo& info) {
+  auto settings = info[1].As<Napi::Uint8Array>();
+  int error = EINVAL;
+  if (settings.ByteLength() == holdfast::kTerminalSettings)
+    error = holdfast::SetTerminal(info[0].As<Napi::Number>().Int32Value(), settings.Data(),
+                                  info[2].As<Napi::Boolean>());
+  return Napi::Number::New(info.Env(), error);
+}
+
+Napi::Value InForeground(const Napi::CallbackInfo& info) {
+  return Napi::Boolean::New(info.Env(),
+                            holdfast::InForeground(info[0].As<Napi::Number>().Int32Value()));
+}
+
+// [rows, columns], null when it is no terminal.
+Napi::Value WindowSize(const Napi::CallbackInfo& info) {
+  uint16_t rows = 0;
+  uint16_t columns = 0;
+  if (!holdfast::ReadWindowSize(info[0].As<Napi::Number>().Int32Value(), &rows, &columns))
+    return info.Env().Null();
+  Napi::Array size = Napi::Array::New(info.Env(), 2);
+  size.Set(0u, rows);
+  size.Set(1u, columns);
+  return size;
+}
+
 // SO_PEERCRED of a connected Unix socket: who is at the other end (unix(7)).
 Napi::Value PeerCredentials(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
@@ -423,6 +459,10 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
       {"probePidfdGetfd",    ProbePidfdGetfd   },
       {"probeMemfdExec",     ProbeMemfdExec    },
       {"peerCredentials",    PeerCredentials   },
+      {"getTerminal",        GetTerminal       },
+      {"setTerminal",        SetTerminal       },
+      {"inForeground",       InForeground      },
+      {"windowSize",         WindowSize        },
       {"getXattr",           GetXattr          },
       {"setXattr",           SetXattr          },
       {"readNow",            ReadNow           },

@@ -142,6 +142,7 @@ struct ExecMessage {
   uint16_t columns;
   uint32_t payload_size;
   uint32_t umask_;
+  uint8_t terminal[44];  // struct termios2 for the pseudo terminal; all zero: the kernel's own
 };
 
 struct SignalMessage {

@@ -1,27 +1,19 @@
-import { writeSync } from "node:fs";
-import { constants } from "node:os";
+import { readlinkSync, writeSync } from "node:fs";
+import type { Writable } from "node:stream";
 import { HoldfastError } from "../errors.ts";
+import { displayPath } from "../sandbox/display-path.ts";
 import type { ConfinedProcess } from "../sandbox/process.ts";
 import { Sandbox } from "../sandbox/sandbox.ts";
-import type { Denial } from "../sandbox/types.ts";
+import { type Ending, exitStatus, reportEnding } from "./ending.ts";
+import { JobControl } from "./job-control.ts";
+import { flushed, type Handing, hand, openOutput, outputsAreOne } from "./output.ts";
 import { paint, reportError, say } from "./report.ts";
 import { parseRunOptions, type RunOptions, runUsage } from "./run-options.ts";
 import { runPolicy } from "./run-policy.ts";
 import { TerminalRelay, wantedPty } from "./terminal.ts";
 
-/** Passed on to the command; a second SIGINT ends it. */
-const forwarded: readonly NodeJS.Signals[] = [
-  "SIGINT",
-  "SIGTERM",
-  "SIGHUP",
-  "SIGQUIT",
-  "SIGUSR1",
-  "SIGUSR2",
-  "SIGCONT",
-];
-
-const timeoutStatus = 124;
-const limitStatus = 137;
+/** How long what a command printed before a limit ended it may wait for a reader that does not read. */
+const lastWordsMs = 1000;
 
 /** `holdfast run`: returns the exit status. */
 export async function run(args: readonly string[]): Promise<number> {
@@ -42,17 +34,19 @@ export async function run(args: readonly string[]): Promise<number> {
   } catch (error) {
     return reportError(error);
   }
-  const status = statusWriter(options.statusFd);
+  let status: (line: object) => void = () => {};
   try {
+    status = statusWriter(options.statusFd);
     const policy = await runPolicy(options);
     const sandbox = await Sandbox.create(
       { policy, workdir: options.workdir ?? process.cwd() },
       { traceOpens: options.traceDenials },
     );
-    status({ event: "sandbox", name: sandbox.name, enforcement: sandbox.enforcement });
-    if (sandbox.plan.identity.drop && !options.quiet && !options.json && process.stderr.isTTY) {
-      say(`started by root: the sandbox runs as uid ${sandbox.plan.identity.hostUid}`);
-    }
+    const { hostUid: uid, hostGid: gid, drop } = sandbox.plan.identity;
+    const beginning = { event: "sandbox", name: sandbox.name, uid, gid, enforcement: sandbox.enforcement };
+    status(beginning);
+    if (!options.quiet && options.json) process.stderr.write(`${JSON.stringify(beginning)}\n`);
+    else if (!options.quiet && drop && process.stderr.isTTY) say(`started by root: the sandbox runs as uid ${uid}`);
     try {
       return await follow(sandbox, options, status);
     } finally {
@@ -62,19 +56,30 @@ export async function run(args: readonly string[]): Promise<number> {
   } catch (error) {
     status({
       event: "failed",
+      status: HoldfastError.is(error) ? error.exitCode : 125,
       code: HoldfastError.is(error) ? error.code : "ERR_HOLDFAST_INTERNAL",
-      message: String(error),
+      message: error instanceof Error ? error.message : String(error),
     });
     return reportError(error, options.json);
   }
 }
 
-interface Ending {
-  exitCode: number | null;
-  signal: NodeJS.Signals | null;
-  limit: string | null;
-  timedOut: boolean;
-  denials: readonly Denial[];
+/** Counts what the command prints, and lets as much pass as the limit `output` says. */
+class OutputBudget {
+  readonly #child: ConfinedProcess;
+  #left: number;
+
+  constructor(child: ConfinedProcess, bytes: number | undefined) {
+    this.#child = child;
+    this.#left = bytes ?? Number.POSITIVE_INFINITY;
+  }
+
+  readonly admit = (chunk: Buffer): Buffer => {
+    const passing = chunk.length <= this.#left ? chunk : chunk.subarray(0, this.#left);
+    this.#left -= passing.length;
+    if (passing.length < chunk.length) this.#child.killForLimit("output");
+    return passing;
+  };
 }
 
 async function follow(sandbox: Sandbox, options: RunOptions, status: (line: object) => void): Promise<number> {
@@ -83,25 +88,36 @@ async function follow(sandbox: Sandbox, options: RunOptions, status: (line: obje
   const { limits } = sandbox.policy;
   const child = sandbox.start(file, args, {
     stdin: "pipe",
+    mergeStderr: pty === undefined && outputsAreOne(),
+    umask: process.umask(),
     ...(pty === undefined ? {} : { pty }),
     ...(limits.wallTimeMs === undefined ? {} : { timeoutMs: limits.wallTimeMs }),
   });
-  let printed = 0;
-  const count = (bytes: number): void => {
-    printed += bytes;
-    if (limits.outputBytes !== undefined && printed > limits.outputBytes) child.killForLimit("output");
-  };
-  let relay: TerminalRelay | undefined;
-  const release = forwardSignals(child);
-  const pipes = relayPipes(child, count);
+  const { admit } = new OutputBudget(child, limits.outputBytes);
+  const jobs = new JobControl(child);
+  const outputs: Writable[] = [];
+  const ended: Promise<void>[] = [];
+  relayInput(child);
+  for (const place of [1, 2] as const) {
+    const from = place === 1 ? child.stdout : child.stderr;
+    if (from === null) continue;
+    const to = openOutput(place);
+    // Whoever read our output is gone: the command hears of it as it would in a plain pipeline.
+    hand(from, to, { admit, failed: (error) => sayUnwritten(error, place, () => from.destroy()) });
+    outputs.push(to);
+    ended.push(new Promise((resolve) => from.once("close", () => resolve())));
+  }
   try {
     await new Promise<void>((resolve, reject) => {
       child.once("error", reject);
       child.once("spawn", () => {
         status({ event: "started", pid: child.pid });
-        if (child.ptyMaster !== null && pty !== undefined) relay = new TerminalRelay(child.ptyMaster, pty, count);
+        if (child.ptyMaster === null || pty === undefined) return;
+        const failed: Handing["failed"] = () => child.kill("SIGHUP");
+        jobs.relay = new TerminalRelay(child.ptyMaster, pty, { admit, failed });
+        outputs.push(jobs.relay.output);
+        ended.push(jobs.relay.ended);
       });
-      child.on("stopped", (signal: NodeJS.Signals) => stopWith(child, relay, signal));
       child.once("exit", () => resolve());
     });
     const ending: Ending = {
@@ -111,86 +127,58 @@ async function follow(sandbox: Sandbox, options: RunOptions, status: (line: obje
       timedOut: child.timedOut,
       denials: sandbox.takeDenials(),
     };
-    // Whatever it left running ends with it, and so do the pipes that those still hold.
-    await sandbox.end();
-    await Promise.all([...pipes, relay?.ended]);
-    relay?.close();
     const code = exitStatus(ending);
     status({ event: "exited", status: code, ...ending });
-    if (!options.quiet) reportEnding(ending, options);
+    // Whatever it left running ends with it, and so do the pipes that those still hold.
+    const lastWords = sandbox
+      .end()
+      .then(() => Promise.all(ended))
+      .then(() => Promise.all(outputs.map(flushed)));
+    await Promise.race([lastWords, jobs.dismissed, ...(ending.limit === null ? [] : [grace()])]);
+    await sandbox.end();
+    jobs.relay?.close();
+    reportEnding(ending, options);
     if (options.overlay) {
       const { finishOverlay } = await import("./overlay.ts");
       return await finishOverlay(sandbox, options, code);
     }
     return code;
   } finally {
-    relay?.close();
-    release();
+    jobs.relay?.close();
+    jobs.close();
+    for (const to of outputs) if (to !== process.stdout && to !== process.stderr) to.destroy();
+    child.stdout?.destroy();
+    child.stderr?.destroy();
     process.stdin.destroy();
   }
 }
 
-function exitStatus({ exitCode, signal, limit, timedOut }: Ending): number {
-  if (timedOut) return timeoutStatus;
-  if (limit !== null) return limitStatus;
-  if (signal !== null) return 128 + constants.signals[signal];
-  return exitCode ?? 125;
+function grace(): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, lastWordsMs).unref());
 }
 
-function relayPipes(child: ConfinedProcess, count: (bytes: number) => void): Promise<void>[] {
-  const { stdin, stdout, stderr } = child;
-  if (stdin !== null) {
-    stdin.on("error", () => process.stdin.destroy());
-    process.stdin.on("error", () => stdin.end());
-    process.stdin.pipe(stdin);
-  }
-  const done: Promise<void>[] = [];
-  for (const [from, to] of [
-    [stdout, process.stdout],
-    [stderr, process.stderr],
-  ] as const) {
-    if (from === null) continue;
-    from.on("data", (chunk: Buffer) => {
-      count(chunk.length);
-      if (!to.write(chunk)) {
-        from.pause();
-        to.once("drain", () => from.resume());
-      }
-    });
-    // Whoever read our output is gone: the command hears of it as it would in a plain pipeline.
-    to.on("error", () => from.destroy());
-    done.push(new Promise((resolve) => from.once("close", () => resolve())));
-  }
-  return done;
+function relayInput({ stdin }: ConfinedProcess): void {
+  if (stdin === null) return;
+  stdin.on("error", () => process.stdin.destroy());
+  process.stdin.on("error", () => stdin.end());
+  process.stdin.pipe(stdin);
 }
 
-function forwardSignals(child: ConfinedProcess): () => void {
-  let interrupts = 0;
-  const handlers = forwarded.map((signal) => {
-    const handler = (): void => {
-      if (signal === "SIGINT" && ++interrupts > 1) child.kill("SIGKILL");
-      else child.kill(signal);
-    };
-    process.on(signal, handler);
-    return [signal, handler] as const;
-  });
-  return () => {
-    for (const [signal, handler] of handlers) process.off(signal, handler);
-  };
-}
-
-/** The command was stopped (Ctrl-Z): so are we, for the shell that started us, and it goes on when we do. */
-function stopWith(child: ConfinedProcess, relay: TerminalRelay | undefined, signal: NodeJS.Signals): void {
-  if (signal !== "SIGTSTP" && signal !== "SIGTTIN" && signal !== "SIGTTOU") return;
-  relay?.giveBack();
-  process.once("SIGCONT", () => relay?.takeTerminal());
-  process.kill(process.pid, "SIGSTOP");
-  // Reached after SIGCONT.
-  child.kill("SIGCONT");
+function sayUnwritten(error: NodeJS.ErrnoException, place: 1 | 2, then: () => void): void {
+  if (error.code !== "EPIPE" && place === 1)
+    say(`standard output could not be written (${error.code ?? error.message})`);
+  then();
 }
 
 function statusWriter(fd: number | undefined): (line: object) => void {
   if (fd === undefined) return () => {};
+  if (!isOpen(fd)) {
+    throw new HoldfastError(`--status-fd ${fd}: the descriptor is not open`, {
+      code: "ERR_HOLDFAST_USAGE",
+      step: "usage",
+      hint: `Open it for holdfast, for example --status-fd ${fd} ${fd}>status.json`,
+    });
+  }
   return (line) => {
     try {
       writeSync(fd, `${JSON.stringify(line)}\n`);
@@ -200,26 +188,18 @@ function statusWriter(fd: number | undefined): (line: object) => void {
   };
 }
 
-function reportEnding(ending: Ending, options: RunOptions): void {
-  if (options.json) {
-    process.stderr.write(`${JSON.stringify({ event: "exited", status: exitStatus(ending), ...ending })}\n`);
-    return;
-  }
-  if (ending.limit !== null) {
-    const flag = ending.timedOut ? "--timeout D" : `--limit ${ending.limit}=VALUE`;
-    say(`${paint("yellow", `the limit ${ending.limit} was reached`)} and the command was ended; ${flag} sets it`);
-  }
-  for (const { kind, subject, count, grant } of ending.denials) {
-    const times = count > 1 ? ` (${count} times)` : "";
-    const what =
-      kind === "syscall" ? `the system call ${subject}` : kind === "connect" ? `a connection to ${subject}` : subject;
-    const how = grant ?? (kind === "syscall" ? "no flag grants it" : "");
-    say(`${paint("yellow", "refused")} ${what}${times}${how === "" ? "" : `; ${how}`}`);
+/** Whether the caller gave us this descriptor: the runtime opens some of its own, which have no file behind them. */
+function isOpen(fd: number): boolean {
+  try {
+    return !readlinkSync(`/proc/self/fd/${fd}`).startsWith("anon_inode:");
+  } catch {
+    return false;
   }
 }
 
 function reportRefusedNames(names: readonly string[]): void {
   for (const name of names) {
-    say(`${paint("yellow", "put aside")} ${name}: a protected name was made; it is now ${name}.refused-by-holdfast`);
+    const shown = displayPath(Buffer.from(name));
+    say(`${paint("yellow", "put aside")} ${shown}: a protected name was made; it is now ${shown}.refused-by-holdfast`);
   }
 }

@@ -1,70 +1,130 @@
-import { ReadStream, WriteStream } from "node:tty";
+import { createWriteStream, type WriteStream } from "node:fs";
+import type { Writable } from "node:stream";
+import { isatty, ReadStream } from "node:tty";
 import { native } from "../native.ts";
 import type { PtyOptions } from "../sandbox/process.ts";
+import { type Handing, hand, openTerminal } from "./output.ts";
 
-/** Which of our own three descriptors are a terminal: the child gets its own terminal for those, never ours. */
+/** How often a process in the background looks whether it was brought to the front: a shell tells only stopped ones. */
+const backgroundLookMs = 200;
+
+/** termios(3): offset of c_oflag in struct termios2, and the bit for any output processing at all. */
+const outputFlagsAt = 4;
+const opost = 1;
+
+/** Which of our own three descriptors are a terminal: the command gets a terminal of its own for those, never ours. */
 export function wantedPty(): PtyOptions | undefined {
-  const on = [process.stdin.isTTY === true, process.stdout.isTTY === true, process.stderr.isTTY === true] as const;
-  if (!on.some((is) => is)) return undefined;
-  const size = process.stdout.isTTY ? process.stdout : process.stderr.isTTY ? process.stderr : undefined;
-  return { on, rows: size?.rows ?? 24, columns: size?.columns ?? 80 };
+  const on = [isatty(0), isatty(1), isatty(2)] as const;
+  const fd = terminalOf(on);
+  if (fd === undefined) return undefined;
+  const [rows, columns] = native().windowSize(fd) ?? [24, 80];
+  return { on, rows, columns, settings: settingsFor(on, fd) };
 }
 
-/** Joins our terminal and the child's: bytes both ways, size changes, raw mode while it runs. */
+function terminalOf(on: PtyOptions["on"]): 0 | 1 | 2 | undefined {
+  return on[1] ? 1 : on[2] ? 2 : on[0] ? 0 : undefined;
+}
+
+/** The command's terminal begins as ours is set. In the background ours is set for whoever is in front: not for us. */
+function settingsFor(on: PtyOptions["on"], fd: 0 | 1 | 2): Uint8Array | undefined {
+  if (!native().inForeground(fd)) return undefined;
+  const settings = native().getTerminal(fd);
+  if (settings === null) return undefined;
+  // Ours is made raw only where it is also the input; else it goes on to make lines, and twice is once too often.
+  if (!on[0]) settings.writeUInt32LE((settings.readUInt32LE(outputFlagsAt) & ~opost) >>> 0, outputFlagsAt);
+  return settings;
+}
+
+/** Joins our terminal and the command's: bytes both ways, size changes, raw mode while it runs and it is our turn. */
 export class TerminalRelay {
+  /** Resolves when no process holds the command's terminal any more. */
+  readonly ended: Promise<void>;
+  readonly output: Writable;
   readonly #master: number;
+  readonly #fd: 0 | 1 | 2;
+  readonly #isInput: boolean;
   readonly #reader: ReadStream;
   readonly #writer: WriteStream;
-  readonly #output: NodeJS.WriteStream;
-  readonly #onInput: (chunk: Buffer) => void;
-  readonly #onResize: () => void;
-  readonly ended: Promise<void>;
+  /** As it was when we took it; null while it is not ours. */
+  #before: Uint8Array | null = null;
+  #look: NodeJS.Timeout | undefined;
+  #closed = false;
 
-  constructor(master: number, options: PtyOptions, onBytes: (count: number) => void) {
+  constructor(master: number, pty: PtyOptions, handing: Handing) {
     this.#master = master;
+    this.#fd = terminalOf(pty.on) ?? 0;
+    this.#isInput = pty.on[0];
+    this.output = openTerminal(this.#fd);
     this.#reader = new ReadStream(master);
-    this.#writer = new WriteStream(master);
-    this.#output = options.on[1] ? process.stdout : process.stderr;
-    this.#onInput = (chunk) => this.#writer.write(chunk);
-    this.#onResize = () => {
-      const { rows, columns } = this.#output;
-      native().setWindowSize(this.#master, rows ?? 24, columns ?? 80);
-    };
-    this.#writer.on("error", () => {});
-    this.ended = new Promise((resolve) => {
-      // The last holder of the child's side is gone: Linux says EIO.
-      this.#reader.on("error", () => resolve());
-      this.#reader.on("end", () => resolve());
-      this.#reader.on("close", () => resolve());
-    });
-    this.#reader.on("data", (chunk: Buffer) => {
-      onBytes(chunk.length);
-      if (!this.#output.write(chunk)) {
-        this.#reader.pause();
-        this.#output.once("drain", () => this.#reader.resume());
-      }
-    });
-    if (options.on[0]) process.stdin.on("data", this.#onInput);
+    // Writes wait for the command to read, on a thread: it may be waiting for us to read what it echoes.
+    this.#writer = createWriteStream("", { fd: master, autoClose: false });
+    this.#writer.on("error", () => {}); // nobody reads it any more
+    this.#reader.on("error", () => {}); // EIO: the last holder of the other end is gone
+    this.ended = new Promise((resolve) => this.#reader.once("close", () => resolve()));
+    hand(this.#reader, this.output, handing);
     process.on("SIGWINCH", this.#onResize);
-    this.takeTerminal();
+    if (this.#isInput) {
+      process.stdin.on("end", this.#onHangup);
+      process.stdin.on("error", this.#onHangup);
+      this.#writer.on("drain", () => {
+        if (this.#before !== null) process.stdin.resume();
+      });
+      this.take();
+    }
     this.#onResize();
   }
 
-  /** Our terminal passes every byte on, Ctrl-C too: the child's own terminal makes the signals. */
-  takeTerminal(): void {
-    if (process.stdin.isTTY) process.stdin.setRawMode(true);
+  readonly #onInput = (chunk: Buffer): void => {
+    if (!this.#writer.write(chunk)) process.stdin.pause();
+  };
+
+  readonly #onResize = (): void => {
+    const size = native().windowSize(this.#fd);
+    if (size !== null) native().setWindowSize(this.#master, ...size);
+  };
+
+  /** Our terminal is gone, and so the command's is. */
+  readonly #onHangup = (): void => {
+    this.#reader.destroy();
+  };
+
+  /**
+   * Makes our terminal pass every byte, Ctrl-C too: the command's own makes the signals. In the background that would
+   * stop us, so there it waits for its turn.
+   */
+  take(): void {
+    if (!this.#isInput || this.#closed || this.#before !== null) return;
+    clearTimeout(this.#look);
+    if (!native().inForeground(0)) {
+      this.#look = setTimeout(() => this.take(), backgroundLookMs).unref();
+      return;
+    }
+    this.#before = native().getTerminal(0);
+    if (this.#before === null) return;
+    native().setTerminal(0, this.#before, true);
+    this.#onResize();
+    process.stdin.on("data", this.#onInput);
+    process.stdin.resume();
   }
 
+  /** Puts our terminal back as it was, for the shell. */
   giveBack(): void {
-    if (process.stdin.isTTY) process.stdin.setRawMode(false);
+    clearTimeout(this.#look);
+    if (this.#before === null) return;
+    process.stdin.pause();
+    process.stdin.off("data", this.#onInput);
+    native().setTerminal(0, this.#before, false);
+    this.#before = null;
   }
 
   close(): void {
-    process.stdin.off("data", this.#onInput);
-    process.stdin.pause();
-    process.off("SIGWINCH", this.#onResize);
+    if (this.#closed) return;
     this.giveBack();
+    this.#closed = true;
+    process.off("SIGWINCH", this.#onResize);
+    process.stdin.off("end", this.#onHangup);
+    process.stdin.off("error", this.#onHangup);
     this.#reader.destroy();
-    this.#writer.destroy();
+    this.output.destroy();
   }
 }

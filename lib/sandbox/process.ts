@@ -26,10 +26,14 @@ export interface PtyOptions {
   readonly on: readonly [boolean, boolean, boolean];
   readonly rows: number;
   readonly columns: number;
+  /** struct termios2; the kernel's own settings when absent. */
+  readonly settings?: Uint8Array | undefined;
 }
 
 export interface StartOptions extends SpawnOptions {
   readonly pty?: PtyOptions;
+  /** File mode creation mask; 0o022 when absent. */
+  readonly umask?: number;
   /** The bytes are taken by `drain` instead of streams: cheaper for short calls. */
   readonly captured?: boolean;
 }

@@ -15,8 +15,9 @@ export interface ExecRequest {
   readonly rows?: number;
   readonly columns?: number;
   readonly killTreeOnExit?: boolean;
+  readonly umask?: number;
   /** struct termios2 for the pseudo terminal. */
-  readonly terminal?: Uint8Array;
+  readonly terminal?: Uint8Array | undefined;
 }
 
 const execHeader = 84;
@@ -40,7 +41,7 @@ export function execRequest(request: ExecRequest): Buffer {
   out.writeUInt16LE(request.rows ?? 24, 28);
   out.writeUInt16LE(request.columns ?? 80, 30);
   out.writeUInt32LE(0, 32);
-  out.writeUInt32LE(0o022, 36);
+  out.writeUInt32LE(request.umask ?? 0o022, 36);
   out.fill(0, terminalAt, execHeader);
   if (request.terminal !== undefined) out.set(request.terminal.subarray(0, execHeader - terminalAt), terminalAt);
   out.write(text, execHeader);

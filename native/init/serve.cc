@@ -138,6 +138,7 @@ void Server::Exec(const ExecMessage& message, const char* strings, size_t size, 
   if (result.error != 0) {
     // A child that failed before its exec is reaped here, unseen by anybody.
     if (result.pid > 0) waitpid(result.pid, nullptr, 0);
+    if (result.leader != nullptr) ForgetLeader(result.leader);
     Send(EventType::kFailed, message.id, result.error, static_cast<uint32_t>(result.step), nullptr);
     return;
   }
@@ -146,10 +147,10 @@ void Server::Exec(const ExecMessage& message, const char* strings, size_t size, 
     SendPacket(kControlFd, header, sizeof header, &result.pty_master, 1, 0);
     close(result.pty_master);
   }
-  calls_[call_count_++] = {message.id, result.pid, false,
+  calls_[call_count_++] = {message.id, result.pid, result.program, result.leader, false,
                            (message.flags & kExecKillTreeOnExit) != 0};
   interval_ms_ = kFirstWatchMs;
-  Send(EventType::kStarted, message.id, result.pid, 0, nullptr);
+  Send(EventType::kStarted, message.id, result.program, 0, nullptr);
 }
 
 void Server::Signal(const SignalMessage& message) {
@@ -158,9 +159,8 @@ void Server::Signal(const SignalMessage& message) {
   if (message.whole_tree) {
     KillTree(*call);
   } else {
-    // The call's own session has one process group unless it made others; those hear it from their
-    // terminal or parent.
-    kill(-call->leader, message.signal);
+    // The program's process group; others that it made hear it from their terminal or parent.
+    kill(-call->program, message.signal);
   }
 }
 
@@ -175,7 +175,7 @@ void Server::File(const FileMessage& message, const char* strings, size_t size, 
     Send(EventType::kFileDone, message.id, EAGAIN, 0, nullptr);
     return;
   }
-  tools_[tool_count_++] = {message.id, child, false};
+  tools_[tool_count_++] = {message.id, child};
 }
 
 bool Server::Receive() {
@@ -225,8 +225,19 @@ void Server::Reap() {
     Call* call = pid > 0 ? ByLeader(pid) : nullptr;
     if (call == nullptr) continue;  // an orphan that came to us
     if (WIFSTOPPED(status)) {
+      // A leader stops to tell of its program's stop, and goes on to wait for more.
+      if (call->report != nullptr) {
+        status = call->report->status;
+        kill(pid, SIGCONT);
+        if (!WIFSTOPPED(status)) continue;
+      }
       Send(EventType::kStopped, call->id, WSTOPSIG(status), 0, nullptr);
       continue;
+    }
+    if (call->report != nullptr) {
+      if (call->report->ended) status = call->report->status;
+      ForgetLeader(call->report);
+      call->report = nullptr;
     }
     uint32_t id = call->id;
     // What it leaves running may be what reached a limit and made it fail.

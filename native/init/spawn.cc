@@ -1,5 +1,6 @@
 #include "spawn.h"
 
+#include <asm/termbits.h>  // struct termios2; <termios.h> cannot be included beside it
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/filter.h>
@@ -11,10 +12,10 @@
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <termios.h>
 #include <unistd.h>
 
 #include "../kernel.h"
+#include "leader.h"
 
 namespace holdfast {
 
@@ -32,7 +33,7 @@ struct ChildPlan {
   char** envp;
   int stdio[3];
   bool search;
-  int pty_slave;  // becomes the controlling terminal
+  int pty_slave;  // the session's terminal: then a leader stands above, and has put the layer on
   mode_t umask_;
   const Layer* layer;
   const ChildRlimit* rlimits;
@@ -48,9 +49,20 @@ struct ChildPlan {
   _exit(127);
 }
 
+// As execvp(3): what the kernel takes for no program at all is a script for the shell.
+void Execute(ChildPlan* plan, const char* path) {
+  execve(path, plan->argv, plan->envp);
+  if (errno != ENOEXEC) return;
+  static char shell[] = "/bin/sh";
+  char** argv = plan->argv - 1;  // Spawn left a place free
+  argv[0] = shell;
+  argv[1] = const_cast<char*>(path);
+  execve(shell, argv, plan->envp);
+}
+
 void Exec(ChildPlan* plan) {
   if (!plan->search || strchr(plan->file, '/') != nullptr) {
-    execve(plan->file, plan->argv, plan->envp);
+    Execute(plan, plan->file);
     return;
   }
   // As execvp(3): a file that may not be run is reported only when no later folder has one that
@@ -60,11 +72,11 @@ void Exec(ChildPlan* plan) {
     const char* end = strchrnul(at, ':');
     char path[4096];
     auto length = static_cast<size_t>(end - at);
-    if (length > 0 && length + strlen(plan->file) + 2 < sizeof path) {
+    if (length > 0 && *plan->file != 0 && length + strlen(plan->file) + 2 < sizeof path) {
       memcpy(path, at, length);
       path[length] = '/';
       memcpy(path + length + 1, plan->file, strlen(plan->file) + 1);
-      execve(path, plan->argv, plan->envp);
+      Execute(plan, path);
       if (errno == EACCES)
         denied = EACCES;
       else if (errno != ENOENT && errno != ENOTDIR)
@@ -79,8 +91,14 @@ void Exec(ChildPlan* plan) {
 // plan.
 int Child(void* pointer) {
   auto* plan = static_cast<ChildPlan*>(pointer);
-  setsid();
-  if (plan->pty_slave >= 0 && ioctl(plan->pty_slave, TIOCSCTTY, 0) != 0) Give(plan, ExecStep::kPty);
+  if (plan->pty_slave < 0) {
+    setsid();
+  } else {
+    // As a shell starts a job: a group of its own, in the terminal's foreground.
+    pid_t group = getpid();
+    if (setpgid(0, 0) != 0 || ioctl(plan->pty_slave, TIOCSPGRP, &group) != 0)
+      Give(plan, ExecStep::kPty);
+  }
   for (int i = 0; i < 3; i++) {
     if (dup2(plan->stdio[i], i) < 0) Give(plan, ExecStep::kDescriptors);
   }
@@ -92,7 +110,7 @@ int Child(void* pointer) {
   }
   // The layer puts the child's domain below the init's: from here on it cannot signal the init, and
   // no sibling it.
-  if (plan->layer->ruleset_fd >= 0 &&
+  if (plan->pty_slave < 0 && plan->layer->ruleset_fd >= 0 &&
       syscall(kSysLandlockRestrictSelf, plan->layer->ruleset_fd, 0) != 0)
     Give(plan, ExecStep::kLandlock);
   if (plan->layer->filter != nullptr) {
@@ -127,6 +145,14 @@ int OpenPty(const ExecMessage& message, int* slave) {
     if (*slave >= 0) {
       winsize size{message.rows, message.columns, 0, 0};
       ioctl(master, TIOCSWINSZ, &size);
+      // As the caller's terminal is set, so that an erase key erases; else for UTF-8, which is what
+      // LANG says.
+      termios2 settings;
+      static_assert(sizeof settings == sizeof message.terminal, "struct termios2");
+      memcpy(&settings, message.terminal, sizeof settings);
+      if (settings.c_cflag == 0 && ioctl(*slave, TCGETS2, &settings) == 0)
+        settings.c_iflag |= IUTF8;
+      if (settings.c_cflag != 0) ioctl(*slave, TCSETS2, &settings);
       return master;
     }
   }
@@ -145,7 +171,7 @@ SpawnResult Spawn(const Setup& setup, const SpawnRequest& request) {
   result.step = ExecStep::kProtocol;
   result.error = EINVAL;
   if (layer == nullptr || message.layer == 0 ||
-      static_cast<uint64_t>(message.argc) + message.envc + 2 > kMaxArguments || message.argc == 0)
+      static_cast<uint64_t>(message.argc) + message.envc + 3 > kMaxArguments || message.argc == 0)
     return result;
   const char* at = request.strings;
   const char* end = request.strings + request.strings_size;
@@ -162,15 +188,15 @@ SpawnResult Spawn(const Setup& setup, const SpawnRequest& request) {
   plan.cwd = next();
   plan.search_path = next();
   if (plan.search_path == nullptr) return result;
-  plan.argv = arguments;
-  size_t slot = 0;
+  plan.argv = arguments + 1;
+  size_t slot = 1;
   for (uint32_t i = 0; i < message.argc; i++) arguments[slot++] = const_cast<char*>(next());
   arguments[slot++] = nullptr;
   plan.envp = arguments + slot;
   for (uint32_t i = 0; i < message.envc; i++) arguments[slot++] = const_cast<char*>(next());
   arguments[slot] = nullptr;
-  for (size_t i = 0; i < slot; i++)
-    if (arguments[i] == nullptr && i != message.argc) return result;
+  for (size_t i = 1; i < slot; i++)
+    if (arguments[i] == nullptr && i != message.argc + 1) return result;
   plan.search = (message.flags & kExecSearchPath) != 0;
   plan.umask_ = message.umask_;
   plan.layer = layer;
@@ -197,10 +223,21 @@ SpawnResult Spawn(const Setup& setup, const SpawnRequest& request) {
       plan.stdio[i] = null_fd;
     }
   }
-  // vfork, not fork: twice as cheap, and nothing of ours is copied. The parent waits until the
-  // exec.
-  result.pid =
-      clone(Child, child_stack + sizeof child_stack, CLONE_VM | CLONE_VFORK | SIGCHLD, &plan);
+  char* stack_end = child_stack + sizeof child_stack;
+  if (plan.pty_slave >= 0) {
+    result.pid = StartLeader(
+        {plan.pty_slave, layer, Child, &plan, stack_end, &plan.error, &plan.step}, &result.leader);
+    if (result.pid > 0) {
+      result.program = result.leader->program;
+      plan.step = result.leader->step;
+      plan.error = result.leader->error;
+      if (plan.error == 0 && result.program < 0) plan.error = ECHILD;  // killed before it began
+    }
+  } else {
+    // vfork, not fork: twice as cheap, and nothing of ours is copied. The parent waits until the
+    // exec.
+    result.pid = result.program = clone(Child, stack_end, CLONE_VM | CLONE_VFORK | SIGCHLD, &plan);
+  }
   result.step = result.pid < 0 ? ExecStep::kFork : plan.step;
   result.error = result.pid < 0 ? errno : plan.error;
   if (null_fd >= 0) close(null_fd);

@@ -5,6 +5,7 @@
 #include <sys/types.h>
 
 #include "../wire.h"
+#include "leader.h"
 #include "setup.h"
 
 namespace holdfast {
@@ -19,7 +20,9 @@ struct SpawnRequest {
 };
 
 struct SpawnResult {
-  pid_t pid = -1;
+  pid_t pid = -1;                  // our child: the program, or the leader of its session
+  pid_t program = -1;              // the program, and its process group
+  LeaderReport* leader = nullptr;  // with a leader: what it reports, for ForgetLeader
   int pty_master = -1;
   ExecStep step{};
   int error = 0;

@@ -75,6 +75,10 @@ int List(const Call* calls, int call_count) {
     if (entry->d_name[0] < '1' || entry->d_name[0] > '9') continue;
     pid_t pid = atoi(entry->d_name);
     if (pid <= 1 || count >= kMaxProcesses || !ReadStat(pid, &processes[count])) continue;
+    bool leads = false;  // it is the init's own and counts for no limit
+    for (int i = 0; i < call_count; i++)
+      leads = leads || (calls[i].leader == pid && calls[i].program != pid);
+    if (leads) continue;
     for (int i = 0; i < call_count; i++)
       if (processes[count].session == calls[i].leader || processes[count].pid == calls[i].leader)
         processes[count].call = static_cast<uint32_t>(i);

@@ -1,0 +1,61 @@
+import { constants } from "node:os";
+import { displayPath } from "../sandbox/display-path.ts";
+import type { Denial } from "../sandbox/types.ts";
+import { paint, say } from "./report.ts";
+import type { RunOptions } from "./run-options.ts";
+
+/** How the command ended, as `--status-fd` and `--json` tell it. */
+export interface Ending {
+  readonly exitCode: number | null;
+  readonly signal: NodeJS.Signals | null;
+  readonly limit: string | null;
+  readonly timedOut: boolean;
+  readonly denials: readonly Denial[];
+}
+
+const timeoutStatus = 124;
+const limitStatus = 137;
+
+/** Signals that end a command so commonly that a shell does not mention them either. */
+const unmentioned: readonly NodeJS.Signals[] = ["SIGINT", "SIGPIPE", "SIGHUP"];
+
+/** The status that `holdfast run` exits with. */
+export function exitStatus({ exitCode, signal, limit, timedOut }: Ending): number {
+  if (timedOut) return timeoutStatus;
+  if (limit !== null) return limitStatus;
+  if (signal !== null) return 128 + constants.signals[signal];
+  return exitCode ?? 125;
+}
+
+function printable(text: string): string {
+  return displayPath(Buffer.from(text));
+}
+
+/** What a person is to know: nothing when the command ended by itself with a status that only it gives. */
+export function reportEnding(ending: Ending, options: RunOptions): void {
+  if (options.quiet) return;
+  if (options.json) {
+    process.stderr.write(`${JSON.stringify({ event: "exited", status: exitStatus(ending), ...ending })}\n`);
+    return;
+  }
+  for (const { kind, subject, count, grant } of ending.denials) {
+    const times = count > 1 ? ` (${count} times)` : "";
+    const name = printable(subject);
+    const what = kind === "syscall" ? `the system call ${name}` : kind === "connect" ? `a connection to ${name}` : name;
+    const how = grant === undefined ? (kind === "syscall" ? "no flag grants it" : "") : printable(grant);
+    say(`${paint("yellow", "refused")} ${what}${times}${how === "" ? "" : `; ${how}`}`);
+  }
+  const last = lastLine(ending);
+  if (last !== undefined) say(last);
+}
+
+function lastLine({ exitCode, signal, limit, timedOut }: Ending): string | undefined {
+  if (limit !== null) {
+    const flag = timedOut ? "--timeout D" : `--limit ${limit}=VALUE`;
+    return `${paint("yellow", `the limit ${limit} was reached`)} and the command was ended; ${flag} sets it`;
+  }
+  if (signal !== null) return unmentioned.includes(signal) ? undefined : `the command was ended by ${signal}`;
+  // The same statuses are holdfast's own or a signal's: whose it was must be plain.
+  if (exitCode !== null && exitCode >= timeoutStatus) return `the command itself exited with ${exitCode}`;
+  return undefined;
+}
