@@ -80,7 +80,8 @@ export async function applyChanges(set: ChangeSet, options: ApplyOptions): Promi
   using upper = Directory.at(set.upper, { ours: true });
   using real = Directory.at(to);
   using application = new Application(upper, real, options);
-  return application.run(set.changes);
+  // Awaited here: `using` closes what it holds when the function returns.
+  return await application.run(set.changes);
 }
 
 class Application {
