@@ -1,4 +1,5 @@
-import { chownSync, mkdirSync, mkdtempSync, readdirSync, statSync } from "node:fs";
+import { randomBytes } from "node:crypto";
+import { chownSync, mkdirSync, readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { HoldfastError } from "../errors.ts";
 import type { HostCapabilities } from "../host/capabilities.ts";
@@ -149,10 +150,11 @@ function passedEnvironment(policy: Policy): Record<string, string> {
 /** `up` and `work` below a folder of the launcher's own, owned by whom the sandbox runs as. */
 async function makePrivateFolder(name: string, who: { uid: number; gid: number }): Promise<string> {
   const root = privateRoot();
-  const folder = mkdtempSync(join(root, `${name}@${launcherMark()}-`));
+  const folder = join(root, `${name}@${launcherMark()}-${randomBytes(6).toString("hex")}`);
+  // Before it is made: a launcher may be killed at any moment.
   await registerLeftover("tree", folder);
   for (const path of [folder, join(folder, "up"), join(folder, "work")]) {
-    if (path !== folder) mkdirSync(path, { mode: 0o700 });
+    mkdirSync(path, { mode: 0o700 });
     if (statSync(path).uid !== who.uid) chownSync(path, who.uid, who.gid);
   }
   return folder;
