@@ -28,20 +28,27 @@ export function retryAfterMs(headers: Headers, now: number = Date.now()): number
   return Number.isNaN(wait) ? 0 : Math.max(wait, 0);
 }
 
+/** What goes out. The SDK adds to it what ANTHROPIC_CUSTOM_HEADERS says, which may be a second credential. */
+const sentHeaders = /^(accept|content-type|user-agent|anthropic-(version|beta|worker-id)|x-stainless-[a-z-]+)$/;
+
+function headersWith(token: string, given: RequestInit["headers"]): Headers {
+  const headers = new Headers({ authorization: `Bearer ${token}` });
+  for (const [name, value] of new Headers(given)) if (sentHeaders.test(name)) headers.set(name, value);
+  return headers;
+}
+
 /**
- * What the SDK's client sends its requests with. It sees to three things whatever made the request and however often it
- * is tried again: it carries this one credential and no other (the environment can add headers); no request of a kind
- * goes out before a `retry-after` of that kind has passed; and an acknowledgement is not cut off half-way, which would
- * leave the item claimed by nobody.
+ * What the SDK's client sends its requests with. It sees to this whatever made the request and however often it is tried
+ * again: it carries this one credential and no other; it goes to the base URL and nowhere else (a redirect is an answer
+ * like any other that is no success); no request of a kind goes out before a `retry-after` of that kind has passed; and
+ * an acknowledgement is not cut off half-way, which would leave the item claimed by nobody.
  */
 export function createFetch(token: string, send: typeof fetch = fetch): typeof fetch {
   const notBefore = new Map<RequestKind, number>();
   return async (input, init = {}) => {
     const url = input instanceof Request ? input.url : String(input);
     const kind = kindOf(url, init.method ?? "GET");
-    const headers = new Headers(init.headers);
-    headers.delete("x-api-key");
-    headers.set("authorization", `Bearer ${token}`);
+    const headers = headersWith(token, init.headers);
     const signal = init.signal ?? never;
     for (;;) {
       const left = (notBefore.get(kind) ?? 0) - performance.now();
@@ -52,6 +59,7 @@ export function createFetch(token: string, send: typeof fetch = fetch): typeof f
     const response = await send(input, {
       ...init,
       headers,
+      redirect: "manual",
       ...(kind === "ack" ? { signal: lasting(signal) } : {}),
     });
     if (response.status === 429 || response.status >= 500) {

@@ -1,101 +1,61 @@
-import { closeSync, constants, fchmodSync, fsyncSync, mkdirSync, openSync, renameSync } from "node:fs";
+import { rmdirSync } from "node:fs";
 import { join } from "node:path";
+import { HoldfastError } from "../errors.ts";
+import { isWithin } from "../host/paths.ts";
 import type { ExtractRule } from "../policy/policy.ts";
-import { copyContent, discard, temporaryName } from "../sandbox/content.ts";
-import { type BytePath, Directory, DirectoryChain, nameOf, parentOf, Walk } from "../sandbox/directory.ts";
-import { displayPath } from "../sandbox/display-path.ts";
+import type { Manifest } from "../sandbox/extract.ts";
 import { ExtractGlob } from "../sandbox/extract-glob.ts";
-import type { Sandbox } from "../sandbox/sandbox.ts";
 import type { WorkerLog } from "./log.ts";
 
-const mostFiles = 1000;
-const mostBytes = 100 * 1024 * 1024;
-const mostDepth = 32;
+/** What files are taken out of; every process inside has ended. */
+export interface Extractable {
+  extract(rules: readonly ExtractRule[], to: string): Promise<Manifest>;
+}
+
+export interface Extraction {
+  readonly rules: readonly ExtractRule[];
+  /** A folder on the host; each session has one of its own in it. */
+  readonly to: string;
+}
 
 /**
- * Takes the files that a session made or changed, and that a rule names, out into `to/SESSION`. Regular files only: no
- * links, devices, sockets or set-id bits; each is written beside its place and renamed. The sandbox has ended.
+ * Checks before anything is claimed what would only be noticed when a session's work is done.
+ *
+ * @param workdir the workspace on the host
+ * @throws HoldfastError ERR_HOLDFAST_BAD_GLOB, or ERR_HOLDFAST_USAGE when the folder lies in the workspace
  */
-export async function extractFrom(
-  sandbox: Sandbox,
-  rules: readonly ExtractRule[],
-  to: string,
+export function checkExtraction({ rules, to }: Extraction, workdir: string): void {
+  for (const { glob } of rules) new ExtractGlob(glob);
+  if (!isWithin(to, workdir)) return;
+  throw new HoldfastError(`files cannot be extracted to ${to}: it lies in the workspace`, {
+    code: "ERR_HOLDFAST_USAGE",
+    step: "usage",
+    path: to,
+    hint: "Name a folder outside the workspace with --to: sessions may rearrange what is in it.",
+  });
+}
+
+/** Takes the files that the rules name out into the session's folder, and says what left and what was kept back. */
+export async function extractSession(
+  sandbox: Extractable,
+  { rules, to }: Extraction,
   session: string,
   log: WorkerLog,
 ): Promise<void> {
-  const set = await sandbox.changes();
-  const globs = rules.map((rule) => ({
-    glob: new ExtractGlob(rule.glob),
-    filesLeft: rule.maxFiles ?? mostFiles,
-    bytesLeft: rule.maxBytes ?? mostBytes,
-  }));
-  using root = Directory.at(set.upper, { ours: true });
-  using chain = new DirectoryChain(root);
-  const walk = new Walk(Number.POSITIVE_INFINITY);
-  for (const change of set.changes) {
-    const after = change.after;
-    if (after?.type !== "file") continue;
-    const shown = displayPath(change.path);
-    const path = change.path.toString("latin1");
-    const rule = globs.find(({ glob }) => glob.matches(change.path.toString("utf8")));
-    if (rule === undefined) continue;
-    if (path.split("/").length > mostDepth || rule.filesLeft <= 0 || Number(after.size) > rule.bytesLeft) {
-      log.warn({ session, path: shown, bytes: Number(after.size) }, "not extracted: beyond the rule's limit");
-      continue;
-    }
-    const { fd } = chain.reach(parentOf(path)).openFile(nameOf(path));
-    try {
-      const bytes = await place(fd, path, join(to, session), walk, rule.bytesLeft, after.mode);
-      if (bytes === null) {
-        log.warn({ session, path: shown }, "not extracted: it grew beyond the rule's limit");
-        continue;
-      }
-      rule.filesLeft--;
-      rule.bytesLeft -= bytes;
-      log.info({ session, path: shown, bytes }, "extracted");
-    } finally {
-      closeSync(fd);
-    }
+  const folder = join(to, folderName(session));
+  const { files, keptBack, keptBackCount } = await sandbox.extract(rules, folder);
+  for (const { path, bytes, sha256 } of files) log.info({ session, path, bytes, sha256 }, "extracted");
+  for (const { path, reason } of keptBack) log.warn({ session, path, reason }, "not extracted");
+  if (keptBackCount > keptBack.length) log.warn({ session, files: keptBackCount }, "not extracted, in all");
+  if (files.length > 0) return;
+  try {
+    rmdirSync(folder);
+  } catch {
+    // It holds what an earlier item of the same session left there.
   }
 }
 
-/** Copies one open file to its place below `folder`, whole or not at all; no link on the way is followed. */
-async function place(
-  from: number,
-  path: BytePath,
-  folder: string,
-  walk: Walk,
-  most: number,
-  mode: number,
-): Promise<number | null> {
-  mkdirSync(folder, { recursive: true, mode: 0o700 });
-  let at = Directory.at(folder);
-  try {
-    for (const name of path.split("/").slice(0, -1)) {
-      try {
-        mkdirSync(at.at(name), { mode: 0o700 });
-      } catch (error) {
-        if (!(error instanceof Error && "code" in error && error.code === "EEXIST")) throw error;
-      }
-      const next = at.open(name);
-      at.close();
-      at = next;
-    }
-    const temporary = temporaryName();
-    const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
-    const out = openSync(at.at(temporary), flags, 0o600);
-    try {
-      const bytes = await copyContent(from, out, walk, { mostBytes: most });
-      if (bytes > most) return null;
-      fchmodSync(out, (mode & 0o111) === 0 ? 0o600 : 0o700);
-      fsyncSync(out);
-      renameSync(at.at(temporary), at.at(nameOf(path)));
-      return bytes;
-    } finally {
-      closeSync(out);
-      discard(at, temporary);
-    }
-  } finally {
-    at.close();
-  }
+/** A session's id as one component of a path, whatever the server calls it. */
+function folderName(session: string): string {
+  return session.replace(/[^A-Za-z0-9_-]/g, (character) => `%${character.codePointAt(0)?.toString(16)}`) || "_";
 }

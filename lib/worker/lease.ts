@@ -29,7 +29,8 @@ export class Lease {
   #intervalMs: number;
   #ttlMs: number | undefined;
   #last = "NO_HEARTBEAT";
-  #expiry: NodeJS.Timeout | undefined;
+  /** When the last heartbeat that got through was sent: the server's count may have begun then. */
+  #lastSuccess: number = performance.now();
 
   /** The first heartbeat goes out at once. */
   constructor(client: Anthropic, item: LeasedItem, timings: WorkerTimings, log: WorkerLog) {
@@ -38,7 +39,6 @@ export class Lease {
     this.#timings = timings;
     this.#log = log;
     this.#intervalMs = timings.heartbeatFirst;
-    this.#extend(timings.assumedTtl);
     this.#running = this.#run();
   }
 
@@ -66,21 +66,16 @@ export class Lease {
   #finish(end: LeaseEnd, why: string): void {
     if (this.#end !== undefined) return;
     this.#end = end;
-    clearTimeout(this.#expiry);
     if (end !== "done") this.#log.warn({ work: this.#item.id }, why);
     this.#controller.abort(new Error(why));
   }
 
-  /** Nobody may rely on a lease that no heartbeat has extended for its length. */
-  #extend(ms: number): void {
-    clearTimeout(this.#expiry);
-    this.#expiry = setTimeout(() => this.#finish("lost", "no heartbeat got through: the lease is taken as lost"), ms);
-  }
-
   async #run(): Promise<void> {
     while (this.#end === undefined) {
+      const began = performance.now();
       await this.#beat();
-      await pause(this.#intervalMs, this.signal);
+      // Counted from its beginning: one that was slow to fail must not put the next one off.
+      await pause(this.#intervalMs - (performance.now() - began), this.signal);
     }
   }
 
@@ -101,8 +96,7 @@ export class Lease {
         const { heartbeatLongest, heartbeatShortest } = this.#timings;
         this.#intervalMs = Math.max(heartbeatShortest, Math.min(this.#ttlMs / 2, heartbeatLongest));
       }
-      // From when it was sent: the server's count may have begun then.
-      this.#extend((this.#ttlMs ?? this.#timings.assumedTtl) - (performance.now() - sent));
+      this.#lastSuccess = sent;
       if (answer.state === "stopping" || answer.state === "stopped") {
         this.#finish("stopped", "the item was asked to stop");
       } else if (!answer.lease_extended) this.#finish("stopped", "the lease was not extended");
@@ -110,7 +104,9 @@ export class Lease {
       if (this.#end !== undefined) return;
       if (statusOf(error) === 412) this.#finish("lost", "the lease is lost: the item is another's");
       else if (!cut.aborted && isFatal(error)) this.#finish("rejected", `the lease cannot be kept: ${describe(error)}`);
-      else this.#log.warn({ work: this.#item.id, error: describe(error) }, "a heartbeat failed");
+      else if (performance.now() - this.#lastSuccess >= (this.#ttlMs ?? this.#timings.assumedTtl)) {
+        this.#finish("lost", "no heartbeat got through for as long as the lease lasts: it is taken as lost");
+      } else this.#log.warn({ work: this.#item.id, error: describe(error) }, "a heartbeat failed");
     }
   }
 }

@@ -8,8 +8,10 @@ import { SandboxFolders, type SessionFolders } from "./session-folders.ts";
 
 export interface SessionSandboxOptions {
   readonly log: WorkerLog;
-  /** Called when every process inside has ended. */
-  readonly extract: (sandbox: Sandbox, sessionId: string) => Promise<void>;
+  /** The tools that the policy offers; undefined: all of them. */
+  readonly tools: readonly string[] | undefined;
+  /** Takes files out; called when every process inside has ended. */
+  readonly extract: (sessionId: string) => Promise<void>;
 }
 
 /** One session's sandbox with its tools: taken from the pool, and gone with the session. */
@@ -26,12 +28,15 @@ export class SessionSandbox implements SessionPlace {
     this.#options = options;
     this.folders = new SandboxFolders(sandbox);
     const { privateFolders, readOnlyFolders, sessionId } = request;
-    this.tools = createToolset(sandbox, {
+    const tools = createToolset(sandbox, {
       roots: privateFolders.filter((root) => !isWithin(root, sandbox.workdir)),
       readOnlyRoots: readOnlyFolders,
       onInternalError: (tool, error) =>
         options.log.error({ session: sessionId, tool, error: String(error) }, "a tool failed"),
     });
+    const offered =
+      options.tools === undefined ? tools.names : tools.names.filter((name) => options.tools?.includes(name));
+    this.tools = { ...tools, names: offered };
   }
 
   get name(): string {
@@ -52,7 +57,7 @@ export class SessionSandbox implements SessionPlace {
   }
 
   async extract(): Promise<void> {
-    await this.#options.extract(this.#sandbox, this.#request.sessionId);
+    await this.#options.extract(this.#request.sessionId);
   }
 
   async dispose(): Promise<void> {
