@@ -1,4 +1,5 @@
 import { Anthropic } from "@anthropic-ai/sdk";
+import type { AttemptOutcome } from "./outage.ts";
 import { pause } from "./timings.ts";
 
 /** Kinds of request that a 429 holds back separately. */
@@ -7,6 +8,7 @@ type RequestKind = "poll" | "ack" | "heartbeat" | "stop" | "stream" | "history" 
 const never = new AbortController().signal;
 /** An acknowledgement that is under way when the worker is asked to end is waited for this long. */
 const ackMs = 3000;
+const headMs = 60_000;
 
 function kindOf(url: string, method: string): RequestKind {
   const { pathname } = new URL(url);
@@ -43,7 +45,7 @@ function headersWith(token: string, given: RequestInit["headers"]): Headers {
  * like any other that is no success); no request of a kind goes out before a `retry-after` of that kind has passed; and
  * an acknowledgement is not cut off half-way, which would leave the item claimed by nobody.
  */
-export function createFetch(token: string, send: typeof fetch = fetch): typeof fetch {
+export function createFetch(token: string, onPoll?: (outcome: AttemptOutcome) => void): typeof fetch {
   const notBefore = new Map<RequestKind, number>();
   return async (input, init = {}) => {
     const url = input instanceof Request ? input.url : String(input);
@@ -56,12 +58,19 @@ export function createFetch(token: string, send: typeof fetch = fetch): typeof f
       await pause(left, signal);
       signal.throwIfAborted();
     }
-    const response = await send(input, {
-      ...init,
-      headers,
-      redirect: "manual",
-      ...(kind === "ack" ? { signal: lasting(signal) } : {}),
-    });
+    let response: Response;
+    try {
+      response = await fetch(input, {
+        ...init,
+        headers,
+        redirect: "manual",
+        ...(kind === "ack" ? { signal: lasting(signal) } : {}),
+      });
+    } catch (error) {
+      if (kind === "poll" && !signal.aborted) onPoll?.({ error });
+      throw error;
+    }
+    if (kind === "poll") onPoll?.({ status: response.status });
     if (response.status === 429 || response.status >= 500) {
       const wait = retryAfterMs(response.headers);
       if (wait > 0) notBefore.set(kind, performance.now() + wait);
@@ -81,14 +90,24 @@ function lasting(signal: AbortSignal): AbortSignal {
   return later.signal;
 }
 
-/** A client of the SDK that carries exactly one credential, whatever the environment holds, and logs nothing. */
-export function createClient(token: string, baseUrl: string | undefined): Anthropic {
+/**
+ * A client of the SDK that carries exactly one credential, whatever the environment holds, and logs nothing.
+ *
+ * @param onPoll told of each attempt at a poll
+ */
+export function createClient(
+  token: string,
+  baseUrl: string | undefined,
+  onPoll?: (outcome: AttemptOutcome) => void,
+): Anthropic {
   return new Anthropic({
     apiKey: null,
     authToken: token,
     ...(baseUrl === undefined ? {} : { baseURL: baseUrl }),
     // Its debug log prints bodies, and an item's secret is in one.
     logLevel: "off",
-    fetch: createFetch(token),
+    // To the head of the answer. The SDK's ten minutes would keep a session's result back as long.
+    timeout: headMs,
+    fetch: createFetch(token, onPoll),
   });
 }

@@ -5,6 +5,7 @@ import { type Redactor, sessionsToken } from "./credentials.ts";
 import { describe, isFatal } from "./failure.ts";
 import { type ItemSettings, serveItem } from "./item.ts";
 import type { WorkerLog } from "./log.ts";
+import { Outage } from "./outage.ts";
 import { jitter, pause } from "./timings.ts";
 
 const firstBackoffMs = 1000;
@@ -35,7 +36,8 @@ export interface WorkerOptions {
 export async function runWorker(options: WorkerOptions, signal: AbortSignal): Promise<void> {
   const { log, redactor, environmentKey, baseUrl } = options;
   redactor.add(environmentKey);
-  const client = createClient(environmentKey, baseUrl);
+  const outage = new Outage(log);
+  const client = createClient(environmentKey, baseUrl, (outcome) => outage.note(outcome));
   const active = new Set<Promise<unknown>>();
   let backoff = firstBackoffMs;
   try {

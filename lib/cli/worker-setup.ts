@@ -1,0 +1,167 @@
+import { resolve } from "node:path";
+import { HoldfastError } from "../errors.ts";
+import type { Policy } from "../policy/policy.ts";
+import { SandboxPool } from "../sandbox/pool.ts";
+import { Sandbox } from "../sandbox/sandbox.ts";
+import { Redactor, readEnvironmentKey } from "../worker/credentials.ts";
+import { checkExtraction, type Extraction, extractSession } from "../worker/extraction.ts";
+import type { ItemSettings } from "../worker/item.ts";
+import { createLog, type WorkerLog } from "../worker/log.ts";
+import { SessionSandbox } from "../worker/session-sandbox.ts";
+import type { WorkerFlags } from "./worker-options.ts";
+
+/** What the process was told by its flags and variables, checked; nothing has been started. */
+export interface WorkerSetup {
+  readonly flags: WorkerFlags;
+  readonly log: WorkerLog;
+  readonly redactor: Redactor;
+  readonly environmentKey: string | undefined;
+  readonly baseUrl: string | undefined;
+  readonly maxIdleMs: number;
+  readonly policy: Policy;
+  readonly workdir: string;
+  readonly extraction: Extraction | null;
+}
+
+/** Sandboxes stand ready. */
+export interface Serving extends AsyncDisposable {
+  readonly item: ItemSettings;
+}
+
+const mostWarm = 4;
+
+/** @throws HoldfastError for the first flag or variable that cannot be used */
+export async function readSetup(flags: WorkerFlags): Promise<WorkerSetup> {
+  // Whoever reads the log may go away; the sessions go on.
+  process.stdout.on("error", () => {});
+  const redactor = new Redactor();
+  const log = createLog(flags.json === true ? "json" : (flags.logFormat ?? "text"), redactor);
+  const environmentKey = takeCredentials(flags.environmentKeyFile, redactor, log);
+  const baseUrl = readBaseUrl(flags.baseUrl ?? process.env["ANTHROPIC_BASE_URL"], log);
+  const maxIdleMs = await readMaxIdle(flags.maxIdle);
+  const policy = await readPolicy(flags);
+  const workdir = resolve(flags.workdir);
+  const extraction = readExtraction(flags, policy, workdir, log);
+  return { flags, log, redactor, environmentKey, baseUrl, maxIdleMs, policy, workdir, extraction };
+}
+
+/** Out of the environment with all of them: nothing that is started later can inherit one. */
+function takeCredentials(keyFile: string | undefined, redactor: Redactor, log: WorkerLog): string | undefined {
+  const { env } = process;
+  redactor.add(env["ANTHROPIC_WEBHOOK_SIGNING_KEY"], env["ANTHROPIC_WORK_SECRET"]);
+  delete env["ANTHROPIC_WEBHOOK_SIGNING_KEY"];
+  delete env["ANTHROPIC_WORK_SECRET"];
+  for (const name of ["ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN"]) {
+    if (env[name] === undefined) continue;
+    redactor.add(env[name]);
+    delete env[name];
+    log.warn({}, `${name} is set: a worker needs none, it was dropped`);
+  }
+  const key = readEnvironmentKey(keyFile, env);
+  redactor.add(key);
+  return key;
+}
+
+function readBaseUrl(text: string | undefined, log: WorkerLog): string | undefined {
+  if (text === undefined || text === "") return undefined;
+  const fail = (why: string): HoldfastError =>
+    new HoldfastError(`the base URL ${why}`, {
+      code: "ERR_HOLDFAST_USAGE",
+      step: "usage",
+      hint: "Give one like https://api.anthropic.com with --base-url or in ANTHROPIC_BASE_URL, or none for that.",
+    });
+  const url = URL.canParse(text) ? new URL(text) : undefined;
+  if (url === undefined) throw fail("is not a URL");
+  if (url.protocol !== "https:" && url.protocol !== "http:") throw fail(`begins with ${url.protocol}, not https:`);
+  if (url.username !== "" || url.password !== "") throw fail("holds a credential: a request has one place for it");
+  if (url.search !== "" || url.hash !== "") throw fail("has a query or a fragment: paths are appended to it");
+  if (url.protocol === "http:" && !/^(localhost|127(\.\d+){3}|\[::1\])$/.test(url.hostname)) {
+    log.warn({ host: url.host }, "the base URL is not https: credentials travel in the clear");
+  }
+  return text;
+}
+
+async function readMaxIdle(text: string): Promise<number> {
+  if (text === "0" || /^0(ms|s|m|h)$/.test(text)) return 0;
+  const { parseDuration } = await import("../policy/limits.ts");
+  try {
+    return parseDuration(text);
+  } catch (cause) {
+    if (!HoldfastError.is(cause)) throw cause;
+    throw new HoldfastError(`--max-idle: ${cause.message}`, {
+      code: "ERR_HOLDFAST_USAGE",
+      step: "usage",
+      hint: "Write a duration like 500ms, 30s or 5m, or 0 for never.",
+      cause,
+    });
+  }
+}
+
+async function readPolicy(flags: WorkerFlags): Promise<Policy> {
+  if (flags.policy !== undefined) {
+    const { loadPolicy } = await import("../policy/load.ts");
+    return loadPolicy(flags.policy);
+  }
+  const { namedPreset } = await import("../policy/presets.ts");
+  return namedPreset(flags.preset ?? "agent");
+}
+
+function readExtraction(flags: WorkerFlags, policy: Policy, workdir: string, log: WorkerLog): Extraction | null {
+  const usage = (message: string, hint: string): HoldfastError =>
+    new HoldfastError(message, { code: "ERR_HOLDFAST_USAGE", step: "usage", hint });
+  const rules = [...policy.extract, ...flags.extract.map((glob) => ({ glob }))];
+  if (flags.to === undefined) {
+    if (flags.extract.length > 0) throw usage("--extract needs --to", "Name the folder that the files go to.");
+    if (rules.length > 0) log.warn({ policy: policy.source }, "the policy has extract rules, but there is no --to");
+    return null;
+  }
+  if (rules.length === 0) {
+    throw usage("--to needs --extract", "Say which files leave a session: --extract 'report/*.md'.");
+  }
+  const extraction = { rules, to: resolve(flags.to) };
+  checkExtraction(extraction, workdir);
+  return extraction;
+}
+
+/**
+ * Makes the pool that sessions take their sandboxes from. One is made and thrown away first: a host that cannot raise
+ * the walls is told of before anything is claimed.
+ *
+ * @param sessions that will be served at once; 0: one, once
+ * @throws HoldfastError as `Sandbox.create`
+ */
+export async function prepareServing(setup: WorkerSetup, sessions: number): Promise<Serving> {
+  const { flags, log, redactor, policy, workdir, extraction, maxIdleMs } = setup;
+  const base = {
+    policy,
+    workdir,
+    // A policy can ask for less than an overlay shows, but writing to the real folder is for the command line to say.
+    workspace: flags.workspace ?? (policy.workspace.mode === "fresh" ? "fresh" : "overlay"),
+    tools: true,
+    ...(flags.mountAt === undefined ? {} : { mountAt: flags.mountAt }),
+  } as const;
+  const first = await Sandbox.create(base);
+  const inside = first.workdir;
+  await first.dispose();
+  const pool = new SandboxPool(() => Sandbox.create(base), Math.min(sessions, mostWarm));
+  const item: ItemSettings = {
+    log,
+    maxIdleMs,
+    redact: (text) => redactor.redactKnown(text),
+    places: {
+      workdir: inside,
+      async open(request) {
+        const { privateFolders } = request;
+        const sandbox = await (privateFolders.length === 0 ? pool.take() : Sandbox.create({ ...base, privateFolders }));
+        return new SessionSandbox(sandbox, request, {
+          log,
+          tools: policy.tools,
+          extract: async (session) => {
+            if (extraction !== null) await extractSession(sandbox, extraction, session, log);
+          },
+        });
+      },
+    },
+  };
+  return { item, [Symbol.asyncDispose]: () => pool.dispose() };
+}
