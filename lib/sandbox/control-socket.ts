@@ -1,4 +1,4 @@
-import { chmodSync, readdirSync, rmdirSync, rmSync } from "node:fs";
+import { chmodSync, lstatSync, readdirSync, rmdirSync, rmSync } from "node:fs";
 import { connect, createServer, type Server, type Socket } from "node:net";
 import { dirname, join } from "node:path";
 import { HoldfastError } from "../errors.ts";
@@ -36,21 +36,12 @@ export class ControlSocket {
     const server = createServer();
     const made = new ControlSocket(path, server);
     server.on("connection", (socket) => made.#serve(socket, handlers));
-    // Another launcher that ended just now may have taken the empty folder away.
-    runtimeRoot();
-    await new Promise<void>((resolve, reject) => {
-      server.once("error", (cause: NodeJS.ErrnoException) => {
-        void forgetLeftover("file", path);
-        reject(
-          socketError(
-            path,
-            cause.code === "EADDRINUSE" ? "a sandbox of this name lives already" : (cause.code ?? ""),
-            cause,
-          ),
-        );
-      });
-      server.listen(path, () => resolve());
-    });
+    try {
+      await bind(server, path);
+    } catch (error) {
+      await forgetLeftover("file", path);
+      throw error;
+    }
     chmodSync(path, 0o600);
     server.unref();
     return made;
@@ -84,6 +75,26 @@ export class ControlSocket {
         });
       }
     });
+  }
+}
+
+const mostTries = 16;
+
+/** A launcher that ends at the same time may take the empty folder away between its making and the socket's. */
+async function bind(server: Server, path: string): Promise<void> {
+  for (let tries = 1; ; tries++) {
+    runtimeRoot();
+    const cause = await new Promise<NodeJS.ErrnoException | null>((resolve) => {
+      server.once("error", resolve);
+      server.listen(path, () => {
+        server.off("error", resolve);
+        resolve(null);
+      });
+    });
+    if (cause === null) return;
+    if (cause.code === "ENOENT" && tries < mostTries) continue;
+    const why = cause.code === "EADDRINUSE" ? "a sandbox of this name lives already" : (cause.code ?? cause.message);
+    throw socketError(path, why, cause);
   }
 }
 
@@ -133,12 +144,17 @@ function socketError(path: string, why: string, cause?: unknown): HoldfastError 
   });
 }
 
+/** A socket is there before it listens: one that was made just now may be somebody's who is about to. */
+const youngestMs = 10_000;
+
 /** Removes sockets that nobody serves any more: their launchers and reapers were both killed. */
 export function sweepSockets(): void {
   const root = runtimeRoot();
   for (const name of readdirSync(root)) {
     if (!name.endsWith(".sock")) continue;
     const path = join(root, name);
+    const made = lstatSync(path, { throwIfNoEntry: false })?.ctimeMs;
+    if (made === undefined || Date.now() - made < youngestMs) continue;
     const probe = connect(path);
     probe.unref();
     probe.on("connect", () => probe.destroy());

@@ -1,4 +1,4 @@
-import { chmodSync, mkdirSync } from "node:fs";
+import { chmodSync, lstatSync, mkdirSync } from "node:fs";
 import { homedir, tmpdir } from "node:os";
 import { join } from "node:path";
 import { HoldfastError } from "../errors.ts";
@@ -7,6 +7,9 @@ function firstUsable(folders: readonly string[]): string {
   for (const folder of folders) {
     try {
       mkdirSync(folder, { recursive: true, mode: 0o700 });
+      // In /tmp somebody else may have been first: what lies in a folder of theirs is theirs to replace.
+      const status = lstatSync(folder);
+      if (!status.isDirectory() || status.uid !== uid()) continue;
       chmodSync(folder, 0o700);
       return folder;
     } catch {
@@ -36,5 +39,7 @@ export function runtimeRoot(): string {
   return firstUsable([
     ...(runtime === undefined || runtime === "" ? [] : [join(runtime, "holdfast")]),
     join(tmpdir(), `holdfast-${uid()}`),
+    // Last, because a socket's path must be short and a home's may be long.
+    join(homedir(), ".local", "state", "holdfast", "run"),
   ]);
 }
