@@ -47,6 +47,8 @@ export class TerminalRelay {
   readonly #writer: WriteStream;
   /** As it was when we took it; null while it is not ours. */
   #before: Uint8Array | null = null;
+  /** The command's terminal would end lines, but for us. */
+  #oursEndsLines = false;
   #look: NodeJS.Timeout | undefined;
   #closed = false;
 
@@ -96,12 +98,14 @@ export class TerminalRelay {
     if (!this.#isInput || this.#closed || this.#before !== null) return;
     clearTimeout(this.#look);
     if (!native().inForeground(0)) {
+      this.#endLines(false);
       this.#look = setTimeout(() => this.take(), backgroundLookMs).unref();
       return;
     }
     this.#before = native().getTerminal(0);
     if (this.#before === null) return;
     native().setTerminal(0, this.#before, true);
+    this.#endLines(true);
     this.#onResize();
     process.stdin.on("data", this.#onInput);
     process.stdin.resume();
@@ -114,7 +118,19 @@ export class TerminalRelay {
     process.stdin.pause();
     process.stdin.off("data", this.#onInput);
     native().setTerminal(0, this.#before, false);
+    this.#endLines(false);
     this.#before = null;
+  }
+
+  /** Lines are ended by one terminal: by the command's, which knows how, or by ours while it is not raw. */
+  #endLines(inside: boolean): void {
+    const settings = native().getTerminal(this.#master);
+    if (settings === null) return;
+    const flags = settings.readUInt32LE(outputFlagsAt);
+    if (inside ? !this.#oursEndsLines : (flags & opost) === 0) return;
+    settings.writeUInt32LE((inside ? flags | opost : flags & ~opost) >>> 0, outputFlagsAt);
+    native().setTerminal(this.#master, settings, false);
+    this.#oursEndsLines = !inside;
   }
 
   close(): void {
