@@ -153,6 +153,12 @@ export function native(): Native {
   return loaded;
 }
 
+/** The file that the addon is loaded from: by the loader's own choice, which environment variables can change. */
+export function addonFile(): string {
+  const { resolve } = createRequire(import.meta.url)("node-gyp-build") as { resolve: (folder: string) => string };
+  return resolve(root);
+}
+
 /** Whether a value is what the addon rejects with. */
 export function isNativeFailure(value: unknown): value is Error & NativeFailure {
   return value instanceof Error && "step" in value && "wall" in value;
