@@ -160,7 +160,7 @@ export class FaultyServer {
   /** What results the session holds, by call, in the order of their coming. */
   results(): { id: string; text: string; isError: boolean }[] {
     return this.history
-      .filter((event) => event.type === "user.tool_result")
+      .filter((event) => event?.type === "user.tool_result")
       .map((event) => ({
         id: String(event["tool_use_id"]),
         text: ((event["content"] as { text: string }[])[0] ?? { text: "" }).text,
