@@ -45,6 +45,8 @@ export function endCommands(): void {
 export function runCommand(file: string, args: readonly string[], options: CommandOptions): Promise<CommandResult> {
   const { identity } = options;
   const env = { ...(options.env ?? process.env) };
+  // Node reads it on a thread of its own, which loses its descriptor to a program that closes stray ones at its start.
+  delete env["NODE_EXTRA_CA_CERTS"];
   if (identity) {
     Object.assign(env, { HOME: identity.home, USER: identity.name, LOGNAME: identity.name, TMPDIR: "/tmp" });
     for (const name of Object.keys(env)) if (/^(npm_|XDG_|SUDO_|INIT_CWD$)/.test(name)) delete env[name];
