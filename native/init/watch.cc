@@ -220,8 +220,9 @@ bool Watch(const WatchedLimits& limits, const Call* calls, int call_count, Limit
 void KillTree(const Call& call) {
   static pid_t ended[kMaxProcesses];
   int ended_count = 0;
-  // Bounded: a tree that forks faster than it is listed meets the process limit.
-  for (int round = 0; round < 64; round++) {
+  // Bounded, to about a second: a tree that forks faster than it is listed meets the process limit,
+  // and a killed process on a busy machine needs its turn to die.
+  for (int round = 0; round < 400; round++) {
     int count = List(&call, 1);
     int alive = 0;
     for (int i = 0; i < count; i++) {
@@ -236,7 +237,7 @@ void KillTree(const Call& call) {
       alive++;
     }
     if (alive == 0) return;
-    usleep(500);
+    usleep(round < 40 ? 500 : 2500);
   }
 }
 
