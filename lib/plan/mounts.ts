@@ -206,7 +206,7 @@ function workspaceSteps(
     return;
   }
   const readOnly = workspace.access === "read-only";
-  if (workspace.mode === "overlay" && privateFolder !== null && !readOnly) {
+  if (workspace.mode === "overlay" && privateFolder !== null && workspace.copiedAt === undefined) {
     bind({ source: hostPath, path: `${layers}/lower`, from: "host", readOnly: true }, mapped(hostPath, owner));
     bind({ source: privateFolder, path: `${layers}/private`, from: "host", readOnly: false });
     steps.push({

@@ -26,6 +26,8 @@ export interface Workspace {
   readonly readOnly: readonly string[];
   /** Host folder with `up` and `work` for an overlay, or the private copy that stands in for the workspace. */
   readonly privateFolder: string | null;
+  /** In overlay mode where no overlay can be mounted: when the copy that stands in for one was complete (`copyTree`). */
+  readonly copiedAt?: bigint;
   /** Folders outside the workspace that exist only inside and only for this session. */
   readonly privateFolders: readonly string[];
   readonly toolRuntime: { readonly node: string; readonly programs: string } | null;

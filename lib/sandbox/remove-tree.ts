@@ -1,22 +1,16 @@
-import { chmodSync, renameSync, rmdirSync, rmSync, unlinkSync } from "node:fs";
+import { chmodSync, renameSync, rmdirSync, unlinkSync } from "node:fs";
 import { type BytePath, Directory, errnoOf } from "./directory.ts";
 
-/** Below this, folders are brought up before they are emptied: a session can nest them beyond PATH_MAX. */
+/** Folders below this many are brought up before they are emptied. */
 const deepest = 32;
 
 /**
- * Removes a tree that a sandbox could write: folders without permissions, and nested deeper than a path can name. No
- * link is followed. Where the plain way succeeds, which it nearly always does, it is taken.
+ * Removes a tree that a sandbox could write. Node's own `rm` recurses as deep as the tree goes and stops at folders
+ * without permissions; a session can nest a hundred thousand of them. No link is followed.
  *
  * @throws with the errno of what cannot be removed
  */
 export function removeTree(folder: string): void {
-  try {
-    rmSync(folder, { recursive: true, force: true });
-    return;
-  } catch {
-    // Something in it resists: by its mode or its depth.
-  }
   try {
     chmodSync(folder, 0o700);
   } catch (error) {

@@ -14,16 +14,19 @@ import { plan as makePlan } from "../plan/plan.ts";
 import { notificationPurposes, syscallName } from "../plan/seccomp-profile.ts";
 import { toolFolder, type Workspace } from "../plan/workspace.ts";
 import { defaultPolicy } from "../policy/default-policy.ts";
-import type { Policy } from "../policy/policy.ts";
+import type { ExtractRule, Policy } from "../policy/policy.ts";
 import { networkRefusal } from "../policy/refusal.ts";
+import type { ApplyOptions, ApplyResult } from "./apply.ts";
 import { capture } from "./capture.ts";
 import type { ChangeSet } from "./changes.ts";
 import { Channel } from "./channel.ts";
 import { ControlSocket, sweepSockets } from "./control-socket.ts";
 import { describeDenials } from "./denials.ts";
 import { enforcementOf } from "./enforcement.ts";
+import type { ExtractOptions, Manifest } from "./extract.ts";
 import { ConfinedFiles } from "./files.ts";
 import { launchError } from "./launch-error.ts";
+import { launchLayered, layersOf, sourceOf } from "./private-layer.ts";
 import { ConfinedProcess, type StartOptions } from "./process.ts";
 import { missingProtected, putAside } from "./protected-paths.ts";
 import { forgetLeftover, registerLeftover } from "./reaper.ts";
@@ -117,6 +120,8 @@ export class Sandbox implements SandboxLike {
   readonly #missing: readonly string[];
   readonly #environment: readonly string[];
   readonly #audit: Audit | undefined;
+  /** When its view of the workspace was made, in nanoseconds since 1970. */
+  readonly #since: bigint;
   #socket: ControlSocket | undefined;
   #ending: Promise<void> | undefined;
   #disposing: Promise<void> | undefined;
@@ -129,7 +134,9 @@ export class Sandbox implements SandboxLike {
     launched: Launched,
     missing: readonly string[],
     audit: Audit | undefined,
+    since: bigint,
   ) {
+    this.#since = since;
     this.#audit = audit;
     this.name = name;
     this.policy = policy;
@@ -169,6 +176,8 @@ export class Sandbox implements SandboxLike {
     const capabilities = thisHost();
     const name = options.name ?? `hf-${randomBytes(5).toString("hex")}`;
     const traceOpens = hooks.traceOpens ?? false;
+    // Up to the end of this millisecond: what was written just before is no conflict.
+    const since = BigInt(Date.now() + 1) * 1_000_000n;
     const { workspace, found } = await prepareWorkspace(options, policy, capabilities, name, {
       toolRuntime: options.tools ? { node: process.execPath, programs: toolPrograms() } : null,
       cgroup: { memory: false, processes: false },
@@ -179,24 +188,29 @@ export class Sandbox implements SandboxLike {
       },
     });
     try {
-      const made = makePlan(policy, capabilities, workspace);
-      const plan = hooks.alterPlan?.(made) ?? made;
+      const { drop, hostUid, hostGid } = identity(policy, capabilities, workspace.owner);
       const missing =
         workspace.mode === "direct" && workspace.access === "read-write"
           ? missingProtected(workspace.hostPath, ungranted(policy, workspace.hostPath), found)
           : [];
       // Both at once: the walls are raised on a thread of the addon's, the rest is made ready on this one.
       let sandbox: Sandbox | undefined;
-      const [launched, socket] = await Promise.allSettled([
-        launch(plan, notifyRules(plan, policy, traceOpens), begun),
+      const [first, socket] = await Promise.allSettled([
+        launchLayered(workspace, drop ? { uid: hostUid, gid: hostGid } : null, async (over, isSecond) => {
+          const made = makePlan(policy, capabilities, over);
+          const plan = hooks.alterPlan?.(made) ?? made;
+          const rules = notifyRules(plan, policy, traceOpens);
+          return { over, plan, launched: await launch(plan, rules, isSecond ? 0 : begun) };
+        }),
         prepareControl(name, missing, () => sandbox),
       ]);
-      if (launched.status === "rejected") {
+      if (first.status === "rejected") {
         if (socket.status === "fulfilled") await socket.value.close();
-        throw launched.reason;
+        throw first.reason;
       }
-      hooks.onLaunched?.(launched.value);
-      sandbox = new Sandbox(name, policy, plan, workspace, launched.value, missing, options.audit);
+      const { over, plan, launched } = first.value;
+      hooks.onLaunched?.(launched);
+      sandbox = new Sandbox(name, policy, plan, over, launched, missing, options.audit, since);
       try {
         if (socket.status === "rejected") throw socket.reason;
         sandbox.#open(socket.value);
@@ -301,8 +315,6 @@ export class Sandbox implements SandboxLike {
         env,
         rows: options.pty?.rows ?? 24,
         columns: options.pty?.columns ?? 80,
-        terminal: options.pty?.settings,
-        umask: options.umask ?? 0o022,
         killTreeOnExit: options.killTreeOnExit ?? false,
       },
       options,
@@ -364,13 +376,18 @@ export class Sandbox implements SandboxLike {
   }
 
   /**
-   * What a private layer makes of the workspace; ends the sandbox first.
+   * What a private layer makes of the workspace; ends the sandbox first. What was changed outside since the sandbox was
+   * made is marked as a conflict.
    *
    * @throws HoldfastError ERR_HOLDFAST_NO_PRIVATE_LAYER in `direct` mode: there the writes are made already
    */
   async changes(): Promise<ChangeSet> {
-    const { mode, hostPath, privateFolder } = this.workspace;
-    if (privateFolder === null) {
+    const { mode, access, hostPath } = this.workspace;
+    const layers = layersOf(this.workspace, this.#since);
+    if (layers === null && mode !== "direct" && access !== "read-write") {
+      return { lower: hostPath, upper: hostPath, changes: [], problems: [] };
+    }
+    if (layers === null) {
       throw new HoldfastError("this sandbox writes to its workspace directly: there is no private layer to list", {
         code: "ERR_HOLDFAST_NO_PRIVATE_LAYER",
         step: "workspace",
@@ -378,8 +395,38 @@ export class Sandbox implements SandboxLike {
       });
     }
     await this.end();
-    const { listChanges } = await import("./changes.ts");
-    return listChanges(mode === "overlay" ? hostPath : null, join(privateFolder, "up"));
+    const { collectChanges } = await import("./changes.ts");
+    return collectChanges(layers);
+  }
+
+  /**
+   * Makes the changes of a private layer in the real folder, protected names left out; ends the sandbox first.
+   *
+   * @param set from `changes()`; listed anew when absent
+   */
+  async apply(set?: ChangeSet, options: Pick<ApplyOptions, "overConflicts"> = {}): Promise<ApplyResult> {
+    const { hostPath, owner } = this.workspace;
+    const { applyChanges } = await import("./apply.ts");
+    return applyChanges(set ?? (await this.changes()), {
+      ...options,
+      to: hostPath,
+      protectedNames: ungranted(this.policy, hostPath),
+      ...(this.plan.identity.drop ? { owner } : {}),
+    });
+  }
+
+  /**
+   * Copies files out by rule (`extractFiles`): what the session added or modified, or all that it could see. In
+   * `direct` mode the two are the same. Protected names never leave.
+   */
+  async extract(
+    rules: readonly ExtractRule[],
+    to: string,
+    options: Pick<ExtractOptions, "files"> = {},
+  ): Promise<Manifest> {
+    const { extractFiles } = await import("./extract.ts");
+    const protectedNames = this.policy.protectedNames.names;
+    return extractFiles(sourceOf(this.workspace, this.#since), rules, to, { ...options, protectedNames });
   }
 
   /** Ends everything inside and clears away what belonged to it. */

@@ -106,7 +106,9 @@ export async function prepareWorkspace(
   const path = options.mountAt ?? policy.workspace.mountAt ?? facts.real;
   const owner = { uid: facts.uid, gid: facts.gid };
   let privateFolder: string | null = null;
-  if (access !== "none" && mode !== "direct") privateFolder = await makePrivateFolder(name, extras.hostUid(owner));
+  // What cannot be written needs no layer for its writes.
+  const isLayered = mode === "overlay" ? access === "read-write" : mode === "fresh" && access !== "none";
+  if (isLayered) privateFolder = await makePrivateFolder(name, extras.hostUid(owner));
   const found =
     access === "read-write" && mode !== "fresh"
       ? findProtected(facts.real, ungranted(policy, facts.real))

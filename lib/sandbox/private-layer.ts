@@ -1,0 +1,85 @@
+import { statSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { isNativeFailure, native } from "../native.ts";
+import { opCodes } from "../plan/encode.ts";
+import type { Workspace } from "../plan/workspace.ts";
+import type { Layers } from "./changes.ts";
+import { copyTree } from "./copy-tree.ts";
+import type { SessionSource } from "./session-files.ts";
+
+/**
+ * Whether a folder's file system keeps what an overlay writes down about its upper layer (kernel-notes E4): without, the
+ * mount succeeds and removing merged folders fails later.
+ */
+export function keepsOverlayAttributes(folder: string): boolean {
+  return native().setXattr(folder, "user.overlay.holdfast", Buffer.from("y")) === 0;
+}
+
+/** Whether a launch failed for the overlay or for the idmapped folder under it, both of which a copy does without. */
+function isOverlayRefused(error: unknown, workspace: Workspace): boolean {
+  if (workspace.mode !== "overlay" || workspace.privateFolder === null || workspace.copiedAt !== undefined)
+    return false;
+  if (!isNativeFailure(error)) return false;
+  if (error.step === "setup") return error.wall === opCodes.overlay;
+  return error.step === "mount" && error.syscall === "mount_setattr" && error.path === workspace.hostPath;
+}
+
+/**
+ * Launches over the workspace's overlay, or over a copy of the workspace where an overlay is refused.
+ *
+ * @param who the sandbox's ids on the host, where root makes it; null for an ordinary user's
+ * @param launch called a second time, with the copy, when the first time the overlay was refused
+ */
+export async function launchLayered<T>(
+  workspace: Workspace,
+  who: { readonly uid: number; readonly gid: number } | null,
+  launch: (over: Workspace, isSecond: boolean) => Promise<T>,
+): Promise<T> {
+  const { mode, privateFolder } = workspace;
+  if (mode === "overlay" && privateFolder !== null && !keepsOverlayAttributes(join(privateFolder, "up"))) {
+    return launch(await copyWorkspace(workspace, who), false);
+  }
+  try {
+    return await launch(workspace, false);
+  } catch (error) {
+    if (!isOverlayRefused(error, workspace)) throw error;
+    return launch(await copyWorkspace(workspace, who), true);
+  }
+}
+
+/** The same workspace on a copy of its own. @throws HoldfastError ERR_HOLDFAST_COPY */
+async function copyWorkspace(
+  workspace: Workspace,
+  who: { readonly uid: number; readonly gid: number } | null,
+): Promise<Workspace> {
+  const { privateFolder, hostPath, owner } = workspace;
+  if (privateFolder === null) return workspace;
+  await copyTree(hostPath, join(privateFolder, "up"), who === null ? null : { from: owner, to: who });
+  // What the session changes in the copy has a later change time than this file: it cannot set that back.
+  const mark = join(privateFolder, "copied");
+  writeFileSync(mark, "", { mode: 0o600 });
+  return { ...workspace, copiedAt: statSync(mark, { bigint: true }).ctimeNs };
+}
+
+/**
+ * How the files of a session with a private layer lie; null where it has none.
+ *
+ * @param since when the session's view was made, in nanoseconds since 1970
+ */
+export function layersOf(workspace: Workspace, since: bigint): Layers | null {
+  const { mode, hostPath, privateFolder, copiedAt } = workspace;
+  if (privateFolder === null) return null;
+  const upper = join(privateFolder, "up");
+  if (mode === "fresh") return { lower: null, upper, overlay: false };
+  const layers = { lower: hostPath, upper, since };
+  return copiedAt === undefined ? { ...layers, overlay: true } : { ...layers, overlay: false, copiedAt };
+}
+
+/** Where files may be extracted from. */
+export function sourceOf(workspace: Workspace, since: bigint): SessionSource {
+  const layers = layersOf(workspace, since);
+  if (layers !== null && layers.lower !== null) return { kind: "layers", ...layers };
+  return layers === null
+    ? { kind: "folder", folder: workspace.hostPath, isPrivate: false }
+    : { kind: "folder", folder: layers.upper, isPrivate: true };
+}
