@@ -1,234 +1,185 @@
-import { readFileSync, statfsSync } from "node:fs";
-import { constants, userInfo } from "node:os";
-import { isMainThread } from "node:worker_threads";
+import { userInfo } from "node:os";
 import { native } from "../native.ts";
-
-/** What one wall comes to on this host. */
-export interface Finding {
-  readonly wall: string;
-  readonly status: "enforced" | "partial" | "unavailable";
-  /** Without it nothing runs. */
-  readonly required: boolean;
-  /** How it was found out. */
-  readonly probe: string;
-  readonly detail: string;
-  /** The command that would give it. */
-  readonly remedy?: string;
-}
-
-const errnoNames = new Map<number, string>(Object.entries(constants.errno).map(([name, number]) => [number, name]));
-
-function nameOf(errno: number): string {
-  return errnoNames.get(errno) ?? String(errno);
-}
-
-function setting(path: string): string | null {
-  try {
-    return readFileSync(path, "utf8").trim();
-  } catch {
-    return null;
-  }
-}
-
-const newUser = 0x10000000;
-
-/** Each namespace, asked for by a child in it: clone(2) with CLONE_NEWUSER and the one. */
-function namespaces(): Finding[] {
-  const kinds: readonly [string, number][] = [
-    ["user-namespace", 0],
-    ["mount-namespace", 0x00020000],
-    ["pid-namespace", 0x20000000],
-    ["network-namespace", 0x40000000],
-    ["ipc-namespace", 0x08000000],
-    ["uts-namespace", 0x04000000],
-    ["cgroup-namespace", 0x02000000],
-  ];
-  return kinds.map(([wall, flag]) => {
-    const errno = native().probeClone(newUser | flag);
-    const common = { wall, required: true, probe: "a child cloned into it" } as const;
-    if (errno === 0) return { ...common, status: "enforced", detail: "given to this user" };
-    return { ...common, status: "unavailable", detail: `clone answers ${nameOf(errno)}`, ...userNamespaceRemedy() };
-  });
-}
-
-/** Why user namespaces are refused, once they are: the settings are read only then. */
-function userNamespaceRemedy(): { remedy?: string } {
-  if (setting("/proc/sys/kernel/apparmor_restrict_unprivileged_userns") === "1") {
-    return { remedy: "sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0" };
-  }
-  if (setting("/proc/sys/kernel/unprivileged_userns_clone") === "0") {
-    return { remedy: "sudo sysctl -w kernel.unprivileged_userns_clone=1" };
-  }
-  if (setting("/proc/sys/user/max_user_namespaces") === "0") {
-    return { remedy: "sudo sysctl -w user.max_user_namespaces=15000" };
-  }
-  return { remedy: "run outside the container, or with a seccomp profile that admits clone(CLONE_NEWUSER)" };
-}
-
-/** What each Landlock ABI brought (landlock(7)), newest first. */
-const landlockSteps: readonly [number, string][] = [
-  [6, "scopes for signals and abstract sockets (Linux 6.12)"],
-  [5, "ioctl on devices (6.10)"],
-  [4, "TCP bind and connect (6.7)"],
-  [3, "truncate (6.2)"],
-  [2, "rename and link across folders (5.19)"],
-];
-
-function landlock(): Finding[] {
-  const { landlockAbi: abi, landlockErrno } = native().probe();
-  const common = { probe: "landlock_create_ruleset asked for its version" } as const;
-  if (abi === 0) {
-    return [
-      {
-        ...common,
-        wall: "landlock-filesystem",
-        required: true,
-        status: "unavailable",
-        detail: `the kernel answers ${nameOf(landlockErrno)}`,
-        remedy: "boot Linux 5.13 or newer with landlock in the lsm= list (see /sys/kernel/security/lsm)",
-      },
-    ];
-  }
-  const missing = landlockSteps.filter(([from]) => abi < from).map(([, what]) => what);
-  return [
-    {
-      ...common,
-      wall: "landlock-filesystem",
-      required: true,
-      status: abi >= 3 ? "enforced" : "partial",
-      detail: `ABI ${abi}${missing.length === 0 ? "" : `; lacks ${missing.join(", ")}`}`,
-    },
-    {
-      ...common,
-      wall: "landlock-network",
-      required: false,
-      status: abi >= 4 ? "enforced" : "unavailable",
-      detail: abi >= 4 ? "TCP is refused to read, glob and grep" : "needs ABI 4 (Linux 6.7)",
-    },
-    {
-      ...common,
-      wall: "landlock-scope",
-      required: false,
-      status: abi >= 6 ? "enforced" : "unavailable",
-      detail: abi >= 6 ? "signals and abstract sockets" : "needs ABI 6 (Linux 6.12); the pid namespace holds signals",
-    },
-  ];
-}
+import { errnoName, type Finding } from "./finding.ts";
+import { kernelSetting } from "./kernel-setting.ts";
+import { probeLandlock } from "./landlock-abi.ts";
+import { probeNamespaces } from "./namespaces.ts";
+import { probeStorage } from "./storage.ts";
 
 const retErrno = 0x00050000;
 const retUserNotification = 0x7fc00000;
 
-function seccomp(): Finding[] {
-  const filter = native().probeSeccompAction(retErrno);
-  const notify = native().probeSeccompAction(retUserNotification);
-  const getfd = native().probePidfdGetfd();
-  return [
-    {
-      wall: "seccomp",
-      required: true,
-      probe: "seccomp(2) asked for its actions",
-      status: filter && notify ? "enforced" : "unavailable",
-      detail: filter && notify ? "filter and user notification" : "the kernel lacks an action that the filter uses",
-      ...(filter && notify ? {} : { remedy: "boot a kernel with CONFIG_SECCOMP_FILTER, 5.9 or newer" }),
-    },
-    {
-      wall: "broker",
-      required: false,
-      probe: "pidfd_getfd on a process of our own",
-      status: getfd === 0 ? "enforced" : "partial",
-      detail:
-        getfd === 0 ? "connects are judged and made" : `pidfd_getfd answers ${nameOf(getfd)}: connects are refused`,
-    },
+/** seccomp(2) SECCOMP_GET_ACTION_AVAIL; that a filter holds is proved in a sandbox. */
+function seccomp(): Finding {
+  const lacks = [
+    ...(native().probeSeccompAction(retErrno) ? [] : ["SECCOMP_RET_ERRNO"]),
+    ...(native().probeSeccompAction(retUserNotification) ? [] : ["SECCOMP_RET_USER_NOTIF"]),
   ];
+  return {
+    wall: "seccomp",
+    required: true,
+    probe: "seccomp(2), asked for the actions that the filter uses",
+    ...(lacks.length === 0
+      ? { status: "enforced", detail: "filter and user notification" }
+      : {
+          status: "unavailable",
+          detail: `this kernel has no ${lacks.join(" and no ")}`,
+          remedy: "boot Linux 5.13 or newer with CONFIG_SECCOMP_FILTER=y",
+        }),
+  };
 }
 
-function launcher(): Finding[] {
-  const memfd = native().probeMemfdExec();
-  return [
-    {
-      wall: "sealed-init",
-      required: false,
-      probe: "a memfd executed in a child",
-      status: memfd === 0 ? "enforced" : "partial",
-      detail:
-        memfd === 0
-          ? "the init runs from a sealed memfd"
-          : `execveat answers ${nameOf(memfd)}: the package's file is compared and used`,
-    },
-    {
-      wall: "parent-death",
-      required: false,
-      probe: "the thread that launches",
-      status: "enforced",
-      detail: isMainThread ? "a thread of the addon's, as long as the process" : "the same in a worker thread",
-    },
-  ];
+/** Where a container's profile refuses pidfd_getfd (kernel-notes A5), connects of the sandbox cannot be judged. */
+function duplication(): Finding {
+  const errno = native().probePidfdGetfd();
+  return {
+    wall: "pidfd-getfd",
+    required: false,
+    probe: "pidfd_getfd(2) on a process of our own",
+    ...(errno === 0
+      ? { status: "enforced", detail: "the broker can judge a connect by the caller's own socket" }
+      : {
+          status: "partial",
+          detail: `the call answers ${errnoName(errno)}: every connect of a sandbox is refused, to its own servers too`,
+          remedy: "start the container with --security-opt seccomp=unconfined, or a profile that admits pidfd_getfd",
+        }),
+  };
 }
 
-/** Groups whose members can change the host; an ordinary user's sandbox keeps them (setgroups(2)). */
-const powerfulGroups = new Set(["docker", "disk", "adm", "sudo", "wheel", "lxd", "libvirt", "kvm", "shadow", "root"]);
+function initImage(): Finding {
+  const errno = native().probeMemfdExec();
+  return {
+    wall: "sealed-init",
+    required: false,
+    probe: "execveat(2) of a memfd in a child",
+    ...(errno === 0
+      ? { status: "enforced", detail: "the init runs from a sealed memfd" }
+      : {
+          status: "partial",
+          detail: `refused (${errnoName(errno)}): the package's own file runs, compared with the built-in one`,
+          remedy: "sudo sysctl -w vm.memfd_noexec=0",
+        }),
+  };
+}
+
+/** Groups whose members can change the host; an ordinary user's sandbox keeps them (kernel-notes E6). */
+const powerfulGroups = new Set([
+  "adm",
+  "disk",
+  "docker",
+  "incus",
+  "kvm",
+  "libvirt",
+  "lxd",
+  "root",
+  "shadow",
+  "sudo",
+  "wheel",
+]);
+
+/** The names of groups, from the text of /etc/group (group(5)); a number where it has none. */
+export function groupNames(ids: readonly number[], group: string): string[] {
+  const known = new Map(
+    group.split("\n").map((line) => {
+      const [name = "", , id = ""] = line.split(":");
+      return [id, name];
+    }),
+  );
+  return ids.map((id) => known.get(String(id)) ?? String(id));
+}
 
 function groups(): Finding {
   const common = { wall: "supplementary-groups", required: false, probe: "getgroups(2)" } as const;
   if (process.geteuid?.() === 0) return { ...common, status: "enforced", detail: "dropped: root started it" };
-  const known = new Map(
-    (setting("/etc/group") ?? "").split("\n").map((line) => {
-      const [name = "", , id = ""] = line.split(":");
-      return [Number(id), name];
-    }),
-  );
   const own = process.getegid?.() ?? -1;
-  const held = (process.getgroups?.() ?? []).filter((id) => id !== own).map((id) => known.get(id) ?? String(id));
+  const ids = (process.getgroups?.() ?? []).filter((id) => id !== own);
+  if (ids.length === 0) return { ...common, status: "enforced", detail: "there are none" };
+  const held = groupNames(ids, kernelSetting("/etc/group") ?? "");
   const risky = held.filter((name) => powerfulGroups.has(name));
-  if (held.length === 0) return { ...common, status: "enforced", detail: "there are none" };
   return {
     ...common,
     status: "partial",
     detail: `an ordinary user cannot drop them: ${held.join(", ")}; the mount view hides what they would open`,
-    ...(risky.length === 0 ? {} : { remedy: `run as a user outside ${risky.join(", ")}` }),
+    ...(risky.length === 0 ? {} : { remedy: `start it as a user who is not in ${risky.join(", ")}` }),
   };
 }
 
 function cgroups(): Finding {
-  const text = setting("/proc/self/cgroup") ?? "";
-  const common = { wall: "cgroup-memory", required: false, probe: "own entries of /proc/self/cgroup" } as const;
   return {
-    ...common,
-    status: "partial",
-    detail: `no cgroup is used for memory (${text.split("\n").length} hierarchies here): the init watches the sum of PSS`,
-  };
-}
-
-function privateFolders(folder: string): Finding {
-  const type = statfsSync(folder).type;
-  const overlay = 0x794c7630;
-  return {
-    wall: "private-layer",
+    wall: "cgroup-memory",
     required: false,
-    probe: `statfs of ${folder}`,
-    status: type === overlay ? "partial" : "enforced",
-    detail: type === overlay ? "on an overlay: workspaces are copied" : "an overlay's upper layer can lie there",
+    probe: "what a launch does here",
+    status: "partial",
+    detail: "no cgroup is made: the init watches the sum of a call's memory every 20 ms",
   };
 }
 
-/** Asks this host for every wall; each in a child or by the kernel's own answer, never from a version. */
+/** Yama and the core pattern are the host's to set: what they mean for a sandbox. */
+function hostSettings(): Finding[] {
+  const scope = kernelSetting("/proc/sys/kernel/yama/ptrace_scope");
+  const pattern = kernelSetting("/proc/sys/kernel/core_pattern") ?? "";
+  const pipes = pattern.startsWith("|");
+  return [
+    {
+      wall: "yama",
+      required: false,
+      probe: "/proc/sys/kernel/yama/ptrace_scope",
+      ...(scope === null || Number(scope) < 3
+        ? {
+            status: "enforced",
+            detail:
+              scope === null
+                ? "not in this kernel: nothing is in the way"
+                : `ptrace_scope ${scope}: the broker may look at what it launched`,
+          }
+        : {
+            status: "partial",
+            detail: "ptrace_scope 3: nobody may look at another process, so every connect of a sandbox is refused",
+            remedy:
+              "boot with kernel.yama.ptrace_scope=1 in /etc/sysctl.d (3 cannot be taken back while the host runs)",
+          }),
+    },
+    {
+      wall: "core-dumps",
+      required: false,
+      probe: "/proc/sys/kernel/core_pattern",
+      ...(pipes
+        ? {
+            status: "partial",
+            detail: `dumps go to ${pattern.slice(1).split(" ")[0]}, outside of every sandbox; RLIMIT_CORE 1 stops that, unless a program lowers it to 0`,
+            remedy: "sudo sysctl -w kernel.core_pattern=core",
+          }
+        : { status: "enforced", detail: "RLIMIT_CORE leaves none" }),
+    },
+  ];
+}
+
+/**
+ * Asks this host for what walls are made of; each in a child or by a call of the kernel's own, never from a version.
+ * Whether the walls hold is proved in whole sandboxes (lib/sandbox/trial.ts).
+ *
+ * @param privateFolder where private layers of workspaces lie
+ */
 export function examineHost(privateFolder: string): Finding[] {
   return [
-    ...namespaces(),
-    ...landlock(),
-    ...seccomp(),
-    ...launcher(),
+    ...probeNamespaces(),
+    ...probeLandlock(),
+    seccomp(),
+    duplication(),
+    initImage(),
     groups(),
     cgroups(),
-    privateFolders(privateFolder),
+    ...hostSettings(),
+    ...probeStorage(privateFolder),
   ];
 }
 
 /** Who asks. */
 export function whoami(): string {
+  const uid = process.geteuid?.() ?? "?";
   try {
-    return `${userInfo().username} (uid ${process.geteuid?.() ?? "?"})`;
+    return `${userInfo().username} (uid ${uid})`;
   } catch {
-    return `uid ${process.geteuid?.() ?? "?"}`;
+    return `uid ${uid}`; // one without an entry in /etc/passwd
   }
 }
