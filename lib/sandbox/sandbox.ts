@@ -315,6 +315,8 @@ export class Sandbox implements SandboxLike {
         env,
         rows: options.pty?.rows ?? 24,
         columns: options.pty?.columns ?? 80,
+        terminal: options.pty?.settings,
+        umask: options.umask ?? 0o022,
         killTreeOnExit: options.killTreeOnExit ?? false,
       },
       options,
