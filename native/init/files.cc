@@ -115,8 +115,8 @@ bool Collapse(const char* base, const char* path, char* out, size_t room) {
 
 struct Resolved {
   char path[PATH_MAX] = "";  // with every link followed; what does not exist is kept as text
-  int fd = -1;          // O_PATH of the object, when it exists
-  int parent_fd = -1;   // O_PATH of the last folder that exists
+  int fd = -1;               // O_PATH of the object, when it exists
+  int parent_fd = -1;        // O_PATH of the last folder that exists
   const char* missing =
       nullptr;  // into path: the components that do not exist, without the leading slash
   int error = 0;

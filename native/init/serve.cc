@@ -147,8 +147,8 @@ void Server::Exec(const ExecMessage& message, const char* strings, size_t size, 
     SendPacket(kControlFd, header, sizeof header, &result.pty_master, 1, 0);
     close(result.pty_master);
   }
-  calls_[call_count_++] = {message.id, result.pid, result.program, result.leader, false,
-                           (message.flags & kExecKillTreeOnExit) != 0};
+  calls_[call_count_++] = {message.id,    result.pid, result.program,
+                           result.leader, false,      (message.flags & kExecKillTreeOnExit) != 0};
   interval_ms_ = kFirstWatchMs;
   Send(EventType::kStarted, message.id, result.program, 0, nullptr);
 }

@@ -19,8 +19,9 @@ constexpr int kSlowestWatchMs = 500;  // and one of many processes no more often
 
 struct Call {
   uint32_t id = 0;
-  pid_t leader = 0;  // also its session: our child, which is the program or leads a terminal's session
-  pid_t program = 0;  // also its process group
+  pid_t leader =
+      0;  // also its session: our child, which is the program or leads a terminal's session
+  pid_t program = 0;               // also its process group
   LeaderReport* report = nullptr;  // where the leader is not the program
   bool ended = false;
   bool kill_tree_on_exit = false;
