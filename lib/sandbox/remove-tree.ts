@@ -44,7 +44,10 @@ class Removal {
   #remove(folder: Directory, name: BytePath, depth: number): void {
     const entry = folder.entry(name);
     if (entry === null) return;
-    if (entry.type !== "directory") return unlinkSync(folder.at(name));
+    if (entry.type !== "directory") {
+      unlinkSync(folder.at(name));
+      return;
+    }
     if ((entry.mode & 0o700) !== 0o700) folder.changeMode(name, 0o700, entry);
     if (depth >= deepest) {
       renameSync(folder.at(name), this.#root.at(`.holdfast-removal-${process.pid}-${this.#broughtUp++}`));
