@@ -67,6 +67,11 @@ export class SessionMemories {
     void this.#queue((store) => store.sync(false, this.#stopped.signal));
   }
 
+  /** Resolves when no sync is under way. */
+  async settled(): Promise<void> {
+    await this.#syncing;
+  }
+
   /**
    * The last sync after a clean end, and after every end an upload of what changed.
    *
