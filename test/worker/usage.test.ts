@@ -1,0 +1,106 @@
+import { mkdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import test, { type ExecutionContext } from "ava";
+import { environmentKey, FaultyServer } from "./faulty-server.ts";
+import { scratch, turn, WorkerProcess, workspace } from "./worker-process.ts";
+
+interface Misuse {
+  readonly args?: readonly string[];
+  readonly env?: Readonly<Record<string, string>>;
+  /** On standard error. */
+  readonly says: RegExp;
+}
+
+/** A worker that was told something wrong says so, starts nothing, asks nobody, and ends with 125. */
+const refuses = test.macro(async (t: ExecutionContext, misuse: Misuse) => {
+  await turn(t);
+  const server = await FaultyServer.start();
+  t.teardown(() => server.close());
+  const folder = workspace(t);
+  const worker = WorkerProcess.start(
+    t,
+    ["poll", "--workdir", folder, ...(misuse.args ?? []).map((word) => word.replace("{workdir}", folder))],
+    {
+      ANTHROPIC_ENVIRONMENT_KEY: environmentKey,
+      ANTHROPIC_ENVIRONMENT_ID: "env_test",
+      ANTHROPIC_BASE_URL: server.url,
+      ...misuse.env,
+    },
+  );
+  t.deepEqual(await worker.ended, { code: 125, signal: null });
+  t.regex(worker.stderr, misuse.says);
+  t.notRegex(worker.stderr, /^\s+at /m, "no stack");
+  t.false(worker.said.includes(environmentKey));
+  t.deepEqual(server.requests, []);
+});
+
+const cases: Readonly<Record<string, Misuse>> = {
+  "No environment key": {
+    env: { ANTHROPIC_ENVIRONMENT_KEY: "" },
+    says: /environment key is missing.*\n.*--environment-key-file/,
+  },
+  "A key of several lines": { env: { ANTHROPIC_ENVIRONMENT_KEY: "one\ntwo" }, says: /does not hold one key/ },
+  "A key file that is not there": { args: ["--environment-key-file", "/nowhere"], says: /\/nowhere cannot be read/ },
+  "No environment id": {
+    env: { ANTHROPIC_ENVIRONMENT_ID: "" },
+    says: /environment's id is missing.*\n.*--environment-id/,
+  },
+  "The key as an argument": { args: [`--environment-key=${environmentKey}`], says: /never an argument/ },
+  "A misspelt flag": { args: ["--concurency", "2"], says: /--concurency.*\n.*Did you mean --concurrency/ },
+  "No sessions at once": { args: ["--concurrency", "0"], says: /whole number from 1 to 256/ },
+  "An unknown way to show the workspace": { args: ["--workspace", "overlai"], says: /overlay, fresh, direct/ },
+  "A duration that is none": { args: ["--max-idle", "soon"], says: /--max-idle.*soon/ },
+  "An unknown preset": { args: ["--preset", "agnt"], says: /no preset "agnt".*\n.*agent/ },
+  "A preset and a policy file": { args: ["--preset", "agent", "--policy", "x"], says: /cannot be used with/ },
+  "A policy file that is not there": { args: ["--policy", "/nowhere.yaml"], says: /nowhere\.yaml/ },
+  "A folder that is not there": { args: ["--workdir", "/nowhere"], says: /\/nowhere/ },
+  "Files to extract and no place for them": { args: ["--extract", "*.md"], says: /--extract needs --to/ },
+  "A place for files and none to extract": { args: ["--to", "/tmp"], says: /--to needs --extract/ },
+  "A place for files inside the workspace": {
+    args: ["--extract", "*", "--to", "{workdir}/out"],
+    says: /lies in the workspace/,
+  },
+  "A pattern that is none": { args: ["--extract", "/etc/*", "--to", "/tmp"], says: /not relative/ },
+  "A base URL that is none": { args: ["--base-url", "queue.example"], says: /not a URL/ },
+  "A base URL of another kind": { args: ["--base-url", "ftp://queue.example"], says: /ftp:/ },
+  "A base URL with a credential": {
+    args: ["--base-url", "https://me:secret@queue.example"],
+    says: /holds a credential/,
+  },
+};
+
+for (const [what, misuse] of Object.entries(cases)) test(`${what} is refused before anything starts`, refuses, misuse);
+
+test("A misspelt command names the right one", async (t) => {
+  await turn(t);
+  const worker = WorkerProcess.start(t, ["pol"]);
+  t.deepEqual(await worker.ended, { code: 125, signal: null });
+  t.regex(worker.stderr, /Did you mean poll/);
+});
+
+test("A policy with a misspelt field is refused with its place before anything is claimed", async (t) => {
+  await turn(t);
+  const server = await FaultyServer.start();
+  t.teardown(() => server.close());
+  const folder = scratch(t);
+  const policy = join(folder, "policy.yaml");
+  writeFileSync(policy, "holdfast: 1\nfilesystem_policy:\n  include_workdir: true\n  read_onyl: [/usr]\n");
+  mkdirSync(join(folder, "project"));
+  server.enqueue({ id: "work_1" });
+  const worker = WorkerProcess.start(
+    t,
+    ["poll", "--workdir", join(folder, "project"), "--policy", policy, "--base-url", server.url],
+    { ANTHROPIC_ENVIRONMENT_KEY: environmentKey, ANTHROPIC_ENVIRONMENT_ID: "env_test" },
+  );
+  t.deepEqual(await worker.ended, { code: 125, signal: null });
+  t.regex(worker.stderr, /policy\.yaml:4.*read_onyl[\s\S]*read_only/);
+  t.deepEqual(server.requests, []);
+});
+
+test("Help is no misuse", async (t) => {
+  await turn(t);
+  const worker = WorkerProcess.start(t, ["poll", "--help"]);
+  t.deepEqual(await worker.ended, { code: 0, signal: null });
+  t.regex(worker.stdout, /--environment-key-file/);
+  t.notRegex(worker.stdout, /--environment-key </);
+});
