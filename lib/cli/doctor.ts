@@ -23,7 +23,7 @@ export function doctorCommand(): Command {
 
 async function doctor(json: boolean): Promise<number> {
   const findings = await examine();
-  const fine = findings.every(({ required, status }) => !required || status !== "unavailable");
+  const fine = !findings.some(isMissing);
   if (json) process.stdout.write(`${JSON.stringify({ fine, host: facts(), walls: findings }, null, 2)}\n`);
   else process.stdout.write(table(findings, fine));
   return fine ? 0 : 1;
@@ -31,14 +31,24 @@ async function doctor(json: boolean): Promise<number> {
 
 async function examine(): Promise<Finding[]> {
   const findings = examineHost(privateRoot());
-  // What is missing already would only fail a second time.
-  if (findings.some(({ required, status }) => required && status === "unavailable")) return findings;
-  progress("mounting");
-  findings.push(...(await tryMounts()));
-  progress("raising whole sandboxes");
-  findings.push(...(await trySandboxes()));
-  progress("");
+  try {
+    for (const [what, attempt] of [
+      ["mounting", tryMounts],
+      ["raising whole sandboxes", trySandboxes],
+    ] as const) {
+      // What is missing already would only fail a second time.
+      if (findings.some(isMissing)) break;
+      progress(what);
+      findings.push(...(await attempt()));
+    }
+  } finally {
+    progress("");
+  }
   return findings;
+}
+
+function isMissing({ required, status }: Finding): boolean {
+  return required && status === "unavailable";
 }
 
 /** One line on a terminal, replaced by the next; nothing elsewhere. */

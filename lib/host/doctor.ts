@@ -90,7 +90,10 @@ export function groupNames(ids: readonly number[], group: string): string[] {
 
 function groups(): Finding {
   const common = { wall: "supplementary-groups", required: false, probe: "getgroups(2)" } as const;
-  if (process.geteuid?.() === 0) return { ...common, status: "enforced", detail: "dropped: root started it" };
+  // Of a user namespace without setgroups(2), root is an ordinary user's.
+  if (process.geteuid?.() === 0 && kernelSetting("/proc/self/setgroups") !== "deny") {
+    return { ...common, status: "enforced", detail: "dropped: root started it" };
+  }
   const own = process.getegid?.() ?? -1;
   const ids = (process.getgroups?.() ?? []).filter((id) => id !== own);
   if (ids.length === 0) return { ...common, status: "enforced", detail: "there are none" };

@@ -51,9 +51,8 @@ export function namespaceRemedy(
   ];
   const setting = `user.max_${name}_namespaces`;
   if (errno === enospc || maxNamespaces === 0) {
-    const most = maxNamespaces === null ? "its limit" : String(maxNamespaces);
     return {
-      why: `${setting} is ${most} and reached`,
+      why: maxNamespaces === 0 ? `${setting} is 0` : `as many as ${setting} allows are in use`,
       remedy: `sudo sysctl -w ${setting}=${Math.max(15_000, 2 * (maxNamespaces ?? 0))}`,
     };
   }
@@ -91,11 +90,16 @@ export function namespaceRemedy(
 /** Asks for each namespace by a child in it: clone(2) with CLONE_NEWUSER and the one. */
 export function probeNamespaces(): Finding[] {
   const kinds = Object.keys(namespaceFlags) as (keyof typeof namespaceFlags)[];
+  const user = native().probeClone(namespaceFlags.user);
   return kinds.map((kind) => {
     const errno = native().probeClone(namespaceFlags.user | namespaceFlags[kind]);
     const common = { wall: `${kind}-namespace`, required: true, probe: "clone(2) of a child into it" } as const;
     if (errno === 0) return { ...common, status: "enforced", detail: "given" };
+    const refused = `clone answers ${errnoName(errno)}`;
+    if (kind !== "user" && user !== 0) {
+      return { ...common, status: "unavailable", detail: `${refused}: there is no user namespace to make it in` };
+    }
     const { why, remedy } = namespaceRemedy(kind, errno, settings(kind));
-    return { ...common, status: "unavailable", detail: `clone answers ${errnoName(errno)}: ${why}`, remedy };
+    return { ...common, status: "unavailable", detail: `${refused}: ${why}`, remedy };
   });
 }

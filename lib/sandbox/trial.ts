@@ -1,4 +1,4 @@
-import { closeSync, mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { chownSync, closeSync, mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { HoldfastError } from "../errors.ts";
@@ -6,6 +6,7 @@ import type { Finding } from "../host/finding.ts";
 import { namespaceFlags } from "../host/namespaces.ts";
 import { initFile, native } from "../native.ts";
 import { encodePlan } from "../plan/encode.ts";
+import { identity } from "../plan/identity.ts";
 import type { LaunchPlan, MountStep } from "../plan/launch-plan.ts";
 import { plan } from "../plan/plan.ts";
 import { defaultPolicy } from "../policy/default-policy.ts";
@@ -84,7 +85,14 @@ export async function tryMounts(): Promise<Finding[]> {
     ["mount-proc", "a /proc of its own", [root, { op: "proc", path: "/proc" }]],
     ["mount-devpts", "terminals of its own", [root, { op: "devpts", path: "/dev/pts" }]],
   ];
-  const findings: Finding[] = [];
+  const who = async (): Promise<string> => {
+    const { hostUid, hostGid, drop } = trialPlan([]).identity;
+    const unless = drop ? ", unless the policy or the workspace's owner says another" : "";
+    return `uid ${hostUid} and gid ${hostGid} on the host${unless}`;
+  };
+  const probe = "a plan made for this user and the ids that it may become";
+  const findings: Finding[] = [{ wall: "identity", required: true, probe, ...(await outcomeOf(who, "unavailable")) }];
+  if (findings.some(({ status }) => status !== "enforced")) return findings;
   for (const [wall, detail, steps] of kinds) {
     const probe = `an init that mounts ${wall.replace("mount-", "")}`;
     const attempt = async (): Promise<string> => {
@@ -93,7 +101,7 @@ export async function tryMounts(): Promise<Finding[]> {
     };
     findings.push({ wall, required: true, probe, ...(await outcomeOf(attempt, "unavailable")) });
   }
-  findings.push(await tryOverlay());
+  if (findings.every(({ status }) => status === "enforced")) findings.push(await tryOverlay());
   return findings;
 }
 
@@ -111,7 +119,6 @@ async function tryOverlay(): Promise<Finding> {
     // The overlay's work folder is the sandbox's user's to make files in.
     const { hostUid, hostGid, drop } = made.identity;
     if (drop) {
-      const { chownSync } = await import("node:fs");
       for (const path of [folder, join(folder, "up"), join(folder, "work")]) chownSync(path, hostUid, hostGid);
     }
     const attempt = async (): Promise<string> => {
@@ -144,12 +151,10 @@ const nobody = "192.0.2.1";
 export async function trySandboxes(): Promise<Finding[]> {
   const folder = mkdtempSync(join(tmpdir(), "holdfast-doctor-"));
   try {
-    return [
-      await tryDirect(folder),
-      await tryBroker(folder),
-      await tryPrivateLayer(folder),
-      ...(await tryIdMapped(folder)),
-    ];
+    const direct = await tryDirect(folder);
+    // What stops one sandbox stops them all.
+    if (direct.status !== "enforced") return [direct];
+    return [direct, await tryBroker(folder), await tryPrivateLayer(folder), ...(await tryIdMapped(folder))];
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
@@ -218,7 +223,7 @@ async function tryPrivateLayer(folder: string): Promise<Finding> {
 
 /** Only root needs it: its own folders are shown to the sandbox as the sandbox's. */
 async function tryIdMapped(folder: string): Promise<Finding[]> {
-  if (process.geteuid?.() !== 0) return [];
+  if (!identity(defaultPolicy, thisHost(), { uid: 0, gid: 0 }).drop) return [];
   const workdir = join(folder, "root-owned");
   mkdirSync(workdir);
   const attempt = async (): Promise<string> => {
