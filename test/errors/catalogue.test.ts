@@ -17,7 +17,7 @@ function codesIn(folder: string): Set<string> {
 const documented = new Set(
   readFileSync(join(root, "docs", "errors.md"), "utf8")
     .split("\n")
-    .flatMap((line) => /^\| `(ERR_HOLDFAST_[A-Z_]+)` \|/.exec(line)?.[1] ?? []),
+    .flatMap((line) => /^\| `(ERR_HOLDFAST_[A-Z_]+)` +\|/.exec(line)?.[1] ?? []),
 );
 
 test("Every error code of the sources is in docs/errors.md", (t) => {
