@@ -71,16 +71,35 @@ export interface PreparedWorkspace {
   readonly found: ProtectedPaths;
 }
 
+type Extras = Pick<Workspace, "toolRuntime" | "cgroup" | "seccomp">;
+
 /** Everything a plan needs to know of the session; makes the private folder that an overlay or a fresh workspace needs. */
 export async function prepareWorkspace(
   options: SandboxOptions,
   policy: Policy,
   host: HostCapabilities,
   name: string,
-  extras: Pick<Workspace, "toolRuntime" | "cgroup" | "seccomp"> & {
-    hostUid: (owner: { uid: number; gid: number }) => { uid: number; gid: number };
-  },
+  extras: Extras & { hostUid: (owner: { uid: number; gid: number }) => { uid: number; gid: number } },
 ): Promise<PreparedWorkspace> {
+  const described = describeWorkspace(options, policy, host, extras);
+  const { workspace } = described;
+  if (!isLayered(workspace)) return described;
+  const privateFolder = await makePrivateFolder(name, extras.hostUid(workspace.owner));
+  return { ...described, workspace: { ...workspace, privateFolder } };
+}
+
+/** Whether its writes go to a layer of their own: what cannot be written needs none. */
+export function isLayered({ mode, access }: Pick<Workspace, "mode" | "access">): boolean {
+  return mode === "overlay" ? access === "read-write" : mode === "fresh" && access !== "none";
+}
+
+/** The same without anything made: `privateFolder` is null. Looks at the disk only. */
+export function describeWorkspace(
+  options: SandboxOptions,
+  policy: Policy,
+  host: HostCapabilities,
+  extras: Extras,
+): PreparedWorkspace {
   const facts = inspectPath(options.workdir);
   if (facts.kind !== "directory") {
     throw new HoldfastError(
@@ -105,10 +124,6 @@ export async function prepareWorkspace(
   const access = policy.filesystem.includeWorkdir ? policy.workspace.access : "none";
   const path = options.mountAt ?? policy.workspace.mountAt ?? facts.real;
   const owner = { uid: facts.uid, gid: facts.gid };
-  let privateFolder: string | null = null;
-  // What cannot be written needs no layer for its writes.
-  const isLayered = mode === "overlay" ? access === "read-write" : mode === "fresh" && access !== "none";
-  if (isLayered) privateFolder = await makePrivateFolder(name, extras.hostUid(owner));
   const found =
     access === "read-write" && mode !== "fresh"
       ? findProtected(facts.real, ungranted(policy, facts.real))
@@ -124,7 +139,7 @@ export async function prepareWorkspace(
       grants: resolveGrants(policy, host),
       pinned: found.pinned,
       readOnly: found.readOnly,
-      privateFolder,
+      privateFolder: null,
       privateFolders: (options.privateFolders ?? []).filter((folder) => !isWithin(folder, path)),
       toolRuntime: extras.toolRuntime,
       environment: passedEnvironment(policy),
