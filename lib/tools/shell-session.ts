@@ -95,14 +95,16 @@ export class ShellSession {
     this.#end(terminated());
     // Before its input ends: a shell that exits by itself leaves its jobs.
     this.#process.kill("SIGKILL");
-    this.#process.stdin?.destroy();
-    this.#process.stdout?.destroy();
     let timer: NodeJS.Timeout | undefined;
     const limit = new Promise<void>((resolve) => {
       timer = setTimeout(resolve, CLOSE_LIMIT_MS);
     });
+    // The output is nobody's any more; the input stays open until the kill is done, for the reason above.
+    this.#process.stdout?.resume();
     await Promise.race([this.#exited, limit]);
     clearTimeout(timer);
+    this.#process.stdin?.destroy();
+    this.#process.stdout?.destroy();
   }
 
   #receive(chunk: string): void {
