@@ -1,5 +1,6 @@
 import { statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
 import { isNativeFailure, native } from "../native.ts";
 import { opCodes } from "../plan/encode.ts";
 import type { Workspace } from "../plan/workspace.ts";
@@ -55,10 +56,26 @@ async function copyWorkspace(
   const { privateFolder, hostPath, owner } = workspace;
   if (privateFolder === null) return workspace;
   await copyTree(hostPath, join(privateFolder, "up"), who === null ? null : { from: owner, to: who });
-  // What the session changes in the copy has a later change time than this file: it cannot set that back.
-  const mark = join(privateFolder, "copied");
-  writeFileSync(mark, "", { mode: 0o600 });
-  return { ...workspace, copiedAt: statSync(mark, { bigint: true }).ctimeNs };
+  return { ...workspace, copiedAt: await timeAfter(join(privateFolder, "copied")) };
+}
+
+/**
+ * A time of the file system's own that is later than every change made in it so far, and no later than any that comes.
+ * What the session changes in the copy has a change time from then on: it cannot set that back.
+ */
+async function timeAfter(mark: string): Promise<bigint> {
+  const now = (): bigint => {
+    writeFileSync(mark, "x", { mode: 0o600 });
+    return statSync(mark, { bigint: true }).ctimeNs;
+  };
+  const first = now();
+  let next = first;
+  // The clock for these times ticks every 1 to 10 ms (CONFIG_HZ).
+  for (let tries = 0; next <= first && tries < 1000; tries++) {
+    await delay(1);
+    next = now();
+  }
+  return next;
 }
 
 /**
