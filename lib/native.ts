@@ -23,6 +23,29 @@ export interface IdMappedTree {
   readonly gidMap: string;
 }
 
+/** Files of the sandbox's cgroup whose counters say that a limit was reached; empty where there is none. */
+export interface CgroupEventFiles {
+  /** Counts processes that the kernel killed for want of memory: `oom_kill N`. */
+  readonly memoryKills: string;
+  /** v2: counts how often this cgroup's own limit was met, `oom N`. v1: the most bytes that were in use. */
+  readonly memoryReached: string;
+  /** Bytes in use. */
+  readonly memoryUsed: string;
+  /** In bytes, as the cgroup has it. */
+  readonly memoryLimit: number;
+  /** Counts forks that were refused: `max N`. */
+  readonly tasksRefused: string;
+}
+
+/** Of a sandbox without a cgroup. */
+export const noCgroupEvents: CgroupEventFiles = Object.freeze({
+  memoryKills: "",
+  memoryReached: "",
+  memoryUsed: "",
+  memoryLimit: 0,
+  tasksRefused: "",
+});
+
 export interface LaunchRequest {
   /** What `begin` returned, or 0. One with other namespaces than `cloneFlags` is abandoned. */
   readonly begun: number;
@@ -32,7 +55,9 @@ export interface LaunchRequest {
   readonly denySetgroups: boolean;
   readonly program: Uint8Array;
   readonly idMapped: readonly IdMappedTree[];
+  /** Files that the init's pid is written to before it is set up. */
   readonly cgroupProcs: readonly string[];
+  readonly cgroupEvents: CgroupEventFiles;
   readonly notify: readonly NotifyRule[];
   readonly initFile: string;
   readonly timeoutMs: number;

@@ -159,6 +159,13 @@ Napi::Value Launch(const Napi::CallbackInfo& info) {
   auto procs = options.Get("cgroupProcs").As<Napi::Array>();
   for (uint32_t i = 0; i < procs.Length(); i++)
     request->cgroup_procs.push_back(procs.Get(i).As<Napi::String>());
+  auto counters = options.Get("cgroupEvents").As<Napi::Object>();
+  const char* const counter_names[holdfast::kCgroupEventFiles] = {"memoryKills", "memoryReached",
+                                                                  "memoryUsed", "tasksRefused"};
+  for (int i = 0; i < holdfast::kCgroupEventFiles; i++)
+    request->cgroup_events[i] = counters.Get(counter_names[i]).As<Napi::String>();
+  request->memory_limit =
+      static_cast<uint64_t>(counters.Get("memoryLimit").As<Napi::Number>().Int64Value());
   uint32_t begun = options.Get("begun").As<Napi::Number>().Uint32Value();
   int timeout_ms = options.Get("timeoutMs").As<Napi::Number>().Int32Value();
   auto rules = std::make_shared<std::vector<holdfast::NotifyRule>>();

@@ -226,6 +226,16 @@ Status SendSetup(const LaunchRequest& request, const std::vector<UniqueFd>& extr
   }
   std::vector<int> fds{program.Get()};
   for (const UniqueFd& fd : extra) fds.push_back(fd.Get());
+  message.memory_limit = request.memory_limit;
+  UniqueFd counters[kCgroupEventFiles];
+  for (int i = 0; i < kCgroupEventFiles; i++) {
+    const std::string& path = request.cgroup_events[i];
+    if (path.empty()) continue;
+    counters[i].Reset(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+    if (!counters[i].Valid()) return Status::Failed("limits", "open", errno, path);
+    fds.push_back(counters[i].Get());
+    message.cgroup_events |= 1u << i;
+  }
   int error =
       SendPacket(control, &message, sizeof message, fds.data(), static_cast<int>(fds.size()), 0);
   return error == 0 ? Status::Fine() : Status::Failed("clone", "sendmsg", error);

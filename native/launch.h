@@ -9,6 +9,7 @@
 
 #include "fd.h"
 #include "result.h"
+#include "wire.h"
 
 namespace holdfast {
 
@@ -26,8 +27,10 @@ struct LaunchRequest {
   };
   std::vector<IdMapped> id_mapped;  // handed to the init as its extra descriptors, in order
   std::vector<std::string>
-      cgroup_procs;       // files that the init's pid is written to before it starts
-  std::string init_file;  // fallback where a memfd may not be executed
+      cgroup_procs;  // files that the init's pid is written to before it starts
+  std::string cgroup_events[kCgroupEventFiles];  // files by CgroupEventFile; empty: none
+  uint64_t memory_limit = 0;                     // of the cgroup, in bytes
+  std::string init_file;                         // fallback where a memfd may not be executed
 };
 
 struct Launched {

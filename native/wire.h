@@ -107,8 +107,18 @@ struct SetupMessage {
   uint64_t host_ns[32];  // inode numbers of the launcher's namespaces, indexed by Wall where it is
                          // a namespace
   int32_t launcher_pid;
-  uint32_t reserved;
+  uint32_t cgroup_events;  // bit for each CgroupEventFile whose descriptor comes last, in order
+  uint64_t memory_limit;   // of the cgroup, in bytes
 };
+
+// Counters of the sandbox's cgroup; the launcher opens them for reading.
+enum class CgroupEventFile : uint32_t {
+  kMemoryKills = 0,
+  kMemoryReached = 1,  // v2: a counter; v1: the most that was used
+  kMemoryUsed = 2,
+  kTasksRefused = 3,
+};
+constexpr int kCgroupEventFiles = 4;
 
 struct FailedMessage {
   MessageType type;

@@ -1,5 +1,6 @@
 import { userInfo } from "node:os";
 import { native } from "../native.ts";
+import { probeCgroups } from "./cgroups.ts";
 import { errnoName, type Finding } from "./finding.ts";
 import { kernelSetting } from "./kernel-setting.ts";
 import { probeLandlock } from "./landlock-abi.ts";
@@ -107,14 +108,28 @@ function groups(): Finding {
   };
 }
 
-function cgroups(): Finding {
-  return {
-    wall: "cgroup-memory",
-    required: false,
-    probe: "what a launch does here",
-    status: "partial",
-    detail: "no cgroup is made: the init watches the sum of a call's memory every 20 ms",
-  };
+/** What holds a limit where no cgroup does. */
+const withoutCgroup = {
+  memory: "the init watches the sum of memory instead (docs/hosts.md)",
+  processes: "RLIMIT_NPROC in the sandbox's own user namespace holds the number instead",
+} as const;
+
+function cgroups(): Finding[] {
+  const found = probeCgroups();
+  return (["memory", "processes"] as const).map((limit): Finding => {
+    const delegation = found[limit];
+    const common = { wall: `cgroup-${limit}`, required: false, probe: "a cgroup made, looked at and removed" } as const;
+    if (delegation.delegated) {
+      return { ...common, status: "enforced", detail: `v${delegation.version}, below ${delegation.parent}` };
+    }
+    const { reason, remedy } = delegation;
+    return {
+      ...common,
+      status: "partial",
+      detail: `${reason}; ${withoutCgroup[limit]}`,
+      ...(remedy === undefined ? {} : { remedy }),
+    };
+  });
 }
 
 /** Yama and the core pattern are the host's to set: what they mean for a sandbox. */
@@ -171,7 +186,7 @@ export function examineHost(privateFolder: string): Finding[] {
     duplication(),
     initImage(),
     groups(),
-    cgroups(),
+    ...cgroups(),
     ...hostSettings(),
     ...probeStorage(privateFolder),
   ];

@@ -29,6 +29,8 @@ export interface LaunchPlan {
   };
   readonly rlimits: readonly Rlimit[];
   readonly watched: WatchedLimits;
+  /** Limits that a cgroup of the sandbox's own holds; null where none is made. */
+  readonly cgroup: CgroupLimits | null;
   readonly verify: readonly Verification[];
   readonly environment: Readonly<Record<string, string>>;
   readonly cwd: string;
@@ -116,6 +118,13 @@ export interface Rlimit {
   readonly resource: "cpu" | "core" | "nofile" | "nproc" | "fsize";
   readonly soft: number;
   readonly hard: number;
+}
+
+/** What a cgroup is given, the room for the init and the kernel's own structures included; null is no limit. */
+export interface CgroupLimits {
+  readonly memoryBytes: number | null;
+  /** Processes and threads (pids.max). */
+  readonly tasks: number | null;
 }
 
 /** What the init looks at while calls run; 0 is no limit. */

@@ -1,5 +1,5 @@
 import type { Policy } from "../policy/policy.ts";
-import type { Rlimit, WatchedLimits } from "./launch-plan.ts";
+import type { CgroupLimits, Rlimit, WatchedLimits } from "./launch-plan.ts";
 import type { Workspace } from "./workspace.ts";
 
 /**
@@ -16,12 +16,44 @@ export function rlimits(policy: Policy): Rlimit[] {
   const add = (resource: Rlimit["resource"], value: number | undefined): void => {
     if (value !== undefined) found.push({ resource, soft: value, hard: value });
   };
-  add("nproc", limits.processes === undefined ? undefined : limits.processes + Math.ceil(limits.processes / 8) + 8);
+  add("nproc", limits.processes === undefined ? undefined : withRoom(limits.processes));
   add("nofile", limits.openFiles);
   add("fsize", limits.fileSizeBytes);
   // The sum over the call is watched; this ends a single process that outruns the watch. Whole seconds, rounded up.
   add("cpu", limits.cpuTimeMs === undefined ? undefined : Math.ceil(limits.cpuTimeMs / 1000) + 1);
   return found;
+}
+
+/** The init is one of them, and a call that goes beyond is ended by name before the kernel tells it EAGAIN. */
+function withRoom(processes: number): number {
+  return processes + Math.ceil(processes / 8) + 8;
+}
+
+/** For the init, and what the kernel keeps for the sandbox's mounts, pipes and page tables. */
+export const memoryRoom: number = 4 * 1024 * 1024;
+
+/**
+ * Which limits a cgroup is wanted for. To move the init into one takes the kernel some ten milliseconds (it waits for a
+ * grace period), so one is made only where it holds what nothing else does: memory as the kernel counts it, files in
+ * /tmp included. `processes` comes along, or when the policy requires the wall: else RLIMIT_NPROC in the sandbox's user
+ * namespace holds it.
+ */
+export function wantedCgroup(policy: Policy): { readonly memory: boolean; readonly processes: boolean } {
+  const { limits, requires } = policy;
+  const memory = limits.memoryBytes !== undefined;
+  const made = memory || requires.includes("cgroup-processes");
+  return { memory, processes: made && limits.processes !== undefined };
+}
+
+/** The cgroup's limits; null where it holds none. */
+export function cgroupLimits(policy: Policy, workspace: Workspace): CgroupLimits | null {
+  const { memory, processes } = workspace.cgroup;
+  const { memoryBytes, processes: count } = policy.limits;
+  if (!memory && !processes) return null;
+  return {
+    memoryBytes: memory && memoryBytes !== undefined ? memoryBytes + memoryRoom : null,
+    tasks: processes && count !== undefined ? withRoom(count) : null,
+  };
 }
 
 /** What the init watches over all processes of a call, where no cgroup does. */

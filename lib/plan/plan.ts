@@ -6,7 +6,7 @@ import { environment } from "./environment.ts";
 import { identity } from "./identity.ts";
 import { baseRuleset, callRuleset, readOnlyRuleset } from "./landlock.ts";
 import { initSteps, type LaunchPlan, type Verification } from "./launch-plan.ts";
-import { rlimits, watchedLimits } from "./limits.ts";
+import { cgroupLimits, rlimits, watchedLimits } from "./limits.ts";
 import { canaryPath, mountPlan } from "./mounts.ts";
 import { noSocketsFilter } from "./no-sockets.ts";
 import { assertRequired } from "./requires.ts";
@@ -71,6 +71,7 @@ export function plan(policy: Policy, host: HostCapabilities, workspace: Workspac
     },
     rlimits: rlimits(policy),
     watched: watchedLimits(policy, workspace),
+    cgroup: cgroupLimits(policy, workspace),
     verify,
     environment: environment(policy, workspace),
     cwd: workspace.path,

@@ -35,7 +35,15 @@ export interface Workspace {
   readonly environment: Readonly<Record<string, string>>;
   readonly seccomp: { readonly traceOpens: boolean };
   /** Whether a cgroup holds memory and processes, so that the init need not watch them. */
-  readonly cgroup: { readonly memory: boolean; readonly processes: boolean };
+  readonly cgroup: HeldByCgroup;
+}
+
+/** Which limits a cgroup holds for this session, and why it holds no more. */
+export interface HeldByCgroup {
+  readonly memory: boolean;
+  readonly processes: boolean;
+  /** Why this host gives no cgroup for what it does not hold; absent where the policy wants none. */
+  readonly reasons?: { readonly memory?: string; readonly processes?: string };
 }
 
 /** Where the tools' own Node and programs are inside. */

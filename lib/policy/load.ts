@@ -137,7 +137,7 @@ function readHoldfast(root: Node, context: Context): Policy | null {
     limits: values.limits ?? defaultLimits,
     environment: values.environment ?? defaultPolicy.environment,
     protectedNames: values.protected_names ?? defaultPolicy.protectedNames,
-    requires: values.requires ?? defaultPolicy.requires,
+    ...(values.requires ?? { requires: defaultPolicy.requires }),
     workspace: values.workspace ?? defaultPolicy.workspace,
     ...(values.tools === undefined ? {} : { tools: values.tools }),
     extract: values.extract ?? defaultPolicy.extract,

@@ -86,6 +86,8 @@ export interface Policy {
   };
   /** Walls that must stand; empty means all that this kernel offers. Never fewer than Landlock and seccomp. */
   readonly requires: readonly WallName[];
+  /** The line of the file that requires each wall; absent for presets and policies built in code. */
+  readonly requiresLines?: Readonly<Partial<Record<WallName, number>>>;
   readonly workspace: {
     readonly mode: "direct" | "overlay" | "fresh";
     /** Whether the workspace can be written; only where `includeWorkdir` grants it at all. */

@@ -213,7 +213,18 @@ function wordList<W extends string>(words: readonly W[]): Reader<readonly W[]> {
   return mapped(list(word(words)), (found) => Object.freeze([...new Set(found)]));
 }
 
-export const requiresSection: Reader<readonly WallName[]> = wordList(wallNames);
+/** Walls that must stand, with the line that asks for each. */
+export const requiresSection: Reader<Required<Pick<Policy, "requires" | "requiresLines">>> = mapped(
+  list(placed(word(wallNames))),
+  (found) => {
+    const lines = new Map<WallName, number>();
+    for (const { value, at } of found) if (!lines.has(value)) lines.set(value, at.line);
+    return Object.freeze({
+      requires: Object.freeze([...lines.keys()]),
+      requiresLines: Object.freeze(Object.fromEntries(lines)),
+    });
+  },
+);
 
 export const toolsSection: Reader<readonly string[]> = mapped(wordList(toolNames), (names, at, what, { problems }) => {
   if (names.length > 0) return names;

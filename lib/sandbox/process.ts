@@ -4,6 +4,7 @@ import { constants } from "node:os";
 import type { Readable, Writable } from "node:stream";
 import { HoldfastError } from "../errors.ts";
 import { native, stdioMerge, stdioNull, stdioPipe, stdioPty } from "../native.ts";
+import type { SandboxCgroup } from "./cgroup.ts";
 import type { Channel } from "./channel.ts";
 import { readableFrom, writableTo } from "./descriptors.ts";
 import { execSteps, type InitEvent, limitKinds } from "./events.ts";
@@ -53,6 +54,7 @@ export class ConfinedProcess extends EventEmitter implements SandboxProcess {
   /** The other end of the call's own terminal. */
   ptyMaster: number | null = null;
   readonly #channel: Channel;
+  readonly #cgroup: SandboxCgroup | null;
   readonly #id: number;
   readonly #fds: [number, number, number];
   #input: Writable | null = null;
@@ -65,9 +67,10 @@ export class ConfinedProcess extends EventEmitter implements SandboxProcess {
   #referenced = true;
   #unsubscribe: () => void = () => {};
 
-  constructor(channel: Channel, request: Omit<ExecRequest, "id">, options: StartOptions) {
+  constructor(channel: Channel, request: Omit<ExecRequest, "id">, options: StartOptions, cgroup: SandboxCgroup | null = null) {
     super();
     this.#channel = channel;
+    this.#cgroup = cgroup;
     this.#forceKillAfterMs = options.forceKillAfterMs ?? defaultForceKillMs;
     this.#id = channel.add({ onEvent: (event) => this.#onEvent(event), onGone: () => this.#onGone() });
     const on = options.pty?.on ?? [false, false, false];
@@ -188,6 +191,7 @@ export class ConfinedProcess extends EventEmitter implements SandboxProcess {
         break;
       case "limit":
         this.limit ??= limitKinds[event.detail] ?? null;
+        if (this.limit === "memory") this.#cgroup?.noteMemoryReached();
         break;
       case "stopped":
         this.emit("stopped", signalNames.get(event.value) ?? "SIGSTOP");
@@ -213,6 +217,8 @@ export class ConfinedProcess extends EventEmitter implements SandboxProcess {
 
   #onGone(): void {
     if (this.#ended) return;
+    // The kernel may have killed the init too, when nothing else was left to kill.
+    if (this.#cgroup?.memoryReachedUntold) this.limit ??= "memory";
     this.signalCode = "SIGKILL";
     this.#settle();
     this.emit("exit", null, this.signalCode);

@@ -5,7 +5,7 @@ import { fileURLToPath } from "node:url";
 import type { Audit } from "../audit/audit.ts";
 import { HoldfastError } from "../errors.ts";
 import { type HostCapabilities, probeHost } from "../host/capabilities.ts";
-import { initFile, type Launched, type NotifyRule, native } from "../native.ts";
+import { initFile, type Launched, type NotifyRule, native, noCgroupEvents } from "../native.ts";
 import { encodePlan, layerIds } from "../plan/encode.ts";
 import { sharedEtc } from "../plan/etc.ts";
 import { identity } from "../plan/identity.ts";
@@ -18,6 +18,7 @@ import type { ExtractRule, Policy } from "../policy/policy.ts";
 import { networkRefusal } from "../policy/refusal.ts";
 import type { ApplyOptions, ApplyResult } from "./apply.ts";
 import { capture } from "./capture.ts";
+import { assertHeld, heldByCgroup, SandboxCgroup } from "./cgroup.ts";
 import type { ChangeSet } from "./changes.ts";
 import { Channel } from "./channel.ts";
 import { ControlSocket, sweepSockets } from "./control-socket.ts";
@@ -118,6 +119,7 @@ export class Sandbox implements SandboxLike {
   readonly #launched: Launched;
   readonly #channel: Channel;
   readonly #missing: readonly string[];
+  readonly #cgroup: SandboxCgroup | null;
   readonly #environment: readonly string[];
   readonly #audit: Audit | undefined;
   /** When its view of the workspace was made, in nanoseconds since 1970. */
@@ -133,6 +135,7 @@ export class Sandbox implements SandboxLike {
     workspace: Workspace,
     launched: Launched,
     missing: readonly string[],
+    cgroup: SandboxCgroup | null,
     audit: Audit | undefined,
     since: bigint,
   ) {
@@ -143,11 +146,12 @@ export class Sandbox implements SandboxLike {
     this.plan = plan;
     this.workspace = workspace;
     this.workdir = workspace.path;
-    this.enforcement = enforcementOf(plan);
+    this.enforcement = enforcementOf(plan, workspace.cgroup);
     this.toolRuntime =
       workspace.toolRuntime === null ? null : { node: `${toolFolder}/node`, programs: `${toolFolder}/programs` };
     this.#launched = launched;
     this.#missing = missing;
+    this.#cgroup = cgroup;
     this.#environment = Object.entries(plan.environment).map(([key, value]) => `${key}=${value}`);
     this.#channel = new Channel(launched, () => {});
     this.files = new ConfinedFiles(() => this.#live());
@@ -180,13 +184,14 @@ export class Sandbox implements SandboxLike {
     const since = BigInt(Date.now() + 1) * 1_000_000n;
     const { workspace, found } = await prepareWorkspace(options, policy, capabilities, name, {
       toolRuntime: options.tools ? { node: process.execPath, programs: toolPrograms() } : null,
-      cgroup: { memory: false, processes: false },
+      cgroup: heldByCgroup(policy),
       seccomp: { traceOpens },
       hostUid: (owner) => {
         const who = identity(policy, capabilities, owner);
         return { uid: who.hostUid, gid: who.hostGid };
       },
     });
+    let cgroup: SandboxCgroup | null = null;
     try {
       const { drop, hostUid, hostGid } = identity(policy, capabilities, workspace.owner);
       const missing =
@@ -200,7 +205,8 @@ export class Sandbox implements SandboxLike {
           const made = makePlan(policy, capabilities, over);
           const plan = hooks.alterPlan?.(made) ?? made;
           const rules = notifyRules(plan, policy, traceOpens);
-          return { over, plan, launched: await launch(plan, rules, isSecond ? 0 : begun) };
+          if (plan.cgroup !== null) cgroup ??= await SandboxCgroup.make(name, plan.cgroup);
+          return { over, plan, launched: await launch(plan, rules, isSecond ? 0 : begun, cgroup) };
         }),
         prepareControl(name, missing, () => sandbox),
       ]);
@@ -210,8 +216,9 @@ export class Sandbox implements SandboxLike {
       }
       const { over, plan, launched } = first.value;
       hooks.onLaunched?.(launched);
-      sandbox = new Sandbox(name, policy, plan, over, launched, missing, options.audit, since);
+      sandbox = new Sandbox(name, policy, plan, over, launched, missing, cgroup, options.audit, since);
       try {
+        assertHeld(workspace.cgroup, cgroup, launched.pid);
         if (socket.status === "rejected") throw socket.reason;
         sandbox.#open(socket.value);
       } catch (error) {
@@ -220,6 +227,7 @@ export class Sandbox implements SandboxLike {
       }
       return sandbox;
     } catch (error) {
+      await SandboxCgroup.remove(cgroup);
       if (workspace.privateFolder !== null) await clearPrivateFolder(workspace.privateFolder);
       throw launchError(error);
     }
@@ -320,6 +328,7 @@ export class Sandbox implements SandboxLike {
         killTreeOnExit: options.killTreeOnExit ?? false,
       },
       options,
+      this.#cgroup,
     );
     if (this.#audit !== undefined) {
       child.once("exit", (exitCode: number | null, signal: string | null) => {
@@ -450,6 +459,7 @@ export class Sandbox implements SandboxLike {
     await gone;
     closeSync(pidfd);
     this.#channel.close();
+    await SandboxCgroup.remove(this.#cgroup);
     if (broker !== 0) native().unwatch(broker);
     this.#audit?.append({ type: "sandbox.ended", sandbox: this.name });
   }
@@ -530,7 +540,12 @@ function toolPrograms(): string {
   return compiled;
 }
 
-function launch(plan: LaunchPlan, notify: readonly NotifyRule[], begun: number): Promise<Launched> {
+function launch(
+  plan: LaunchPlan,
+  notify: readonly NotifyRule[],
+  begun: number,
+  cgroup: SandboxCgroup | null,
+): Promise<Launched> {
   const { uid, gid, hostUid, hostGid, drop } = plan.identity;
   const mapped = plan.namespaces.includes("user");
   return native().launch({
@@ -541,7 +556,8 @@ function launch(plan: LaunchPlan, notify: readonly NotifyRule[], begun: number):
     denySetgroups: !drop,
     program: encodePlan(plan),
     idMapped: plan.idMapped,
-    cgroupProcs: [],
+    cgroupProcs: cgroup?.procs ?? [],
+    cgroupEvents: cgroup?.events ?? noCgroupEvents,
     notify,
     initFile: initFile(),
     timeoutMs: launchTimeoutMs,

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { HoldfastError } from "../errors.ts";
 import type { Finding } from "../host/finding.ts";
 import { namespaceFlags } from "../host/namespaces.ts";
-import { initFile, native } from "../native.ts";
+import { initFile, native, noCgroupEvents } from "../native.ts";
 import { encodePlan } from "../plan/encode.ts";
 import { identity } from "../plan/identity.ts";
 import type { LaunchPlan, MountStep } from "../plan/launch-plan.ts";
@@ -52,6 +52,7 @@ async function raise(made: LaunchPlan): Promise<void> {
     program: encodePlan(made),
     idMapped: [],
     cgroupProcs: [],
+    cgroupEvents: noCgroupEvents,
     notify: [],
     initFile: initFile(),
     timeoutMs,

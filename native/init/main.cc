@@ -17,6 +17,7 @@
 
 #include "../fdpass.h"
 #include "../wire.h"
+#include "cgroup_events.h"
 #include "reaper.h"
 #include "serve.h"
 #include "setup.h"
@@ -62,6 +63,10 @@ int Init() {
   close(fds[0]);
   static Setup* setup = nullptr;
   alignas(Setup) static char place[sizeof(Setup)];
+  // The last descriptors are the cgroup's counters; those before them belong to the program.
+  int counters[kCgroupEventFiles];
+  for (int i = kCgroupEventFiles - 1; i >= 0; i--)
+    counters[i] = (message.cgroup_events & 1u << i) && fd_count > 1 ? fds[--fd_count] : -1;
   setup = new (place) Setup(message, fds + 1, fd_count - 1);
   if (!setup->Run(static_cast<const uint8_t*>(program), message.size)) {
     Report(setup->failure());
@@ -72,7 +77,7 @@ int Init() {
   if (SendPacket(kControlFd, &ready, sizeof ready, &listener, listener >= 0 ? 1 : 0, 0) != 0)
     return 1;
   if (listener >= 0) close(listener);
-  Serve(*setup);
+  Serve(*setup, CgroupEvents(counters, message.memory_limit));
   return 0;
 }
 

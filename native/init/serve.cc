@@ -28,9 +28,15 @@ constexpr size_t kMaxPacket = 256 * 1024;
 constexpr size_t kMaxPayload =
     8 * 1024 * 1024;  // argv and environment; the kernel's own limit is lower
 
+int64_t NowMs() {
+  timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return static_cast<int64_t>(now.tv_sec) * 1000 + now.tv_nsec / 1000000;
+}
+
 class Server {
  public:
-  explicit Server(const Setup& setup) : setup_(setup) {}
+  Server(const Setup& setup, const CgroupEvents& cgroup) : setup_(setup), cgroup_(cgroup) {}
   void Run();
 
  private:
@@ -42,7 +48,9 @@ class Server {
             int fd_count);
   void Reap();
   void Look();
+  int UntilLook() const;
   void Enforce(const LimitReached& reached);
+  void EnforceMemory(uint32_t call);
   void Send(EventType type, uint32_t id, int32_t value, uint32_t detail,
             const struct rusage* usage);
   Call* ByLeader(pid_t pid);
@@ -51,10 +59,12 @@ class Server {
   bool AnyTool() const { return tool_count_ > 0; }
 
   const Setup& setup_;
+  CgroupEvents cgroup_;
   Call calls_[kMaxCalls];
   int call_count_ = 0;
   bool watched_ = false;
   int interval_ms_ = kFirstWatchMs;
+  int64_t due_ms_ = 0;
   // Children of file operations, kept apart: they are the init's own and count for no limit.
   Call tools_[kMaxCalls];
   int tool_count_ = 0;
@@ -121,6 +131,11 @@ void Server::Exec(const ExecMessage& message, const char* strings, size_t size, 
     size = message.payload_size;
     first = 1;
   }
+  if (call_count_ == 0) {
+    // What the last call left running may have met a limit: that is not this one's doing.
+    cgroup_.MemoryReached();
+    cgroup_.ProcessesReached();
+  }
   SpawnRequest request{
       &message, strings, size, {-1, -1, -1}
   };
@@ -150,6 +165,7 @@ void Server::Exec(const ExecMessage& message, const char* strings, size_t size, 
   calls_[call_count_++] = {message.id,    result.pid, result.program,
                            result.leader, false,      (message.flags & kExecKillTreeOnExit) != 0};
   interval_ms_ = kFirstWatchMs;
+  due_ms_ = NowMs() + interval_ms_;
   Send(EventType::kStarted, message.id, result.program, 0, nullptr);
 }
 
@@ -240,6 +256,11 @@ void Server::Reap() {
       call->report = nullptr;
     }
     uint32_t id = call->id;
+    if (cgroup_.MemoryReached()) {
+      bool victim = WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
+      EnforceMemory(victim ? static_cast<uint32_t>(call - calls_)
+                           : Heaviest(calls_, call_count_, cgroup_.memory_limit()));
+    }
     // What it leaves running may be what reached a limit and made it fail.
     if (watched_ && status != 0) Look();
     call = ByLeader(pid);
@@ -257,7 +278,13 @@ void Server::Look() {
   timespec before;
   clock_gettime(CLOCK_MONOTONIC, &before);
   LimitReached reached;
+  if (cgroup_.MemoryReached()) EnforceMemory(Heaviest(calls_, call_count_, cgroup_.memory_limit()));
   bool limit = Watch(setup_.limits(), calls_, call_count_, &reached);
+  // A peak between two looks that the kernel cut off; with several calls nobody knows whose it was.
+  if (cgroup_.ProcessesReached() && !limit && call_count_ == 1) {
+    reached = {LimitKind::kProcesses, 0};
+    limit = true;
+  }
   timespec after;
   clock_gettime(CLOCK_MONOTONIC, &after);
   long cost_us = (after.tv_sec - before.tv_sec) * 1000000 + (after.tv_nsec - before.tv_nsec) / 1000;
@@ -266,6 +293,7 @@ void Server::Look() {
   interval_ms_ = affordable > leisure
                      ? (affordable < kSlowestWatchMs ? affordable : kSlowestWatchMs)
                      : leisure;
+  due_ms_ = NowMs() + interval_ms_;
   if (limit) Enforce(reached);
 }
 
@@ -282,6 +310,22 @@ void Server::Enforce(const LimitReached& reached) {
   kill(-1, SIGKILL);  // nobody's: all that is not the init
 }
 
+int Server::UntilLook() const {
+  if (!watched_ || call_count_ == 0) return -1;
+  int64_t left = due_ms_ - NowMs();
+  if (left < 0) left = 0;
+  // Whose memory it was must be known before the kernel kills.
+  if (call_count_ > 1 && cgroup_.HoldsMemory() && left > kGrowthMs) left = kGrowthMs;
+  return static_cast<int>(left);
+}
+
+// The kernel has killed one process for it: what is left of the call goes too, by the limit's name.
+void Server::EnforceMemory(uint32_t call) {
+  if (call == kNoCall) return;
+  Enforce({LimitKind::kMemory, call});
+  cgroup_.MemoryReached();  // of what the kernel killed of it meanwhile nobody else is to blame
+}
+
 void Server::Run() {
   sigset_t child;
   sigemptyset(&child);
@@ -292,18 +336,18 @@ void Server::Run() {
   if (signals < 0) return;
   const WatchedLimits& limits = setup_.limits();
   watched_ = limits.memory_bytes != 0 || limits.processes != 0 || limits.cpu_us != 0 ||
-             limits.open_files != 0 || limits.tmp;
+             limits.open_files != 0 || limits.tmp || cgroup_.Any();
   pollfd sources[2] = {
       {kControlFd, POLLIN, 0},
       {signals,    POLLIN, 0}
   };
   for (;;) {
-    int ready = poll(sources, 2, watched_ && call_count_ > 0 ? interval_ms_ : -1);
+    int ready = poll(sources, 2, UntilLook());
     if (ready < 0 && errno != EINTR) return;
-    if (ready == 0) {
-      Look();
-      continue;
-    }
+    // By the clock, not only when all is quiet: orphans that end without a pause would keep us from
+    // it.
+    if (watched_ && call_count_ > 0 && (NowMs() >= due_ms_ || cgroup_.MemoryGrew())) Look();
+    if (ready <= 0) continue;
     if (sources[1].revents != 0) {
       signalfd_siginfo information[8];
       while (read(signals, information, sizeof information) > 0) {
@@ -316,10 +360,10 @@ void Server::Run() {
 
 }  // namespace
 
-void Serve(const Setup& setup) {
+void Serve(const Setup& setup, const CgroupEvents& cgroup) {
   // Static: the packet buffer and the tables are larger than a small stack.
   alignas(Server) static char place[sizeof(Server)];
-  auto* server = new (place) Server(setup);
+  auto* server = new (place) Server(setup, cgroup);
   server->Run();
 }
 

@@ -148,9 +148,35 @@ uint64_t OpenDescriptors(pid_t pid) {
   return count;
 }
 
+uint64_t unowned_pages = 0;
+
+void NoteResident(int count, Call* calls, int call_count) {
+  for (int i = 0; i < call_count; i++) calls[i].resident_pages = 0;
+  unowned_pages = 0;
+  for (int i = 0; i < count; i++) {
+    uint32_t call = processes[i].call;
+    (call == kNoCall ? unowned_pages : calls[call].resident_pages) += processes[i].resident_pages;
+  }
+}
+
 }  // namespace
 
-bool Watch(const WatchedLimits& limits, const Call* calls, int call_count, LimitReached* reached) {
+uint32_t Heaviest(const Call* calls, int call_count, uint64_t memory_limit) {
+  static const auto page = static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
+  if (call_count == 1) return 0;
+  uint64_t sum = unowned_pages;
+  uint32_t best = kNoCall;
+  uint64_t most = memory_limit / 4 / page;
+  for (int i = 0; i < call_count; i++) {
+    sum += calls[i].resident_pages;
+    if (calls[i].resident_pages < most) continue;
+    most = calls[i].resident_pages;
+    best = static_cast<uint32_t>(i);
+  }
+  return most > sum / 2 ? best : kNoCall;
+}
+
+bool Watch(const WatchedLimits& limits, Call* calls, int call_count, LimitReached* reached) {
   static const auto page = static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
   static const auto ticks = static_cast<uint64_t>(sysconf(_SC_CLK_TCK));
   if (limits.tmp) {
@@ -168,6 +194,7 @@ bool Watch(const WatchedLimits& limits, const Call* calls, int call_count, Limit
     }
   }
   int count = List(calls, call_count);
+  NoteResident(count, calls, call_count);
   if (limits.processes != 0) {
     uint64_t alive = 0;
     for (int i = 0; i < count; i++) alive += processes[i].threads;

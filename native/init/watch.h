@@ -15,6 +15,7 @@ namespace holdfast {
 constexpr int kMaxCalls = 1024;
 constexpr int kFirstWatchMs = 5;      // a call that bursts is seen early,
 constexpr int kWatchIntervalMs = 20;  // a long one at leisure,
+constexpr int kGrowthMs = 5;          // several calls in a cgroup: soon after one has grown,
 constexpr int kSlowestWatchMs = 500;  // and one of many processes no more often than it costs 2 %
 
 struct Call {
@@ -25,6 +26,7 @@ struct Call {
   LeaderReport* report = nullptr;  // where the leader is not the program
   bool ended = false;
   bool kill_tree_on_exit = false;
+  uint64_t resident_pages = 0;  // of all its processes, when last looked at
 };
 
 struct LimitReached {
@@ -34,7 +36,12 @@ struct LimitReached {
 constexpr uint32_t kNoCall = ~0u;
 
 // Looks once. True when a limit is reached; `*reached` names it and the call that uses most.
-bool Watch(const WatchedLimits& limits, const Call* calls, int call_count, LimitReached* reached);
+bool Watch(const WatchedLimits& limits, Call* calls, int call_count, LimitReached* reached);
+
+// Whose process it was that the kernel killed for memory, which is gone by now: the only call, or
+// the one that had a quarter of the limit and more than all else together when last looked at. Else
+// kNoCall: an innocent call is not ended on a guess.
+uint32_t Heaviest(const Call* calls, int call_count, uint64_t memory_limit);
 
 // Sends SIGKILL to every process of the call: its session, and whatever descends from it, until
 // none is left.

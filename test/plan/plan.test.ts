@@ -132,7 +132,8 @@ test("Without Landlock there is no plan", (t) => {
 
 test("A wall that a policy requires and this host lacks stops it, all such walls at once and by name", (t) => {
   const required = (requires: WallName[], landlockAbi: number, cgroup = false): LaunchPlan => {
-    const policy = { ...presetPolicy("default"), requires };
+    const { limits, ...rest } = presetPolicy("default");
+    const policy = { ...rest, limits: { ...limits, memoryBytes: 2 ** 30 }, requires };
     const workspace = { ...fixedWorkspace(policy), cgroup: { memory: cgroup, processes: cgroup } };
     return plan(policy, { ...fixedHost, landlockAbi }, workspace);
   };
