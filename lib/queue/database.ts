@@ -10,10 +10,11 @@ const schema = `
 CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
 CREATE TABLE sessions (
   number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, title TEXT NOT NULL, status TEXT NOT NULL,
-  task TEXT NOT NULL, agent TEXT NOT NULL, resources TEXT NOT NULL, metadata TEXT NOT NULL, source TEXT,
+  agent TEXT NOT NULL, resources TEXT NOT NULL, metadata TEXT NOT NULL, source TEXT,
   step INTEGER NOT NULL DEFAULT 0, outcome TEXT NOT NULL DEFAULT 'running', interrupted INTEGER NOT NULL DEFAULT 0,
   created_at INTEGER NOT NULL, updated_at INTEGER NOT NULL, archived_at INTEGER, finished_at INTEGER
 ) STRICT;
+CREATE TABLE scripts (session_id TEXT PRIMARY KEY, task TEXT NOT NULL) STRICT;
 CREATE INDEX sessions_source ON sessions (source);
 CREATE TABLE events (
   number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, session_id TEXT NOT NULL, type TEXT NOT NULL,
@@ -25,7 +26,7 @@ CREATE TABLE calls (
   script TEXT NOT NULL, state TEXT NOT NULL, text TEXT, is_error INTEGER, passed INTEGER, reasons TEXT,
   asked_at INTEGER NOT NULL, answered_at INTEGER
 ) STRICT;
-CREATE INDEX calls_session ON calls (session_id, number);
+CREATE INDEX calls_session ON calls (session_id, state, passed, number);
 CREATE TABLE work (
   number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, session_id TEXT NOT NULL, type TEXT NOT NULL,
   state TEXT NOT NULL, metadata TEXT NOT NULL DEFAULT '{}', claim INTEGER NOT NULL DEFAULT 0,

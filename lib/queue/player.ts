@@ -35,7 +35,7 @@ export class Player {
   /** Verdicts and interrupts that were still to come when the queue last ended. */
   resume(): void {
     for (const id of this.#sessions.unfinished()) {
-      for (const call of this.#sessions.calls(id)) if (call.state === "asked") this.#confirmLater(id, call);
+      for (const call of this.#sessions.openCalls(id)) if (call.state === "asked") this.#confirmLater(id, call);
     }
   }
 
@@ -97,7 +97,7 @@ export class Player {
     inTransaction(this.#database, () => {
       const session = this.#sessions.get(sessionId);
       if (session.status === "terminated") return;
-      for (const call of this.#open(sessionId)) {
+      for (const call of this.#sessions.openCalls(sessionId)) {
         this.#sessions.settleCall(call.id, "void", { text: null, isError: null, passed: false, reasons: ["canceled"] });
       }
       this.#sessions.update(sessionId, { status: "terminated", finishedAt: this.#now() });
@@ -166,13 +166,9 @@ export class Player {
     });
   }
 
-  #open(sessionId: string): CallRecord[] {
-    return this.#sessions.calls(sessionId).filter((call) => call.state === "open" || call.state === "asked");
-  }
-
   #goOnIfSettled(sessionId: string): void {
     const session = this.#sessions.get(sessionId);
-    if (session.outcome === "running" && this.#open(sessionId).length === 0) this.#run(sessionId);
+    if (session.outcome === "running" && this.#sessions.openCalls(sessionId).length === 0) this.#run(sessionId);
   }
 
   /** Plays on until a call waits for a client or the script is over. */
@@ -183,7 +179,7 @@ export class Player {
     this.#sessions.addEvent(sessionId, "session.status_running");
     for (let position = session.step; ; position += 1) {
       const step = steps[position];
-      const failed = this.#sessions.calls(sessionId).some((call) => call.passed === false);
+      const failed = this.#sessions.hasFailed(sessionId);
       if (step === undefined || session.interrupted || (failed && session.task.on_failure === "stop")) {
         this.#sessions.update(sessionId, { step: position });
         this.#finish(sessionId, failed ? "failed" : session.interrupted ? "canceled" : "passed");
@@ -191,7 +187,7 @@ export class Player {
       }
       this.#sessions.update(sessionId, { step: position + 1 });
       for (const script of callsOf(step)) this.#ask(sessionId, position, script);
-      const waiting = this.#open(sessionId);
+      const waiting = this.#sessions.openCalls(sessionId);
       if (waiting.length > 0) {
         this.#sessions.update(sessionId, { status: "idle" });
         this.#sessions.addEvent(sessionId, "session.status_idle", {
@@ -266,10 +262,9 @@ export class Player {
   }
 
   #finish(sessionId: string, outcome: Outcome): void {
-    const calls = this.#sessions.calls(sessionId);
-    const passed = calls.filter((call) => call.passed === true).length;
+    const { made, passed } = this.#sessions.tally(sessionId);
     this.#sessions.addEvent(sessionId, "agent.message", {
-      content: [{ type: "text", text: `${passed} of ${calls.length} calls were as expected.` }],
+      content: [{ type: "text", text: `${passed} of ${made} calls were as expected.` }],
     });
     this.#sessions.update(sessionId, { status: "idle", outcome, finishedAt: this.#now() });
     this.#sessions.addEvent(sessionId, "session.status_idle", { stop_reason: { type: "end_turn" } });

@@ -51,6 +51,8 @@ export class Sessions {
   readonly #environmentId: string;
   readonly #now: () => number;
   readonly #onEvent: (sessionId: string, event: SessionEvent) => void;
+  /** Parsed scripts: one of thousands of calls is looked at with every event. */
+  readonly #tasks = new Map<string, Task>();
 
   constructor(options: {
     database: DatabaseSync;
@@ -69,13 +71,12 @@ export class Sessions {
     const now = this.#now();
     this.#database
       .prepare(
-        `INSERT INTO sessions (id, title, status, task, agent, resources, metadata, source, created_at, updated_at)
-         VALUES (?, ?, 'idle', ?, ?, ?, ?, ?, ?, ?)`,
+        `INSERT INTO sessions (id, title, status, agent, resources, metadata, source, created_at, updated_at)
+         VALUES (?, ?, 'idle', ?, ?, ?, ?, ?, ?)`,
       )
       .run(
         id,
         input.title,
-        JSON.stringify(input.task),
         JSON.stringify(input.agent),
         JSON.stringify(input.resources),
         JSON.stringify(input.task.metadata ?? {}),
@@ -83,6 +84,7 @@ export class Sessions {
         now,
         now,
       );
+    this.#storeTask(id, input.task);
     return id;
   }
 
@@ -97,7 +99,7 @@ export class Sessions {
       id,
       title: text(row, "title"),
       status: text(row, "status") as SessionStatus,
-      task: JSON.parse(text(row, "task")) as Task,
+      task: this.#taskOf(id, text(row, "outcome") === "running"),
       step: integer(row, "step"),
       outcome: text(row, "outcome") as Outcome,
       interrupted: integer(row, "interrupted") === 1,
@@ -134,17 +136,18 @@ export class Sessions {
       finishedAt: number | null;
     }>,
   ): void {
-    const columns: Record<string, string | number | null | undefined> = {
+    if (change.task !== undefined) this.#storeTask(id, change.task);
+    else if (change.outcome !== undefined && change.outcome !== "running") this.#tasks.delete(id);
+    const values: Record<string, string | number | null | undefined> = {
       status: change.status,
       step: change.step,
       outcome: change.outcome,
-      task: change.task === undefined ? undefined : JSON.stringify(change.task),
       interrupted: change.interrupted === undefined ? undefined : Number(change.interrupted),
       archived_at: change.archivedAt,
       finished_at: change.finishedAt,
       updated_at: this.#now(),
     };
-    const set = Object.entries(columns).filter((entry) => entry[1] !== undefined);
+    const set = Object.entries(values).filter((entry) => entry[1] !== undefined);
     this.#database
       .prepare(`UPDATE sessions SET ${set.map(([name]) => `${name} = ?`).join(", ")} WHERE id = ?`)
       .run(...set.map(([, value]) => value ?? null), id);
@@ -210,9 +213,29 @@ export class Sessions {
     return row === undefined ? undefined : readCall(row as Row);
   }
 
-  calls(sessionId: string): CallRecord[] {
-    const rows = this.#database.prepare("SELECT * FROM calls WHERE session_id = ? ORDER BY number").all(sessionId);
+  /** The calls that a client has yet to answer or to judge. */
+  openCalls(sessionId: string): CallRecord[] {
+    const rows = this.#database
+      .prepare("SELECT * FROM calls WHERE session_id = ? AND state IN ('open', 'asked') ORDER BY number")
+      .all(sessionId);
     return (rows as Row[]).map(readCall);
+  }
+
+  hasFailed(sessionId: string): boolean {
+    const found = this.#database
+      .prepare(
+        "SELECT 1 FROM calls WHERE session_id = ? AND state IN ('answered', 'denied', 'void') AND passed = 0 LIMIT 1",
+      )
+      .get(sessionId);
+    return found !== undefined;
+  }
+
+  /** How many calls were made, and how many of them were as expected. */
+  tally(sessionId: string): { readonly made: number; readonly passed: number } {
+    const row = this.#database
+      .prepare("SELECT COUNT(*) AS made, SUM(passed = 1) AS passed FROM calls WHERE session_id = ?")
+      .get(sessionId) as Row;
+    return { made: integer(row, "made"), passed: integer(row, "passed") };
   }
 
   setCallState(id: string, state: CallState): void {
@@ -279,10 +302,28 @@ export class Sessions {
 
   delete(id: string): void {
     this.#row(id);
-    for (const table of ["events", "calls"]) {
+    this.#tasks.delete(id);
+    for (const table of ["events", "calls", "scripts"]) {
       this.#database.prepare(`DELETE FROM ${table} WHERE session_id = ?`).run(id);
     }
     this.#database.prepare("DELETE FROM sessions WHERE id = ?").run(id);
+  }
+
+  /** Apart from the session, whose row is written with every event. */
+  #storeTask(id: string, task: Task): void {
+    this.#tasks.delete(id);
+    this.#database
+      .prepare("INSERT OR REPLACE INTO scripts (session_id, task) VALUES (?, ?)")
+      .run(id, JSON.stringify(task));
+  }
+
+  #taskOf(id: string, isRunning: boolean): Task {
+    const known = this.#tasks.get(id);
+    if (known !== undefined) return known;
+    const row = this.#database.prepare("SELECT task FROM scripts WHERE session_id = ?").get(id) as Row;
+    const task = JSON.parse(text(row, "task")) as Task;
+    if (isRunning) this.#tasks.set(id, task);
+    return task;
   }
 
   #row(id: string): Row {

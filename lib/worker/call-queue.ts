@@ -1,5 +1,6 @@
 import type { ToolRunner } from "../tools/toolset.ts";
 import type { ToolUse } from "./events.ts";
+import { describe } from "./failure.ts";
 import type { WorkerLog } from "./log.ts";
 import { type CallResult, type PostOptions, type PostOutcome, postResult } from "./result-post.ts";
 import type { WorkerTimings } from "./timings.ts";
@@ -91,7 +92,11 @@ export class CallQueue {
     await undefined;
     for (let job = this.#waiting.shift(); job !== undefined; job = this.#waiting.shift()) {
       this.#current = job;
-      const outcome = await this.#serve(job);
+      const { call } = job;
+      const outcome = await this.#serve(job).catch((error: unknown): PostOutcome => {
+        this.#options.log.error({ tool: call.name, call: call.id, error: describe(error) }, "a call was not answered");
+        return "given up";
+      });
       this.#current = undefined;
       this.#options.onSettled(job.call, outcome);
       if (!this.#options.signal.aborted) this.#options.afterCall();
@@ -144,8 +149,9 @@ async function withinLimit(
   const limit = new AbortController();
   const signal = AbortSignal.any([outer, limit.signal]);
   let graceTimer: NodeJS.Timeout | undefined;
+  let abandon = (): void => {};
   const abandoned = new Promise<{ text: string; isError: boolean }>((resolve) => {
-    const abandon = (): void => {
+    abandon = (): void => {
       graceTimer = setTimeout(
         () => resolve({ text: `${call.name}: the call did not end when it was cancelled`, isError: true }),
         timings.callGrace,
@@ -167,6 +173,8 @@ async function withinLimit(
       abandoned,
     ]);
   } finally {
+    // A signal that is made of others lives as long as somebody listens to it.
+    signal.removeEventListener("abort", abandon);
     clearTimeout(timer);
     clearTimeout(graceTimer);
   }

@@ -81,7 +81,7 @@ export class Lease {
 
   async #beat(): Promise<void> {
     // With all its attempts: a request that hangs must not outlive the lease.
-    const cut = AbortSignal.any([this.signal, AbortSignal.timeout(this.#intervalMs)]);
+    const cut = AbortSignal.any([this.signal, AbortSignal.timeout(Math.ceil(this.#intervalMs))]);
     const sent = performance.now();
     try {
       const answer = await this.#client.beta.environments.work.heartbeat(

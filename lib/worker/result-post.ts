@@ -47,6 +47,9 @@ export async function postResult(
   for (let attempt = 0; ; attempt += 1) {
     if (signal.aborted) return "cancelled";
     if (settled.aborted) return "posted";
+    const timeLeft = (): number => (options.ttlMs() ?? timings.postWindow) - (performance.now() - began);
+    // One that hangs must not be waited for longer than the lease lasts.
+    const cut = AbortSignal.timeout(Math.ceil(Math.max(timeLeft(), timings.postBackoff)));
     try {
       await options.client.beta.sessions.events.send(
         sessionId,
@@ -60,17 +63,17 @@ export async function postResult(
             },
           ],
         },
-        { signal: either },
+        { signal: AbortSignal.any([either, cut]) },
       );
       return "posted";
     } catch (error) {
       if (signal.aborted) return "cancelled";
       if (settled.aborted) return "posted";
-      if (isFatal(error)) {
+      if (!cut.aborted && isFatal(error)) {
         log.warn({ session: sessionId, call: result.toolUseId, error: describe(error) }, "a result was refused");
         return "refused";
       }
-      const left = (options.ttlMs() ?? timings.postWindow) - (performance.now() - began);
+      const left = timeLeft();
       if (left <= 0) {
         log.error(
           { session: sessionId, call: result.toolUseId, error: describe(error) },

@@ -1,6 +1,6 @@
 import { closeSync, readSync } from "node:fs";
 import { HoldfastError } from "../errors.ts";
-import type { SandboxLike } from "../sandbox/types.ts";
+import type { Denial, SandboxLike } from "../sandbox/types.ts";
 
 /** What a folder inside holds: the hash (SHA-256, hexadecimal) of each regular file by its relative path. */
 export type FolderScan = ReadonlyMap<string, string>;
@@ -74,9 +74,12 @@ else if (op === "scan") {
 /** A session's folders in its sandbox. */
 export class SandboxFolders implements SessionFolders {
   readonly #sandbox: SandboxLike;
+  readonly #onDenials: (denials: readonly Denial[]) => void;
 
-  constructor(sandbox: SandboxLike) {
+  /** @param onDenials what was refused meanwhile, which running a program takes from the sandbox */
+  constructor(sandbox: SandboxLike, onDenials: (denials: readonly Denial[]) => void = () => {}) {
     this.#sandbox = sandbox;
+    this.#onDenials = onDenials;
   }
 
   async exists(path: string): Promise<boolean> {
@@ -140,7 +143,7 @@ export class SandboxFolders implements SessionFolders {
   async #ask(op: string, paths: readonly string[], modes?: readonly number[]): Promise<unknown> {
     const node = this.#sandbox.toolRuntime?.node;
     if (node === undefined) throw unable("the sandbox was made without its tools");
-    const { stdout, stderr, exitCode, truncated } = await this.#sandbox.exec(
+    const { stdout, stderr, exitCode, truncated, denials } = await this.#sandbox.exec(
       node,
       ["--no-warnings", "--max-old-space-size=256", "-e", program],
       {
@@ -152,6 +155,7 @@ export class SandboxFolders implements SessionFolders {
         maxBufferBytes: mostAnswerBytes,
       },
     );
+    this.#onDenials(denials);
     if (exitCode !== 0 || truncated) {
       const reason = /(E[A-Z]+): /.exec(stderr.toString())?.[1] ?? `status ${exitCode}`;
       throw unable(`a folder inside could not be worked on (${op}: ${reason})`);

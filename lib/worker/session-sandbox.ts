@@ -19,6 +19,7 @@ export class SessionSandbox implements SessionPlace {
   readonly tools: ToolRunner;
   readonly folders: SessionFolders;
   readonly #sandbox: Sandbox;
+  readonly #kept: Denial[] = [];
   readonly #request: PlaceRequest;
   readonly #options: SessionSandboxOptions;
 
@@ -26,7 +27,7 @@ export class SessionSandbox implements SessionPlace {
     this.#sandbox = sandbox;
     this.#request = request;
     this.#options = options;
-    this.folders = new SandboxFolders(sandbox);
+    this.folders = new SandboxFolders(sandbox, (denials) => this.#kept.push(...denials));
     const { privateFolders, readOnlyFolders, sessionId } = request;
     const tools = createToolset(sandbox, {
       roots: privateFolders.filter((root) => !isWithin(root, sandbox.workdir)),
@@ -48,7 +49,7 @@ export class SessionSandbox implements SessionPlace {
   }
 
   takeDenials(): readonly Denial[] {
-    return this.#sandbox.takeDenials();
+    return [...this.#kept.splice(0), ...this.#sandbox.takeDenials()];
   }
 
   async end(): Promise<void> {

@@ -93,6 +93,18 @@ test("A result that could not be posted is posted at the next connection, and it
   t.is(server.results()[0]?.text, "ran 1");
 });
 
+test("A post that hangs is given up with the lease's length, and the next call is served", async (t) => {
+  const { server, start, calls } = await openHarness(t);
+  server.ttlSeconds = 0.4;
+  server.fail("post", "hang");
+  server.enqueue({ id: "work_1" });
+  server.happen(toolUse("sevt_1"), toolUse("sevt_2"));
+  void start();
+  await server.until(() => server.results().length === 1);
+  t.is(server.results()[0]?.id, "sevt_2");
+  t.is(calls.length, 2);
+});
+
 test("No result is posted before a retry-after has passed", async (t) => {
   const { server, start } = await openHarness(t);
   server.fail("post", ...Array.from({ length: 4 }, () => ({ status: 429, headers: { "retry-after": "0.6" } })));
