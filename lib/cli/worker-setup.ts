@@ -1,5 +1,6 @@
 import { resolve } from "node:path";
 import { HoldfastError } from "../errors.ts";
+import { inspectPath, isWithin } from "../host/paths.ts";
 import type { Policy } from "../policy/policy.ts";
 import { SandboxPool } from "../sandbox/pool.ts";
 import { Sandbox } from "../sandbox/sandbox.ts";
@@ -36,13 +37,24 @@ export async function readSetup(flags: WorkerFlags): Promise<WorkerSetup> {
   process.stdout.on("error", () => {});
   const redactor = new Redactor();
   const log = createLog(flags.json === true ? "json" : (flags.logFormat ?? "text"), redactor);
+  const workdir = resolve(flags.workdir);
+  refuseVisible(flags.environmentKeyFile, workdir);
   const environmentKey = takeCredentials(flags.environmentKeyFile, redactor, log);
   const baseUrl = readBaseUrl(flags.baseUrl ?? process.env["ANTHROPIC_BASE_URL"], log);
   const maxIdleMs = await readMaxIdle(flags.maxIdle);
   const policy = await readPolicy(flags);
-  const workdir = resolve(flags.workdir);
   const extraction = readExtraction(flags, policy, workdir, log);
   return { flags, log, redactor, environmentKey, baseUrl, maxIdleMs, policy, workdir, extraction };
+}
+
+function refuseVisible(keyFile: string | undefined, workdir: string): void {
+  if (keyFile === undefined || !isWithin(inspectPath(resolve(keyFile)).real, inspectPath(workdir).real)) return;
+  throw new HoldfastError(`the environment key file ${keyFile} lies in the workspace, where sessions can read it`, {
+    code: "ERR_HOLDFAST_KEY_FILE",
+    step: "usage",
+    path: keyFile,
+    hint: "Keep it elsewhere, readable by this user alone.",
+  });
 }
 
 /** Out of the environment with all of them: nothing that is started later can inherit one. */

@@ -1,7 +1,7 @@
 import { rmdirSync } from "node:fs";
 import { join } from "node:path";
 import { HoldfastError } from "../errors.ts";
-import { isWithin } from "../host/paths.ts";
+import { inspectPath, isWithin } from "../host/paths.ts";
 import type { ExtractRule } from "../policy/policy.ts";
 import type { Manifest } from "../sandbox/extract.ts";
 import { ExtractGlob } from "../sandbox/extract-glob.ts";
@@ -26,7 +26,7 @@ export interface Extraction {
  */
 export function checkExtraction({ rules, to }: Extraction, workdir: string): void {
   for (const { glob } of rules) new ExtractGlob(glob);
-  if (!isWithin(to, workdir)) return;
+  if (!isWithin(inspectPath(to).real, inspectPath(workdir).real)) return;
   throw new HoldfastError(`files cannot be extracted to ${to}: it lies in the workspace`, {
     code: "ERR_HOLDFAST_USAGE",
     step: "usage",

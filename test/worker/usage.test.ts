@@ -41,6 +41,10 @@ const cases: Readonly<Record<string, Misuse>> = {
   },
   "A key of several lines": { env: { ANTHROPIC_ENVIRONMENT_KEY: "one\ntwo" }, says: /does not hold one key/ },
   "A key file that is not there": { args: ["--environment-key-file", "/nowhere"], says: /\/nowhere cannot be read/ },
+  "A key file that sessions could read": {
+    args: ["--environment-key-file", "{workdir}/key"],
+    says: /lies in the workspace/,
+  },
   "No environment id": {
     env: { ANTHROPIC_ENVIRONMENT_ID: "" },
     says: /environment's id is missing.*\n.*--environment-id/,
