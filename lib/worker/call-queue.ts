@@ -92,16 +92,23 @@ export class CallQueue {
     await undefined;
     for (let job = this.#waiting.shift(); job !== undefined; job = this.#waiting.shift()) {
       this.#current = job;
-      const { call } = job;
-      const outcome = await this.#serve(job).catch((error: unknown): PostOutcome => {
-        this.#options.log.error({ tool: call.name, call: call.id, error: describe(error) }, "a call was not answered");
-        return "given up";
-      });
+      const outcome = await this.#serve(job).catch((error: unknown) => this.#failed(job, error));
       this.#current = undefined;
-      this.#options.onSettled(job.call, outcome);
-      if (!this.#options.signal.aborted) this.#options.afterCall();
+      try {
+        this.#options.onSettled(job.call, outcome);
+        if (!this.#options.signal.aborted) this.#options.afterCall();
+      } catch (error) {
+        this.#failed(job, error);
+      }
     }
     this.#pumping = undefined;
+  }
+
+  /** Not to be expected; it must end neither the queue nor the worker. */
+  #failed({ call }: Job, error: unknown): PostOutcome {
+    const { log, post } = this.#options;
+    log.error({ session: post.sessionId, tool: call.name, call: call.id, error: describe(error) }, "a call failed");
+    return "given up";
   }
 
   async #serve(job: Job): Promise<PostOutcome> {
@@ -166,10 +173,12 @@ async function withinLimit(
   );
   try {
     return await Promise.race([
-      tools.run(call.name, call.input, signal).catch((error: unknown) => ({
-        text: `Error: ${error instanceof Error ? error.message : String(error)}`,
-        isError: true,
-      })),
+      Promise.resolve()
+        .then(() => tools.run(call.name, call.input, signal))
+        .catch((error: unknown) => ({
+          text: `Error: ${error instanceof Error ? error.message : String(error)}`,
+          isError: true,
+        })),
       abandoned,
     ]);
   } finally {

@@ -55,7 +55,9 @@ export async function runWorker(options: WorkerOptions, signal: AbortSignal): Pr
       try {
         for await (const work of poller) {
           backoff = firstBackoffMs;
-          const serving = serve(work, options, signal).finally(() => active.delete(serving));
+          const serving = serve(work, options, signal)
+            .catch((error: unknown) => log.error({ work: work.id, error: describe(error) }, "the item failed"))
+            .finally(() => active.delete(serving));
           active.add(serving);
           if (options.once) return;
           while (active.size >= options.concurrency) await Promise.race(active);

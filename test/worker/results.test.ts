@@ -131,7 +131,10 @@ test("A text is well-formed Unicode and never empty", async (t) => {
 
 test("A call that fails by itself is answered, and the worker goes on", async (t) => {
   const { server, start } = await openHarness(t, {
-    run: () => Promise.reject(new Error("something broke")),
+    run: ({ input }) => {
+      if (input === null) throw new Error("something broke");
+      return Promise.reject(new Error("something broke"));
+    },
   });
   server.enqueue({ id: "work_1" });
   server.happen(toolUse("sevt_1", "bash", { input: null }), toolUse("sevt_2", "bash", { input: "text" }));
