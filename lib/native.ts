@@ -58,9 +58,7 @@ export interface LaunchRequest {
   /** Files that the init's pid is written to before it is set up. */
   readonly cgroupProcs: readonly string[];
   readonly cgroupEvents: CgroupEventFiles;
-  readonly notify: readonly NotifyRule[];
   readonly initFile: string;
-  readonly timeoutMs: number;
 }
 
 export interface Launched {
@@ -68,7 +66,6 @@ export interface Launched {
   readonly pidfd: number;
   readonly control: number;
   readonly events: number;
-  readonly broker: number;
 }
 
 /** What a rejected launch carries (native/result.h). */
@@ -97,7 +94,13 @@ export interface Native {
   /** Starts an init that waits for its set-up, on the launcher's thread. Goes to `launch` or to `abandon`. */
   begin(cloneFlags: number, initFile: string): number;
   abandon(begun: number): void;
+  /** Resolves when the init has what it needs. Then it raises the walls, and tells of it by a record, or ends. */
   launch(request: LaunchRequest): Promise<Launched>;
+  /**
+   * After that record, or the end of the records: the handle of the broker that answers what the filter hands out, 0
+   * where it hands out nothing. Throws what failed.
+   */
+  ready(control: number, pid: number, notify: readonly NotifyRule[]): number;
   /** Resolves when the init's process is gone, and reaps it. */
   waitExit(pidfd: number): Promise<number>;
   kill(pidfd: number): number;
@@ -115,7 +118,8 @@ export interface Native {
   unwatch(broker: number): void;
   /** Hands on what comes on a stream, read by a thread of the addon's; null at its end. */
   watchEvents(fd: number, listener: (chunk: Buffer | null) => void): void;
-  startReaper(): Promise<number>;
+  /** A process that outlives this one to clear what the list says; the list is a memfd that this process writes. */
+  startReaper(initFile: string): Promise<number>;
   probe(): { landlockAbi: number; landlockErrno: number };
   /** 0, or the errno of clone(2) with these CLONE_NEW* flags. */
   probeClone(flags: number): number;

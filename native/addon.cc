@@ -14,8 +14,6 @@
 #include <termios.h>
 #include <unistd.h>
 
-#include <atomic>
-#include <map>
 #include <memory>
 #include <string>
 #include <thread>
@@ -89,53 +87,23 @@ Napi::Value OnLauncher(Napi::Env env, std::function<Status(Result*)> work,
   return promise;
 }
 
-// An init that was begun before its plan was made. Only the launcher thread touches these.
-struct Begun {
-  uint64_t clone_flags = 0;
-  Status status = Status::Fine();
-  holdfast::Launched launched;
-};
-
-std::map<uint32_t, Begun>& BegunInits() {
-  static auto* inits = new std::map<uint32_t, Begun>;
-  return *inits;
-}
-
 Napi::Value Begin(const Napi::CallbackInfo& info) {
-  static std::atomic<uint32_t> next{1};
-  uint32_t handle = next++;
   auto clone_flags = static_cast<uint64_t>(info[0].As<Napi::Number>().Int64Value());
-  std::string init_file = info[1].As<Napi::String>();
-  holdfast::OnLauncherThread([handle, clone_flags, init_file] {
-    Begun& begun = BegunInits()[handle];
-    begun.clone_flags = clone_flags;
-    begun.status = holdfast::Begin(clone_flags, init_file, &begun.launched);
-  });
-  return Napi::Number::New(info.Env(), handle);
+  return Napi::Number::New(info.Env(),
+                           holdfast::BeginLater(clone_flags, info[1].As<Napi::String>()));
 }
 
 void Abandon(const Napi::CallbackInfo& info) {
-  uint32_t handle = info[0].As<Napi::Number>().Uint32Value();
-  holdfast::OnLauncherThread([handle] {
-    auto found = BegunInits().find(handle);
-    if (found == BegunInits().end()) return;
-    holdfast::Abandon(&found->second.launched);
-    BegunInits().erase(found);
-  });
+  holdfast::AbandonBegun(info[0].As<Napi::Number>().Uint32Value());
 }
 
-// Takes what was begun, where it has the namespaces that the plan wants.
-Status TakeBegun(uint32_t handle, uint64_t clone_flags, holdfast::Launched* launched) {
-  auto found = BegunInits().find(handle);
-  if (found == BegunInits().end()) return Status::Fine();
-  Begun begun = std::move(found->second);
-  BegunInits().erase(found);
-  if (begun.clone_flags != clone_flags) {
-    holdfast::Abandon(&begun.launched);
-    return Status::Fine();
-  }
-  *launched = std::move(begun.launched);
-  return begun.status;
+Napi::Value LaunchedObject(Napi::Env env, holdfast::Launched* launched) {
+  Napi::Object result = Napi::Object::New(env);
+  result.Set("pid", launched->pid);
+  result.Set("pidfd", launched->pidfd.Release());
+  result.Set("control", launched->control.Release());
+  result.Set("events", launched->events.Release());
+  return result;
 }
 
 Napi::Value Launch(const Napi::CallbackInfo& info) {
@@ -167,35 +135,50 @@ Napi::Value Launch(const Napi::CallbackInfo& info) {
   request->memory_limit =
       static_cast<uint64_t>(counters.Get("memoryLimit").As<Napi::Number>().Int64Value());
   uint32_t begun = options.Get("begun").As<Napi::Number>().Uint32Value();
-  int timeout_ms = options.Get("timeoutMs").As<Napi::Number>().Int32Value();
-  auto rules = std::make_shared<std::vector<holdfast::NotifyRule>>();
-  auto notify = options.Get("notify").As<Napi::Array>();
+  // The init is there already, as a rule; then nothing has to be waited for and no thread woken.
+  holdfast::Launched launched;
+  Status status = Status::Fine();
+  if (holdfast::CanSetUpAnywhere(*request) &&
+      holdfast::TakeBegun(begun, request->clone_flags, &launched, &status) &&
+      (launched.pid >= 0 || !status.Ok())) {
+    if (status.Ok()) status = holdfast::SetUp(*request, &launched);
+    auto deferred = Napi::Promise::Deferred::New(env);
+    if (status.Ok())
+      deferred.Resolve(LaunchedObject(env, &launched));
+    else
+      deferred.Reject(ToError(env, status));
+    return deferred.Promise();
+  }
+  return OnLauncher<holdfast::Launched>(
+      env,
+      [request, begun](holdfast::Launched* made) {
+        Status taken = Status::Fine();
+        holdfast::TakeBegun(begun, request->clone_flags, made, &taken);
+        return taken.Ok() ? holdfast::SetUp(*request, made) : taken;
+      },
+      LaunchedObject);
+}
+
+// After the init's record: the broker's handle, 0 where there is no listener. Throws what failed.
+Napi::Value Ready(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  std::vector<holdfast::NotifyRule> rules;
+  auto notify = info[2].As<Napi::Array>();
   for (uint32_t i = 0; i < notify.Length(); i++) {
     auto rule = notify.Get(i).As<Napi::Object>();
-    rules->push_back(
+    rules.push_back(
         {rule.Get("number").As<Napi::Number>().Int32Value(),
          static_cast<holdfast::Answer>(rule.Get("answer").As<Napi::Number>().Uint32Value()),
          rule.Get("error").As<Napi::Number>().Int32Value(),
          rule.Get("pathArgument").As<Napi::Number>().Int32Value()});
   }
-  return OnLauncher<holdfast::Launched>(
-      env,
-      [request, begun, timeout_ms](holdfast::Launched* launched) {
-        Status taken = TakeBegun(begun, request->clone_flags, launched);
-        return taken.Ok() ? holdfast::Launch(*request, timeout_ms, launched) : taken;
-      },
-      [rules](Napi::Env environment, holdfast::Launched* launched) -> Napi::Value {
-        Napi::Object result = Napi::Object::New(environment);
-        uint32_t broker = 0;
-        if (launched->listener.Valid())
-          broker = holdfast::WatchListener(std::move(launched->listener), launched->pid, *rules);
-        result.Set("pid", launched->pid);
-        result.Set("pidfd", launched->pidfd.Release());
-        result.Set("control", launched->control.Release());
-        result.Set("events", launched->events.Release());
-        result.Set("broker", broker);
-        return result;
-      });
+  holdfast::UniqueFd listener;
+  ThrowIfFailed(env, holdfast::TakeReady(info[0].As<Napi::Number>().Int32Value(), &listener));
+  uint32_t broker = 0;
+  if (listener.Valid())
+    broker = holdfast::WatchListener(std::move(listener), info[1].As<Napi::Number>().Int32Value(),
+                                     rules);
+  return Napi::Number::New(env, broker);
 }
 
 Napi::Value WaitExit(const Napi::CallbackInfo& info) {
@@ -276,8 +259,9 @@ Napi::Value StartReaper(const Napi::CallbackInfo& info) {
   struct Fd {
     holdfast::UniqueFd fd;
   };
+  std::string init_file = info[0].As<Napi::String>();
   return OnLauncher<Fd>(
-      info.Env(), [](Fd* result) { return holdfast::StartReaper(&result->fd); },
+      info.Env(), [init_file](Fd* result) { return holdfast::StartReaper(init_file, &result->fd); },
       [](Napi::Env env, Fd* result) -> Napi::Value {
         return Napi::Number::New(env, result->fd.Release());
       });
@@ -452,6 +436,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
     const char* name;
     Napi::Value (*function)(const Napi::CallbackInfo&);
   } functions[] = {
+      {"ready",              Ready             },
       {"begin",              Begin             },
       {"launch",             Launch            },
       {"waitExit",           WaitExit          },

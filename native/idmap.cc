@@ -9,6 +9,8 @@
 #include <unistd.h>
 
 #include <map>
+#include <mutex>
+#include <utility>
 
 #include "kernel.h"
 
@@ -28,15 +30,33 @@ Status WriteMap(const std::string& path, const std::string& map) {
   return Status::Fine();
 }
 
+// User namespaces by their maps, open as long as the process.
+class KnownNamespaces {
+ public:
+  int Find(const std::string& uid_map, const std::string& gid_map) {
+    std::lock_guard<std::mutex> lock(mutex_);
+    auto found = fds_.find({uid_map, gid_map});
+    return found == fds_.end() ? -1 : found->second;
+  }
+  void Keep(const std::string& uid_map, const std::string& gid_map, int fd) {
+    std::lock_guard<std::mutex> lock(mutex_);
+    fds_[{uid_map, gid_map}] = fd;
+  }
+
+ private:
+  std::mutex mutex_;
+  std::map<std::pair<std::string, std::string>, int> fds_;
+};
+
+KnownNamespaces& Namespaces() {
+  static auto* namespaces = new KnownNamespaces;
+  return *namespaces;
+}
+
 // A user namespace that only holds the map; its process ends as soon as the namespace is open.
 Status OpenUserNamespace(const std::string& uid_map, const std::string& gid_map, int* fd) {
-  static auto* cache = new std::map<std::string, int>;
-  const std::string key = uid_map + "/" + gid_map;
-  auto found = cache->find(key);
-  if (found != cache->end()) {
-    *fd = found->second;
-    return Status::Fine();
-  }
+  *fd = Namespaces().Find(uid_map, gid_map);
+  if (*fd >= 0) return Status::Fine();
   constexpr size_t kStackSize = 16 * 1024;
   void* stack = mmap(nullptr, kStackSize, PROT_READ | PROT_WRITE,
                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
@@ -60,11 +80,15 @@ Status OpenUserNamespace(const std::string& uid_map, const std::string& gid_map,
   while (waitpid(child, nullptr, __WALL) < 0 && errno == EINTR) {
   }
   munmap(stack, kStackSize);
-  if (status.Ok()) (*cache)[key] = *fd;
+  if (status.Ok()) Namespaces().Keep(uid_map, gid_map, *fd);
   return status;
 }
 
 }  // namespace
+
+bool IsMapKnown(const std::string& uid_map, const std::string& gid_map) {
+  return Namespaces().Find(uid_map, gid_map) >= 0;
+}
 
 Status CloneIdMapped(const std::string& source, bool recursive, const std::string& uid_map,
                      const std::string& gid_map, UniqueFd* tree) {

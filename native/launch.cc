@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
-#include <poll.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -17,6 +16,7 @@
 
 #include <condition_variable>
 #include <deque>
+#include <map>
 #include <mutex>
 #include <thread>
 
@@ -156,28 +156,15 @@ void* ChildStack() {
   return stack;
 }
 
-Status CloneInit(uint64_t flags, const char* mode, const std::string& init_file, UniqueFd* control,
-                 UniqueFd* events, int events_type, int second_fd, int* pid, UniqueFd* pidfd) {
+// The init's program with `control` and `second` as its descriptors 3 and 4.
+Status CloneProgram(uint64_t flags, const char* mode, const std::string& init_file, int control,
+                    int second, int* pid, UniqueFd* pidfd) {
   int image;
   Status opened = OpenInitImage(init_file, &image);
   if (!opened.Ok()) return opened;
-  int pair[2];
-  if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0)
-    return Status::Failed("clone", "socketpair", errno);
-  UniqueFd ours(pair[0]);
-  UniqueFd theirs(pair[1]);
-  UniqueFd our_events;
-  UniqueFd their_events;
-  if (events != nullptr) {
-    if (socketpair(AF_UNIX, events_type | SOCK_CLOEXEC, 0, pair) != 0)
-      return Status::Failed("clone", "socketpair", errno);
-    our_events.Reset(pair[0]);
-    their_events.Reset(pair[1]);
-    second_fd = their_events.Get();
-  }
   UniqueFd null(open("/dev/null", O_RDWR | O_CLOEXEC));
   if (!null.Valid()) return Status::Failed("clone", "open", errno, "/dev/null");
-  ChildPlan plan{image, theirs.Get(), second_fd, null.Get(), (flags & CLONE_NEWUSER) != 0, mode, 0};
+  ChildPlan plan{image, control, second, null.Get(), (flags & CLONE_NEWUSER) != 0, mode, 0};
   int pidfd_number = -1;
   // exit signal 0: libuv's and other people's waits never see this child; we wait by pidfd with
   // __WALL.
@@ -191,8 +178,6 @@ Status CloneInit(uint64_t flags, const char* mode, const std::string& init_file,
     return Status::Failed("clone", "execveat", plan.error);
   }
   *pid = child;
-  *control = std::move(ours);
-  if (events != nullptr) *events = std::move(our_events);
   return Status::Fine();
 }
 
@@ -241,35 +226,51 @@ Status SendSetup(const LaunchRequest& request, const std::vector<UniqueFd>& extr
   return error == 0 ? Status::Fine() : Status::Failed("clone", "sendmsg", error);
 }
 
-Status AwaitReady(int control, int timeout_ms, UniqueFd* listener) {
-  pollfd source{control, POLLIN, 0};
-  int ready;
-  do {
-    ready = poll(&source, 1, timeout_ms);
-  } while (ready < 0 && errno == EINTR);
-  if (ready == 0) return Status::Failed("clone", "poll", ETIMEDOUT);
-  FailedMessage message{};
-  int fds[4];
-  int fd_count = 4;
-  ssize_t size = ReceivePacket(control, &message, sizeof message, fds, &fd_count, 0);
-  if (size >= static_cast<ssize_t>(sizeof(MessageType)) && message.type == MessageType::kReady) {
-    if (fd_count > 0) listener->Reset(fds[0]);
-    return Status::Fine();
-  }
-  for (int i = 0; i < fd_count; i++) close(fds[i]);
-  if (size != static_cast<ssize_t>(sizeof message) || message.type != MessageType::kFailed)
-    return Status::Failed("clone", "init", EPIPE);
-  message.syscall[sizeof message.syscall - 1] = 0;
-  message.path[sizeof message.path - 1] = 0;
-  bool verify = message.code == static_cast<uint16_t>(OpCode::kVerify);
-  Status status =
-      Status::Failed(verify ? "verify" : "setup", message.syscall, message.error, message.path);
-  if (verify) {
-    status.wall = message.wall;
-  } else {
-    status.wall = message.code;
-  }
-  return status;
+Status Begin(uint64_t clone_flags, const std::string& init_file, Launched* begun) {
+  int control[2];
+  if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, control) != 0)
+    return Status::Failed("clone", "socketpair", errno);
+  begun->control.Reset(control[0]);
+  UniqueFd their_control(control[1]);
+  int events[2];
+  if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, events) != 0)
+    return Status::Failed("clone", "socketpair", errno);
+  begun->events.Reset(events[0]);
+  UniqueFd their_events(events[1]);
+  // The network namespace takes as long to make as the rest of the init's start: the init makes it
+  // beside its mounts. It needs a user namespace for that, in which the init may.
+  bool apart = (clone_flags & CLONE_NEWNET) && (clone_flags & CLONE_NEWUSER);
+  return CloneProgram(apart ? clone_flags & ~static_cast<uint64_t>(CLONE_NEWNET) : clone_flags,
+                      apart ? "network" : nullptr, init_file, their_control.Get(),
+                      their_events.Get(), &begun->pid, &begun->pidfd);
+}
+
+// Ends an init that is not wanted any more, and waits until it is gone.
+void Abandon(Launched* begun) {
+  if (begun->pid < 0) return;
+  begun->control.Reset(-1);
+  syscall(SYS_pidfd_send_signal, begun->pidfd.Get(), SIGKILL, nullptr, 0);
+  WaitForInit(begun->pidfd.Get());
+  *begun = Launched{};
+}
+
+// Inits that were begun before their plans were made.
+struct BegunInit {
+  uint64_t clone_flags = 0;
+  bool done = false;
+  Status status = Status::Fine();
+  Launched launched;
+};
+
+struct BegunInits {
+  std::mutex mutex;
+  std::map<uint32_t, BegunInit> begun;
+  uint32_t next = 1;
+};
+
+BegunInits& Inits() {
+  static auto* inits = new BegunInits;
+  return *inits;
 }
 
 }  // namespace
@@ -312,24 +313,62 @@ Status OpenInitImage(const std::string& init_file, int* fd) {
   return Status::Fine();
 }
 
-Status Begin(uint64_t clone_flags, const std::string& init_file, Launched* begun) {
-  // The network namespace takes as long to make as the rest of the init's start: the init makes it
-  // beside its mounts. It needs a user namespace for that, in which the init may.
-  bool apart = (clone_flags & CLONE_NEWNET) && (clone_flags & CLONE_NEWUSER);
-  return CloneInit(apart ? clone_flags & ~static_cast<uint64_t>(CLONE_NEWNET) : clone_flags,
-                   apart ? "network" : nullptr, init_file, &begun->control, &begun->events,
-                   SOCK_STREAM, -1, &begun->pid, &begun->pidfd);
+uint32_t BeginLater(uint64_t clone_flags, const std::string& init_file) {
+  uint32_t handle;
+  {
+    std::lock_guard<std::mutex> lock(Inits().mutex);
+    handle = Inits().next++;
+    Inits().begun[handle].clone_flags = clone_flags;
+  }
+  OnLauncherThread([handle, clone_flags, init_file] {
+    Launched launched;
+    Status status = Begin(clone_flags, init_file, &launched);
+    std::lock_guard<std::mutex> lock(Inits().mutex);
+    BegunInit& begun = Inits().begun[handle];
+    begun.launched = std::move(launched);
+    begun.status = status;
+    begun.done = true;
+  });
+  return handle;
 }
 
-void Abandon(Launched* begun) {
-  if (begun->pid < 0) return;
-  begun->control.Reset(-1);
-  syscall(SYS_pidfd_send_signal, begun->pidfd.Get(), SIGKILL, nullptr, 0);
-  WaitForInit(begun->pidfd.Get());
-  *begun = Launched{};
+void AbandonBegun(uint32_t handle) {
+  OnLauncherThread([handle] {
+    Launched launched;
+    Status status = Status::Fine();
+    if (TakeBegun(handle, 0, &launched, &status)) Abandon(&launched);
+  });
 }
 
-Status Launch(const LaunchRequest& request, int timeout_ms, Launched* launched) {
+bool TakeBegun(uint32_t handle, uint64_t clone_flags, Launched* launched, Status* status) {
+  Launched taken;
+  uint64_t flags;
+  {
+    std::lock_guard<std::mutex> lock(Inits().mutex);
+    auto found = Inits().begun.find(handle);
+    if (found == Inits().begun.end()) return true;
+    if (!found->second.done) return false;
+    taken = std::move(found->second.launched);
+    flags = found->second.clone_flags;
+    *status = found->second.status;
+    Inits().begun.erase(found);
+  }
+  if (flags == clone_flags) {
+    *launched = std::move(taken);
+  } else {
+    *status = Status::Fine();
+    Abandon(&taken);
+  }
+  return true;
+}
+
+bool CanSetUpAnywhere(const LaunchRequest& request) {
+  for (const LaunchRequest::IdMapped& tree : request.id_mapped)
+    if (!IsMapKnown(tree.uid_map, tree.gid_map)) return false;
+  return true;
+}
+
+Status SetUp(const LaunchRequest& request, Launched* launched) {
   Status status =
       launched->pid < 0 ? Begin(request.clone_flags, request.init_file, launched) : Status::Fine();
   if (!status.Ok()) return status;
@@ -363,18 +402,44 @@ Status Launch(const LaunchRequest& request, int timeout_ms, Launched* launched) 
     if (!status.Ok()) return give_up(status);
   }
   status = SendSetup(request, extra, launched->control.Get());
-  if (!status.Ok()) return give_up(status);
-  status = AwaitReady(launched->control.Get(), timeout_ms, &launched->listener);
-  if (!status.Ok()) return give_up(status);
-  return Status::Fine();
+  return status.Ok() ? status : give_up(status);
 }
 
-Status StartReaper(UniqueFd* control) {
+Status TakeReady(int control, UniqueFd* listener) {
+  FailedMessage message{};
+  int fds[4];
+  int fd_count = 4;
+  ssize_t size = ReceivePacket(control, &message, sizeof message, fds, &fd_count, MSG_DONTWAIT);
+  if (size >= static_cast<ssize_t>(sizeof(MessageType)) && message.type == MessageType::kReady) {
+    if (fd_count > 0) listener->Reset(fds[0]);
+    return Status::Fine();
+  }
+  for (int i = 0; i < fd_count; i++) close(fds[i]);
+  if (size != static_cast<ssize_t>(sizeof message) || message.type != MessageType::kFailed)
+    return Status::Failed("clone", "init", EPIPE);
+  message.syscall[sizeof message.syscall - 1] = 0;
+  message.path[sizeof message.path - 1] = 0;
+  bool verify = message.code == static_cast<uint16_t>(OpCode::kVerify);
+  Status status =
+      Status::Failed(verify ? "verify" : "setup", message.syscall, message.error, message.path);
+  if (verify) {
+    status.wall = message.wall;
+  } else {
+    status.wall = message.code;
+  }
+  return status;
+}
+
+Status StartReaper(const std::string& init_file, UniqueFd* list) {
   UniqueFd self(PidfdOpen(getpid(), 0));
   if (!self.Valid()) return Status::Failed("clone", "pidfd_open", errno);
+  UniqueFd memfd(memfd_create("holdfast-leftovers", MFD_CLOEXEC));
+  if (!memfd.Valid()) return Status::Failed("clone", "memfd_create", errno);
   int pid = -1;
   UniqueFd pidfd;
-  return CloneInit(0, "reaper", "", control, nullptr, 0, self.Get(), &pid, &pidfd);
+  Status status = CloneProgram(0, "reaper", init_file, memfd.Get(), self.Get(), &pid, &pidfd);
+  if (status.Ok()) *list = std::move(memfd);
+  return status;
 }
 
 int WaitForInit(int pidfd) {

@@ -45,19 +45,33 @@ struct Launched {
 // signal follows the thread that cloned (prctl(2)).
 void OnLauncherThread(std::function<void()> work);
 
-// All to be called on that thread.
-// Starts an init that waits for its set-up: what it needs is known before the plan is made.
-Status Begin(uint64_t clone_flags, const std::string& init_file, Launched* begun);
+// Starts an init that waits for its set-up, on that thread: what it needs is known before the plan
+// is made. Returns a handle for TakeBegun or AbandonBegun.
+uint32_t BeginLater(uint64_t clone_flags, const std::string& init_file);
 
-// Ends an init that is not wanted any more, and waits until it is gone.
-void Abandon(Launched* begun);
+// Ends it; nothing happens where it was taken. On any thread.
+void AbandonBegun(uint32_t handle);
 
-// Blocks until the init has proved its walls or failed, at most `timeout_ms`. Goes on with what
-// `launched` holds; an init is begun where it holds none.
-Status Launch(const LaunchRequest& request, int timeout_ms, Launched* launched);
+// Takes what was begun with these namespaces. False when it is not there yet: after the launcher
+// thread has done what it was given before, it is. What was begun with others is ended, and
+// `launched` stays empty.
+bool TakeBegun(uint32_t handle, uint64_t clone_flags, Launched* launched, Status* status);
 
-// The process that clears up after a launcher that was killed: `*control` takes its packets.
-Status StartReaper(UniqueFd* control);
+// Whether SetUp needs no process of its own for this request, and so may run on a thread that hears
+// signals.
+bool CanSetUpAnywhere(const LaunchRequest& request);
+
+// Maps the init's ids and sends it its program. Goes on with what `launched` holds; where it holds
+// nothing an init is begun, which only the launcher thread may do. The init answers by a record
+// (wire.h, EventType::kReady), or it ends.
+Status SetUp(const LaunchRequest& request, Launched* launched);
+
+// After that record or the init's end: whether the walls stand, and the listener; else what failed.
+Status TakeReady(int control, UniqueFd* listener);
+
+// The process that clears up after a launcher that was killed: `*list` is the memfd with what to
+// clear (init/reaper.cc).
+Status StartReaper(const std::string& init_file, UniqueFd* list);
 
 // Waits until the init's process is gone (its pid namespace with it) and reaps it.
 int WaitForInit(int pidfd);

@@ -202,6 +202,7 @@ enum class EventType : uint32_t {
   kStopped = 4,  // value: signal
   kLimit = 5,    // detail: LimitKind
   kFileDone = 6,
+  kReady = 7,    // the walls stand; kReady's packet, with the listener, is on the control socket
 };
 
 enum class ExecStep : uint32_t {

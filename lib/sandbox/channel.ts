@@ -29,15 +29,17 @@ export class Channel {
   #packets = new Map<number, Packet>();
   #nextId = 1;
   #gone = false;
-  #onGone: () => void;
+  #onAnswer: (() => void) | undefined;
   #refs = 0;
 
-  constructor(launched: Launched, onGone: () => void) {
+  constructor(launched: Launched) {
     this.control = launched.control;
-    this.#onGone = onGone;
     this.#events = readableFrom(launched.events);
     this.#events.on("data", (chunk: Buffer) => {
-      for (const event of this.#reader.read(chunk)) this.#calls.get(event.id)?.onEvent(event);
+      for (const event of this.#reader.read(chunk)) {
+        if (event.type === "ready") this.#onAnswer?.();
+        else this.#calls.get(event.id)?.onEvent(event);
+      }
     });
     this.#events.on("error", () => {});
     this.#events.on("close", () => this.#end());
@@ -46,6 +48,31 @@ export class Channel {
 
   get isGone(): boolean {
     return this.#gone;
+  }
+
+  /**
+   * Waits until the init says that the walls stand, or is gone. `take` is called at that moment, while what the init sent
+   * last can still be received; its result is the promise's. Rejects with undefined when nothing came for too long.
+   */
+  whenReady<Result>(timeoutMs: number, take: () => Result): Promise<Result> {
+    this.ref();
+    return new Promise((resolve, reject) => {
+      const settle = (answer: () => void): void => {
+        clearTimeout(timer);
+        this.#onAnswer = undefined;
+        this.unref();
+        answer();
+      };
+      const timer = setTimeout(() => settle(() => reject()), timeoutMs);
+      this.#onAnswer = () =>
+        settle(() => {
+          try {
+            resolve(take());
+          } catch (error) {
+            reject(error);
+          }
+        });
+    });
   }
 
   /** A fresh id, with its listener. Each listener that is not taken out keeps the process alive while it is referenced. */
@@ -93,6 +120,7 @@ export class Channel {
 
   #end(): void {
     if (this.#gone) return;
+    this.#onAnswer?.();
     this.#gone = true;
     for (const { fd } of this.#packets.values()) if (fd >= 0) closeSync(fd);
     this.#packets.clear();
@@ -100,6 +128,5 @@ export class Channel {
     const calls = [...this.#calls.values()];
     this.#calls.clear();
     for (const call of calls) call.onGone();
-    this.#onGone();
   }
 }

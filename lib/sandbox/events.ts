@@ -1,5 +1,5 @@
 /** EventType of native/wire.h, by number. */
-export const eventTypes = ["", "started", "failed", "exited", "stopped", "limit", "file-done"] as const;
+export const eventTypes = ["", "started", "failed", "exited", "stopped", "limit", "file-done", "ready"] as const;
 
 /** ExecStep of native/wire.h, by number. */
 export const execSteps = [

@@ -29,7 +29,8 @@ export function launchError(cause: unknown): unknown {
       ...details,
     });
   }
-  if (cause.step === "clone" && (errno === "EPERM" || errno === "ENOSPC" || errno === "EACCES" || errno === "EUSERS")) {
+  const making = cause.step === "clone" || cause.syscall === "unshare";
+  if (making && (errno === "EPERM" || errno === "ENOSPC" || errno === "EACCES" || errno === "EUSERS")) {
     return new HoldfastError(`this host refuses new namespaces to this user (${cause.syscall}: ${errno})`, {
       code: "ERR_HOLDFAST_WALL_UNAVAILABLE",
       step: "namespace",

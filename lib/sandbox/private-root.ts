@@ -1,11 +1,17 @@
-import { chmodSync, lstatSync, mkdirSync } from "node:fs";
+import { chmodSync, existsSync, lstatSync, mkdirSync } from "node:fs";
 import { homedir, tmpdir } from "node:os";
 import { join } from "node:path";
 import { HoldfastError } from "../errors.ts";
 
+function isOurs(folder: string): boolean {
+  const status = lstatSync(folder, { throwIfNoEntry: false });
+  return status?.isDirectory() === true && status.uid === uid() && (status.mode & 0o777) === 0o700;
+}
+
 function firstUsable(folders: readonly string[]): string {
   for (const folder of folders) {
     try {
+      if (isOurs(folder)) return folder;
       mkdirSync(folder, { recursive: true, mode: 0o700 });
       // In /tmp somebody else may have been first: what lies in a folder of theirs is theirs to replace.
       const status = lstatSync(folder);
@@ -33,11 +39,16 @@ export function privateRoot(): string {
   return firstUsable([join(state, "holdfast", "sandboxes"), join(tmpdir(), `holdfast-${uid()}`, "sandboxes")]);
 }
 
-/** Where control sockets lie. */
+/**
+ * Where control sockets lie: in memory where there is such a place. On disk, a socket is the dearest part of a sandbox:
+ * ext4 searches for an inode that was not used just before.
+ */
 export function runtimeRoot(): string {
   const runtime = process.env["XDG_RUNTIME_DIR"];
   return firstUsable([
     ...(runtime === undefined || runtime === "" ? [] : [join(runtime, "holdfast")]),
+    ...(existsSync(`/run/user/${uid()}`) ? [`/run/user/${uid()}/holdfast`] : []),
+    `/dev/shm/holdfast-${uid()}`,
     join(tmpdir(), `holdfast-${uid()}`),
     // Last, because a socket's path must be short and a home's may be long.
     join(homedir(), ".local", "state", "holdfast", "run"),

@@ -67,7 +67,12 @@ export class ConfinedProcess extends EventEmitter implements SandboxProcess {
   #referenced = true;
   #unsubscribe: () => void = () => {};
 
-  constructor(channel: Channel, request: Omit<ExecRequest, "id">, options: StartOptions, cgroup: SandboxCgroup | null = null) {
+  constructor(
+    channel: Channel,
+    request: Omit<ExecRequest, "id">,
+    options: StartOptions,
+    cgroup: SandboxCgroup | null = null,
+  ) {
     super();
     this.#channel = channel;
     this.#cgroup = cgroup;

@@ -1,4 +1,5 @@
-import { native } from "../native.ts";
+import { writeSync } from "node:fs";
+import { initFile, native } from "../native.ts";
 
 /**
  * What a launcher that is killed would leave behind, and how it is cleared (native/init/reaper.cc):
@@ -7,34 +8,70 @@ import { native } from "../native.ts";
 export type Leftover = "tree" | "file" | "cgroup" | "planted" | "folder";
 
 const letters: Readonly<Record<Leftover, string>> = { tree: "t", file: "f", cgroup: "g", planted: "q", folder: "r" };
+const unused = "-";
 
-let control: Promise<number> | undefined;
+/** Record of native/init/reaper.cc: size, kind, padding. */
+const headerSize = 8;
+const kindAt = 4;
+/** Records are as long as a multiple of this, so that a place fits again. */
+const grain = 256;
 
-/** A packet must fit the socket's send buffer and the reaper's. */
-const packetSize = 64 * 1024;
+interface Place {
+  readonly at: number;
+  readonly size: number;
+}
 
-async function send(sign: "+" | "-", kind: Leftover, paths: readonly string[]): Promise<void> {
-  control ??= native().startReaper();
-  const to = await control;
-  let packet = "";
-  for (const path of paths) {
-    packet += `${sign}${letters[kind]}${path}\0`;
-    if (packet.length < packetSize / 4) continue;
-    native().request(to, Buffer.from(packet), null);
-    packet = "";
-  }
-  if (packet !== "") native().request(to, Buffer.from(packet), null);
+let list: Promise<number> | undefined;
+/** Where the next record goes when no place is free. */
+let end = 0;
+const places = new Map<string, Place[]>();
+/** Places not in use, by size: the list is as long as the most that was registered at once. */
+const free = new Map<number, number[]>();
+
+function keyOf(kind: Leftover, paths: readonly string[]): string {
+  return `${letters[kind]}${paths.join("\0")}`;
+}
+
+function takePlace(size: number): Place {
+  const known = free.get(size)?.pop();
+  if (known !== undefined) return { at: known, size };
+  const at = end;
+  end += size;
+  return { at, size };
 }
 
 /**
- * Hands things on disk to the reaper before they are made. The reaper is a small process of its own session that holds
- * this process's pidfd; it is started with the first thing.
+ * Puts things on disk on the reaper's list before they are made. The reaper is a small process of its own session that
+ * holds this process's pidfd, and reads the list when this process is gone; it is started with the first thing.
  */
-export function registerLeftover(kind: Leftover, ...paths: readonly string[]): Promise<void> {
-  return send("+", kind, paths);
+export async function registerLeftover(kind: Leftover, ...paths: readonly string[]): Promise<void> {
+  list ??= native().startReaper(initFile());
+  const fd = await list;
+  const key = keyOf(kind, paths);
+  const text = `${paths.join("\0")}\0`;
+  const size = Math.ceil((headerSize + Buffer.byteLength(text)) / grain) * grain;
+  const place = takePlace(size);
+  const record = Buffer.alloc(size);
+  record.writeUInt32LE(size, 0);
+  record.write(unused, kindAt, "latin1");
+  record.write(text, headerSize);
+  writeSync(fd, record, 0, size, place.at);
+  // Only now: a kill between two pages of the write above leaves a record that is not in use.
+  writeSync(fd, letters[kind], place.at + kindAt, "latin1");
+  places.set(key, [...(places.get(key) ?? []), place]);
 }
 
-/** Takes them back, once they are cleared away properly. */
+/** Takes them off, once they are cleared away properly: the same things that were put on it together. */
 export async function forgetLeftover(kind: Leftover, ...paths: readonly string[]): Promise<void> {
-  if (control !== undefined) await send("-", kind, paths);
+  if (list === undefined) return;
+  const fd = await list;
+  const key = keyOf(kind, paths);
+  const known = places.get(key) ?? [];
+  const place = known.pop();
+  if (known.length === 0) places.delete(key);
+  if (place === undefined) return;
+  writeSync(fd, unused, place.at + kindAt, "latin1");
+  const others = free.get(place.size);
+  if (others === undefined) free.set(place.size, [place.at]);
+  else others.push(place.at);
 }

@@ -5,13 +5,13 @@ import { fileURLToPath } from "node:url";
 import type { Audit } from "../audit/audit.ts";
 import { HoldfastError } from "../errors.ts";
 import { type HostCapabilities, probeHost } from "../host/capabilities.ts";
-import { initFile, type Launched, type NotifyRule, native, noCgroupEvents } from "../native.ts";
-import { encodePlan, layerIds } from "../plan/encode.ts";
+import { native } from "../native.ts";
+import { layerIds } from "../plan/encode.ts";
 import { sharedEtc } from "../plan/etc.ts";
 import { identity } from "../plan/identity.ts";
-import type { LaunchPlan, Namespace } from "../plan/launch-plan.ts";
+import type { LaunchPlan } from "../plan/launch-plan.ts";
 import { plan as makePlan } from "../plan/plan.ts";
-import { notificationPurposes, syscallName } from "../plan/seccomp-profile.ts";
+import { syscallName } from "../plan/seccomp-profile.ts";
 import { toolFolder, type Workspace } from "../plan/workspace.ts";
 import { defaultPolicy } from "../policy/default-policy.ts";
 import type { ExtractRule, Policy } from "../policy/policy.ts";
@@ -20,12 +20,13 @@ import type { ApplyOptions, ApplyResult } from "./apply.ts";
 import { capture } from "./capture.ts";
 import { assertHeld, heldByCgroup, SandboxCgroup } from "./cgroup.ts";
 import type { ChangeSet } from "./changes.ts";
-import { Channel } from "./channel.ts";
+import type { Channel } from "./channel.ts";
 import { ControlSocket, sweepSockets } from "./control-socket.ts";
 import { describeDenials } from "./denials.ts";
 import { enforcementOf } from "./enforcement.ts";
 import type { ExtractOptions, Manifest } from "./extract.ts";
 import { ConfinedFiles } from "./files.ts";
+import { abandon, begin, type LiveInit, launch } from "./launch.ts";
 import { launchError } from "./launch-error.ts";
 import { launchLayered, layersOf, sourceOf } from "./private-layer.ts";
 import { ConfinedProcess, type StartOptions } from "./process.ts";
@@ -44,25 +45,7 @@ import type {
 } from "./types.ts";
 import { prepareWorkspace, removePrivateFolder, sweepPrivateFolders, ungranted } from "./workspace.ts";
 
-/** CLONE_NEW* of linux/sched.h. */
-const cloneFlags: Readonly<Record<Namespace, number>> = {
-  user: 0x10000000,
-  mount: 0x00020000,
-  pid: 0x20000000,
-  network: 0x40000000,
-  ipc: 0x08000000,
-  uts: 0x04000000,
-  cgroup: 0x02000000,
-};
-
-/** What every plan has, unless a test takes one away. */
-const allNamespaces = Object.values(cloneFlags).reduce((flags, flag) => flags | flag, 0);
-
-const launchTimeoutMs = 10_000;
 const defaultMaxBufferBytes = 10 * 1024 * 1024;
-const enetunreach = 101;
-const eperm = 1;
-const eacces = 13;
 
 let host: HostCapabilities | undefined;
 
@@ -72,30 +55,12 @@ export function thisHost(): HostCapabilities {
   return host;
 }
 
-/** What the broker is to answer for each call that the filter hands it. */
-function notifyRules(plan: LaunchPlan, policy: Policy, traceOpens: boolean): NotifyRule[] {
-  const purposes = notificationPurposes(thisHost().architecture, {
-    traceOpens,
-    mappedFiles: policy.process.mappedFiles === "executable-only",
-  });
-  if (!plan.steps.includes("seccomp")) return [];
-  return [...purposes].map(([number, purpose]): NotifyRule => {
-    if (purpose === "connect") return { number, answer: 1, error: enetunreach, pathArgument: 0 };
-    if (purpose === "open") {
-      const name = syscallName(thisHost().architecture, number);
-      return { number, answer: 2, error: 0, pathArgument: name === "open" || name === "creat" ? 0 : 1 };
-    }
-    if (purpose === "map") return { number, answer: 3, error: eacces, pathArgument: 0 };
-    return { number, answer: 0, error: eperm, pathArgument: 0 };
-  });
-}
-
 /** Options for tests of the walls: what is made of the plan before it is carried out. No part of the product sets it. */
 export interface LaunchHooks {
   readonly alterPlan?: (plan: LaunchPlan) => LaunchPlan;
   readonly traceOpens?: boolean;
   /** The line to the init, for the benchmark of the native layer. */
-  readonly onLaunched?: (launched: Launched) => void;
+  readonly onLaunched?: (init: LiveInit) => void;
 }
 
 /**
@@ -116,8 +81,7 @@ export class Sandbox implements SandboxLike {
   readonly toolRuntime: { readonly node: string; readonly programs: string } | null;
   /** Protected names that appeared during the session and were put aside when it ended. */
   refusedNames: readonly string[] = [];
-  readonly #launched: Launched;
-  readonly #channel: Channel;
+  readonly #init: LiveInit;
   readonly #missing: readonly string[];
   readonly #cgroup: SandboxCgroup | null;
   readonly #environment: readonly string[];
@@ -133,7 +97,7 @@ export class Sandbox implements SandboxLike {
     policy: Policy,
     plan: LaunchPlan,
     workspace: Workspace,
-    launched: Launched,
+    init: LiveInit,
     missing: readonly string[],
     cgroup: SandboxCgroup | null,
     audit: Audit | undefined,
@@ -149,11 +113,10 @@ export class Sandbox implements SandboxLike {
     this.enforcement = enforcementOf(plan, workspace.cgroup);
     this.toolRuntime =
       workspace.toolRuntime === null ? null : { node: `${toolFolder}/node`, programs: `${toolFolder}/programs` };
-    this.#launched = launched;
+    this.#init = init;
     this.#missing = missing;
     this.#cgroup = cgroup;
     this.#environment = Object.entries(plan.environment).map(([key, value]) => `${key}=${value}`);
-    this.#channel = new Channel(launched, () => {});
     this.files = new ConfinedFiles(() => this.#live());
   }
 
@@ -166,12 +129,11 @@ export class Sandbox implements SandboxLike {
     const policy = options.policy ?? defaultPolicy;
     const refusal = networkRefusal(policy);
     if (refusal !== null) throw refusal;
-    // The init is cloned, on the addon's thread, while the plan is made that tells it what to raise.
-    const begun = native().begin(allNamespaces, initFile());
+    const begun = begin();
     try {
       return await Sandbox.#create(options, hooks, policy, begun);
     } catch (error) {
-      native().abandon(begun);
+      abandon(begun);
       throw error;
     }
   }
@@ -198,15 +160,17 @@ export class Sandbox implements SandboxLike {
         workspace.mode === "direct" && workspace.access === "read-write"
           ? missingProtected(workspace.hostPath, ungranted(policy, workspace.hostPath), found)
           : [];
-      // Both at once: the walls are raised on a thread of the addon's, the rest is made ready on this one.
+      // Both at once: the init raises the walls, the rest is made ready here.
       let sandbox: Sandbox | undefined;
+      const mappedFiles = policy.process.mappedFiles === "executable-only";
       const [first, socket] = await Promise.allSettled([
         launchLayered(workspace, drop ? { uid: hostUid, gid: hostGid } : null, async (over, isSecond) => {
           const made = makePlan(policy, capabilities, over);
           const plan = hooks.alterPlan?.(made) ?? made;
-          const rules = notifyRules(plan, policy, traceOpens);
+          const seccomp = { traceOpens, mappedFiles };
           if (plan.cgroup !== null) cgroup ??= await SandboxCgroup.make(name, plan.cgroup);
-          return { over, plan, launched: await launch(plan, rules, isSecond ? 0 : begun, cgroup) };
+          const init = await launch(plan, capabilities.architecture, seccomp, isSecond ? 0 : begun, cgroup);
+          return { over, plan, init };
         }),
         prepareControl(name, missing, () => sandbox),
       ]);
@@ -214,11 +178,11 @@ export class Sandbox implements SandboxLike {
         if (socket.status === "fulfilled") await socket.value.close();
         throw first.reason;
       }
-      const { over, plan, launched } = first.value;
-      hooks.onLaunched?.(launched);
-      sandbox = new Sandbox(name, policy, plan, over, launched, missing, cgroup, options.audit, since);
+      const { over, plan, init } = first.value;
+      hooks.onLaunched?.(init);
+      sandbox = new Sandbox(name, policy, plan, over, init, missing, cgroup, options.audit, since);
       try {
-        assertHeld(workspace.cgroup, cgroup, launched.pid);
+        assertHeld(workspace.cgroup, cgroup, init.pid);
         if (socket.status === "rejected") throw socket.reason;
         sandbox.#open(socket.value);
       } catch (error) {
@@ -250,7 +214,7 @@ export class Sandbox implements SandboxLike {
     return {
       name: this.name,
       pid: process.pid,
-      init: this.#launched.pid,
+      init: this.#init.pid,
       workdir: this.workdir,
       policy: this.policy.source,
       enforcement: this.enforcement,
@@ -372,8 +336,8 @@ export class Sandbox implements SandboxLike {
 
   /** What was refused since the last look. */
   takeDenials(): readonly Denial[] {
-    if (this.#launched.broker === 0) return [];
-    const records = native().takeDenials(this.#launched.broker);
+    if (this.#init.broker === 0) return [];
+    const records = native().takeDenials(this.#init.broker);
     if (records.length === 0) return [];
     const denials = describeDenials(records, thisHost().architecture, syscallName);
     for (const denial of denials) this.#audit?.append({ type: "denied", sandbox: this.name, ...denial });
@@ -451,14 +415,14 @@ export class Sandbox implements SandboxLike {
   }
 
   async #end(): Promise<void> {
-    const { pidfd, broker } = this.#launched;
+    const { pidfd, broker, channel } = this.#init;
     native().kill(pidfd);
     const gone = native().waitExit(pidfd);
     // Meanwhile: nobody can reach by its name what is ending.
     await this.#socket?.close();
     await gone;
     closeSync(pidfd);
-    this.#channel.close();
+    channel.close();
     await SandboxCgroup.remove(this.#cgroup);
     if (broker !== 0) native().unwatch(broker);
     this.#audit?.append({ type: "sandbox.ended", sandbox: this.name });
@@ -476,14 +440,14 @@ export class Sandbox implements SandboxLike {
   }
 
   #live(): Channel {
-    if (this.#ending !== undefined || this.#disposing !== undefined || this.#channel.isGone) {
+    if (this.#ending !== undefined || this.#disposing !== undefined || this.#init.channel.isGone) {
       throw new HoldfastError(`the sandbox ${this.name} has ended`, {
         code: "ERR_HOLDFAST_SANDBOX_GONE",
         step: "exec",
         hint: "Create a new one with Sandbox.create().",
       });
     }
-    return this.#channel;
+    return this.#init.channel;
   }
 }
 
@@ -538,28 +502,4 @@ function toolPrograms(): string {
     ? join(here, "..", "tools", "programs")
     : join(here, "..", "..", "dist", "lib", "tools", "programs");
   return compiled;
-}
-
-function launch(
-  plan: LaunchPlan,
-  notify: readonly NotifyRule[],
-  begun: number,
-  cgroup: SandboxCgroup | null,
-): Promise<Launched> {
-  const { uid, gid, hostUid, hostGid, drop } = plan.identity;
-  const mapped = plan.namespaces.includes("user");
-  return native().launch({
-    begun,
-    cloneFlags: plan.namespaces.reduce((flags, name) => flags | cloneFlags[name], 0),
-    uidMap: mapped ? `${uid} ${hostUid} 1\n` : "",
-    gidMap: mapped ? `${gid} ${hostGid} 1\n` : "",
-    denySetgroups: !drop,
-    program: encodePlan(plan),
-    idMapped: plan.idMapped,
-    cgroupProcs: cgroup?.procs ?? [],
-    cgroupEvents: cgroup?.events ?? noCgroupEvents,
-    notify,
-    initFile: initFile(),
-    timeoutMs: launchTimeoutMs,
-  });
 }

@@ -3,20 +3,17 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { HoldfastError } from "../errors.ts";
 import type { Finding } from "../host/finding.ts";
-import { namespaceFlags } from "../host/namespaces.ts";
-import { initFile, native, noCgroupEvents } from "../native.ts";
-import { encodePlan } from "../plan/encode.ts";
+import { native } from "../native.ts";
 import { identity } from "../plan/identity.ts";
 import type { LaunchPlan, MountStep } from "../plan/launch-plan.ts";
 import { plan } from "../plan/plan.ts";
 import { defaultPolicy } from "../policy/default-policy.ts";
 import type { Policy } from "../policy/policy.ts";
+import { launch } from "./launch.ts";
 import { launchError } from "./launch-error.ts";
 import { privateRoot } from "./private-root.ts";
 import { Sandbox, thisHost } from "./sandbox.ts";
 import { removePrivateFolder } from "./workspace.ts";
-
-const timeoutMs = 10_000;
 
 /** A plan like every other, but for a mount view of these steps alone: nothing is started in it. */
 function trialPlan(mounts: readonly MountStep[]): LaunchPlan {
@@ -41,27 +38,15 @@ function trialPlan(mounts: readonly MountStep[]): LaunchPlan {
 
 /** Launches an init with the plan and ends it. Rejects with what the kernel refused. */
 async function raise(made: LaunchPlan): Promise<void> {
-  const { uid, gid, hostUid, hostGid, drop } = made.identity;
-  const cloneFlags = made.namespaces.reduce((flags, name) => flags | namespaceFlags[name], 0);
-  const launched = await native().launch({
-    begun: 0,
-    cloneFlags,
-    uidMap: `${uid} ${hostUid} 1\n`,
-    gidMap: `${gid} ${hostGid} 1\n`,
-    denySetgroups: !drop,
-    program: encodePlan(made),
-    idMapped: [],
-    cgroupProcs: [],
-    cgroupEvents: noCgroupEvents,
-    notify: [],
-    initFile: initFile(),
-    timeoutMs,
-  });
-  native().kill(launched.pidfd);
-  await native().waitExit(launched.pidfd);
-  for (const fd of [launched.pidfd, launched.control, launched.events]) closeSync(fd);
-  if (launched.broker !== 0) native().unwatch(launched.broker);
+  const { channel, pidfd, broker } = await launch(made, thisHost().architecture, {}, 0);
+  native().kill(pidfd);
+  await native().waitExit(pidfd);
+  closeSync(pidfd);
+  channel.close();
+  if (broker !== 0) native().unwatch(broker);
 }
+
+const timeoutMs = 10_000;
 
 type Outcome = Pick<Finding, "status" | "detail" | "remedy">;
 

@@ -151,9 +151,9 @@ export function describeWorkspace(
 
 /** The protected names but those that the policy makes writable by name. */
 export function ungranted(policy: Policy, root: string): string[] {
-  return policy.protectedNames.names.filter(
-    (name) => !policy.filesystem.readWrite.some((grant) => grant.path === join(root, name)),
-  );
+  const granted = policy.filesystem.readWrite.map(({ path }) => path).filter((path) => isWithin(path, root));
+  if (granted.length === 0) return [...policy.protectedNames.names];
+  return policy.protectedNames.names.filter((name) => !granted.includes(join(root, name)));
 }
 
 function passedEnvironment(policy: Policy): Record<string, string> {

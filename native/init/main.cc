@@ -76,6 +76,9 @@ int Init() {
   int listener = setup->listener_fd();
   if (SendPacket(kControlFd, &ready, sizeof ready, &listener, listener >= 0 ? 1 : 0, 0) != 0)
     return 1;
+  Event event{};
+  event.type = EventType::kReady;
+  if (write(kEventsFd, &event, sizeof event) != static_cast<ssize_t>(sizeof event)) return 1;
   if (listener >= 0) close(listener);
   Serve(*setup, CgroupEvents(counters, message.memory_limit));
   return 0;

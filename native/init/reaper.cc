@@ -8,31 +8,31 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "../fdpass.h"
 #include "../wire.h"
 
 namespace holdfast {
 
 namespace {
 
-constexpr int kMaxEntries = 4096;
 constexpr int kPidFd = 4;
 
-// A request is '+' or '-', a kind, and a path; a packet holds several, each with its NUL.
-//   t  a tree to remove            f  one file or socket to remove
-//   g  a cgroup: end what is in it, then remove it
-//   q  a protected name that was not there before: put it out of reach by another name
-//   r  a folder to remove if it is empty
-struct Entry {
+// The list of what to clear is a memfd that the launcher writes and we read when it is gone
+// (lib/sandbox/reaper.ts): telling us costs it one write, and wakes nobody.
+// A record: a header, then NUL-terminated paths. Its kind:
+//   t  trees to remove             f  files or sockets to remove
+//   g  cgroups: end what is in them, then remove them
+//   q  protected names that were not there before: put them out of reach by another name
+//   r  folders to remove if they are empty, after all else
+//   -  not in use
+struct Record {
+  uint32_t size;  // header included
   char kind;
-  char* path;
+  char reserved[3];
 };
-
-Entry entries[kMaxEntries];
-int entry_count = 0;
 
 // No link is followed and no other file system entered: the tree was a sandbox's to write.
 void RemoveTree(int parent, const char* name, dev_t device, int depth) {
@@ -85,26 +85,30 @@ void KillCgroup(const char* path) {
   }
 }
 
-void Clear(const Entry& entry) {
-  switch (entry.kind) {
-    case 't': {
-      struct stat status;
-      if (lstat(entry.path, &status) == 0) RemoveTree(AT_FDCWD, entry.path, status.st_dev, 0);
+void Clear(char kind, const char* path) {
+  switch (kind) {
+    case 't':
+      // Again while an init, which dies with the launcher, is still at its last system call there.
+      for (int round = 0; round < 100; round++) {
+        struct stat status;
+        if (lstat(path, &status) != 0) break;
+        if (round > 0) usleep(2000);
+        RemoveTree(AT_FDCWD, path, status.st_dev, 0);
+      }
       break;
-    }
     case 'f':
-      unlink(entry.path);
+      unlink(path);
       break;
     case 'r':
-      rmdir(entry.path);
+      rmdir(path);
       break;
     case 'g':
-      KillCgroup(entry.path);
+      KillCgroup(path);
       break;
     case 'q': {
       char aside[4400];
-      snprintf(aside, sizeof aside, "%s.refused-by-holdfast", entry.path);
-      if (rename(entry.path, aside) != 0) break;  // not there: nothing was planted
+      snprintf(aside, sizeof aside, "%s.refused-by-holdfast", path);
+      if (rename(path, aside) != 0) break;  // not there: nothing was planted
       break;
     }
     default:
@@ -112,18 +116,24 @@ void Clear(const Entry& entry) {
   }
 }
 
-void Take(const char* packet) {
-  if (packet[0] == '+' && entry_count < kMaxEntries) {
-    entries[entry_count++] = {packet[1], strdup(packet + 2)};
-    return;
-  }
-  if (packet[0] != '-') return;
-  for (int i = entry_count - 1; i >= 0; i--) {
-    if (entries[i].kind != packet[1] || strcmp(entries[i].path, packet + 2) != 0) continue;
-    free(entries[i].path);
-    memmove(&entries[i], &entries[i + 1], static_cast<size_t>(entry_count - i - 1) * sizeof(Entry));
-    entry_count--;
-    return;
+// One pass over the list, over folders or over all else. A record that the launcher was killed in
+// the middle of reaches beyond the end.
+void ClearAll(const char* list, size_t size, bool folders) {
+  for (size_t at = 0; at + sizeof(Record) <= size;) {
+    Record record;
+    memcpy(&record, list + at, sizeof record);
+    if (record.size <= sizeof record || record.size > size - at) return;
+    const char* path = list + at + sizeof record;
+    const char* end = list + at + record.size;
+    if (record.kind != '-' && (record.kind == 'r') == folders) {
+      while (path < end && *path != 0) {
+        size_t length = strnlen(path, static_cast<size_t>(end - path));
+        if (path + length == end) break;
+        Clear(record.kind, path);
+        path += length + 1;
+      }
+    }
+    at += record.size;
   }
 }
 
@@ -135,29 +145,16 @@ int Reap() {
   sigprocmask(SIG_SETMASK, &all, nullptr);
   setsid();
   if (chdir("/") != 0) return 1;
-  static char packet[128 * 1024];
-  pollfd sources[2] = {
-      {kControlFd, POLLIN, 0},
-      {kPidFd,     POLLIN, 0}
-  };
-  for (;;) {
-    if (poll(sources, 2, -1) < 0 && errno != EINTR) break;
-    if (sources[0].revents != 0) {
-      int fds[1];
-      int fd_count = 1;
-      ssize_t size =
-          ReceivePacket(kControlFd, packet, sizeof packet - 1, fds, &fd_count, MSG_DONTWAIT);
-      if (size == 0) break;
-      if (size > 0) {
-        packet[size] = 0;
-        for (const char* at = packet; at < packet + size; at += strlen(at) + 1) Take(at);
-      }
-      continue;
-    }
-    if (sources[1].revents != 0) break;
+  pollfd launcher{kPidFd, POLLIN, 0};
+  while (poll(&launcher, 1, -1) < 0 && errno == EINTR) {
   }
-  // Newest first: a folder is emptied before it is removed.
-  for (int i = entry_count - 1; i >= 0; i--) Clear(entries[i]);
+  struct stat status;
+  if (fstat(kControlFd, &status) != 0 || status.st_size <= 0) return 0;
+  auto size = static_cast<size_t>(status.st_size);
+  void* list = mmap(nullptr, size, PROT_READ, MAP_PRIVATE, kControlFd, 0);
+  if (list == MAP_FAILED) return 1;
+  ClearAll(static_cast<const char*>(list), size, false);
+  ClearAll(static_cast<const char*>(list), size, true);
   return 0;
 }
 
