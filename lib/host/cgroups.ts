@@ -155,6 +155,20 @@ export function findDelegation(controller: CgroupController, cgroup: string, mou
   return place.version === 1 ? attempt(place.own, 1, controller) : delegationV2(place, controller);
 }
 
+/** Where cgroups of sandboxes may lie that were made by a process that stood where this one stands. */
+export function cgroupParents(): string[] {
+  const cgroup = read("/proc/self/cgroup") ?? "";
+  const mountinfo = read("/proc/self/mountinfo") ?? "";
+  const parents = new Set<string>();
+  for (const controller of ["memory", "pids"] as const) {
+    const place = locateCgroup(controller, cgroup, mountinfo);
+    if (place === null) continue;
+    parents.add(place.own);
+    if (place.version === 2 && place.own !== place.mount) parents.add(dirname(place.own));
+  }
+  return [...parents];
+}
+
 let found: Cgroups | undefined;
 
 /** What is delegated to this process: tried once, in well under a millisecond, when it is first asked for. */

@@ -1,6 +1,7 @@
 import { readdirSync, readFileSync, rmdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
+import { cgroupParents } from "../host/cgroups.ts";
 import { isAlive } from "../host/launcher-mark.ts";
 import { forgetLeftover } from "./reaper.ts";
 
@@ -55,19 +56,25 @@ export async function removeCgroups(folders: readonly string[]): Promise<void> {
   await forgetLeftover("cgroup", ...removed);
 }
 
-const swept = new Set<string>();
-
-/** Once a process: removes what launchers left whose reapers were killed with them. Only empty ones go (rmdir(2)). */
-export function sweepCgroups(parent: string): void {
-  if (swept.has(parent)) return;
-  swept.add(parent);
-  for (const name of readdirSync(parent)) {
-    const mark = /^holdfast-.*@(\d+\.\d+)-\d+$/.exec(name)?.[1];
-    if (mark === undefined || isAlive(mark)) continue;
-    try {
-      rmdirSync(join(parent, name));
-    } catch {
-      // Its sandbox lives, in another pid namespace.
+/** Removes what launchers left whose reapers were killed with them. Only empty ones go (rmdir(2)). */
+export function sweepCgroups(): void {
+  for (const parent of cgroupParents()) {
+    for (const name of entries(parent)) {
+      const mark = /^holdfast-.*@(\d+\.\d+)-\d+$/.exec(name)?.[1];
+      if (mark === undefined || isAlive(mark)) continue;
+      try {
+        rmdirSync(join(parent, name));
+      } catch {
+        // Its sandbox lives, in another pid namespace.
+      }
     }
+  }
+}
+
+function entries(folder: string): string[] {
+  try {
+    return readdirSync(folder);
+  } catch {
+    return [];
   }
 }

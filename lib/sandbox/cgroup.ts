@@ -8,7 +8,7 @@ import type { CgroupLimits } from "../plan/launch-plan.ts";
 import { memoryRoom, wantedCgroup } from "../plan/limits.ts";
 import type { HeldByCgroup } from "../plan/workspace.ts";
 import type { Policy } from "../policy/policy.ts";
-import { removeCgroups, sweepCgroups } from "./cgroup-removal.ts";
+import { removeCgroups } from "./cgroup-removal.ts";
 import { registerLeftover } from "./reaper.ts";
 
 /** What a cgroup will hold for this policy; this host is asked only where the policy wants one. */
@@ -120,7 +120,6 @@ export class SandboxCgroup {
       parts.push(memoryPart(join(memory.parent, leaf), memory.version, limits.memoryBytes));
     }
     if (limits.tasks !== null && processes.delegated) parts.push(tasksPart(join(processes.parent, leaf), limits.tasks));
-    for (const part of parts) sweepCgroups(join(part.folder, ".."));
     const folders = [...new Set(parts.map(({ folder }) => folder))];
     await registerLeftover("cgroup", ...folders);
     let at = "";

@@ -19,6 +19,7 @@ import { networkRefusal } from "../policy/refusal.ts";
 import type { ApplyOptions, ApplyResult } from "./apply.ts";
 import { capture } from "./capture.ts";
 import { assertHeld, heldByCgroup, SandboxCgroup } from "./cgroup.ts";
+import { sweepCgroups } from "./cgroup-removal.ts";
 import type { ChangeSet } from "./changes.ts";
 import type { Channel } from "./channel.ts";
 import { ControlSocket, sweepSockets } from "./control-socket.ts";
@@ -480,6 +481,8 @@ function sweepOnce(): void {
   if (swept) return;
   swept = true;
   sweepSockets();
+  // In a gap of the launch, which is the addon's thread's work.
+  setImmediate(sweepCgroups);
   sweepPrivateFolders();
 }
 

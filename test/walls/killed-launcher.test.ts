@@ -237,4 +237,5 @@ test.serial("What a launcher and its reaper left, both killed, the next start sw
   );
   t.is(await new Promise((resolve) => next.once("exit", resolve)), 0);
   t.deepEqual(readdirSync(state), []);
+  t.deepEqual(globSync(`/sys/fs/cgroup/{,*/,*/*/,*/*/*/}*killed-${launcher.mark}*`), []);
 });
