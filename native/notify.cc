@@ -3,12 +3,14 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/openat2.h>
 #include <linux/seccomp.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -349,9 +351,10 @@ void Sandbox::TraceOpen(const seccomp_notif& notification, const NotifyRule& rul
     UniqueFd inside = OpenInside(notification.pid, absolute, O_PATH);
     bool writes = (flags & O_ACCMODE) != O_RDONLY || (flags & O_CREAT) != 0;
     if (!inside.Valid()) {
-      struct stat status;
-      if (errno == ENOENT && lstat(absolute.c_str(), &status) == 0)
-        Record(notification.data.nr, "read " + absolute);
+      // By its real name: a link inside may name what is not granted.
+      char real[PATH_MAX];
+      if (errno == ENOENT && realpath(absolute.c_str(), real) != nullptr)
+        Record(notification.data.nr, std::string("read ") + real);
     } else if (writes) {
       struct statvfs view;
       if (fstatvfs(inside.Get(), &view) == 0 && (view.f_flag & ST_RDONLY))

@@ -214,6 +214,7 @@ enum class ExecStep : uint32_t {
   kSeccomp = 6,
   kExecve = 7,
   kProtocol = 8,
+  kInterpreter = 9,  // the file is there; what its first line or its ELF header names is not
 };
 
 enum class LimitKind : uint32_t {

@@ -5,12 +5,20 @@ import { defaultPolicy } from "../policy/default-policy.ts";
 import { neverPassed } from "../policy/environment.ts";
 import { applyLimit } from "../policy/limits.ts";
 import type { PathGrant, Policy } from "../policy/policy.ts";
+import { say } from "./report.ts";
 import type { RunOptions } from "./run-options.ts";
 
 async function basePolicy(options: RunOptions): Promise<Policy> {
   if (options.policy !== undefined) {
-    const { loadPolicy } = await import("../policy/load.ts");
-    return loadPolicy(options.policy);
+    const { readPolicy } = await import("../policy/load.ts");
+    const { formatProblem, PolicyInvalidError } = await import("../policy/problem.ts");
+    const { policy, problems } = readPolicy(options.policy);
+    if (policy === null) throw new PolicyInvalidError(options.policy, problems);
+    for (const problem of options.quiet ? [] : problems) {
+      if (options.json) process.stderr.write(`${JSON.stringify({ event: "warning", ...problem })}\n`);
+      else say(formatProblem(problem));
+    }
+    return policy;
   }
   if (options.preset === undefined || options.preset === "default") return defaultPolicy;
   const { isPresetName, presetPolicy, presets } = await import("../policy/presets.ts");

@@ -22,6 +22,7 @@ const shared = [
   "ld.so.cache",
   "ld.so.conf",
   "ld.so.conf.d",
+  "locale.alias",
   "localtime",
   "lsb-release",
   "magic",

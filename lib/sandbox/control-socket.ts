@@ -92,7 +92,8 @@ async function bind(server: Server, path: string): Promise<void> {
       });
     });
     if (cause === null) return;
-    if (cause.code === "ENOENT" && tries < mostTries) continue;
+    // libuv says EACCES for ENOENT here.
+    if ((cause.code === "ENOENT" || cause.code === "EACCES") && tries < mostTries) continue;
     const why = cause.code === "EADDRINUSE" ? "a sandbox of this name lives already" : (cause.code ?? cause.message);
     throw socketError(path, why, cause);
   }

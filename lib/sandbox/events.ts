@@ -12,6 +12,7 @@ export const execSteps = [
   "seccomp",
   "execve",
   "protocol",
+  "interpreter",
 ] as const;
 
 /** LimitKind of native/wire.h, by number, as policies spell them. */

@@ -7,6 +7,7 @@ import { native, stdioMerge, stdioNull, stdioPipe, stdioPty } from "../native.ts
 import type { SandboxCgroup } from "./cgroup.ts";
 import type { Channel } from "./channel.ts";
 import { readableFrom, writableTo } from "./descriptors.ts";
+import { displayPath } from "./display-path.ts";
 import { execSteps, type InitEvent, limitKinds } from "./events.ts";
 import { type ExecRequest, execRequest, signalRequest } from "./requests.ts";
 import type { SandboxProcess, SpawnOptions, Usage } from "./types.ts";
@@ -60,6 +61,7 @@ export class ConfinedProcess extends EventEmitter implements SandboxProcess {
   #input: Writable | null = null;
   readonly #outputs: [null, Readable | null, Readable | null] = [null, null, null];
   readonly #forceKillAfterMs: number;
+  readonly #file: string;
   #timers: NodeJS.Timeout[] = [];
   #ended = false;
   #closed = false;
@@ -75,6 +77,7 @@ export class ConfinedProcess extends EventEmitter implements SandboxProcess {
   ) {
     super();
     this.#channel = channel;
+    this.#file = request.file;
     this.#cgroup = cgroup;
     this.#forceKillAfterMs = options.forceKillAfterMs ?? defaultForceKillMs;
     this.#id = channel.add({ onEvent: (event) => this.#onEvent(event), onGone: () => this.#onGone() });
@@ -191,7 +194,7 @@ export class ConfinedProcess extends EventEmitter implements SandboxProcess {
         break;
       case "failed":
         this.#settle();
-        this.emit("error", startError(event));
+        this.emit("error", startError(event, this.#file));
         this.#maybeClose();
         break;
       case "limit":
@@ -271,12 +274,22 @@ export class ConfinedProcess extends EventEmitter implements SandboxProcess {
   }
 }
 
-function startError(event: InitEvent): HoldfastError {
+function startError(event: InitEvent, file: string): HoldfastError {
   const step = execSteps[event.detail] ?? "execve";
   const errno = errnoName(event.value);
   const options = { code: "ERR_HOLDFAST_EXEC", step: "exec", errno } as const;
+  const name = displayPath(Buffer.from(file));
+  const what = name === "" ? '""' : name;
+  if (step === "interpreter") {
+    return new HoldfastError(`${what}: the interpreter that it names was not found inside the sandbox`, {
+      ...options,
+      exitCode: 127,
+      syscall: "execve",
+      hint: "Correct its first line, or grant the folder of the interpreter with --read.",
+    });
+  }
   if (step === "execve" && (errno === "ENOENT" || errno === "ENOTDIR")) {
-    return new HoldfastError("the program was not found inside the sandbox", {
+    return new HoldfastError(`${what}: not found inside the sandbox`, {
       ...options,
       exitCode: 127,
       syscall: "execve",
@@ -284,14 +297,16 @@ function startError(event: InitEvent): HoldfastError {
     });
   }
   if (step === "execve") {
-    return new HoldfastError(`the program could not be executed (${errno})`, {
+    return new HoldfastError(`${what}: could not be executed (${errno})`, {
       ...options,
       exitCode: 126,
       syscall: "execve",
       hint:
         errno === "ENOEXEC"
-          ? "It is no program for this machine, or a script without a first line like #!/bin/sh."
-          : "It needs an execute bit, and its interpreter must be granted as well.",
+          ? "It is no program for this machine."
+          : errno === "E2BIG"
+            ? "Its arguments and environment are larger than the kernel takes: pass them in a file or by standard input."
+            : "It must be a file with an execute bit, as must its interpreter.",
     });
   }
   if (step === "directory") {
@@ -301,7 +316,7 @@ function startError(event: InitEvent): HoldfastError {
       hint: "Grant it with --read or --write, or name one that is granted.",
     });
   }
-  return new HoldfastError(`the child could not be started: ${step} failed (${errno})`, {
+  return new HoldfastError(`${what}: it could not be started: ${step} failed (${errno})`, {
     ...options,
     hint:
       errno === "EAGAIN"

@@ -33,6 +33,7 @@ struct ChildPlan {
   char** envp;
   int stdio[3];
   bool search;
+  bool no_interpreter;
   int pty_slave;  // the session's terminal: then a leader stands above, and has put the layer on
   mode_t umask_;
   const Layer* layer;
@@ -52,6 +53,10 @@ struct ChildPlan {
 // As execvp(3): what the kernel takes for no program at all is a script for the shell.
 void Execute(ChildPlan* plan, const char* path) {
   execve(path, plan->argv, plan->envp);
+  if (errno == ENOENT) {
+    plan->no_interpreter = plan->no_interpreter || access(path, F_OK) == 0;
+    errno = ENOENT;
+  }
   if (errno != ENOEXEC) return;
   static char shell[] = "/bin/sh";
   char** argv = plan->argv - 1;  // Spawn left a place free
@@ -131,7 +136,7 @@ int Child(void* pointer) {
   sigemptyset(&none);
   sigprocmask(SIG_SETMASK, &none, nullptr);
   Exec(plan);
-  Give(plan, ExecStep::kExecve);
+  Give(plan, errno == ENOENT && plan->no_interpreter ? ExecStep::kInterpreter : ExecStep::kExecve);
 }
 
 // A pseudo terminal of the sandbox's own devpts: the caller's is never handed in (TIOCSTI,

@@ -1,0 +1,204 @@
+import { chmodSync, mkdirSync, symlinkSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import test from "ava";
+import { folder, run, shell } from "./holdfast.ts";
+
+const isRoot = process.getuid?.() === 0;
+
+for (const status of [0, 1, 42, 124, 125, 126, 127, 137, 255]) {
+  test(`The command's own exit status passes: ${status}`, async (t) => {
+    const result = await shell(t, `exit ${status}`, { cwd: folder(t) }, ["--status-fd", "3"]);
+    t.is(result.status, status);
+    t.like(result.lines.at(-1), { event: "exited", status, exitCode: status, signal: null, limit: null });
+    // Statuses that could be holdfast's own or a signal's are told from them by one line for people.
+    t.is(result.stderr, status < 124 ? "" : `holdfast: the command itself exited with ${status}\n`);
+  });
+}
+
+for (const [signal, number, words] of [
+  ["TERM", 15, "holdfast: the command was ended by SIGTERM\n"],
+  ["KILL", 9, "holdfast: the command was ended by SIGKILL\n"],
+  ["SEGV", 11, "holdfast: the command was ended by SIGSEGV\n"],
+  ["INT", 2, ""],
+  ["PIPE", 13, ""],
+] as const) {
+  test(`A command that SIG${signal} ends gives 128+${number}`, async (t) => {
+    const result = await shell(t, `kill -${signal} $$`, { cwd: folder(t) }, ["--status-fd", "3"]);
+    t.is(result.status, 128 + number);
+    t.is(result.signal, null);
+    t.like(result.lines.at(-1), { status: 128 + number, exitCode: null, signal: `SIG${signal}`, limit: null });
+    t.is(result.stderr, words);
+  });
+}
+
+test("A command that is not found gives 127, and the message names it and what to do", async (t) => {
+  const cwd = folder(t);
+  for (const name of ["no-such-command", "./no-such-file", "/no/such/path", "", "file/below"]) {
+    writeFileSync(join(cwd, "file"), "");
+    const result = await run(t, ["--status-fd", "3", "--", name], { cwd });
+    t.is(result.status, 127, name);
+    t.true(
+      result.stderr.startsWith(`holdfast: ${name === "" ? '""' : name}: not found inside the sandbox\n`),
+      result.stderr,
+    );
+    t.regex(result.stderr, /--read/);
+    t.like(result.lines.at(-1), { event: "failed", status: 127, code: "ERR_HOLDFAST_EXEC" });
+  }
+});
+
+test("A command that cannot be executed gives 126", async (t) => {
+  const cwd = folder(t);
+  writeFileSync(join(cwd, "plain"), "echo no\n");
+  writeFileSync(join(cwd, "lost"), "#!/no/such/interpreter\n", { mode: 0o755 });
+  mkdirSync(join(cwd, "directory"));
+  for (const name of ["./plain", "./directory", "/etc/hostname"]) {
+    const result = await run(t, ["--", name], { cwd });
+    t.is(result.status, 126, name);
+    t.regex(result.stderr, /could not be executed \(EACCES\)/);
+  }
+  const lost = await run(t, ["--", "./lost"], { cwd });
+  t.is(lost.status, 127, "as a shell has it");
+  t.regex(lost.stderr, /interpreter/);
+});
+
+test("A script without a first line that names its interpreter runs by the shell, as everywhere", async (t) => {
+  const cwd = folder(t);
+  writeFileSync(join(cwd, "script"), 'echo "$0" "$#" "$2"\n', { mode: 0o755 });
+  const result = await run(t, ["--", "./script", "a", "b c"], { cwd });
+  t.is(result.stdout.toString(), "./script 2 b c\n");
+});
+
+test("Arguments reach the command as they are, through no shell", async (t) => {
+  const words = ["$HOME", "*", "a  b", "", "'\"", "line\nbreak", "ü∂", "--", "--json", "-x", ";exit 3"];
+  const result = await run(t, ["--", "printf", "<%s>", ...words], { cwd: folder(t) });
+  t.is(result.status, 0, result.stderr);
+  t.is(result.stdout.toString(), words.map((word) => `<${word}>`).join(""));
+});
+
+test("A hundred thousand bytes of arguments and more reach the command", async (t) => {
+  const words = Array.from({ length: 3000 }, (_, i) => `${i}`.padEnd(100, "x"));
+  const result = await run(t, ["--", "printf", "%s\n", ...words], { cwd: folder(t) });
+  t.is(result.status, 0, result.stderr);
+  t.is(result.stdout.toString(), `${words.join("\n")}\n`);
+});
+
+test("Without dashes the command begins at the first word that is no option", async (t) => {
+  const result = await run(t, ["--quiet", "echo", "--json", "-n"], { cwd: folder(t) });
+  t.is(result.stdout.toString(), "--json -n\n");
+});
+
+test("The status lines say in order what the sandbox is, that the command started and how it ended", async (t) => {
+  const result = await run(t, ["--status-fd", "3", "--", "true"], { cwd: folder(t) });
+  t.deepEqual(
+    result.lines.map(({ event }) => event),
+    ["sandbox", "started", "exited"],
+  );
+  const [sandbox, started, exited] = result.lines;
+  t.regex(String(sandbox?.["name"]), /^hf-[0-9a-f]+$/);
+  const walls = sandbox?.["enforcement"] as { wall: string; status: string }[];
+  t.true(walls.some(({ wall, status }) => wall === "seccomp" && status === "enforced"));
+  t.is(typeof started?.["pid"], "number");
+  t.deepEqual(exited, {
+    event: "exited",
+    status: 0,
+    exitCode: 0,
+    signal: null,
+    limit: null,
+    timedOut: false,
+    denials: [],
+  });
+});
+
+test("The status names the uid that the sandbox has on the host: never root's", async (t) => {
+  const result = await run(t, ["--status-fd", "3", "--", "id", "-u"], { cwd: folder(t) });
+  const uid = result.lines[0]?.["uid"];
+  t.not(uid, 0);
+  if (isRoot) t.is(String(uid), result.stdout.toString().trim());
+  else t.is(uid, process.getuid?.());
+});
+
+test("A status descriptor that is not open is refused before anything starts", async (t) => {
+  const result = await run(t, ["--status-fd", "77", "--", "touch", "made"], { cwd: folder(t) });
+  t.is(result.status, 125);
+  t.regex(result.stderr, /--status-fd 77: the descriptor is not open/);
+});
+
+test("With --json each line that holdfast says is JSON, and standard output is the command's alone", async (t) => {
+  const result = await shell(t, "echo out; exit 3", { cwd: folder(t) }, ["--json"]);
+  t.is(result.status, 3);
+  t.is(result.stdout.toString(), "out\n");
+  const lines = result.stderr
+    .trim()
+    .split("\n")
+    .map((line) => JSON.parse(line) as Record<string, unknown>);
+  t.deepEqual(
+    lines.map(({ event }) => event),
+    ["sandbox", "exited"],
+  );
+  t.like(lines[1], { status: 3, exitCode: 3 });
+  const failed = await run(t, ["--json", "--", "no-such-command"], { cwd: folder(t) });
+  const last = JSON.parse(failed.stderr.trim().split("\n").at(-1) ?? "") as { error: { code: string; hint: string } };
+  t.is(last.error.code, "ERR_HOLDFAST_EXEC");
+  t.not(last.error.hint, "");
+});
+
+test("With --quiet holdfast says nothing at all", async (t) => {
+  const cwd = folder(t);
+  for (const [script, status] of [
+    ["kill -TERM $$", 143],
+    ["exit 125", 125],
+    ["unshare -U true 2>/dev/null; exit 4", 4],
+    ["exec sleep 20", 124],
+  ] as const) {
+    const result = await shell(t, script, { cwd }, ["--quiet", "--timeout", "2s"]);
+    t.is(result.status, status);
+    t.is(result.stderr, "");
+  }
+});
+
+test("A refused system call is named at the end, once, with how often", async (t) => {
+  const script = "unshare -U true; unshare -U true; mount -t tmpfs none /tmp; exit 0";
+  const result = await shell(t, `exec 2>/dev/null; ${script}`, { cwd: folder(t) }, ["--status-fd", "3"]);
+  t.is(result.status, 0);
+  t.regex(result.stderr, /^holdfast: refused the system call unshare \(2 times\); no flag grants it$/m);
+  t.regex(result.stderr, /^holdfast: refused the system call (mount|fsopen|open_tree)/m);
+  const denials = result.lines.at(-1)?.["denials"] as { kind: string; subject: string; count: number }[];
+  t.true(denials.some((denial) => denial.kind === "syscall" && denial.subject === "unshare" && denial.count === 2));
+});
+
+test("A refused connection is named by its address with the rule that would grant it", async (t) => {
+  const script = "exec 3<>/dev/tcp/192.0.2.7/443";
+  const result = await run(t, ["--status-fd", "3", "--", "bash", "-c", script], { cwd: folder(t) });
+  t.not(result.status, 0);
+  t.regex(result.stderr, /^holdfast: refused a connection to 192\.0\.2\.7:443; .*network_policies/m);
+  const denials = result.lines.at(-1)?.["denials"] as { kind: string; subject: string }[];
+  t.true(denials.some(({ kind, subject }) => kind === "connect" && subject === "192.0.2.7:443"));
+});
+
+test("With --trace-denials a refused file is named with the flag that grants it; the flag then does", async (t) => {
+  const cwd = folder(t);
+  const other = folder(t);
+  chmodSync(other, 0o755);
+  writeFileSync(join(other, "data"), "content", { mode: 0o644 });
+  const script = ["cat", join(other, "data")];
+  const refused = await run(t, ["--trace-denials", "--", ...script], { cwd });
+  t.is(refused.status, 1);
+  t.true(refused.stderr.includes(`refused ${join(other, "data")}; --read ${join(other, "data")}`), refused.stderr);
+  const granted = await run(t, ["--trace-denials", "--read", join(other, "data"), "--", ...script], { cwd });
+  t.is(granted.stdout.toString(), "content");
+  t.is(granted.stderr, "");
+});
+
+test("What the command's refusals are called cannot write to the terminal of who reads them", async (t) => {
+  const cwd = folder(t);
+  const other = folder(t);
+  chmodSync(other, 0o755);
+  const name = "evil\u001b[2Jname\nholdfast: all is well";
+  writeFileSync(join(other, name), "");
+  symlinkSync(join(other, name), join(cwd, "link"));
+  const result = await run(t, ["--trace-denials", "--", "cat", join(other, name)], { cwd });
+  const own = result.stderr.split("\n").filter((line) => line.startsWith("holdfast:"));
+  t.false(result.stderr.includes("\u001b[2J"), result.stderr);
+  t.is(own.length, 1, result.stderr);
+  t.regex(own[0] ?? "", /refused .*evil\\033\[2Jname\\nholdfast/);
+});
