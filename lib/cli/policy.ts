@@ -8,6 +8,7 @@ const refused = 125;
 
 interface ExplainOptions {
   preset?: string;
+  workdir?: string;
   json?: boolean;
   seccomp?: boolean;
 }
@@ -24,8 +25,9 @@ export function policyCommand(): Command {
     .command("explain [file]")
     .description("what a policy would enforce on this host, wall by wall")
     .option("--preset <name>", "explain a preset instead of a file")
+    .option("--workdir <folder>", "the workspace; the current folder by default")
     .option("--json", "print JSON")
-    .addOption(new Option("--seccomp", "print the system call filter as a table"))
+    .addOption(new Option("--seccomp", "print the system call filter instead, as a table"))
     .action(explain);
   command
     .command("presets")
@@ -86,12 +88,22 @@ function write(stream: NodeJS.WriteStream, line: string): void {
 
 async function explain(file: string | undefined, options: ExplainOptions): Promise<void> {
   const policy = await chosenPolicy(file, options.preset);
-  const [{ explainPolicy }, { thisHost }] = await Promise.all([
-    import("../plan/explain.ts"),
-    import("../sandbox/sandbox.ts"),
+  if (options.seccomp) {
+    const [{ describeProfile, renderSeccompTable }, { thisHost }] = await Promise.all([
+      import("../plan/seccomp-table.ts"),
+      import("../sandbox/sandbox.ts"),
+    ]);
+    const mappedFiles = policy.process.mappedFiles === "executable-only";
+    const rows = describeProfile(thisHost().architecture, { mappedFiles });
+    process.stdout.write(options.json ? `${JSON.stringify(rows, null, 2)}\n` : renderSeccompTable(rows));
+    return;
+  }
+  const [{ explainPolicy }, { renderExplanation }] = await Promise.all([
+    import("../sandbox/explain.ts"),
+    import("../plan/explain-text.ts"),
   ]);
-  const wanted = { json: options.json ?? false, seccomp: options.seccomp ?? false };
-  process.stdout.write(explainPolicy(policy, thisHost(), wanted));
+  const explained = explainPolicy(policy, options.workdir ?? process.cwd());
+  process.stdout.write(options.json ? `${JSON.stringify(explained, null, 2)}\n` : renderExplanation(explained));
 }
 
 async function chosenPolicy(file: string | undefined, preset: string | undefined): Promise<Policy> {

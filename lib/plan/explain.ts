@@ -1,150 +1,285 @@
 import type { HostCapabilities } from "../host/capabilities.ts";
-import { inspectPath } from "../host/paths.ts";
-import { limitKinds, limitNames } from "../policy/limits.ts";
+import { landlockLacks } from "../host/landlock-abi.ts";
+import { type LimitName, limitKinds, limitNames } from "../policy/limits.ts";
 import type { PathGrant, Policy } from "../policy/policy.ts";
-import { identity } from "./identity.ts";
+import { type FsRight, fsRights } from "./landlock.ts";
+import type { LaunchPlan, MountStep, Ruleset } from "./launch-plan.ts";
 import { isOwn } from "./mounts.ts";
-import { describeProfile, renderSeccompTable } from "./seccomp-table.ts";
-import { homeFolder } from "./workspace.ts";
+import { describeProfile, type SeccompRow } from "./seccomp-table.ts";
+import { homeFolder, type Workspace } from "./workspace.ts";
 
-/** What one wall would enforce. */
-export interface ExplainedWall {
-  readonly wall: string;
-  readonly status: "enforced" | "partial" | "unavailable" | "not asked for";
-  readonly lines: readonly string[];
+/** One path of the view, what can be done there, and what says so. */
+export interface ShownPath {
+  readonly path: string;
+  readonly access: "read" | "write";
+  readonly why: string;
 }
 
-const held: Readonly<Record<string, string>> = {
-  processes: "watched by the init over the call, RLIMIT_NPROC a little above",
-  memory: "watched by the init: the sum of PSS over the call",
-  "cpu-time": "watched by the init, RLIMIT_CPU for each process",
-  "wall-time": "a timer of the launcher",
-  "open-files": "RLIMIT_NOFILE, watched by the init",
-  "file-size": "RLIMIT_FSIZE",
-  "tmp-size": "the size of one tmpfs for /tmp, /var/tmp, /dev/shm and home",
-  output: "counted by the launcher as it relays",
-};
-
-/** A grant in words: what it comes to here, and the line that grants it. */
-function grantLine(grant: PathGrant, access: "read" | "write", source: string): string {
-  const where = grant.line === undefined ? "" : `  (${source}:${grant.line})`;
-  const own = isOwn(grant.path) ? "  the sandbox's own" : "";
-  const facts = own === "" && grant.path !== "/" ? inspectPath(grant.path) : null;
-  const real =
-    facts === null
-      ? ""
-      : facts.kind === "missing"
-        ? "  missing here"
-        : facts.real === grant.path
-          ? ""
-          : `  → ${facts.real}`;
-  return `${access.padEnd(5)} ${grant.path}${own}${real}${where}`;
+/** What a policy would enforce on one host for one session. Holds no value of any variable. */
+export interface Explanation {
+  readonly policy: string;
+  readonly dialect: Policy["dialect"];
+  readonly identity: { readonly uid: number; readonly gid: number; readonly hostUid: number; readonly hostGid: number };
+  readonly namespaces: readonly string[];
+  readonly view: readonly ShownPath[];
+  /** Granted, but there is nothing here. */
+  readonly missing: readonly { readonly path: string; readonly why: string }[];
+  readonly landlock: {
+    readonly abi: number;
+    readonly rules: readonly { readonly path: string; readonly rights: readonly string[] }[];
+    readonly scopes: readonly string[];
+    /** What read, glob and grep may do on top of being held to these rules. */
+    readonly readingTools: string;
+    readonly lacks: readonly string[];
+  };
+  readonly seccomp: { readonly calls: Readonly<Record<string, number>>; readonly unlisted: string };
+  readonly network: string;
+  readonly limits: readonly { readonly name: LimitName; readonly value: string; readonly heldBy: string }[];
+  readonly environment: readonly { readonly name: string; readonly from: "every sandbox" | "passed on" | "set" }[];
+  readonly protectedNames: {
+    readonly names: readonly string[];
+    readonly readOnlyHere: readonly string[];
+    readonly pinnedHere: readonly string[];
+  };
+  /** What the init proves before anything runs, and what stands only in part. */
+  readonly walls: readonly { readonly wall: string; readonly status: string; readonly reason?: string }[];
+  readonly requires: readonly string[];
 }
 
-/** What would be enforced on this host, wall by wall. Starts nothing; values of variables are not told. */
-export function explainWalls(policy: Policy, host: HostCapabilities): ExplainedWall[] {
-  const { filesystem, workspace, limits } = policy;
-  const who = identity(policy, host, { uid: 0, gid: 0 });
-  const abi = host.landlockAbi;
-  const rows = describeProfile(host.architecture, { mappedFiles: policy.process.mappedFiles === "executable-only" });
-  const counts = Map.groupBy(rows, ({ action }) => action.replace(/:.*/, ""));
-  const limitLines = limitNames.flatMap((name) => {
-    const value = limits[limitKinds[name].property];
-    if (value === undefined) return [];
-    const unit = limitKinds[name].unit === "size" ? " bytes" : limitKinds[name].unit === "duration" ? " ms" : "";
-    return [`${name.padEnd(10)} ${value}${unit}: ${held[name] ?? ""}`];
-  });
-  return [
-    {
-      wall: "identity",
-      status: "enforced",
-      lines: [
-        host.uid === 0
-          ? `uid ${who.uid} inside; on the host the policy's, else the workspace owner's, else ${who.hostUid}, never 0`
-          : `uid ${who.uid} inside, ${who.hostUid} on the host; no capabilities, no_new_privs`,
-      ],
-    },
-    {
-      wall: "mount view",
-      status: "enforced",
-      lines: [
-        ...filesystem.readOnly.map((grant) => grantLine(grant, "read", policy.source)),
-        ...filesystem.readWrite.map((grant) => grantLine(grant, "write", policy.source)),
-        filesystem.includeWorkdir
-          ? `${workspace.access === "read-only" ? "read" : "write"} the workspace, ${workspace.mode}`
-          : "no workspace",
-        `write /tmp, /var/tmp, /dev/shm and ${homeFolder}: private, empty, gone with the sandbox`,
-        "everything else does not exist",
-      ],
-    },
-    {
-      wall: "protected names",
-      status: policy.protectedNames.names.length === 0 ? "not asked for" : "enforced",
-      lines: [policy.protectedNames.names.join(" ")],
-    },
-    {
-      wall: "landlock",
-      status: abi === 0 ? "unavailable" : abi >= 6 ? "enforced" : "partial",
-      lines: [
-        abi === 0 ? "this kernel has none: nothing will run" : `ABI ${abi}: the same grants by inode`,
-        abi >= 6 ? "signals and abstract sockets stay inside; a call cannot signal another" : "no scopes below ABI 6",
-        "read, glob and grep: a layer on top that writes nothing and has no sockets",
-      ],
-    },
-    {
-      wall: "namespaces",
-      status: "enforced",
-      lines: ["user, mount, pid, network, ipc, uts, cgroup; a refusal of one is the end of the launch"],
-    },
-    {
-      wall: "network",
-      status: "enforced",
-      lines: [
-        Object.keys(policy.networkPolicies).length > 0
-          ? "the policy has network rules: this version refuses to launch it"
-          : "loopback of its own and nothing else; connects are judged by the broker",
-      ],
-    },
-    {
-      wall: "seccomp",
-      status: "enforced",
-      lines: [
-        [...counts].map(([action, group]) => `${group.length} ${action}`).join(", "),
-        "the whole table: --seccomp",
-      ],
-    },
-    { wall: "limits", status: limitLines.length === 0 ? "not asked for" : "enforced", lines: limitLines },
-    {
-      wall: "environment",
-      status: "enforced",
-      lines: [
-        `passed if set: ${policy.environment.pass.join(" ") || "nothing"}`,
-        `set: ${Object.keys(policy.environment.set).join(" ") || "nothing"}`,
-      ],
-    },
-    {
-      wall: "requires",
-      status: "enforced",
-      lines: [policy.requires.length === 0 ? "all that this kernel offers" : policy.requires.join(" ")],
-    },
-  ];
-}
-
-/** The explanation as text for people or as JSON, ending in a newline. */
-export function explainPolicy(
+/** The plan of a session in words. Pure: what it says of paths was found out when the workspace was described. */
+export function explainPlan(
   policy: Policy,
   host: HostCapabilities,
-  options: { json: boolean; seccomp: boolean },
-): string {
-  const rows = options.seccomp
-    ? describeProfile(host.architecture, { mappedFiles: policy.process.mappedFiles === "executable-only" })
-    : [];
-  const walls = explainWalls(policy, host);
-  if (options.json) {
-    return `${JSON.stringify({ policy: policy.source, walls, ...(options.seccomp ? { seccomp: rows } : {}) }, null, 2)}\n`;
+  workspace: Workspace,
+  plan: LaunchPlan,
+  walls: Explanation["walls"],
+): Explanation {
+  const { uid, gid, hostUid, hostGid } = plan.identity;
+  const { base } = plan.landlock;
+  const rules = Object.keys(policy.networkPolicies).length;
+  return {
+    policy: policy.source,
+    dialect: policy.dialect,
+    identity: { uid, gid, hostUid, hostGid },
+    namespaces: plan.namespaces,
+    view: viewOf(policy, workspace, plan),
+    missing: missingGrants(policy, workspace),
+    landlock: {
+      abi: plan.landlock.abi,
+      rules: base.rules.map(({ path, access }) => ({ path, rights: rightsOf(access) })),
+      scopes: scopesOf(base),
+      readingTools: plan.landlock.readOnly.handledNet === 0 ? "read only, no sockets" : "read only, no sockets, no TCP",
+      lacks: landlockLacks(plan.landlock.abi).map(
+        ({ brought, without, linux }) => `${brought}: ${without} (Linux ${linux})`,
+      ),
+    },
+    seccomp: countCalls(describeProfile(host.architecture, { mappedFiles: policy.process.mappedFiles !== "any" })),
+    network:
+      rules === 0
+        ? "its own loopback and nothing else; connects are answered and recorded by the broker"
+        : `${rules} ${rules === 1 ? "rule" : "rules"}, which this version cannot enforce: such a policy does not start`,
+    limits: limitNames.flatMap((name) => limitOf(name, policy, plan)),
+    environment: variablesOf(policy, workspace, plan),
+    protectedNames: {
+      names: policy.protectedNames.names,
+      readOnlyHere: workspace.readOnly,
+      pinnedHere: workspace.pinned,
+    },
+    walls,
+    requires: policy.requires,
+  };
+}
+
+function placeOf({ line }: PathGrant, policy: Policy): string {
+  return line === undefined ? policy.source : `${policy.source}:${line}`;
+}
+
+/** The line of the policy that a path of the host is there for. */
+function grantOf(path: string, policy: Policy): PathGrant | undefined {
+  const { readOnly, readWrite } = policy.filesystem;
+  const all = [...readWrite, ...readOnly];
+  return all.find((grant) => grant.path === path) ?? all.find((grant) => grant.path === "/");
+}
+
+function viewOf(policy: Policy, workspace: Workspace, plan: LaunchPlan): ShownPath[] {
+  const shown: ShownPath[] = [
+    { path: "/", access: "read", why: "every sandbox: an empty root, in which only what is listed here exists" },
+    {
+      path: "/etc",
+      access: "read",
+      why: `every sandbox: its own users, hosts and resolver, and ${countEtc(plan.mounts)} harmless names of the host's`,
+    },
+    { path: "/proc", access: "read", why: "every sandbox: its own processes" },
+    {
+      path: "/dev",
+      access: "write",
+      why: "every sandbox: null, zero, full, random, urandom, tty and terminals of its own",
+    },
+    ...["/tmp", "/var/tmp", "/dev/shm", homeFolder].map(
+      (path): ShownPath => ({ path, access: "write", why: "every sandbox: private, empty, gone with it" }),
+    ),
+    ...workspace.privateFolders.map(
+      (path): ShownPath => ({ path, access: "write", why: "this session: private, empty" }),
+    ),
+  ];
+  for (const grant of workspace.grants) {
+    if (isOwn(grant.path)) continue;
+    const line = grantOf(grant.path, policy);
+    const place = line === undefined ? policy.source : placeOf(line, policy);
+    const led = grant.path === grant.source ? "" : `, which leads to ${grant.source}`;
+    shown.push({ path: grant.path, access: grant.access, why: `${place}${led}` });
   }
-  if (options.seccomp) return renderSeccompTable(rows);
-  return `${policy.source}\n\n${walls
-    .map(({ wall, status, lines }) => `${wall} (${status})\n${lines.map((line) => `  ${line}\n`).join("")}`)
-    .join("\n")}`;
+  if (workspace.access !== "none") {
+    const access = workspace.access === "read-only" ? "read" : "write";
+    shown.push({ path: workspace.path, access, why: `the workspace, ${modeWords(workspace)}` });
+    const inIt = (name: string): string => `${workspace.path}/${name}`;
+    for (const name of workspace.readOnly) {
+      shown.push({ path: inIt(name), access: "read", why: "a protected name" });
+    }
+  }
+  return shown.sort((a, b) => (a.path < b.path ? -1 : a.path > b.path ? 1 : 0));
+}
+
+function modeWords({ mode, access, hostPath, path }: Workspace): string {
+  const at = hostPath === path ? "" : `${hostPath} on the host, `;
+  if (mode === "fresh") return `${at}shown empty`;
+  if (access === "read-only") return `${at}read-only`;
+  return mode === "overlay" ? `${at}with writes kept in a private layer` : `${at}written directly`;
+}
+
+function countEtc(mounts: readonly MountStep[]): number {
+  return mounts.filter((step) => step.op === "bind" && step.from === "host" && step.path.startsWith("/etc/")).length;
+}
+
+function missingGrants(policy: Policy, workspace: Workspace): { path: string; why: string }[] {
+  const found = new Set(workspace.grants.map(({ path }) => path));
+  return [...policy.filesystem.readOnly, ...policy.filesystem.readWrite]
+    .filter((grant) => grant.path !== "/" && !isOwn(grant.path) && !found.has(grant.path))
+    .map((grant) => ({ path: grant.path, why: placeOf(grant, policy) }));
+}
+
+/** Landlock's rights in words, in the kernel's order. */
+const rightWords: Readonly<Record<FsRight, string>> = {
+  execute: "execute",
+  writeFile: "write files",
+  readFile: "read files",
+  readDir: "list folders",
+  removeDir: "remove folders",
+  removeFile: "remove files",
+  makeChar: "make character devices",
+  makeDir: "make folders",
+  makeReg: "make files",
+  makeSock: "make sockets",
+  makeFifo: "make fifos",
+  makeBlock: "make block devices",
+  makeSym: "make links",
+  refer: "move between folders",
+  truncate: "truncate",
+  ioctlDev: "control devices",
+};
+
+function rightsOf(access: number): string[] {
+  const names = Object.keys(fsRights) as FsRight[];
+  return names.filter((name) => (access & fsRights[name]) !== 0).map((name) => rightWords[name]);
+}
+
+function scopesOf({ scoped }: Ruleset): string[] {
+  return [...(scoped & 2 ? ["signals"] : []), ...(scoped & 1 ? ["abstract Unix sockets"] : [])];
+}
+
+/** Counts calls by what becomes of them; one whose arguments decide counts as that. */
+function countCalls(rows: readonly SeccompRow[]): Explanation["seccomp"] {
+  const calls: Record<string, number> = {};
+  let unlisted = "";
+  for (const [call, own] of Map.groupBy(rows, (row) => row.call)) {
+    const actions = [...new Set(own.map(({ action }) => action))];
+    const [first = ""] = actions;
+    if (call === "*") unlisted = first;
+    else if (own[0]?.number !== undefined) {
+      const kind = actions.length > 1 ? "by their arguments" : first;
+      calls[kind] = (calls[kind] ?? 0) + 1;
+    }
+  }
+  return { calls, unlisted };
+}
+
+function sizeText(bytes: number): string {
+  for (const [unit, factor] of [
+    ["T", 1024 ** 4],
+    ["G", 1024 ** 3],
+    ["M", 1024 ** 2],
+    ["K", 1024],
+  ] as const) {
+    if (bytes >= factor && bytes % factor === 0) return `${bytes / factor}${unit}`;
+  }
+  return String(bytes);
+}
+
+function durationText(ms: number): string {
+  for (const [unit, factor] of [
+    ["h", 3_600_000],
+    ["m", 60_000],
+    ["s", 1000],
+  ] as const) {
+    if (ms >= factor && ms % factor === 0) return `${ms / factor}${unit}`;
+  }
+  return `${ms}ms`;
+}
+
+function limitOf(name: LimitName, policy: Policy, plan: LaunchPlan): Explanation["limits"] {
+  const { property, unit } = limitKinds[name];
+  const limit = policy.limits[property];
+  if (limit === undefined) return [];
+  const value = unit === "size" ? sizeText(limit) : unit === "duration" ? durationText(limit) : String(limit);
+  return [{ name, value, heldBy: holders(name, plan).join(", ") }];
+}
+
+/** From the plan itself: what of it holds a limit. */
+function holders(name: LimitName, { rlimits, watched, cgroup }: LaunchPlan): string[] {
+  const rlimit = (resource: string): string[] => {
+    const found = rlimits.find((each) => each.resource === resource);
+    return found === undefined ? [] : [`RLIMIT_${resource.toUpperCase()} ${found.hard}`];
+  };
+  const watch = (is: boolean, what: string): string[] => (is ? [`the init watches ${what}`] : []);
+  switch (name) {
+    case "processes":
+      return [
+        ...(cgroup?.tasks == null ? [] : ["a cgroup (pids)"]),
+        ...watch(watched.processes > 0, "their number"),
+        ...rlimit("nproc"),
+      ];
+    case "memory":
+      return [
+        ...(cgroup?.memoryBytes == null ? [] : ["a cgroup (memory)"]),
+        ...watch(watched.memoryBytes > 0, "the sum of PSS"),
+      ];
+    case "cpu-time":
+      return [...watch(watched.cpuTimeMs > 0, "the sum over a call"), ...rlimit("cpu")];
+    case "open-files":
+      return [...rlimit("nofile"), ...watch(watched.openFiles > 0, "each process")];
+    case "file-size":
+      return rlimit("fsize");
+    case "tmp-size":
+      return [
+        "the size of one tmpfs for all private folders",
+        ...watch(watched.tmpPath !== null, "whether it is full"),
+      ];
+    case "wall-time":
+      return ["a timer of the launcher's"];
+    case "output":
+      return ["the launcher, which counts what it passes on"];
+  }
+}
+
+function variablesOf(policy: Policy, workspace: Workspace, plan: LaunchPlan): Explanation["environment"] {
+  return Object.keys(plan.environment)
+    .sort()
+    .map((name) => ({
+      name,
+      from: Object.hasOwn(policy.environment.set, name)
+        ? "set"
+        : Object.hasOwn(workspace.environment, name)
+          ? "passed on"
+          : "every sandbox",
+    }));
 }

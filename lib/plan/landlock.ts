@@ -1,7 +1,26 @@
 import type { Ruleset } from "./launch-plan.ts";
 
+/** LANDLOCK_ACCESS_FS_*, in the kernel's order. */
+export type FsRight =
+  | "execute"
+  | "writeFile"
+  | "readFile"
+  | "readDir"
+  | "removeDir"
+  | "removeFile"
+  | "makeChar"
+  | "makeDir"
+  | "makeReg"
+  | "makeSock"
+  | "makeFifo"
+  | "makeBlock"
+  | "makeSym"
+  | "refer"
+  | "truncate"
+  | "ioctlDev";
+
 /** Rights of include/uapi/linux/landlock.h, by the ABI that brought them (landlock(7)). */
-const fs = {
+export const fsRights: Readonly<Record<FsRight, number>> = {
   execute: 1 << 0,
   writeFile: 1 << 1,
   readFile: 1 << 2,
@@ -18,7 +37,7 @@ const fs = {
   refer: 1 << 13,
   truncate: 1 << 14,
   ioctlDev: 1 << 15,
-} as const;
+};
 
 const bindTcp = 1 << 0;
 const connectTcp = 1 << 1;
@@ -28,9 +47,9 @@ const scopeSignal = 1 << 1;
 /** Every file-system right that an ABI can refuse. */
 export function handledFs(abi: number): number {
   let rights = (1 << 13) - 1;
-  if (abi >= 2) rights |= fs.refer;
-  if (abi >= 3) rights |= fs.truncate;
-  if (abi >= 5) rights |= fs.ioctlDev;
+  if (abi >= 2) rights |= fsRights.refer;
+  if (abi >= 3) rights |= fsRights.truncate;
+  if (abi >= 5) rights |= fsRights.ioctlDev;
   return rights;
 }
 
@@ -44,21 +63,21 @@ export function scoped(abi: number): number {
   return abi >= 6 ? scopeAbstractUnixSocket | scopeSignal : 0;
 }
 
-const read = fs.execute | fs.readFile | fs.readDir;
+const read = fsRights.execute | fsRights.readFile | fsRights.readDir;
 // Device nodes are made by nobody.
 const write =
   read |
-  fs.writeFile |
-  fs.removeDir |
-  fs.removeFile |
-  fs.makeDir |
-  fs.makeReg |
-  fs.makeSock |
-  fs.makeFifo |
-  fs.makeSym |
-  fs.refer |
-  fs.truncate;
-const device = fs.readFile | fs.readDir | fs.writeFile | fs.truncate | fs.ioctlDev;
+  fsRights.writeFile |
+  fsRights.removeDir |
+  fsRights.removeFile |
+  fsRights.makeDir |
+  fsRights.makeReg |
+  fsRights.makeSock |
+  fsRights.makeFifo |
+  fsRights.makeSym |
+  fsRights.refer |
+  fsRights.truncate;
+const device = fsRights.readFile | fsRights.readDir | fsRights.writeFile | fsRights.truncate | fsRights.ioctlDev;
 
 export interface LandlockGrants {
   readonly read: readonly string[];
@@ -81,7 +100,7 @@ export function baseRuleset(abi: number, grants: LandlockGrants): Ruleset {
     scoped: scoped(abi),
     rules: [
       // Names of the mount view are no secret; what lies behind them needs a rule of its own.
-      { access: fs.readDir, path: "/" },
+      { access: fsRights.readDir, path: "/" },
       ...grants.read.map(rule(read)),
       ...grants.write.map(rule(write)),
       ...grants.devices.map(rule(device)),
@@ -94,7 +113,7 @@ export function callRuleset(abi: number): Ruleset {
   // Below ABI 6 there are no scopes; a layer that refuses block devices still makes the domain a lower one.
   return abi >= 6
     ? { handledFs: 0, handledNet: 0, scoped: scopeSignal, rules: [] }
-    : { handledFs: fs.makeBlock, handledNet: 0, scoped: 0, rules: [] };
+    : { handledFs: fsRights.makeBlock, handledNet: 0, scoped: 0, rules: [] };
 }
 
 /** On top for read, glob and grep: nothing is written, no TCP at all. */
@@ -105,10 +124,10 @@ export function readOnlyRuleset(abi: number, grants: LandlockGrants): Ruleset {
     handledNet: handledNet(abi),
     scoped: scoped(abi),
     rules: [
-      { access: fs.readDir, path: "/" },
+      { access: fsRights.readDir, path: "/" },
       ...[...grants.read, ...grants.write].map((path) => ({ access: read & handled, path })),
       { access: device & handled, path: "/dev/null" },
-      { access: fs.readFile, path: "/dev/urandom" },
+      { access: fsRights.readFile, path: "/dev/urandom" },
     ],
   };
 }
