@@ -179,7 +179,7 @@ class Application {
     if (name !== ".git/config" || below !== "" || change.after?.type !== "file") return false;
     const { fd, entry } = this.#upper.reach(parentOf(path)).openFile(nameOf(path));
     try {
-      return entry.size < 1024 * 1024 && isHarmlessGitConfig(readFileSync(fd, "latin1"));
+      return entry.size < 1024 * 1024 && isHarmlessGitConfig(readFileSync(fd, "latin1"), parentOf(path));
     } finally {
       closeSync(fd);
     }

@@ -228,7 +228,14 @@ async function compareEntry(
   const afterIsFolder = after?.type === "directory";
   if ((!beforeIsFolder && !afterIsFolder) || !comparison.enter(path)) return;
   if (depth >= deepestFolder) return problem(`it lies more than ${deepestFolder} folders deep`);
-  const inner = beforeIsFolder ? beforeFolder?.open(name) : undefined;
+  let inner: Directory | undefined;
+  try {
+    if (beforeIsFolder) inner = beforeFolder?.open(name);
+  } catch (error) {
+    // Closed to us when it was copied, and closed in the copy ever since.
+    if (isUntouched && errnoOf(error) === "EACCES") return;
+    throw error;
+  }
   try {
     const outer = afterIsFolder ? afterFolder?.open(name) : undefined;
     try {

@@ -1,4 +1,4 @@
-import { lstatSync, readdirSync, readFileSync, renameSync } from "node:fs";
+import { lstatSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 
 /** Where protected names lie in a workspace, relative to it. */
@@ -14,28 +14,35 @@ const deepest = 3;
 const mostFolders = 512;
 const skipped = new Set(["node_modules", ".git", "__pycache__", "target", "dist", "build", ".venv", "venv"]);
 
-function kindOf(path: string): "directory" | "file" | "missing" {
-  const status = lstatSync(path, { throwIfNoEntry: false });
-  if (status === undefined) return "missing";
-  return status.isDirectory() ? "directory" : "file";
+export function kindOf(path: string): "directory" | "file" | "missing" {
+  try {
+    const status = lstatSync(path, { throwIfNoEntry: false });
+    if (status === undefined) return "missing";
+    return status.isDirectory() ? "directory" : "file";
+  } catch {
+    return "missing"; // below a folder that is not ours to search
+  }
+}
+
+function foldersIn(path: string): string[] {
+  try {
+    const entries = readdirSync(path, { withFileTypes: true });
+    return entries.filter((entry) => entry.isDirectory()).map(({ name }) => name);
+  } catch {
+    return []; // not ours to read: not ours to be tricked by either
+  }
 }
 
 /** The folders of a workspace that may hold a project of their own: itself and what lies up to three levels below. */
-function projectFolders(root: string): string[] {
+export function projectFolders(root: string): string[] {
   const found = [""];
   for (let at = 0; at < found.length && found.length < mostFolders; at++) {
     const folder = found[at] ?? "";
     if (folder.split("/").length > deepest) continue;
-    let entries: import("node:fs").Dirent[];
-    try {
-      entries = readdirSync(join(root, folder), { withFileTypes: true });
-    } catch {
-      continue; // not ours to read: not ours to be tricked by either
-    }
-    for (const entry of entries) {
-      if (!entry.isDirectory() || skipped.has(entry.name)) continue;
+    for (const name of foldersIn(join(root, folder))) {
+      if (skipped.has(name)) continue;
       if (found.length >= mostFolders) break;
-      found.push(folder === "" ? entry.name : `${folder}/${entry.name}`);
+      found.push(folder === "" ? name : `${folder}/${name}`);
     }
   }
   return found;
@@ -46,7 +53,7 @@ function projectFolders(root: string): string[] {
  * each by itself is most of what finding them costs. Case is passed over, and a list with anything but ASCII in it
  * proves nothing: a folder may fold cases (ext4's casefold), and then the kernel finds what the list spells otherwise.
  */
-function absentIn(path: string): (name: string) => boolean {
+export function absentIn(path: string): (name: string) => boolean {
   const listed = new Set<string>();
   try {
     for (const name of readdirSync(path)) {
@@ -62,6 +69,64 @@ function absentIn(path: string): (name: string) => boolean {
   };
 }
 
+const gitFolder = ".git/";
+const wholeFolders: readonly string[] = [".git/modules", ".git/worktrees"];
+
+/** How far inner repositories are looked for: before a session each costs mounts, afterwards only a look. */
+export interface InnerLimits {
+  readonly repositories: number;
+  readonly folders: number;
+}
+
+const limitsBefore: InnerLimits = { repositories: 64, folders: 2_000 };
+export const limitsAfter: InnerLimits = { repositories: 100_000, folders: 200_000 };
+
+/**
+ * The repositories inside a repository's own folder, relative to the project: submodules and worktrees have hooks and
+ * settings of their own there, and git runs them from outside.
+ */
+function innerRepositories(project: string, limits: InnerLimits): readonly string[] {
+  const found: string[] = [];
+  const left = [...wholeFolders];
+  for (let looked = 0; left.length > 0; looked++) {
+    // More than can be looked after one by one.
+    if (looked >= limits.folders || found.length >= limits.repositories) return wholeFolders;
+    const at = left.pop() ?? "";
+    const names = foldersIn(join(project, at));
+    if (kindOf(join(project, at, "HEAD")) === "missing") {
+      for (const name of names) left.push(`${at}/${name}`); // a submodule's name may have slashes
+    } else {
+      found.push(at);
+      if (names.includes("modules")) left.push(`${at}/modules`);
+    }
+  }
+  return found;
+}
+
+/** The names to look for in one project: those of the policy, and git's own once more for each inner repository. */
+export function namesIn(
+  project: string,
+  names: readonly string[],
+  isAbsent: (name: string) => boolean,
+  limits: InnerLimits = limitsBefore,
+): readonly string[] {
+  if (isAbsent(gitFolder)) return names;
+  const inner = innerRepositories(project, limits);
+  if (inner === wholeFolders) return [...names, ...inner];
+  const ofGit = names.filter((name) => name.startsWith(gitFolder)).map((name) => name.slice(gitFolder.length));
+  return [...names, ...inner.flatMap((repository) => ofGit.map((name) => `${repository}/${name}`))];
+}
+
+/** Of a name in a project's folder the path relative to the workspace. */
+export function inFolder(folder: string, name: string): string {
+  return folder === "" ? name : `${folder}/${name}`;
+}
+
+export function foldersAbove(relative: string): string[] {
+  const parts = relative.split("/");
+  return parts.slice(0, -1).map((_, i) => parts.slice(0, i + 1).join("/"));
+}
+
 /** Looks for the names in a workspace on the host. Below the top only repositories count, not every folder's dot files. */
 export function findProtected(root: string, names: readonly string[]): ProtectedPaths {
   const pinned = new Set<string>();
@@ -71,11 +136,10 @@ export function findProtected(root: string, names: readonly string[]): Protected
   );
   for (const folder of folders) {
     const isAbsent = absentIn(join(root, folder));
-    for (const name of names) {
+    for (const name of namesIn(join(root, folder), names, isAbsent)) {
       if (isAbsent(name)) continue;
-      const relative = folder === "" ? name : `${folder}/${name}`;
-      const parts = relative.split("/");
-      const above = parts.slice(0, -1).map((_, i) => parts.slice(0, i + 1).join("/"));
+      const relative = inFolder(folder, name);
+      const above = foldersAbove(relative);
       // A parent that is a file or a link (the .git of a worktree) is itself what leads elsewhere.
       const turned = above.find((path) => kindOf(join(root, path)) === "file");
       if (turned !== undefined) {
@@ -84,7 +148,7 @@ export function findProtected(root: string, names: readonly string[]): Protected
       }
       if (kindOf(join(root, relative)) === "missing") {
         // Its parents stay where they are, so that the name cannot be made under another folder of that name.
-        if (name.startsWith(".git/"))
+        if (name.startsWith(gitFolder))
           for (const path of above) if (kindOf(join(root, path)) === "directory") pinned.add(path);
         continue;
       }
@@ -107,69 +171,8 @@ export function missingProtected(root: string, names: readonly string[], found: 
   return found.folders.flatMap((folder) => {
     const isAbsent = absentIn(join(root, folder));
     const prefix = folder === "" ? root : join(root, folder);
-    return names
+    return namesIn(prefix, names, isAbsent)
       .filter((name) => isAbsent(name) || kindOf(join(prefix, name)) === "missing")
       .map((name) => join(prefix, name));
   });
-}
-
-const suffix = ".refused-by-holdfast";
-
-// Keys by which git runs a program or takes further settings (git-config(1)).
-const dangerousKey =
-  /^\s*(fsmonitor|hookspath|sshcommand|gitproxy|pager|editor|askpass|external|textconv|driver|clean|smudge|process|helper|program|command|cmd|path|sequenceeditor|uploadpack|receivepack|alternaterefscommand)\s*=|^\s*[\w-]+\s*=\s*!/im;
-
-function isHarmless(root: string, relative: string): boolean {
-  const path = join(root, relative);
-  try {
-    // What `git init` and `git clone` make: sample hooks, and settings that run nothing.
-    if (relative.endsWith(".git/hooks")) return readdirSync(path).every((name) => name.endsWith(".sample"));
-    if (relative.endsWith(".git/config")) {
-      const text = readFileSync(path, "utf8");
-      return !dangerousKey.test(text) && !/^\s*\[\s*include/im.test(text);
-    }
-  } catch {
-    return false;
-  }
-  return false;
-}
-
-/**
- * Puts aside what was planted under a protected name during the call, by renaming it: nothing is lost and nothing runs
- * it. A new repository is let be as far as it is what git itself makes.
- *
- * @returns the names, relative to the workspace
- */
-export function putAside(root: string, names: readonly string[], missingBefore: readonly string[]): string[] {
-  const before = new Set(missingBefore);
-  const refused: string[] = [];
-  for (const folder of projectFolders(root)) {
-    const isRepository = folder === "" || kindOf(join(root, folder, ".git")) !== "missing";
-    if (!isRepository) continue;
-    const isAbsent = absentIn(join(root, folder));
-    for (const name of names) {
-      if (isAbsent(name)) continue;
-      const relative = folder === "" ? name : `${folder}/${name}`;
-      const path = join(root, relative);
-      if (kindOf(path) === "missing" || isHarmless(root, relative)) continue;
-      if (!before.has(path) && !isNew(root, folder, missingBefore)) continue;
-      for (let n = 0; n < 100; n++) {
-        const aside = `${path}${suffix}${n === 0 ? "" : `-${n}`}`;
-        if (kindOf(aside) !== "missing") continue;
-        renameSync(path, aside);
-        refused.push(relative);
-        break;
-      }
-    }
-  }
-  return refused;
-}
-
-/** Whether the folder was no repository when the call began: none of its names was looked for then. */
-function isNew(root: string, folder: string, missingBefore: readonly string[]): boolean {
-  const prefix = `${join(root, folder)}/`;
-  return (
-    folder !== "" &&
-    !missingBefore.some((path) => path.startsWith(prefix) && !path.slice(prefix.length).includes("/.git/"))
-  );
 }

@@ -31,7 +31,8 @@ import { abandon, begin, type LiveInit, launch } from "./launch.ts";
 import { launchError } from "./launch-error.ts";
 import { launchLayered, layersOf, sourceOf } from "./private-layer.ts";
 import { ConfinedProcess, type StartOptions } from "./process.ts";
-import { missingProtected, putAside } from "./protected-paths.ts";
+import { missingProtected } from "./protected-paths.ts";
+import { putAside } from "./put-aside.ts";
 import { forgetLeftover, registerLeftover } from "./reaper.ts";
 import type {
   Denial,
@@ -434,7 +435,7 @@ export class Sandbox implements SandboxLike {
     const { workspace } = this;
     if (workspace.mode === "direct" && workspace.access === "read-write") {
       const names = ungranted(this.policy, workspace.hostPath);
-      this.refusedNames = putAside(workspace.hostPath, names, this.#missing);
+      this.refusedNames = putAside(workspace.hostPath, names, this.#missing, workspace.readOnly);
       await forgetLeftover("planted", ...this.#missing);
     }
     if (workspace.privateFolder !== null) await clearPrivateFolder(workspace.privateFolder);
