@@ -54,6 +54,7 @@ export class Terminal {
   readonly #control: Readable & Writable;
   #replies = "";
   #seen = 0;
+  #closed = false;
   #wake: Set<() => void> = new Set();
 
   constructor(t: ExecutionContext, command: readonly string[], settings: TerminalSettings) {
@@ -75,7 +76,10 @@ export class Terminal {
       this.#replies += chunk.toString();
       this.#look();
     });
-    this.#child.once("close", () => this.#look());
+    this.#child.once("close", () => {
+      this.#closed = true;
+      this.#look();
+    });
     this.ended = this.#answer(/^exit (\d+)$/m).then((match) => Number(match[1]));
     this.ended.catch(() => {});
     const timer = setTimeout(() => this.#child.kill("SIGKILL"), limitMs);
@@ -97,7 +101,7 @@ export class Terminal {
         if (found !== null) {
           this.#wake.delete(wake);
           resolve(found);
-        } else if (this.#child.exitCode !== null || this.#child.signalCode !== null) {
+        } else if (this.#closed) {
           this.#wake.delete(wake);
           reject(
             new Error(`the terminal ended without ${what}; it showed: ${JSON.stringify(this.shown.slice(-2000))}`),

@@ -1,7 +1,7 @@
 import { spawn } from "node:child_process";
 import { createHash, randomBytes } from "node:crypto";
 import { once } from "node:events";
-import { closeSync, mkdirSync, openSync, readFileSync, writeFileSync } from "node:fs";
+import { closeSync, mkdirSync, openSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import test from "ava";
 import { folder, holdfast, run, said, shell, start } from "./holdfast.ts";
@@ -41,7 +41,8 @@ test("Standard input that is /dev/null, an empty pipe, a folder or closed ends a
   closeSync(directory);
   const script = `${JSON.stringify(holdfast)} run -- wc -c <&-`;
   const child = spawn("sh", ["-c", script], { cwd, stdio: ["ignore", "pipe", "inherit"] });
-  t.is((await said(child.stdout, /\d+/))[0], "0");
+  const [size] = await Promise.all([said(child.stdout, /\d+/), once(child, "exit")]);
+  t.is(size[0], "0");
 });
 
 test("A command that does not read its input ends although more is coming", async (t) => {
@@ -180,5 +181,7 @@ test("Files that the command makes obey the caller's umask", async (t) => {
   mkdirSync(join(cwd, "made"));
   const script = `umask 027; exec ${JSON.stringify(holdfast)} run -- sh -c 'umask; touch made/file'`;
   const child = spawn("sh", ["-c", script], { cwd, stdio: ["ignore", "pipe", "inherit"] });
-  t.is((await said(child.stdout, /\d+\n/))[0], "0027\n");
+  const [umask] = await Promise.all([said(child.stdout, /\d+\n/), once(child, "exit")]);
+  t.is(umask[0], "0027\n");
+  t.is(statSync(join(cwd, "made", "file")).mode & 0o777, 0o640);
 });
