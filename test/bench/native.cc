@@ -1,7 +1,9 @@
-// What the native layer adds to a bare start: one request packet with three descriptors, the init's vfork and exec, its
-// exit record, waited for by a blocking read, against vfork and exec of the same program with the same environment.
+// What the native layer adds to a bare start: one request packet with three descriptors, the init's
+// vfork and exec, its exit record, waited for by a blocking read, against vfork and exec of the
+// same program with the same environment.
 //
-//   native ROUNDS WARM-UP < request    descriptor 3: the control socket, 4: the records, of a ready sandbox
+//   native ROUNDS WARM-UP < request    descriptor 3: the control socket, 4: the records, of a ready
+//   sandbox
 //
 // Prints four numbers, in microseconds: median and minimum of the request, then of the bare start.
 
@@ -54,7 +56,8 @@ int Child(void* pointer) {
 
 double Bare(Program* program) {
   double began = Now();
-  pid_t pid = clone(Child, child_stack + sizeof child_stack, CLONE_VM | CLONE_VFORK | SIGCHLD, program);
+  pid_t pid =
+      clone(Child, child_stack + sizeof child_stack, CLONE_VM | CLONE_VFORK | SIGCHLD, program);
   if (pid < 0) Die("clone");
   int status = 0;
   while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {
@@ -69,7 +72,8 @@ double Confined(std::vector<char>* request, const int* fds) {
   id++;
   memcpy(request->data() + offsetof(ExecMessage, id), &id, sizeof id);
   double began = Now();
-  int error = holdfast::SendPacket(holdfast::kControlFd, request->data(), request->size(), fds, 3, 0);
+  int error =
+      holdfast::SendPacket(holdfast::kControlFd, request->data(), request->size(), fds, 3, 0);
   if (error != 0) {
     errno = error;
     Die("sendmsg");
@@ -78,7 +82,8 @@ double Confined(std::vector<char>* request, const int* fds) {
     Event event{};
     size_t have = 0;
     while (have < sizeof event) {
-      ssize_t size = read(holdfast::kEventsFd, reinterpret_cast<char*>(&event) + have, sizeof event - have);
+      ssize_t size =
+          read(holdfast::kEventsFd, reinterpret_cast<char*>(&event) + have, sizeof event - have);
       if (size < 0 && errno == EINTR) continue;
       if (size <= 0) Die("read");
       have += static_cast<size_t>(size);
@@ -108,7 +113,8 @@ int main(int argc, char** argv) {
   long warm_up = atol(argv[2]);
   std::vector<char> request(256 * 1024);
   size_t size = 0;
-  for (ssize_t got; (got = read(0, request.data() + size, request.size() - size)) > 0;) size += static_cast<size_t>(got);
+  for (ssize_t got; (got = read(0, request.data() + size, request.size() - size)) > 0;)
+    size += static_cast<size_t>(got);
   request.resize(size);
   if (size <= sizeof(ExecMessage)) return 2;
   ExecMessage header;
@@ -116,7 +122,8 @@ int main(int argc, char** argv) {
   // file, folder, search path, then the arguments and the environment
   std::vector<char> text(request.begin() + sizeof header, request.end());
   std::vector<char*> strings;
-  for (char* at = text.data(); at < text.data() + text.size(); at += strlen(at) + 1) strings.push_back(at);
+  for (char* at = text.data(); at < text.data() + text.size(); at += strlen(at) + 1)
+    strings.push_back(at);
   if (strings.size() != 3u + header.argc + header.envc) return 2;
   std::vector<char*> arguments(strings.begin() + 3, strings.begin() + 3 + header.argc);
   arguments.push_back(nullptr);
@@ -124,7 +131,8 @@ int main(int argc, char** argv) {
   environment.push_back(nullptr);
   Program program{strings[0], arguments.data(), environment.data()};
 
-  // Node has made the records' end non-blocking; the flag belongs to the open file, so it is put back at the end.
+  // Node has made the records' end non-blocking; the flag belongs to the open file, so it is put
+  // back at the end.
   int flags = fcntl(holdfast::kEventsFd, F_GETFL);
   if (flags < 0 || fcntl(holdfast::kEventsFd, F_SETFL, flags & ~O_NONBLOCK) != 0) Die("fcntl");
   int null = open("/dev/null", O_RDWR | O_CLOEXEC);
