@@ -15,6 +15,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 import test, { type ExecutionContext } from "ava";
+import { probeCgroups } from "../../lib/host/cgroups.ts";
 
 const library = join(import.meta.dirname, "../../lib/sandbox/sandbox.ts");
 const defaults = join(import.meta.dirname, "../../lib/policy/default-policy.ts");
@@ -122,6 +123,10 @@ async function killOutright(t: ExecutionContext, launcher: Launcher): Promise<nu
   return children;
 }
 
+function cgroupsOf(mark: string): string[] {
+  return globSync(`/sys/fs/cgroup/{,*/,*/*/,*/*/*/,*/*/*/*/,*/*/*/*/*/}*killed-${mark}*`);
+}
+
 async function nothingIsLeft(
   t: ExecutionContext,
   { pid, top, mark }: Launcher,
@@ -145,7 +150,7 @@ async function nothingIsLeft(
     return existsSync(folder) ? readdirSync(folder) : [];
   });
   await become(t, "its sockets are gone", () => globSync(join(top, "run", "**", "*.sock")));
-  await become(t, "its cgroups are gone", () => globSync(`/sys/fs/cgroup/{,*/,*/*/,*/*/*/}*killed-${mark}*`));
+  await become(t, "its cgroups are gone", () => cgroupsOf(mark));
   t.false(readFileSync("/proc/self/mountinfo", "utf8").includes(top), "no mount");
 }
 
@@ -178,6 +183,7 @@ test.serial("A killed launcher leaves nothing of sandboxes in which daemons run"
   });
   t.is(readdirSync(join(top, "state", "holdfast", "sandboxes")).length, 2);
   t.is(globSync(join(top, "run", "**", "*.sock")).length, 3);
+  if (probeCgroups().memory.delegated) t.true(cgroupsOf(mark).length >= 3, "cgroups, one a sandbox at least");
   const children = await killOutright(t, launcher);
   t.true(children.length >= 4, "three inits and the reaper");
   await nothingIsLeft(t, launcher, children);
