@@ -24,6 +24,8 @@ export interface Workspace {
   /** Relative to the workspace: folders made mount points so that they cannot be renamed away, then read-only names. */
   readonly pinned: readonly string[];
   readonly readOnly: readonly string[];
+  /** Protected names, or folders above one, that are links, which cannot be mount points: looked at when all has ended. */
+  readonly protectedLinks?: readonly { readonly path: string; readonly target: string }[];
   /** Host folder with `up` and `work` for an overlay, or the private copy that stands in for the workspace. */
   readonly privateFolder: string | null;
   /** In overlay mode where no overlay can be mounted: when the copy that stands in for one was complete (`copyTree`). */

@@ -1,5 +1,6 @@
-import { lstatSync, readdirSync } from "node:fs";
-import { join } from "node:path";
+import { lstatSync, readdirSync, readlinkSync, realpathSync } from "node:fs";
+import { join, relative as relativePath } from "node:path";
+import { isWithin } from "../host/paths.ts";
 
 /** Where protected names lie in a workspace, relative to it. */
 export interface ProtectedPaths {
@@ -8,6 +9,8 @@ export interface ProtectedPaths {
   readonly readOnly: readonly string[];
   /** Folders that were looked at: a name that is not there yet is looked for again when the call has ended. */
   readonly folders: readonly string[];
+  /** Names, or folders above one, that are links: what they lead to in the workspace is read-only. */
+  readonly links: readonly { readonly path: string; readonly target: string }[];
 }
 
 const deepest = 3;
@@ -127,10 +130,21 @@ export function foldersAbove(relative: string): string[] {
   return parts.slice(0, -1).map((_, i) => parts.slice(0, i + 1).join("/"));
 }
 
+/** Whether a link or a file stands on the way to a name. */
+function isTurned(project: string, name: string): boolean {
+  return foldersAbove(name).some((path) => kindOf(join(project, path)) === "file");
+}
+
 /** Looks for the names in a workspace on the host. Below the top only repositories count, not every folder's dot files. */
 export function findProtected(root: string, names: readonly string[]): ProtectedPaths {
   const pinned = new Set<string>();
   const readOnly = new Set<string>();
+  const links = new Set<string>();
+  const isLink = (relative: string): boolean => lstatSync(join(root, relative)).isSymbolicLink();
+  const protect = (relative: string): void => {
+    for (const path of foldersAbove(relative)) pinned.add(path);
+    readOnly.add(relative);
+  };
   const folders = projectFolders(root).filter(
     (folder) => folder === "" || kindOf(join(root, folder, ".git")) !== "missing",
   );
@@ -142,6 +156,16 @@ export function findProtected(root: string, names: readonly string[]): Protected
       const above = foldersAbove(relative);
       // A parent that is a file or a link (the .git of a worktree) is itself what leads elsewhere.
       const turned = above.find((path) => kindOf(join(root, path)) === "file");
+      const link = [turned, relative].find(
+        (path) => path !== undefined && kindOf(join(root, path)) === "file" && isLink(path),
+      );
+      if (link !== undefined) {
+        // A link cannot be a mount point without following it: what it leads to is one, and it is looked at afterwards.
+        links.add(link);
+        const target = targetIn(root, relative);
+        if (target !== null) protect(target);
+        continue;
+      }
       if (turned !== undefined) {
         readOnly.add(turned);
         continue;
@@ -152,18 +176,25 @@ export function findProtected(root: string, names: readonly string[]): Protected
           for (const path of above) if (kindOf(join(root, path)) === "directory") pinned.add(path);
         continue;
       }
-      for (const path of above) pinned.add(path);
-      readOnly.add(relative);
+      protect(relative);
     }
   }
-  const isLink = (relative: string): boolean => lstatSync(join(root, relative)).isSymbolicLink();
-  // A link cannot be a mount point without following it; the folder above holds it only as long as it is not replaced,
-  // so it is checked afterwards like a name that is not there.
   return {
     pinned: [...pinned].sort(),
-    readOnly: [...readOnly].filter((relative) => !isLink(relative)).sort(),
+    readOnly: [...readOnly].sort(),
     folders,
+    links: [...links].sort().map((path) => ({ path, target: readlinkSync(join(root, path)) })),
   };
+}
+
+/** Where a path with links in it leads, relative to the workspace; null when that is outside it, or nothing. */
+function targetIn(root: string, path: string): string | null {
+  try {
+    const real = realpathSync(join(root, path));
+    return isWithin(real, root) && real !== root ? relativePath(root, real) : null;
+  } catch {
+    return null;
+  }
 }
 
 /** The protected names that are missing now, absolute: what a killed launcher's reaper puts aside if it appears. */
@@ -172,7 +203,7 @@ export function missingProtected(root: string, names: readonly string[], found: 
     const isAbsent = absentIn(join(root, folder));
     const prefix = folder === "" ? root : join(root, folder);
     return namesIn(prefix, names, isAbsent)
-      .filter((name) => isAbsent(name) || kindOf(join(prefix, name)) === "missing")
+      .filter((name) => isAbsent(name) || (kindOf(join(prefix, name)) === "missing" && !isTurned(prefix, name)))
       .map((name) => join(prefix, name));
   });
 }

@@ -1,6 +1,7 @@
-import { closeSync, readFileSync, renameSync } from "node:fs";
+import { closeSync, lchownSync, readFileSync, renameSync, symlinkSync } from "node:fs";
 import { join, posix } from "node:path";
 import { isWithin } from "../host/paths.ts";
+import type { Workspace } from "../plan/workspace.ts";
 import { type BytePath, Directory, DirectoryChain, nameOf, parentOf } from "./directory.ts";
 import { isHarmlessGitConfig } from "./git-settings.ts";
 import { absentIn, foldersAbove, inFolder, kindOf, limitsAfter, namesIn, projectFolders } from "./protected-paths.ts";
@@ -13,14 +14,14 @@ const mostSettings = 1024 * 1024;
  * it. A new repository is let be as far as it is what git itself makes. No link is followed: where one stands on the
  * way to a protected name, it is what was planted.
  *
- * @param readOnly paths, relative to the workspace, that the session could not write: they are as they were
+ * @param workspace what the session could not write, which is as it was, and links that it could replace
  * @returns the names, relative to the workspace
  */
 export function putAside(
   root: string,
   names: readonly string[],
   missingBefore: readonly string[],
-  readOnly: readonly string[],
+  { readOnly, protectedLinks = [] }: Pick<Workspace, "readOnly" | "protectedLinks">,
 ): string[] {
   using top = Directory.at(root);
   using chain = new DirectoryChain(top);
@@ -45,7 +46,27 @@ export function putAside(
       }
     }
   }
+  for (const { path, target } of protectedLinks) {
+    if (restoreLink(chain, path, target)) refused.add(path);
+  }
   return [...refused];
+}
+
+/** Puts a link back that was replaced or removed; returns whether it was. */
+function restoreLink(chain: DirectoryChain, relative: string, target: string): boolean {
+  const path = bytePath(relative);
+  try {
+    const folder = chain.reach(parentOf(path));
+    const entry = folder.entry(nameOf(path));
+    if (entry?.type === "link" && folder.readLink(nameOf(path)).toString() === target) return false;
+    if (entry !== null) rename(chain, relative);
+    const { uid, gid } = folder.own();
+    symlinkSync(target, folder.at(nameOf(path)));
+    if (process.geteuid?.() === 0) lchownSync(folder.at(nameOf(path)), uid, gid);
+    return true;
+  } catch {
+    return false; // the folder above it is gone
+  }
 }
 
 /** What stands under the name: itself, or the first thing on the way that is no folder. Null when nothing does. */

@@ -435,7 +435,7 @@ export class Sandbox implements SandboxLike {
     const { workspace } = this;
     if (workspace.mode === "direct" && workspace.access === "read-write") {
       const names = ungranted(this.policy, workspace.hostPath);
-      this.refusedNames = putAside(workspace.hostPath, names, this.#missing, workspace.readOnly);
+      this.refusedNames = putAside(workspace.hostPath, names, this.#missing, workspace);
       await forgetLeftover("planted", ...this.#missing);
     }
     if (workspace.privateFolder !== null) await clearPrivateFolder(workspace.privateFolder);

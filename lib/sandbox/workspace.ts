@@ -127,7 +127,7 @@ export function describeWorkspace(
   const found =
     access === "read-write" && mode !== "fresh"
       ? findProtected(facts.real, ungranted(policy, facts.real))
-      : { pinned: [], readOnly: [], folders: [] };
+      : { pinned: [], readOnly: [], folders: [], links: [] };
   return {
     found,
     workspace: {
@@ -139,6 +139,7 @@ export function describeWorkspace(
       grants: resolveGrants(policy, host),
       pinned: found.pinned,
       readOnly: found.readOnly,
+      protectedLinks: found.links,
       privateFolder: null,
       privateFolders: (options.privateFolders ?? []).filter((folder) => !isWithin(folder, path)),
       toolRuntime: extras.toolRuntime,

@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -62,6 +63,34 @@ void RemoveTree(int parent, const char* name, dev_t device, int depth) {
   unlinkat(parent, name, AT_REMOVEDIR);
 }
 
+// The first thing on the way that is no folder was planted, or else the name itself; a link is
+// renamed, never followed, so nothing outside the workspace is touched.
+void PutAside(const char* path) {
+  char copy[4096];
+  if (snprintf(copy, sizeof copy, "%s", path) >= static_cast<int>(sizeof copy)) return;
+  int folder = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+  char* rest = nullptr;
+  char* name = strtok_r(copy, "/", &rest);
+  while (folder >= 0 && name != nullptr) {
+    char* next_name = strtok_r(nullptr, "/", &rest);
+    struct stat status;
+    if (fstatat(folder, name, &status, AT_SYMLINK_NOFOLLOW) != 0) break;  // nothing was planted
+    if (next_name == nullptr || !S_ISDIR(status.st_mode)) {
+      // All names of several components begin so; a folder above the workspace is not ours.
+      if (next_name != nullptr && name[0] != '.') break;
+      char aside[NAME_MAX + 32];
+      snprintf(aside, sizeof aside, "%s.refused-by-holdfast", name);
+      renameat(folder, name, folder, aside);
+      break;
+    }
+    int next = openat(folder, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    close(folder);
+    folder = next;
+    name = next_name;
+  }
+  if (folder >= 0) close(folder);
+}
+
 void KillCgroup(const char* path) {
   char file[4200];
   snprintf(file, sizeof file, "%s/cgroup.kill", path);
@@ -106,9 +135,7 @@ void Clear(char kind, const char* path) {
       KillCgroup(path);
       break;
     case 'q': {
-      char aside[4400];
-      snprintf(aside, sizeof aside, "%s.refused-by-holdfast", path);
-      if (rename(path, aside) != 0) break;  // not there: nothing was planted
+      PutAside(path);
       break;
     }
     default:

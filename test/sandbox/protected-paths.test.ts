@@ -1,5 +1,5 @@
 import { execFileSync, spawnSync } from "node:child_process";
-import { chmodSync, existsSync, lstatSync, readFileSync } from "node:fs";
+import { chmodSync, existsSync, lstatSync, readFileSync, readlinkSync, symlinkSync } from "node:fs";
 import { join } from "node:path";
 import test from "ava";
 import { protectedNameList } from "../../lib/policy/protected-names.ts";
@@ -132,6 +132,39 @@ test("More inner repositories than can be looked after one by one are read-only 
   await sandbox.dispose();
   t.deepEqual(sandbox.refusedNames, []);
   t.is(readFileSync(join(workspace, ".git/modules/m7/HEAD"), "utf8"), "x\n");
+});
+
+test("A protected name that is a link stays one, and what it leads to in the workspace is read-only", async (t) => {
+  const folder = makeFiles(join(scratchFolder(t), "project"), {
+    "dotfiles/bashrc": "mine\n",
+    "main.git/HEAD": "x\n",
+    "main.git/config": "[core]\n",
+    "outside/": "",
+  });
+  symlinkSync("dotfiles/bashrc", join(folder, ".bashrc"));
+  symlinkSync("main.git", join(folder, ".git"));
+  symlinkSync("/nonexistent/fish", join(folder, ".config"));
+  const { sandbox } = await sessionOver(t, {}, "true", { workdir: folder, workspace: "direct" });
+  for (const command of [
+    "echo evil > .bashrc",
+    "echo evil > dotfiles/bashrc",
+    "mv dotfiles x",
+    "echo evil >> .git/config",
+  ]) {
+    const { exitCode } = await sandbox.exec("sh", ["-c", command]);
+    t.not(exitCode, 0, command);
+  }
+  await runInside(
+    sandbox,
+    `rm .bashrc; echo evil > .bashrc; rm .git; mkdir .git; echo '[core] fsmonitor = evil' > .git/config
+     echo fine > main.git/object`,
+  );
+  await sandbox.dispose();
+  t.deepEqual([...sandbox.refusedNames].sort(), [".bashrc", ".git"]);
+  t.is(readlinkSync(join(folder, ".bashrc")), "dotfiles/bashrc");
+  t.is(readlinkSync(join(folder, ".git")), "main.git");
+  t.is(readlinkSync(join(folder, ".config")), "/nonexistent/fish");
+  t.is(readFileSync(join(folder, ".bashrc.refused-by-holdfast"), "utf8"), "evil\n");
 });
 
 test("A folder that may not be searched does not keep the rest from being protected", (t) => {
