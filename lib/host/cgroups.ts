@@ -1,4 +1,4 @@
-import { accessSync, constants, mkdirSync, readFileSync, rmdirSync, writeFileSync } from "node:fs";
+import { accessSync, constants, existsSync, mkdirSync, readFileSync, rmdirSync, writeFileSync } from "node:fs";
 import { basename, dirname, join, relative } from "node:path";
 import { native } from "../native.ts";
 import { launcherMark } from "./launcher-mark.ts";
@@ -37,11 +37,14 @@ const limitFiles = {
 
 export type CgroupController = keyof typeof limitFiles;
 
-/** The commands that delegate a cgroup (docs/hosts.md has the settings for a unit of one's own). */
-const remedies = {
-  1: "sudo cgcreate -a $USER -t $USER -g memory,pids:holdfast && cgexec -g memory,pids:holdfast holdfast …",
-  2: "systemd-run --user --pty -p Delegate=yes -p DelegateSubgroup=launcher holdfast …",
-} as const;
+/** The command that delegates a cgroup (docs/hosts.md has the settings for a unit of one's own). */
+function remedyFor(version: 1 | 2): string {
+  if (version === 1) {
+    return "sudo cgcreate -a $USER -t $USER -g memory,pids:holdfast && cgexec -g memory,pids:holdfast holdfast …";
+  }
+  const user = process.geteuid?.() === 0 ? "" : "--user ";
+  return `systemd-run ${user}--pty -p Delegate=yes -p DelegateSubgroup=launcher holdfast …`;
+}
 
 /** Octal escapes of proc_pid_mountinfo(5): space, tab, newline, backslash. */
 function decodePath(text: string): string {
@@ -90,7 +93,7 @@ function errnoOf(error: unknown): string {
 const refused = (reason: string, version?: 1 | 2): Delegation => ({
   delegated: false,
   reason,
-  ...(version === undefined ? {} : { remedy: remedies[version] }),
+  ...(version === undefined ? {} : { remedy: remedyFor(version) }),
 });
 
 /** Makes a cgroup, sees that the limit can be set in it, and removes it. */
@@ -114,9 +117,16 @@ function attempt(parent: string, version: 1 | 2, controller: CgroupController): 
   }
 }
 
-/** systemd sets these on what it hands over; in its own slices nobody else may make cgroups (systemd: CGROUP_DELEGATION). */
-function isHandedOver(folder: string): boolean {
-  if (!basename(folder).endsWith(".slice")) return true;
+/** sd_booted(3). */
+const systemdRuns = "/run/systemd/system";
+
+/**
+ * Where systemd runs, the top and all slices are its own to divide, but for what it has handed over and marked so
+ * (systemd: CGROUP_DELEGATION).
+ */
+function isHandedOver(folder: string, mount: string): boolean {
+  const isTop = folder === mount && existsSync(systemdRuns);
+  if (!isTop && !basename(folder).endsWith(".slice")) return true;
   return ["user.delegate", "trusted.delegate"].some((name) => native().getXattr(folder, name)?.toString() === "1");
 }
 
@@ -130,8 +140,8 @@ function delegationV2({ own, mount }: CgroupPlace, controller: CgroupController)
   const isRoot = read(join(own, "cgroup.type")) === null;
   if (!isRoot && own === mount) return refused(`${own} has processes in it and nothing above it can be seen`, 2);
   const parent = isRoot ? own : dirname(own);
-  if (!isHandedOver(parent)) {
-    return refused(`${own} stands in ${basename(parent)}, which is systemd's alone to divide`, 2);
+  if (!isHandedOver(parent, mount)) {
+    return refused(`${own} stands in ${parent}, which is systemd's alone to divide`, 2);
   }
   const words = (file: string): string[] => (read(join(parent, file)) ?? "").trim().split(/\s+/);
   if (!words("cgroup.controllers").includes(controller)) {

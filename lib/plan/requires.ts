@@ -27,6 +27,14 @@ function lackOf(wall: WallName, policy: Policy, plan: LaunchPlan, workspace: Wor
   }
 }
 
+/** `, which FILE:LINE requires`, where the policy names the wall. */
+export function requiredBy(policy: Policy, wall: string): string {
+  const named = policy.requires.find((each) => each === wall);
+  if (named === undefined) return "";
+  const line = policy.requiresLines?.[named];
+  return `, which ${policy.source}${line === undefined ? "" : `:${line}`} requires`;
+}
+
 /**
  * Holds a plan against the walls that its policy requires by name. The others are required in any case: they are in
  * every plan, and a launch whose host refuses one fails.

@@ -1,15 +1,19 @@
 import { HoldfastError } from "../errors.ts";
+import { probeNamespaces } from "../host/namespaces.ts";
 import { ownProcCovers, uncoverProc } from "../host/proc-covers.ts";
 import { isNativeFailure } from "../native.ts";
 import { opCodes } from "../plan/encode.ts";
 import { wallNumbers } from "../plan/launch-plan.ts";
+import { requiredBy } from "../plan/requires.ts";
+import { defaultPolicy } from "../policy/default-policy.ts";
+import type { Policy } from "../policy/policy.ts";
 import { errnoName } from "./process.ts";
 
 const walls = new Map<number, string>(Object.entries(wallNumbers).map(([name, number]) => [number, name]));
 const operations = new Map<number, string>(Object.entries(opCodes).map(([name, number]) => [number, name]));
 
 /** A launch that failed, in words: which wall or step, on what, why, and what to do. */
-export function launchError(cause: unknown): unknown {
+export function launchError(cause: unknown, policy: Policy = defaultPolicy): unknown {
   if (!isNativeFailure(cause)) return cause;
   const errno = cause.errno === 0 ? undefined : errnoName(cause.errno);
   const on = cause.path === "" ? "" : ` on ${cause.path}`;
@@ -31,12 +35,19 @@ export function launchError(cause: unknown): unknown {
   }
   const making = cause.step === "clone" || cause.syscall === "unshare";
   if (making && (errno === "EPERM" || errno === "ENOSPC" || errno === "EACCES" || errno === "EUSERS")) {
-    return new HoldfastError(`this host refuses new namespaces to this user (${cause.syscall}: ${errno})`, {
-      code: "ERR_HOLDFAST_WALL_UNAVAILABLE",
-      step: "namespace",
-      hint: "`holdfast doctor` says which setting refuses them and the command that changes it.",
-      ...details,
-    });
+    // The launch asked for all of them at once: which one it was is asked now.
+    const refused = probeNamespaces().find(({ status }) => status !== "enforced");
+    return new HoldfastError(
+      refused === undefined
+        ? `this host refused new namespaces to this user (${cause.syscall}: ${errno})`
+        : `this host does not give the wall ${refused.wall}${requiredBy(policy, refused.wall)}: ${refused.detail}`,
+      {
+        code: "ERR_HOLDFAST_WALL_UNAVAILABLE",
+        step: "namespace",
+        hint: `${refused?.remedy === undefined ? "" : `${refused.remedy}; `}\`holdfast doctor\` says more.`,
+        ...details,
+      },
+    );
   }
   const operation = cause.step === "setup" ? operations.get(cause.wall) : undefined;
   if (operation === "proc" && errno === "EPERM") {

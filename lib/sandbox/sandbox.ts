@@ -195,7 +195,7 @@ export class Sandbox implements SandboxLike {
     } catch (error) {
       await SandboxCgroup.remove(cgroup);
       if (workspace.privateFolder !== null) await clearPrivateFolder(workspace.privateFolder);
-      throw launchError(error);
+      throw launchError(error, policy);
     }
   }
 

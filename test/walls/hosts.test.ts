@@ -86,8 +86,11 @@ test("Where user namespaces are used up, nothing starts and one sentence says so
   });
   if (told === null) return;
   t.is(told.code, "ERR_HOLDFAST_WALL_UNAVAILABLE");
-  t.is(told.message, "this host refuses new namespaces to this user (clone: ENOSPC)");
-  t.regex(told.hint ?? "", /holdfast doctor/);
+  t.is(
+    told.message,
+    "this host does not give the wall user-namespace: clone answers ENOSPC: user.max_user_namespaces is 0",
+  );
+  t.regex(told.hint ?? "", /^sudo sysctl -w user\.max_user_namespaces=\d+; `holdfast doctor` says more\.$/);
 });
 
 for (const [what, first] of [
