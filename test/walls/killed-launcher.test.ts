@@ -162,7 +162,7 @@ const busy = `
       workdir, workspace, name: "killed-" + mark + "-" + workspace, policy: { ...defaultPolicy, limits },
     });
     inits.push(sandbox.description.init);
-    const script = "mkdir -p .vscode && echo '{}' > .vscode/tasks.json && mkdir -p d && echo text > d/f && " +
+    const script = "mkdir -p .vscode && echo '{}' > .vscode/tasks.json && mkdir -p d && echo text > d/f && ln -sfn ../outside .git && " +
       "(setsid sleep 1" + mark + ".5 & ) && sleep 1" + mark + ".5 & sleep 1" + mark + ".5 & echo ready; wait";
     const child = sandbox.spawn("sh", ["-c", script], { stdin: "ignore" });
     await new Promise((resolve) => child.stdout.once("data", resolve));
@@ -184,11 +184,13 @@ test.serial("A killed launcher leaves nothing of sandboxes in which daemons run"
   t.is(readdirSync(join(top, "state", "holdfast", "sandboxes")).length, 2);
   t.is(globSync(join(top, "run", "**", "*.sock")).length, 3);
   if (probeCgroups().memory.delegated) t.true(cgroupsOf(mark).length >= 3, "cgroups, one a sandbox at least");
+  mkdirSync(join(top, "outside", "hooks"), { recursive: true });
   const children = await killOutright(t, launcher);
   t.true(children.length >= 4, "three inits and the reaper");
   await nothingIsLeft(t, launcher, children);
   // What a call planted under a protected name of the real workspace is out of reach; what it was asked for is there.
-  t.deepEqual(readdirSync(join(top, "work")).sort(), [".vscode.refused-by-holdfast", "d"]);
+  t.deepEqual(readdirSync(join(top, "work")).sort(), [".git.refused-by-holdfast", ".vscode.refused-by-holdfast", "d"]);
+  t.deepEqual(readdirSync(join(top, "outside")), ["hooks"], "a link that was planted is not followed");
 });
 
 const restless = `
