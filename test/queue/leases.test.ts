@@ -160,6 +160,20 @@ test("A lease that is not extended puts the item back, and its old holder can ne
   t.is((await desk.ask("POST", `/v1/sessions/${old.session}/events`, { token: next.token, body })).status, 200);
 });
 
+test("A lease that ran out is nobody's until it is claimed again", async (t) => {
+  const desk = await openDesk(t);
+  desk.queue.submit({ calls: [call] });
+  const old = await claim(t, desk);
+  desk.pass(60_000);
+  const events = await desk.ask("GET", `/v1/sessions/${old.session}/events`);
+  const asked = (events.body["data"] as { type: string; id: string }[]).find(({ type }) => type === "agent.tool_use");
+  const body = {
+    events: [{ type: "user.tool_result", tool_use_id: asked?.id, content: [{ type: "text", text: "x" }] }],
+  };
+  t.is((await desk.ask("POST", `/v1/sessions/${old.session}/events`, { token: old.token, body })).status, 403);
+  t.is((await desk.ask("POST", workPath(desk, old.id, "stop"), { token: old.token, body: {} })).status, 409);
+});
+
 test("A stop without force is told to the worker by heartbeat, one with force ends the item", async (t) => {
   const desk = await openDesk(t);
   desk.queue.submit({ calls: [call] });

@@ -245,6 +245,15 @@ test("A held call defers the countdown, which starts anew when it is settled", a
   t.is(server.of("post").length, 0);
 });
 
+test("A call that the server denied keeps nobody waiting", async (t) => {
+  const { server, start } = await openHarness(t, { maxIdleMs: 50 });
+  server.enqueue({ id: "work_1" });
+  server.happen(toolUse("sevt_1", "bash", { evaluated_permission: "deny" }), endTurn);
+  void start();
+  await server.untilCount("stop", 1);
+  t.is(server.of("post").length, 0);
+});
+
 test("A call that runs on after the end of the turn defers the countdown", async (t) => {
   let release = (): void => {};
   const { server, start, calls } = await openHarness(t, {

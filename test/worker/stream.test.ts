@@ -215,6 +215,23 @@ test("A history that fails on a later page runs nothing of it until it can be re
   t.is(calls.length, 2);
 });
 
+test("A call of a history that broke off is run when it comes on the stream", async (t) => {
+  const { server, start, calls } = await openHarness(t);
+  server.fail(
+    "history",
+    { status: 200, body: { data: [toolUse("sevt_1")], next_page: "1" } },
+    { status: 500, headers: { "x-should-retry": "false" } },
+  );
+  server.enqueue({ id: "work_1" });
+  void start();
+  await server.untilCount("history", 2);
+  await server.until(() => server.openStreams === 1);
+  server.sendRaw(encode(toolUse("sevt_1")));
+  await server.until(() => server.results().length === 1);
+  t.is(calls.length, 1);
+  t.is(server.of("stream").length, 1);
+});
+
 test("A history that names the same page for ever is given up, and the live stream goes on", async (t) => {
   const { server, start } = await openHarness(t);
   server.failAlways("history", { status: 200, body: { data: [], next_page: "again" } });
