@@ -154,7 +154,7 @@ export function sweepSockets(): void {
   for (const name of readdirSync(root)) {
     if (!name.endsWith(".sock")) continue;
     const path = join(root, name);
-    const made = lstatSync(path, { throwIfNoEntry: false })?.ctimeMs;
+    const made = lstatSync(path, { throwIfNoEntry: false })?.mtimeMs;
     if (made === undefined || Date.now() - made < youngestMs) continue;
     const probe = connect(path);
     probe.unref();
