@@ -16,7 +16,13 @@ export type { HostCapabilities } from "./host/capabilities.ts";
 export { loadPolicy, type ParsedPolicy, parsePolicy } from "./policy/load.ts";
 export type { ExtractRule, Limits, PathGrant, Policy, PolicyProblem, WallName } from "./policy/policy.ts";
 export { type PresetName, presetPolicy } from "./policy/presets.ts";
+export type { ApplyOptions, ApplyResult, RefusalReason } from "./sandbox/apply.ts";
+export type { Change, ChangeProblem, ChangeSet } from "./sandbox/changes.ts";
+export type { Entry, EntryType } from "./sandbox/directory.ts";
+export { displayPath } from "./sandbox/display-path.ts";
+export type { ExtractedFile, ExtractOptions, KeptBack, Manifest } from "./sandbox/extract.ts";
 export { SandboxPool } from "./sandbox/pool.ts";
+export { renderDiff } from "./sandbox/render-diff.ts";
 export { Sandbox, thisHost as probe } from "./sandbox/sandbox.ts";
 export type {
   Denial,

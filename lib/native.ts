@@ -11,7 +11,7 @@ import { HoldfastError } from "./errors.ts";
 /** Refusals and judgements that the broker makes for one system call (native/notify.h). */
 export interface NotifyRule {
   readonly number: number;
-  readonly answer: 0 | 1 | 2 | 3;
+  readonly answer: 0 | 1 | 2 | 3 | 4;
   readonly error: number;
   readonly pathArgument: number;
 }
@@ -116,6 +116,10 @@ export interface Native {
   receive(control: number): { data: Buffer; fd: number } | null;
   takeDenials(broker: number): DenialRecord[];
   unwatch(broker: number): void;
+  /** Calls with a session, as the sandbox numbers them, in which a process was ended for writing beyond the largest file. */
+  onFileSizeReached(broker: number, listener: (session: number) => void): void;
+  /** Whether that has happened in the session; 0 asks for any. Forgets what it answers. */
+  takeFileSizeReached(broker: number, session: number): boolean;
   /** Hands on what comes on a stream, read by a thread of the addon's; null at its end. */
   watchEvents(fd: number, listener: (chunk: Buffer | null) => void): void;
   /** A process that outlives this one to clear what the list says; the list is a memfd that this process writes. */

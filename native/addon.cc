@@ -251,6 +251,27 @@ Napi::Value TakeDenials(const Napi::CallbackInfo& info) {
   return result;
 }
 
+// The function is called with a session of the sandbox; it does not keep the event loop alive.
+void OnFileSizeReached(const Napi::CallbackInfo& info) {
+  auto listener = std::make_shared<Napi::ThreadSafeFunction>(Napi::ThreadSafeFunction::New(
+      info.Env(), info[1].As<Napi::Function>(), "holdfast-limits", 0, 1));
+  listener->Unref(info.Env());
+  // Released with the last copy of the function that the broker holds.
+  std::shared_ptr<Napi::ThreadSafeFunction> owner(listener.get(),
+                                                  [listener](auto*) { listener->Release(); });
+  holdfast::OnFileSizeReached(info[0].As<Napi::Number>().Uint32Value(), [owner](int session) {
+    owner->NonBlockingCall([session](Napi::Env env, Napi::Function function) {
+      if (env != nullptr) function.Call({Napi::Number::New(env, session)});
+    });
+  });
+}
+
+Napi::Value TakeFileSizeReached(const Napi::CallbackInfo& info) {
+  return Napi::Boolean::New(info.Env(),
+                            holdfast::TakeFileSizeReached(info[0].As<Napi::Number>().Uint32Value(),
+                                                          info[1].As<Napi::Number>().Int32Value()));
+}
+
 void Unwatch(const Napi::CallbackInfo& info) {
   holdfast::UnwatchListener(info[0].As<Napi::Number>().Uint32Value());
 }
@@ -436,28 +457,29 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
     const char* name;
     Napi::Value (*function)(const Napi::CallbackInfo&);
   } functions[] = {
-      {"ready",              Ready             },
-      {"begin",              Begin             },
-      {"launch",             Launch            },
-      {"waitExit",           WaitExit          },
-      {"kill",               Kill              },
-      {"exec",               Exec              },
-      {"receive",            Receive           },
-      {"takeDenials",        TakeDenials       },
-      {"startReaper",        StartReaper       },
-      {"probe",              Probe             },
-      {"probeClone",         ProbeClone        },
-      {"probeSeccompAction", ProbeSeccompAction},
-      {"probePidfdGetfd",    ProbePidfdGetfd   },
-      {"probeMemfdExec",     ProbeMemfdExec    },
-      {"peerCredentials",    PeerCredentials   },
-      {"getTerminal",        GetTerminal       },
-      {"setTerminal",        SetTerminal       },
-      {"inForeground",       InForeground      },
-      {"windowSize",         WindowSize        },
-      {"getXattr",           GetXattr          },
-      {"setXattr",           SetXattr          },
-      {"readNow",            ReadNow           },
+      {"ready",               Ready              },
+      {"begin",               Begin              },
+      {"launch",              Launch             },
+      {"waitExit",            WaitExit           },
+      {"kill",                Kill               },
+      {"exec",                Exec               },
+      {"receive",             Receive            },
+      {"takeDenials",         TakeDenials        },
+      {"startReaper",         StartReaper        },
+      {"probe",               Probe              },
+      {"probeClone",          ProbeClone         },
+      {"probeSeccompAction",  ProbeSeccompAction },
+      {"probePidfdGetfd",     ProbePidfdGetfd    },
+      {"probeMemfdExec",      ProbeMemfdExec     },
+      {"peerCredentials",     PeerCredentials    },
+      {"getTerminal",         GetTerminal        },
+      {"setTerminal",         SetTerminal        },
+      {"inForeground",        InForeground       },
+      {"windowSize",          WindowSize         },
+      {"takeFileSizeReached", TakeFileSizeReached},
+      {"getXattr",            GetXattr           },
+      {"setXattr",            SetXattr           },
+      {"readNow",             ReadNow            },
   };
   for (const auto& item : functions)
     exports.Set(item.name, Napi::Function::New(env, item.function, item.name));
@@ -465,6 +487,8 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("watchEvents", Napi::Function::New(env, WatchEvents, "watchEvents"));
   exports.Set("abandon", Napi::Function::New(env, Abandon, "abandon"));
   exports.Set("unwatch", Napi::Function::New(env, Unwatch, "unwatch"));
+  exports.Set("onFileSizeReached",
+              Napi::Function::New(env, OnFileSizeReached, "onFileSizeReached"));
   exports.Set("setWindowSize", Napi::Function::New(env, SetWindowSize, "setWindowSize"));
   return exports;
 }

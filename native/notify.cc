@@ -25,6 +25,7 @@
 #include <mutex>
 #include <thread>
 
+#include "exits.h"
 #include "kernel.h"
 
 namespace holdfast {
@@ -39,7 +40,11 @@ class Sandbox : public std::enable_shared_from_this<Sandbox> {
  public:
   Sandbox(UniqueFd listener, int init_pid, const std::vector<NotifyRule>& rules)
       : listener_(std::move(listener)) {
-    for (const NotifyRule& rule : rules) rules_[rule.number] = rule;
+    for (const NotifyRule& rule : rules) {
+      rules_[rule.number] = rule;
+      if (rule.answer == Answer::kWait && exits_ == nullptr && PidfdTellsExit())
+        exits_ = std::make_unique<ExitWatch>();
+    }
     struct stat status;
     if (stat(("/proc/" + std::to_string(init_pid) + "/ns/pid").c_str(), &status) == 0)
       pid_namespace_ = status.st_ino;
@@ -47,6 +52,10 @@ class Sandbox : public std::enable_shared_from_this<Sandbox> {
 
   void Serve();
   std::vector<DenialRecord> Take();
+  void OnFileSizeReached(std::function<void(int)> reached);
+  bool TakeFileSizeReached(int session) {
+    return exits_ != nullptr && exits_->TakeExceeded(session);
+  }
   void Close();
 
  private:
@@ -60,6 +69,7 @@ class Sandbox : public std::enable_shared_from_this<Sandbox> {
   void Record(int number, const std::string& subject);
   void Dispatch(const seccomp_notif& notification);
   void Work();
+  void Harvest();
   bool StillValid(uint64_t id) {
     return ioctl(listener_.Get(), SECCOMP_IOCTL_NOTIF_ID_VALID, &id) == 0;
   }
@@ -69,6 +79,8 @@ class Sandbox : public std::enable_shared_from_this<Sandbox> {
   std::map<int, NotifyRule> rules_;
   std::mutex mutex_;
   std::map<std::pair<int, std::string>, uint64_t> denials_;
+  std::unique_ptr<ExitWatch> exits_;
+  std::function<void(int)> reached_;
   std::deque<seccomp_notif> waiting_;
   std::condition_variable wake_;
   size_t threads_ = 0;
@@ -193,10 +205,14 @@ void Sandbox::Serve() {
   pthread_sigmask(SIG_SETMASK, &all, nullptr);
   pthread_setname_np(pthread_self(), "holdfast-broker");
   for (;;) {
-    pollfd source{listener_.Get(), POLLIN, 0};
-    if (poll(&source, 1, -1) < 0 && errno != EINTR) return;
-    if ((source.revents & POLLIN) == 0) {
-      if (source.revents & (POLLHUP | POLLERR))
+    pollfd sources[2] = {
+        {listener_.Get(),                       POLLIN, 0},
+        {exits_ == nullptr ? -1 : exits_->Fd(), POLLIN, 0}
+    };
+    if (poll(sources, 2, -1) < 0 && errno != EINTR) return;
+    if (sources[1].revents != 0) Harvest();
+    if ((sources[0].revents & POLLIN) == 0) {
+      if (sources[0].revents & (POLLHUP | POLLERR))
         return;  // the last process behind the filter is gone
       continue;
     }
@@ -230,6 +246,10 @@ void Sandbox::Handle(const seccomp_notif& notification) {
       break;
     case Answer::kMappedFile:
       MappedFile(notification, found->second);
+      break;
+    case Answer::kWait:
+      if (exits_ != nullptr) exits_->HoldChildren(notification.pid);
+      Reply(notification.id, 0, 0, true);
       break;
   }
 }
@@ -375,9 +395,22 @@ void Sandbox::MappedFile(const seccomp_notif& notification, const NotifyRule& ru
   Reply(notification.id, fine ? 0 : rule.error, 0, fine);
 }
 
+void Sandbox::Harvest() {
+  std::set<int32_t> sessions = exits_->Harvest();
+  std::lock_guard<std::mutex> lock(mutex_);
+  for (int32_t session : sessions)
+    if (reached_) reached_(session);
+}
+
+void Sandbox::OnFileSizeReached(std::function<void(int)> reached) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  reached_ = std::move(reached);
+}
+
 void Sandbox::Close() {
   std::lock_guard<std::mutex> lock(mutex_);
   closed_ = true;
+  reached_ = nullptr;
   wake_.notify_all();
 }
 
@@ -427,6 +460,16 @@ uint32_t WatchListener(UniqueFd listener, int init_pid, const std::vector<Notify
 std::vector<DenialRecord> TakeDenials(uint32_t handle) {
   std::shared_ptr<Sandbox> sandbox = TheBroker().Find(handle);
   return sandbox == nullptr ? std::vector<DenialRecord>{} : sandbox->Take();
+}
+
+void OnFileSizeReached(uint32_t handle, std::function<void(int)> reached) {
+  std::shared_ptr<Sandbox> sandbox = TheBroker().Find(handle);
+  if (sandbox != nullptr) sandbox->OnFileSizeReached(std::move(reached));
+}
+
+bool TakeFileSizeReached(uint32_t handle, int session) {
+  std::shared_ptr<Sandbox> sandbox = TheBroker().Find(handle);
+  return sandbox != nullptr && sandbox->TakeFileSizeReached(session);
 }
 
 void UnwatchListener(uint32_t handle) { TheBroker().Remove(handle); }

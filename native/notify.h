@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -20,6 +21,7 @@ enum class Answer : uint32_t {
                     // refused and recorded
   kTraceOpen = 2,   // record what is out of reach, let the kernel decide
   kMappedFile = 3,  // map code only from read-only mounts or files with an execute bit
+  kWait = 4,        // hold the caller's children, so that how they end is known; let it wait
 };
 
 struct NotifyRule {
@@ -42,6 +44,13 @@ uint32_t WatchListener(UniqueFd listener, int init_pid, const std::vector<Notify
 
 // What was refused since the last call, and forgets it.
 std::vector<DenialRecord> TakeDenials(uint32_t handle);
+
+// With kWait: `reached` is called, on a thread of the broker's, with a session of the sandbox (as
+// it numbers them) in which a process was ended for writing beyond the largest file.
+void OnFileSizeReached(uint32_t handle, std::function<void(int)> reached);
+
+// Whether that has happened in the session; 0 asks for any. Forgets what it answers.
+bool TakeFileSizeReached(uint32_t handle, int session);
 
 // Stops answering; calls that wait are answered ENOSYS by the kernel.
 void UnwatchListener(uint32_t handle);

@@ -196,13 +196,13 @@ struct FileResultMessage {
 };
 
 enum class EventType : uint32_t {
-  kStarted = 1,  // value: pid inside
+  kStarted = 1,  // value: pid inside, detail: its session
   kFailed = 2,   // value: errno, detail: ExecStep
   kExited = 3,   // value: wait status
   kStopped = 4,  // value: signal
   kLimit = 5,    // detail: LimitKind
   kFileDone = 6,
-  kReady = 7,    // the walls stand; kReady's packet, with the listener, is on the control socket
+  kReady = 7,  // the walls stand; kReady's packet, with the listener, is on the control socket
 };
 
 enum class ExecStep : uint32_t {

@@ -1,12 +1,10 @@
 import { once } from "node:events";
 import { createWriteStream } from "node:fs";
 import { resolve } from "node:path";
-import { applyChanges } from "../sandbox/apply.ts";
 import type { Change } from "../sandbox/changes.ts";
 import { displayPath } from "../sandbox/display-path.ts";
 import { renderDiff } from "../sandbox/render-diff.ts";
 import type { Sandbox } from "../sandbox/sandbox.ts";
-import { ungranted } from "../sandbox/workspace.ts";
 import { paint, say } from "./report.ts";
 import type { RunOptions } from "./run-options.ts";
 
@@ -31,8 +29,15 @@ export async function finishOverlay(sandbox: Sandbox, options: RunOptions, code:
     path: displayPath(change.path),
     conflict: change.conflict,
   }));
-  if (options.json) process.stderr.write(`${JSON.stringify({ event: "changes", changes: lines })}\n`);
+  if (options.json)
+    process.stderr.write(
+      `${JSON.stringify({ event: "changes", changes: lines, problems: set.problems.map(({ path, reason }) => ({ path: displayPath(path), reason })) })}\n`,
+    );
   else if (!options.quiet) show(lines);
+  if (!options.quiet) {
+    for (const { path, reason } of set.problems)
+      say(`${paint("yellow", "not compared")} ${displayPath(path)}: ${reason}`);
+  }
   if (options.diff !== undefined) {
     const file = createWriteStream(resolve(options.diff), { mode: 0o600 });
     for await (const piece of renderDiff(set)) if (!file.write(piece)) await once(file, "drain");
@@ -44,12 +49,7 @@ export async function finishOverlay(sandbox: Sandbox, options: RunOptions, code:
     if (!options.quiet) say(`${paint("yellow", "nothing was applied")}: the command did not succeed`);
     return code;
   }
-  const { workspace } = sandbox;
-  const result = await applyChanges(set, {
-    protectedNames: ungranted(sandbox.policy, workspace.hostPath),
-    to: workspace.hostPath,
-    ...(sandbox.plan.identity.drop ? { owner: workspace.owner } : {}),
-  });
+  const result = await sandbox.apply(set);
   if (!options.quiet) {
     say(`applied ${result.applied.length} of ${set.changes.length} changes`);
     for (const { change, detail } of result.refused)

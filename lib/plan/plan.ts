@@ -64,6 +64,7 @@ export function plan(policy: Policy, host: HostCapabilities, workspace: Workspac
         arch: host.architecture,
         options: {
           traceOpens: workspace.seccomp.traceOpens,
+          fileSizeLimit: workspace.seccomp.fileSizeLimit,
           mappedFiles: policy.process.mappedFiles === "executable-only",
         },
       }),

@@ -10,12 +10,13 @@ export type Architecture = "x86_64" | "aarch64";
 export interface SeccompOptions {
   readonly traceOpens?: boolean | undefined;
   readonly mappedFiles?: boolean | undefined;
+  readonly fileSizeLimit?: boolean | undefined;
   readonly noNamespaces?: boolean | undefined;
   readonly noTruncateRight?: boolean | undefined;
 }
 
 /** Why a call is handed to the broker: to be recorded and refused with EPERM, or to be judged. */
-export type NotificationPurpose = "refuse" | "connect" | "open" | "map" | "bind" | "metadata";
+export type NotificationPurpose = "refuse" | "connect" | "open" | "map" | "wait" | "bind" | "metadata";
 
 /** What happens to a call. `return` answers with success without doing anything. */
 export type SeccompAction =
@@ -121,7 +122,14 @@ export interface Constants {
   readonly values: Readonly<Record<string, string>>;
 }
 
-const PURPOSES: ReadonlySet<string> = new Set<NotificationPurpose>(["connect", "open", "map", "bind", "metadata"]);
+const PURPOSES: ReadonlySet<string> = new Set<NotificationPurpose>([
+  "connect",
+  "open",
+  "map",
+  "wait",
+  "bind",
+  "metadata",
+]);
 const WORD_MASK = 0xffff_ffffn;
 const LONG_MASK = 0xffff_ffff_ffff_ffffn;
 

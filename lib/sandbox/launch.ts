@@ -45,6 +45,7 @@ function notifyRules(plan: LaunchPlan, architecture: Architecture, options: Secc
       const name = syscallName(architecture, number);
       return { number, answer: 2, error: 0, pathArgument: name === "open" || name === "creat" ? 0 : 1 };
     }
+    if (purpose === "wait") return { number, answer: 4, error: 0, pathArgument: 0 };
     if (purpose === "map") return { number, answer: 3, error: eacces, pathArgument: 0 };
     return { number, answer: 0, error: eperm, pathArgument: 0 };
   });

@@ -36,6 +36,8 @@ export interface StartOptions extends SpawnOptions {
   readonly pty?: PtyOptions;
   /** File mode creation mask; 0o022 when absent. */
   readonly umask?: number;
+  /** Which limit is known, at its end, to have been reached below it. */
+  readonly limitAtEnd?: () => string | null;
   /** The bytes are taken by `drain` instead of streams: cheaper for short calls. */
   readonly captured?: boolean;
 }
@@ -52,6 +54,8 @@ export class ConfinedProcess extends EventEmitter implements SandboxProcess {
   timedOut = false;
   isCanceled = false;
   usage: Usage = { userMs: 0, systemMs: 0, maxRssBytes: 0 };
+  /** As the sandbox numbers it: all that the call starts is in it, unless it makes sessions of its own. */
+  session = 0;
   /** The other end of the call's own terminal. */
   ptyMaster: number | null = null;
   readonly #channel: Channel;
@@ -62,6 +66,7 @@ export class ConfinedProcess extends EventEmitter implements SandboxProcess {
   readonly #outputs: [null, Readable | null, Readable | null] = [null, null, null];
   readonly #forceKillAfterMs: number;
   readonly #file: string;
+  readonly #limitAtEnd: () => string | null;
   #timers: NodeJS.Timeout[] = [];
   #ended = false;
   #closed = false;
@@ -78,6 +83,7 @@ export class ConfinedProcess extends EventEmitter implements SandboxProcess {
     super();
     this.#channel = channel;
     this.#file = request.file;
+    this.#limitAtEnd = options.limitAtEnd ?? (() => null);
     this.#cgroup = cgroup;
     this.#forceKillAfterMs = options.forceKillAfterMs ?? defaultForceKillMs;
     this.#id = channel.add({ onEvent: (event) => this.#onEvent(event), onGone: () => this.#onGone() });
@@ -189,6 +195,7 @@ export class ConfinedProcess extends EventEmitter implements SandboxProcess {
     switch (event.type) {
       case "started":
         this.pid = event.value;
+        this.session = event.detail;
         this.#takeMaster();
         this.emit("spawn");
         break;
@@ -240,6 +247,8 @@ export class ConfinedProcess extends EventEmitter implements SandboxProcess {
 
   #settle(): void {
     this.#ended = true;
+    const limit = this.#limitAtEnd();
+    this.limit ??= limit;
     for (const timer of this.#timers) clearTimeout(timer);
     this.#timers = [];
     this.#unsubscribe();

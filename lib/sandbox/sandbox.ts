@@ -26,6 +26,7 @@ import { ControlSocket, sweepSockets } from "./control-socket.ts";
 import { describeDenials } from "./denials.ts";
 import { enforcementOf } from "./enforcement.ts";
 import type { ExtractOptions, Manifest } from "./extract.ts";
+import { FileSizeLimit } from "./file-size.ts";
 import { ConfinedFiles } from "./files.ts";
 import { abandon, begin, type LiveInit, launch } from "./launch.ts";
 import { launchError } from "./launch-error.ts";
@@ -88,6 +89,7 @@ export class Sandbox implements SandboxLike {
   readonly #cgroup: SandboxCgroup | null;
   readonly #environment: readonly string[];
   readonly #audit: Audit | undefined;
+  readonly #fileSize: FileSizeLimit | null;
   /** When its view of the workspace was made, in nanoseconds since 1970. */
   readonly #since: bigint;
   #socket: ControlSocket | undefined;
@@ -116,6 +118,7 @@ export class Sandbox implements SandboxLike {
     this.toolRuntime =
       workspace.toolRuntime === null ? null : { node: `${toolFolder}/node`, programs: `${toolFolder}/programs` };
     this.#init = init;
+    this.#fileSize = workspace.seccomp.fileSizeLimit === true ? new FileSizeLimit(init.broker) : null;
     this.#missing = missing;
     this.#cgroup = cgroup;
     this.#environment = Object.entries(plan.environment).map(([key, value]) => `${key}=${value}`);
@@ -144,12 +147,13 @@ export class Sandbox implements SandboxLike {
     const capabilities = thisHost();
     const name = options.name ?? `hf-${randomBytes(5).toString("hex")}`;
     const traceOpens = hooks.traceOpens ?? false;
+    const fileSizeLimit = policy.limits.fileSizeBytes !== undefined;
     // Up to the end of this millisecond: what was written just before is no conflict.
     const since = BigInt(Date.now() + 1) * 1_000_000n;
     const { workspace, found } = await prepareWorkspace(options, policy, capabilities, name, {
       toolRuntime: options.tools ? { node: process.execPath, programs: toolPrograms() } : null,
       cgroup: heldByCgroup(policy),
-      seccomp: { traceOpens },
+      seccomp: { traceOpens, fileSizeLimit },
       hostUid: (owner) => {
         const who = identity(policy, capabilities, owner);
         return { uid: who.hostUid, gid: who.hostGid };
@@ -169,7 +173,7 @@ export class Sandbox implements SandboxLike {
         launchLayered(workspace, drop ? { uid: hostUid, gid: hostGid } : null, async (over, isSecond) => {
           const made = makePlan(policy, capabilities, over);
           const plan = hooks.alterPlan?.(made) ?? made;
-          const seccomp = { traceOpens, mappedFiles };
+          const seccomp = { traceOpens, fileSizeLimit, mappedFiles };
           if (plan.cgroup !== null) cgroup ??= await SandboxCgroup.make(name, plan.cgroup);
           const init = await launch(plan, capabilities.architecture, seccomp, isSecond ? 0 : begun, cgroup);
           return { over, plan, init };
@@ -278,7 +282,7 @@ export class Sandbox implements SandboxLike {
       arguments: args.length,
       layer: options.layer ?? "base",
     });
-    const child = new ConfinedProcess(
+    const child: ConfinedProcess = new ConfinedProcess(
       channel,
       {
         layer: options.layer === "read-only" ? layerIds.readOnly : layerIds.base,
@@ -293,9 +297,10 @@ export class Sandbox implements SandboxLike {
         umask: options.umask ?? 0o022,
         killTreeOnExit: options.killTreeOnExit ?? false,
       },
-      options,
+      { ...options, limitAtEnd: () => this.#fileSize?.end(child) ?? null },
       this.#cgroup,
     );
+    this.#fileSize?.add(child);
     if (this.#audit !== undefined) {
       child.once("exit", (exitCode: number | null, signal: string | null) => {
         this.#audit?.append({ type: "call.ended", sandbox: this.name, file, exitCode, signal, limit: child.limit });

@@ -41,6 +41,10 @@ int Init() {
   sigset_t all;
   sigfillset(&all);
   sigprocmask(SIG_SETMASK, &all, nullptr);
+  // Handlers do not survive an exec but ignored signals do: the launcher's runtime ignores two,
+  // whoever started it perhaps others (nohup). Before the filter, which may hold SIGXFSZ to its
+  // default.
+  for (int number = 1; number < NSIG; number++) signal(number, SIG_DFL);
   // The thread that cloned us is the parent that counts (prctl(2)); the addon's lives as long as
   // the process. Its death before this line shows as the control socket's end.
   prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);

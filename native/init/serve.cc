@@ -47,6 +47,7 @@ class Server {
   void File(const FileMessage& message, const char* strings, size_t size, const int* fds,
             int fd_count);
   void Reap();
+  bool Exceeded(int status, int signal, int resource) const;
   void Look();
   int UntilLook() const;
   void Enforce(const LimitReached& reached);
@@ -166,7 +167,7 @@ void Server::Exec(const ExecMessage& message, const char* strings, size_t size, 
                            result.leader, false,      (message.flags & kExecKillTreeOnExit) != 0};
   interval_ms_ = kFirstWatchMs;
   due_ms_ = NowMs() + interval_ms_;
-  Send(EventType::kStarted, message.id, result.program, 0, nullptr);
+  Send(EventType::kStarted, message.id, result.program, static_cast<uint32_t>(result.pid), nullptr);
 }
 
 void Server::Signal(const SignalMessage& message) {
@@ -239,7 +240,11 @@ void Server::Reap() {
       break;
     }
     Call* call = pid > 0 ? ByLeader(pid) : nullptr;
-    if (call == nullptr) continue;  // an orphan that came to us
+    if (call == nullptr) {  // an orphan that came to us
+      if (pid > 0 && Exceeded(status, SIGXFSZ, RLIMIT_FSIZE) && call_count_ == 1)
+        Enforce({LimitKind::kFileSize, 0});
+      continue;
+    }
     if (WIFSTOPPED(status)) {
       // A leader stops to tell of its program's stop, and goes on to wait for more.
       if (call->report != nullptr) {
@@ -264,14 +269,22 @@ void Server::Reap() {
     // What it leaves running may be what reached a limit and made it fail.
     if (watched_ && status != 0) Look();
     call = ByLeader(pid);
-    if (WIFSIGNALED(status) && WTERMSIG(status) == SIGXFSZ)
+    if (Exceeded(status, SIGXFSZ, RLIMIT_FSIZE))
       Send(EventType::kLimit, id, 0, static_cast<uint32_t>(LimitKind::kFileSize), nullptr);
-    if (WIFSIGNALED(status) && WTERMSIG(status) == SIGXCPU)
+    if (Exceeded(status, SIGXCPU, RLIMIT_CPU))
       Send(EventType::kLimit, id, 0, static_cast<uint32_t>(LimitKind::kCpuTime), nullptr);
     if (call != nullptr && call->kill_tree_on_exit) KillTree(*call);
     Send(EventType::kExited, id, status, 0, &usage);
     if (call != nullptr) Forget(call);
   }
+}
+
+// Ended by the kernel for a limit that the policy sets, not one that we were started with.
+bool Server::Exceeded(int status, int signal, int resource) const {
+  if (!WIFSIGNALED(status) || WTERMSIG(status) != signal) return false;
+  for (int i = 0; i < setup_.rlimit_count(); i++)
+    if (setup_.rlimits()[i].resource == resource) return true;
+  return false;
 }
 
 void Server::Look() {

@@ -67,6 +67,7 @@ function start(options: SeccompOptions): Promise<Sandbox> {
   const policy: Policy = {
     ...defaultPolicy,
     process: { mappedFiles: options.mappedFiles ? "executable-only" : "any" },
+    limits: { ...defaultPolicy.limits, ...(options.fileSizeLimit ? { fileSizeBytes: 2 ** 40 } : {}) },
   };
   const hooks: LaunchHooks = {
     traceOpens: options.traceOpens ?? false,

@@ -62,7 +62,7 @@ test("Heartbeats stay on time under tools that take all of a CPU, and that never
   await turn(t);
   const server = await FaultyServer.start();
   t.teardown(() => server.close());
-  server.ttlSeconds = 4;
+  server.ttlSeconds = 6;
   const workdir = workspace(t);
   writeFileSync(join(workdir, "hard.txt"), `${"a".repeat(64)}!\n`.repeat(200));
   server.enqueue({ id: "work_1" });
@@ -81,7 +81,7 @@ test("Heartbeats stay on time under tools that take all of a CPU, and that never
   // A search may take its minute; here it is interrupted.
   server.happen(...calls.slice(2, 3));
   const beats = server.of("heartbeat").length;
-  await server.untilCount("heartbeat", beats + 3);
+  await server.untilCount("heartbeat", beats + 2);
   server.happen({ type: "user.interrupt", id: "sevt_interrupt" });
   await server.until(() => server.results().length === 3, "the interrupted search", 30_000);
   server.happen(...calls.slice(3));
@@ -92,7 +92,7 @@ test("Heartbeats stay on time under tools that take all of a CPU, and that never
   t.deepEqual(await worker.ended, { code: 0, signal: null });
   const at = server.of("heartbeat").map((beat) => beat.at);
   const gaps = at.slice(1).map((time, index) => time - (at[index] ?? 0));
-  t.true(gaps.length >= 6 && Math.max(...gaps) < 3000, `${gaps.map(Math.round)} ms`);
+  t.true(gaps.length >= 5 && Math.max(...gaps) < 5000, `${gaps.map(Math.round)} ms`);
   const [busy, chatty, search, binary] = server.results();
   t.deepEqual([busy?.isError, chatty?.isError, search?.isError], [true, true, true]);
   t.regex(busy?.text ?? "", /timed out after 4000ms/);

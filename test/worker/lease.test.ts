@@ -2,6 +2,9 @@ import test from "ava";
 import { endTurn, sessionsToken, terminated, toolUse } from "./faulty-server.ts";
 import { openHarness, untilCancelled } from "./harness.ts";
 
+/** Many heartbeats within a lease that a busy machine does not let run out. */
+const often = { heartbeatFirst: 50, heartbeatLongest: 50 };
+
 const lost = {
   status: 412,
   body: {
@@ -31,7 +34,7 @@ test("The first heartbeat goes out before the session is fetched, and says that 
 
 test("Each heartbeat sends the one before, byte for byte, at half the lease's length, while a call runs", async (t) => {
   const { server, start, calls } = await openHarness(t, { run: untilCancelled });
-  server.ttlSeconds = 0.2;
+  server.ttlSeconds = 1;
   server.enqueue({ id: "work_1" });
   server.happen(toolUse("sevt_1"));
   void start();
@@ -41,14 +44,13 @@ test("Each heartbeat sends the one before, byte for byte, at half the lease's le
   t.is(beats[1]?.query.get("expected_last_heartbeat"), "2026-01-01T00:00:00.000000001Z");
   t.is(beats[4]?.query.get("expected_last_heartbeat"), "2026-01-01T00:00:00.000000004Z");
   const gap = (beats[4]?.at ?? 0) - (beats[3]?.at ?? 0);
-  t.true(gap > 60 && gap < 400, `${gap} ms`);
+  t.true(gap > 300 && gap < 1500, `${gap} ms`);
   t.true(beats.every(({ headers }) => headers.authorization === `Bearer ${sessionsToken}`));
 });
 
 for (const when of ["during", "between"] as const) {
   test(`A heartbeat answered 412 ${when} calls ends the work, posts nothing, stops nothing, and polls again`, async (t) => {
-    const { server, start, calls, places } = await openHarness(t, { run: untilCancelled });
-    server.ttlSeconds = 0.1;
+    const { server, start, calls, places } = await openHarness(t, { run: untilCancelled, timings: often });
     server.enqueue({ id: "work_1" });
     if (when === "during") server.happen(toolUse("sevt_1"));
     void start();
@@ -101,15 +103,14 @@ function sound(ttl: number, fields: object = {}): object {
 }
 
 for (const [what, fault] of [
-  ["stopping", { status: 200, body: sound(0.1, { state: "stopping" }) }],
-  ["stopped", { status: 200, body: sound(0.1, { state: "stopped" }) }],
-  ["a lease not extended", { status: 200, body: sound(0.1, { lease_extended: false }) }],
+  ["stopping", { status: 200, body: sound(60, { state: "stopping" }) }],
+  ["stopped", { status: 200, body: sound(60, { state: "stopped" }) }],
+  ["a lease not extended", { status: 200, body: sound(60, { lease_extended: false }) }],
   ["401", { status: 401 }],
   ["404", { status: 404 }],
 ] as const) {
   test(`A heartbeat answered with ${what} cancels the call, stops the item, and goes on to the next`, async (t) => {
-    const { server, start, calls } = await openHarness(t, { run: untilCancelled });
-    server.ttlSeconds = 0.1;
+    const { server, start, calls } = await openHarness(t, { run: untilCancelled, timings: often });
     server.enqueue({ id: "work_1" });
     server.happen(toolUse("sevt_1"));
     void start();
@@ -124,9 +125,8 @@ for (const [what, fault] of [
 }
 
 test("Heartbeats that fail now and then lose nothing", async (t) => {
-  const { server, start } = await openHarness(t);
-  server.ttlSeconds = 0.4;
-  server.fail("heartbeat", { status: 200, body: sound(0.4) }, { status: 529, headers: { "x-should-retry": "false" } });
+  const { server, start } = await openHarness(t, { timings: often });
+  server.fail("heartbeat", { status: 200, body: sound(60) }, { status: 529, headers: { "x-should-retry": "false" } });
   server.enqueue({ id: "work_1" });
   void start();
   await server.untilCount("heartbeat", 4);
@@ -138,8 +138,7 @@ test("Heartbeats that fail now and then lose nothing", async (t) => {
 });
 
 test("Heartbeats go on until just before the stop, which is the item's last call", async (t) => {
-  const { server, start } = await openHarness(t);
-  server.ttlSeconds = 0.1;
+  const { server, start } = await openHarness(t, { timings: often });
   server.enqueue({ id: "work_1" });
   server.happen(toolUse("sevt_1"), { ...terminated, type: "session.deleted" });
   void start();

@@ -71,7 +71,7 @@ for (const status of [400, 403, 413]) {
 
 test("A result that could not be posted is posted at the next connection, and its call not run again", async (t) => {
   const { server, start, calls } = await openHarness(t);
-  server.ttlSeconds = 0.3;
+  server.ttlSeconds = 1.5;
   server.failAlways("post", { status: 503, headers: { "x-should-retry": "false" } });
   server.enqueue({ id: "work_1" });
   server.happen(toolUse("sevt_1"));
@@ -95,7 +95,7 @@ test("A result that could not be posted is posted at the next connection, and it
 
 test("A post that hangs is given up with the lease's length, and the next call is served", async (t) => {
   const { server, start, calls } = await openHarness(t);
-  server.ttlSeconds = 0.4;
+  server.ttlSeconds = 1.5;
   server.fail("post", "hang");
   server.enqueue({ id: "work_1" });
   server.happen(toolUse("sevt_1"), toolUse("sevt_2"));

@@ -138,5 +138,5 @@ export function processesWith(text: string): number[] {
 /** What a worker has left in its state folder: nothing, once it has ended. */
 export function leftovers({ home }: WorkerProcess): string[] {
   const folder = join(home, ".local", "state", "holdfast", "sandboxes");
-  return existsSync(folder) ? readdirSync(folder, { recursive: true, encoding: "utf8" }) : [];
+  return existsSync(folder) ? readdirSync(folder) : [];
 }
