@@ -38,7 +38,7 @@ function trialPlan(mounts: readonly MountStep[]): LaunchPlan {
 
 /** Launches an init with the plan and ends it. Rejects with what the kernel refused. */
 async function raise(made: LaunchPlan): Promise<void> {
-  const { channel, pidfd, broker } = await launch(made, thisHost().architecture, {}, 0);
+  const { channel, pidfd, broker } = await launch(made, thisHost().architecture, 0);
   native().kill(pidfd);
   await native().waitExit(pidfd);
   closeSync(pidfd);

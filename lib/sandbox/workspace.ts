@@ -1,10 +1,10 @@
-import { randomBytes } from "node:crypto";
 import { chownSync, mkdirSync, readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { HoldfastError } from "../errors.ts";
 import type { HostCapabilities } from "../host/capabilities.ts";
 import { isAlive, launcherMark } from "../host/launcher-mark.ts";
 import { inspectPath, isWithin } from "../host/paths.ts";
+import { randomText } from "../native.ts";
 import { isOwn } from "../plan/mounts.ts";
 import type { ResolvedGrant, Workspace } from "../plan/workspace.ts";
 import { isPassed } from "../policy/environment.ts";
@@ -168,7 +168,7 @@ function passedEnvironment(policy: Policy): Record<string, string> {
 /** `up` and `work` below a folder of the launcher's own, owned by whom the sandbox runs as. */
 async function makePrivateFolder(name: string, who: { uid: number; gid: number }): Promise<string> {
   const root = privateRoot();
-  const folder = join(root, `${name}@${launcherMark()}-${randomBytes(6).toString("hex")}`);
+  const folder = join(root, `${name}@${launcherMark()}-${randomText(6)}`);
   // Before it is made: a launcher may be killed at any moment.
   await registerLeftover("tree", folder);
   for (const path of [folder, join(folder, "up"), join(folder, "work")]) {

@@ -247,7 +247,7 @@ bool Setup::Apply(const Operation& op, int source) {
       limits_.cpu_us = op.numbers[2];
       limits_.open_files = op.numbers[3];
       limits_.tmp = op.numbers[4] != 0;
-      limits_.tmp_path = strdup(first);
+      limits_.tmp_path = first;  // the program stays mapped
       return true;
     case OpCode::kAbstractCanary:
       return AbstractCanary();
@@ -513,17 +513,14 @@ bool Setup::Seccomp(const Operation& op) {
   const Text& program = op.strings[0];
   if (id >= kMaxLayers || program.size % sizeof(sock_filter) != 0)
     return Fail("seccomp", "", EINVAL);
-  void* copy = nullptr;
-  // The program in the memfd is 4 bytes off an 8-byte boundary.
-  if (posix_memalign(&copy, 16, program.size) != 0) return Fail("seccomp", "", ENOMEM);
-  memcpy(copy, program.data, program.size);
-  auto length = static_cast<uint16_t>(program.size / sizeof(sock_filter));
+  // The set-up program stays mapped, and holds it at a multiple of 4 as struct sock_filter wants.
+  const auto length = static_cast<uint16_t>(program.size / sizeof(sock_filter));
   if (id != 0) {
-    layers_[id].filter = copy;
+    layers_[id].filter = program.data;
     layers_[id].filter_length = length;
     return true;
   }
-  sock_fprog filter{length, static_cast<sock_filter*>(copy)};
+  sock_fprog filter{length, reinterpret_cast<sock_filter*>(const_cast<char*>(program.data))};
   // WAIT_KILLABLE_RECV (5.19): else a caller's timer signals can restart a notified call for ever
   // (kernel-notes B2).
   long fd = syscall(SYS_seccomp, kSeccompSetModeFilter,
