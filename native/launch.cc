@@ -71,7 +71,9 @@ int Child(void* pointer) {
       data[1].inheritable = data[1].permitted;
       syscall(SYS_capset, &header, data);
       for (unsigned long capability = 0; capability < 64; capability++)
-        syscall(SYS_prctl, PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, capability, 0, 0);
+        if (syscall(SYS_prctl, PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, capability, 0, 0) != 0 &&
+            errno == EINVAL)
+          break;  // past the kernel's last one
     }
   }
   int high[4] = {plan->image, plan->control, plan->events, plan->null};

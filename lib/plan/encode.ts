@@ -29,6 +29,7 @@ export const opCodes = {
   abstractCanary: 26,
   unmount: 28,
   keyring: 29,
+  copy: 30,
 } as const;
 
 /** BindFlag of native/wire.h. */
@@ -106,8 +107,12 @@ export function encodePlan(plan: LaunchPlan): Uint8Array {
   if (does("landlock")) push(opCodes.restrict, [initLayer], []);
   for (const item of plan.verify) {
     if (item.wall === "landlock-filesystem") push(opCodes.verify, [wallNumbers[item.wall]], [item.path]);
-    if (item.wall === "landlock-signal" || item.wall === "landlock-abstract")
-      push(opCodes.verify, [wallNumbers[item.wall], layerIds.base], []);
+    if (item.wall === "landlock-signal") {
+      // One child can make both attempts.
+      const beside = plan.verify.some(({ wall }) => wall === "landlock-network") ? layerIds.readOnly : 0;
+      push(opCodes.verify, [wallNumbers[item.wall], layerIds.base, beside], []);
+    }
+    if (item.wall === "landlock-abstract") push(opCodes.verify, [wallNumbers[item.wall], layerIds.base], []);
     if (item.wall === "landlock-network") push(opCodes.verify, [wallNumbers[item.wall], layerIds.readOnly], []);
   }
   if (plan.seccomp.noSockets.length > 0) push(opCodes.seccomp, [layerIds.readOnly], [plan.seccomp.noSockets]);
@@ -136,6 +141,8 @@ function mountOperation(step: MountStep): Operation {
         bindFlags.makeTarget;
       return [opCodes.bind, [flags, step.idMapped ?? -1], [step.source, step.path]];
     }
+    case "copy":
+      return [opCodes.copy, [step.mode], [step.source, step.path]];
     case "tmpfs":
       return [opCodes.tmpfs, [step.sizeBytes, 0, step.mode, 0], [step.path]];
     case "proc":

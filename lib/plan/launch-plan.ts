@@ -77,6 +77,8 @@ export type MountStep =
   | { readonly op: "symlink"; readonly target: string; readonly path: string }
   | { readonly op: "file"; readonly path: string; readonly mode: number; readonly content: string }
   | BindStep
+  /** A small file of the host's, as it is now; passed over where there is none. */
+  | { readonly op: "copy"; readonly source: string; readonly path: string; readonly mode: number }
   | { readonly op: "tmpfs"; readonly path: string; readonly sizeBytes: number; readonly mode: number }
   | { readonly op: "proc"; readonly path: string }
   | { readonly op: "devpts"; readonly path: string }

@@ -38,8 +38,8 @@ export interface StartOptions extends SpawnOptions {
   readonly umask?: number;
   /** Which limit is known, at its end, to have been reached below it. */
   readonly limitAtEnd?: () => string | null;
-  /** The bytes are taken by `drain` instead of streams: cheaper for short calls. */
-  readonly captured?: boolean;
+  /** Only the end is waited for: nobody hears of its start, and it has no pid. */
+  readonly quiet?: boolean;
 }
 
 const defaultForceKillMs = 5000;

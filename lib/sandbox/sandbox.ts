@@ -292,6 +292,8 @@ export class Sandbox implements SandboxLike {
         terminal: options.pty?.settings,
         umask: options.umask ?? 0o022,
         killTreeOnExit: options.killTreeOnExit ?? false,
+        // Where file sizes are limited, its session must be known.
+        quiet: options.quiet === true && this.#fileSize === null,
       },
       { ...options, limitAtEnd: () => this.#fileSize?.end(child) ?? null },
       this.#cgroup,
@@ -314,6 +316,7 @@ export class Sandbox implements SandboxLike {
       ...options,
       ...(timeoutMs === undefined ? {} : { timeoutMs }),
       stdin: options.input === undefined ? "ignore" : "pipe",
+      quiet: true,
     });
     if (options.input !== undefined) {
       child.stdin?.on("error", () => {}); // a child that reads nothing
