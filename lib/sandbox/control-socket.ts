@@ -1,10 +1,11 @@
-import { closeSync, lstatSync, readdirSync, rmdirSync, rmSync } from "node:fs";
+import { lstatSync, readdirSync, rmdirSync, rmSync } from "node:fs";
 import { connect, createServer, type Server, type Socket } from "node:net";
 import { constants } from "node:os";
 import { dirname, join } from "node:path";
 import { getSystemErrorName } from "node:util";
 import { HoldfastError } from "../errors.ts";
 import { native } from "../native.ts";
+import { socketsTakeDescriptors } from "./descriptors.ts";
 import { runtimeRoot } from "./private-root.ts";
 import { forgetLeftover, registerLeftover } from "./reaper.ts";
 
@@ -37,7 +38,7 @@ export class ControlSocket {
     this.path = path;
     this.#fd = fd;
     this.#handlers = handlers;
-    this.#attaching = setTimeout(() => this.#attach(), attachAfterMs).unref();
+    if (socketsTakeDescriptors) this.#attaching = setTimeout(() => this.#attach(), attachAfterMs).unref();
   }
 
   /** @throws HoldfastError ERR_HOLDFAST_CONTROL_SOCKET when the name is taken by a live sandbox or cannot be made */
@@ -47,7 +48,10 @@ export class ControlSocket {
     await claimFolder(dirname(path));
     await registerLeftover("file", path);
     try {
-      return new ControlSocket(path, bind(path), handlers);
+      const fd = bind(path);
+      // Who asks cannot be told there (SO_PEERCRED needs the descriptor): nobody is answered.
+      if (!socketsTakeDescriptors) native().close(fd);
+      return new ControlSocket(path, socketsTakeDescriptors ? fd : -1, handlers);
     } catch (error) {
       await forgetLeftover("file", path);
       throw error;
@@ -58,8 +62,11 @@ export class ControlSocket {
     clearTimeout(this.#attaching);
     for (const connection of this.#connections) connection.destroy();
     const server = this.#server;
-    if (server === undefined) closeSync(this.#fd);
-    else await new Promise<void>((resolve) => server.close(() => resolve()));
+    if (server === undefined) {
+      if (this.#fd >= 0) native().close(this.#fd);
+    } else {
+      await new Promise<void>((resolve) => server.close(() => resolve()));
+    }
     rmSync(this.path, { force: true });
     await forgetLeftover("file", this.path);
   }
