@@ -1,4 +1,4 @@
-import { lstatSync, readdirSync, rmdirSync, rmSync } from "node:fs";
+import { lstatSync, readdirSync, rmdirSync, rmSync, unlinkSync } from "node:fs";
 import { connect, createServer, type Server, type Socket } from "node:net";
 import { constants } from "node:os";
 import { dirname, join } from "node:path";
@@ -67,7 +67,7 @@ export class ControlSocket {
     } else {
       await new Promise<void>((resolve) => server.close(() => resolve()));
     }
-    rmSync(this.path, { force: true });
+    remove(this.path);
     await forgetLeftover("file", this.path);
   }
 
@@ -102,16 +102,26 @@ export class ControlSocket {
   }
 }
 
+function remove(path: string): void {
+  try {
+    unlinkSync(path);
+  } catch {
+    // Somebody else's sweep was first.
+  }
+}
+
 const mostTries = 16;
 
 /** A launcher that ends at the same time may take the empty folder away between its making and the socket's. */
 function bind(path: string): number {
   const { EADDRINUSE, ENOENT } = constants.errno;
   for (let tries = 1; ; tries++) {
-    runtimeRoot();
     const fd = native().listenUnix(path);
     if (fd >= 0) return fd;
-    if (fd === -ENOENT && tries < mostTries) continue;
+    if (fd === -ENOENT && tries < mostTries) {
+      runtimeRoot();
+      continue;
+    }
     throw socketError(path, fd === -EADDRINUSE ? "a sandbox of this name lives already" : getSystemErrorName(fd));
   }
 }
