@@ -7,6 +7,9 @@
 /** Whether a whole text matches. */
 export type Glob = (text: string) => boolean;
 
+/** What stars stop at; a NUL, which no text has, stops none. */
+export type Separator = "/" | "." | "\0";
+
 /** A pattern that cannot be read matches nothing, as an evaluation error denies in OpenShell. */
 const never: Glob = () => false;
 
@@ -24,7 +27,7 @@ type Token =
   | { readonly kind: "either"; readonly choices: readonly (readonly Token[])[] };
 
 /** Reads a pattern once; matching takes time linear in the text, whatever the pattern. */
-export function compileGlob(pattern: string, separator: "/" | "."): Glob {
+export function compileGlob(pattern: string, separator: Separator): Glob {
   const tokens = new Parser(pattern, separator).parse();
   if (tokens === undefined) return never;
   const [only] = tokens;
@@ -184,6 +187,7 @@ function addLiteral(tokens: Token[], text: string): void {
 }
 
 function escaped(text: string): string {
+  if (text === "\0") return "\\0";
   return text.replace(/[\\^$.*+?()[\]{}|/]/gu, "\\$&");
 }
 

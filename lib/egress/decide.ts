@@ -1,0 +1,285 @@
+import { isIP } from "node:net";
+import { pathSpecificity } from "../policy/host-pattern.ts";
+import type { NetworkEndpoint, NetworkPolicy } from "../policy/network.ts";
+import type { Policy } from "../policy/policy.ts";
+import { type AddressRule, addressFault, compileRanges, sameAddress } from "./addresses.ts";
+import type { Flow, Program, Reason, Request, Verdict } from "./flow.ts";
+import { compileGlob, type Glob } from "./glob.ts";
+import { lazyParameters, type Rule, RuleIndex, rulesOf } from "./rules.ts";
+
+/** An endpoint with the entry that it stands in. */
+interface Destination {
+  readonly key: string;
+  readonly entry: Entry;
+  readonly endpoint: NetworkEndpoint;
+}
+
+interface Entry {
+  readonly key: string;
+  readonly policy: NetworkPolicy;
+  readonly grants: Glob;
+}
+
+/**
+ * What one program may do at one host and port. Everything that a request needs is compiled into it, and it is made once
+ * for each program and destination.
+ */
+export interface Grant {
+  /** How the bytes are carried: `tcp` and `tunnel` pass them on, `inspect` reads requests. */
+  readonly carry: "tcp" | "tunnel" | "inspect";
+  /** The entry that is named in records: the first by name. */
+  readonly policy: string;
+  readonly host: string;
+  readonly port: number;
+  readonly program: string;
+  readonly addresses: AddressRule;
+  /** Whether an endpoint keeps `%2F` in paths. */
+  readonly encodedSlash: boolean;
+  readonly endpoints: readonly NetworkEndpoint[];
+  /** Null where nothing is inspected. */
+  readonly requests: RequestRules | null;
+}
+
+interface RequestRules {
+  readonly allow: RuleIndex;
+  readonly deny: RuleIndex;
+  /** Most specific path first. */
+  readonly configurations: readonly { readonly matches: Glob; readonly endpoint: NetworkEndpoint }[];
+}
+
+export type Connection = { readonly grant: Grant } | { readonly refusal: Verdict };
+
+/** Hosts and programs beyond this many are decided anew each time: what a sandbox asks for must not fill memory. */
+const mostKept = 4096;
+
+/**
+ * A policy's network section, compiled once. `connect` answers for a connection, `request` for a request on it; both
+ * follow from the policy and the flow alone.
+ */
+export class NetworkDecision {
+  readonly #entries: readonly Entry[];
+  readonly #exact = new Map<string, Destination[]>();
+  readonly #patterns: { readonly matches: Glob; readonly destination: Destination }[] = [];
+  readonly #hostless: Destination[] = [];
+  readonly #kept = new Map<string, Connection>();
+
+  constructor(policy: Pick<Policy, "networkPolicies">) {
+    this.#entries = Object.entries(policy.networkPolicies)
+      .map(([key, entry]): Entry => ({ key, policy: entry, grants: programGlob(entry.binaries) }))
+      .sort((a, b) => (a.key < b.key ? -1 : 1));
+    for (const entry of this.#entries) {
+      for (const endpoint of entry.policy.endpoints) this.#add({ key: entry.key, entry, endpoint });
+    }
+  }
+
+  #add(destination: Destination): void {
+    const { host } = destination.endpoint;
+    if (host === "") this.#hostless.push(destination);
+    else if (host.includes("*")) this.#patterns.push({ matches: hostGlob(host), destination });
+    else {
+      const known = this.#exact.get(host);
+      if (known === undefined) this.#exact.set(host, [destination]);
+      else known.push(destination);
+    }
+  }
+
+  /** Whether the sandbox may be told of a name at all. A question about one has no program, so any entry's will do. */
+  knows(name: string): boolean {
+    return this.#at(name).length > 0;
+  }
+
+  #at(host: string): readonly Destination[] {
+    const found = [...(this.#exact.get(host) ?? [])];
+    if (isIP(host) === 6) {
+      for (const [name, destinations] of this.#exact) {
+        if (name !== host && isIP(name) === 6 && sameAddress(name, host)) found.push(...destinations);
+      }
+    }
+    // A pattern is of labels: no address and no name that ends in a dot has them.
+    if (isIP(host) === 0 && !host.includes("\0")) {
+      for (const { matches, destination } of this.#patterns) if (matches(host)) found.push(destination);
+    }
+    return [...found, ...this.#hostless];
+  }
+
+  /** Whether, and how, a program's connection is carried. */
+  connect(program: Program | null, host: string, port: number): Connection {
+    const key = program === null ? "" : `${program.doubt ?? ""}\0${program.path}\0${host}\0${port}`;
+    const kept = this.#kept.get(key);
+    if (kept !== undefined && key !== "") return kept;
+    const made = this.#connect(program, host, port);
+    if (this.#kept.size >= mostKept) this.#kept.clear();
+    if (key !== "") this.#kept.set(key, made);
+    return made;
+  }
+
+  #connect(program: Program | null, host: string, port: number): Connection {
+    const named = this.#at(host);
+    const destinations = named.filter(({ endpoint }) => endpoint.ports.includes(port));
+    const where = `${host}:${port}`;
+    if (destinations.length === 0) {
+      const reason: Reason = named.length === 0 ? "host" : "port";
+      const detail = named.length === 0 ? `no endpoint names ${host}` : `no endpoint names port ${port} of ${host}`;
+      return { refusal: refuse(reason, detail, null, `--allow ${where}`) };
+    }
+    const [first] = destinations;
+    const policy = first?.key ?? null;
+    if (program === null) {
+      return { refusal: refuse("identity", "the program that connects could not be told", policy) };
+    }
+    if (program.doubt !== undefined) {
+      return { refusal: refuse("identity", `${program.path} ${doubts[program.doubt]}`, policy) };
+    }
+    const granted = destinations.filter(({ entry }) => entry.grants(program.path));
+    if (granted.length === 0) {
+      const names = [...new Set(destinations.flatMap(({ entry }) => entry.policy.binaries))];
+      const who = names.length === 0 ? "no program" : names.join(", ");
+      const detail = `${where} is granted to ${who}, not to ${program.path}`;
+      return { refusal: refuse("program", detail, policy, `--allow ${where} --allow-binary ${program.path}`) };
+    }
+    return { grant: grantOf(granted, host, port, program.path) };
+  }
+
+  /** Whether an address that the host's name led to may be dialled. */
+  address(grant: Grant, address: string): Verdict {
+    const fault = addressFault(address, grant.port, grant.addresses);
+    if (fault === undefined) return allow(grant.policy, `${grant.host}:${grant.port}`, "the address may be dialled");
+    return refuse("address", fault, grant.policy);
+  }
+
+  /** Whether a request on an inspected connection is carried. */
+  request(grant: Grant, request: Request): Verdict {
+    const { requests } = grant;
+    if (requests === null) return allow(grant.policy, `${grant.host}:${grant.port}`, "nothing is inspected here");
+    const asked = `${request.method} ${request.path}`;
+    const configuration = requests.configurations.find(({ matches }) => matches(request.path))?.endpoint;
+    if (configuration === undefined) {
+      return refuse(
+        "path",
+        `no endpoint of ${grant.host}:${grant.port} has the path ${request.path}`,
+        grant.policy,
+        ruleFor(request),
+      );
+    }
+    if (!configuration.allowEncodedSlash && /%2F/i.test(request.path)) {
+      return refuse("malformed", "the path holds an encoded slash (allow_encoded_slash lets it pass)", grant.policy);
+    }
+    const parameters = lazyParameters(request.query);
+    const denied = requests.deny.find(request, parameters, "deny");
+    const allowed = denied === undefined ? requests.allow.find(request, parameters, "allow") : undefined;
+    if (allowed !== undefined) return allow(allowed.policy, allowed.text, `${asked} is allowed`);
+    const refusal =
+      denied === undefined
+        ? refuse("rule", `no rule allows ${asked} at ${grant.host}`, grant.policy, ruleFor(request))
+        : { ...refuse("deny-rule", `${asked} is denied by ${denied.text}`, denied.policy), rule: denied.text };
+    return configuration.enforcement === "enforce" ? refusal : { ...refusal, allowed: true };
+  }
+}
+
+const doubts: Readonly<Record<NonNullable<Program["doubt"]>, string>> = {
+  writable: "lies where the sandbox can write: what it is cannot be told by its path",
+  deleted: "has been deleted: what it was cannot be told",
+  "foreign-code": "has code of a file mapped that the sandbox can write",
+  changed: "is not the program that the policy pinned or that was seen first",
+};
+
+/** The whole of it, from the policy and one flow: what `holdfast policy test` and the proxy both ask. */
+export function decide(decision: NetworkDecision, flow: Flow): Verdict {
+  const connection = decision.connect(flow.program, flow.host, flow.port);
+  if ("refusal" in connection) return connection.refusal;
+  const { grant } = connection;
+  if (flow.request === undefined) {
+    return allow(
+      grant.policy,
+      `${flow.host}:${flow.port}`,
+      `${flow.program?.path ?? "?"} may connect (${grant.carry})`,
+    );
+  }
+  return decision.request(grant, flow.request);
+}
+
+function allow(policy: string, rule: string, detail: string): Verdict {
+  return { allowed: true, policy, rule, detail };
+}
+
+function refuse(reason: Reason, detail: string, policy: string | null, remedy?: string): Verdict {
+  return { allowed: false, policy, rule: null, reason, detail, ...(remedy === undefined ? {} : { remedy }) };
+}
+
+function ruleFor({ method, path }: Request): string {
+  return `- allow: { method: ${method}, path: ${JSON.stringify(path)} }`;
+}
+
+/** Exact paths, and globs where they have a star (openshell.md 1.7). An empty list grants nobody. */
+function programGlob(paths: readonly string[]): Glob {
+  const exact = new Set(paths.filter((path) => !path.includes("*")));
+  const globs = paths.filter((path) => path.includes("*")).map((path) => compileGlob(path, "/"));
+  return (path) => exact.has(path) || globs.some((glob) => glob(path));
+}
+
+/** A leading `**` is one label or more, never none (openshell.md 1.7). */
+function hostGlob(pattern: string): Glob {
+  if (!pattern.startsWith("**.")) return compileGlob(pattern, ".");
+  const rest = compileGlob(pattern.slice(3), ".");
+  return (host) => {
+    for (let dot = host.indexOf(".", 1); dot > 0; dot = host.indexOf(".", dot + 1)) {
+      if (rest(host.slice(dot + 1))) return true;
+    }
+    return false;
+  };
+}
+
+function isInspected({ protocol }: NetworkEndpoint): boolean {
+  return protocol === "rest" || protocol === "websocket";
+}
+
+function grantOf(granted: readonly Destination[], host: string, port: number, program: string): Grant {
+  const endpoints = granted.map(({ endpoint }) => endpoint);
+  const inspected = granted.filter(({ endpoint }) => isInspected(endpoint));
+  const isSkipped = endpoints.some(({ tls }) => tls === "skip");
+  const isTcp = endpoints.some(({ protocol }) => protocol === "tcp");
+  const carry = isTcp ? "tcp" : isSkipped || inspected.length === 0 ? "tunnel" : "inspect";
+  const ranges = endpoints.flatMap(({ allowedIps }) => allowedIps);
+  return {
+    carry,
+    policy: granted[0]?.key ?? "",
+    host,
+    port,
+    program,
+    addresses: {
+      allowed: ranges.length > 0 ? compileRanges(ranges) : undefined,
+      literal: isIP(host) === 0 ? undefined : host,
+      exact: endpoints.some((endpoint) => endpoint.host === host),
+    },
+    encodedSlash: endpoints.some(({ allowEncodedSlash }) => allowEncodedSlash),
+    endpoints,
+    requests: carry === "inspect" ? requestRules(inspected) : null,
+  };
+}
+
+function requestRules(inspected: readonly Destination[]): RequestRules {
+  const all = inspected.map(({ key, endpoint }) => rulesOf(key, endpoint));
+  const pathOf = ({ text }: Rule): string => text.slice(text.indexOf(" ") + 1);
+  return {
+    allow: new RuleIndex(
+      all.flatMap(({ allow: rules }) => rules),
+      pathOf,
+    ),
+    deny: new RuleIndex(
+      all.flatMap(({ deny }) => deny),
+      pathOf,
+    ),
+    configurations: inspected
+      .map(({ endpoint }) => ({ matches: configurationGlob(endpoint.path), endpoint }))
+      .sort((a, b) => pathSpecificity(b.endpoint.path) - pathSpecificity(a.endpoint.path)),
+  };
+}
+
+/** The engine that chooses an endpoint's settings lets a star cross slashes, and `/x/**` stand for `/x` too. */
+function configurationGlob(path: string): Glob {
+  if (path === "" || path === "**" || path === "/**") return () => true;
+  const crossing = [path, path.replaceAll("**/", ""), ...(path.endsWith("/**") ? [path.slice(0, -3)] : [])].map((one) =>
+    compileGlob(one, "\0"),
+  );
+  return (text) => crossing.some((matches) => matches(text));
+}

@@ -1,0 +1,68 @@
+/** What is known of one connection, and of one request on it: all that the decision looks at. */
+export interface Flow {
+  /** The program that connects, as the broker read it while it stood still; null where it could not be told. */
+  readonly program: Program | null;
+  /** The name that the sandbox asked for, lower case, or the address that it dialled itself. */
+  readonly host: string;
+  readonly port: number;
+  /** Set where the request is seen: an inspected endpoint. */
+  readonly request?: Request;
+}
+
+export interface Program {
+  /** As the sandbox sees it. */
+  readonly path: string;
+  readonly sha256?: string;
+  /** Why its path says nothing about what it is; such a program is granted nothing. */
+  readonly doubt?: ProgramDoubt;
+}
+
+/**
+ * `writable`: the sandbox can write its file. `deleted`: it has no name any more. `foreign-code`: code of another file that
+ * the sandbox can write was mapped into it. `changed`: its content is not what the policy pinned, or what was seen first.
+ */
+export type ProgramDoubt = "writable" | "deleted" | "foreign-code" | "changed";
+
+export interface Request {
+  readonly method: string;
+  /** Canonical (canonical.ts). */
+  readonly path: string;
+  readonly query?: string;
+}
+
+/** What is missing for a flow to be allowed, most general first. */
+export type Reason =
+  /** No endpoint names the host. */
+  | "host"
+  /** Some endpoint names the host, none this port. */
+  | "port"
+  /** An endpoint names host and port, but not for this program. */
+  | "program"
+  /** The program could not be told, or is not to be trusted by its path. */
+  | "identity"
+  /** The name leads to an address that is not dialled. */
+  | "address"
+  /** No endpoint of host and port has this path. */
+  | "path"
+  /** No rule allows the request. */
+  | "rule"
+  /** A deny rule refuses it. */
+  | "deny-rule"
+  /** The request has no single meaning. */
+  | "malformed"
+  /** All traffic of the sandbox was switched off. */
+  | "switched-off";
+
+export interface Verdict {
+  readonly allowed: boolean;
+  /** The key of the network policy that decided; null where none speaks of the destination. */
+  readonly policy: string | null;
+  /** The rule in words: `GET /repos/**`, or the endpoint. */
+  readonly rule: string | null;
+  /** Undefined where nothing was missing. In audit mode an allowed flow has one too. */
+  readonly reason?: Reason;
+  /** One sentence for people. */
+  readonly detail: string;
+  /** What would allow it, as a line of a policy or a flag. */
+  readonly remedy?: string;
+}
