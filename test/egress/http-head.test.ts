@@ -1,0 +1,267 @@
+import { once } from "node:events";
+import { createServer, type IncomingMessage } from "node:http";
+import type { AddressInfo } from "node:net";
+import { connect } from "node:net";
+import test from "ava";
+import fc from "fast-check";
+import { BodyReader } from "../../lib/egress/http-body.ts";
+import {
+  HttpError,
+  headEnd,
+  longestHead,
+  parseRequest,
+  parseResponse,
+  type RequestHead,
+} from "../../lib/egress/http-head.ts";
+
+function request(text: string): RequestHead {
+  const data = Buffer.from(text, "latin1");
+  const size = headEnd(data);
+  if (size < 0) throw new Error("no end");
+  return parseRequest(data, size);
+}
+
+test("A request's head gives its method, target, host, fields and framing", (t) => {
+  const head = request(
+    "POST /a?b=1 HTTP/1.1\r\nHost: h.example\r\nX-Two:  words here \t\r\nContent-Length: 12\r\n\r\n",
+  );
+  t.like(head, {
+    method: "POST",
+    target: "/a?b=1",
+    host: "h.example",
+    framing: { kind: "length", length: 12 },
+    keepAlive: true,
+  });
+  t.is(head.fields.find(({ name }) => name === "x-two")?.value, "words here");
+  t.deepEqual(request("GET / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: Chunked\r\n\r\n").framing, { kind: "chunked" });
+  t.deepEqual(request("GET / HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n").framing, { kind: "none" });
+  t.false(request("GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n").keepAlive);
+  t.false(request("GET / HTTP/1.0\r\nHost: h\r\n\r\n").keepAlive);
+  t.is(
+    request("GET / HTTP/1.1\r\nHost: h\r\nConnection: keep-alive, Upgrade\r\nUpgrade: WebSocket\r\n\r\n").upgrade,
+    "websocket",
+  );
+  t.is(request("GET / HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\n\r\n").upgrade, undefined);
+  t.deepEqual(request("GET / HTTP/1.1\r\nHost: h\r\nConnection: X-Hop, close\r\n\r\n").hopByHop, ["x-hop"]);
+  t.true(request("POST / HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\n").expectsContinue);
+});
+
+const host = "Host: h\r\n";
+const refused: readonly (readonly [string, string])[] = [
+  ["two lengths", `POST / HTTP/1.1\r\n${host}Content-Length: 1\r\nContent-Length: 1\r\n\r\n`],
+  ["a list of lengths", `POST / HTTP/1.1\r\n${host}Content-Length: 1, 1\r\n\r\n`],
+  ["a length beside chunked", `POST / HTTP/1.1\r\n${host}Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n`],
+  ["a signed length", `POST / HTTP/1.1\r\n${host}Content-Length: +1\r\n\r\n`],
+  ["a hexadecimal length", `POST / HTTP/1.1\r\n${host}Content-Length: 0x1\r\n\r\n`],
+  ["an empty length", `POST / HTTP/1.1\r\n${host}Content-Length:\r\n\r\n`],
+  ["an endless length", `POST / HTTP/1.1\r\n${host}Content-Length: 9999999999999999\r\n\r\n`],
+  ["two codings", `POST / HTTP/1.1\r\n${host}Transfer-Encoding: gzip, chunked\r\n\r\n`],
+  ["chunked twice", `POST / HTTP/1.1\r\n${host}Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n`],
+  ["a coding that looks like chunked", `POST / HTTP/1.1\r\n${host}Transfer-Encoding: xchunked\r\n\r\n`],
+  ["a coding with a vertical tab", `POST / HTTP/1.1\r\n${host}Transfer-Encoding: \x0bchunked\r\n\r\n`],
+  ["chunked in HTTP/1.0", `POST / HTTP/1.0\r\n${host}Transfer-Encoding: chunked\r\n\r\n`],
+  ["a space before the colon", `GET / HTTP/1.1\r\n${host}Content-Length : 1\r\n\r\n`],
+  ["a name that is no token", `GET / HTTP/1.1\r\n${host}Content Length: 1\r\n\r\n`],
+  ["a folded line", `GET / HTTP/1.1\r\n${host}A: b\r\n c\r\n\r\n`],
+  ["a folded first line", `GET / HTTP/1.1\r\n ${host}\r\n\r\n`],
+  ["a line without a colon", `GET / HTTP/1.1\r\n${host}nothing\r\n\r\n`],
+  ["a bare line feed", `GET / HTTP/1.1\r\n${host}A: b\nC: d\r\n\r\n`],
+  ["a bare carriage return", `GET / HTTP/1.1\r\n${host}A: b\rC: d\r\n\r\n`],
+  ["a NUL", `GET / HTTP/1.1\r\n${host}A: b\0c\r\n\r\n`],
+  ["no Host", "GET / HTTP/1.1\r\nA: b\r\n\r\n"],
+  ["two Hosts", `GET / HTTP/1.1\r\n${host}${host}\r\n`],
+  ["two spaces in the request line", `GET  / HTTP/1.1\r\n${host}\r\n`],
+  ["a tab in the request line", `GET\t/ HTTP/1.1\r\n${host}\r\n`],
+  ["no version", `GET /\r\n${host}\r\n`],
+  ["another version", `GET / HTTP/2.0\r\n${host}\r\n`],
+  ["HTTP/1.2", `GET / HTTP/1.2\r\n${host}\r\n`],
+  ["a lower-case version", `GET / http/1.1\r\n${host}\r\n`],
+  ["a leading empty line", `\r\nGET / HTTP/1.1\r\n${host}\r\n`],
+  ["a trailing space", `GET / HTTP/1.1 \r\n${host}\r\n`],
+  ["a method that is no token", `GE(T / HTTP/1.1\r\n${host}\r\n`],
+  ["a target with a control character", `GET /\x01 HTTP/1.1\r\n${host}\r\n`],
+  ["CONNECT", `CONNECT h:443 HTTP/1.1\r\n${host}\r\n`],
+  ["an unknown expectation", `GET / HTTP/1.1\r\n${host}Expect: magic\r\n\r\n`],
+  ["a bomb of fields", `GET / HTTP/1.1\r\n${host}${"a: b\r\n".repeat(300)}\r\n`],
+  ["a bomb of bytes", `GET / HTTP/1.1\r\n${host}a: ${"b".repeat(longestHead)}\r\n\r\n`],
+];
+
+for (const [what, text] of refused) {
+  test(`A request with ${what} is refused`, (t) => {
+    const error = t.throws(() => request(text), { instanceOf: HttpError });
+    t.true([400, 417, 431].includes(error.status));
+  });
+}
+
+test("A head that never ends is given up at the bound, however it comes", (t) => {
+  t.is(headEnd(Buffer.from("GET / HTTP/1.1\r\n")), -1);
+  t.throws(() => headEnd(Buffer.alloc(longestHead + 1, 0x61)), { instanceOf: HttpError });
+  const head = Buffer.from("GET / HTTP/1.1\r\nHost: h\r\n\r\n");
+  for (let seen = 0; seen < head.length; seen++) t.is(headEnd(head, Math.min(seen, head.length - 4)), head.length);
+});
+
+test("A response's framing follows from its fields, its status and the request's method", (t) => {
+  const response = (text: string, method = "GET"): ReturnType<typeof parseResponse> => {
+    const data = Buffer.from(text, "latin1");
+    return parseResponse(data, headEnd(data), method);
+  };
+  t.deepEqual(response("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n").framing, { kind: "length", length: 5 });
+  t.deepEqual(response("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", "HEAD").framing, { kind: "none" });
+  t.deepEqual(response("HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n").framing, { kind: "none" });
+  t.deepEqual(response("HTTP/1.1 200\r\nTransfer-Encoding: chunked\r\n\r\n").framing, { kind: "chunked" });
+  const open = response("HTTP/1.0 200 OK\r\n\r\n");
+  t.like(open, { framing: { kind: "close" }, keepAlive: false });
+  t.is(
+    response("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n").upgrade,
+    "websocket",
+  );
+  for (const text of [
+    "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
+    "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n",
+    "HTTP/1.1 2000 OK\r\n\r\n",
+    "HTTP/1.1 200 OK\r\nA: b\r\n c\r\n\r\n",
+    "ICY 200 OK\r\n\r\n",
+  ]) {
+    t.is(t.throws(() => response(text), { instanceOf: HttpError }).status, 502, text);
+  }
+});
+
+/** All of a body that comes in pieces, and what is left over. */
+function readBody(reader: BodyReader, pieces: readonly Buffer[]): { taken: number; done: boolean } {
+  let taken = 0;
+  for (const piece of pieces) {
+    if (reader.isDone) break;
+    taken += reader.take(piece, 0);
+  }
+  return { taken, done: reader.isDone };
+}
+
+function cut(data: Buffer, sizes: readonly number[]): Buffer[] {
+  const pieces: Buffer[] = [];
+  let at = 0;
+  for (let index = 0; at < data.length; index++) {
+    const size = Math.max(1, sizes[index % Math.max(1, sizes.length)] ?? data.length);
+    pieces.push(data.subarray(at, at + size));
+    at += size;
+  }
+  return pieces;
+}
+
+test("A chunked body's end is found wherever it is cut, and nothing beyond it is taken", (t) => {
+  const body = Buffer.from("5\r\nhello\r\n00A\r\n0123456789\r\n0\r\nX-Sum: 1\r\n\r\n");
+  const next = Buffer.from("GET / HTTP/1.1\r\n");
+  fc.assert(
+    fc.property(fc.array(fc.integer({ min: 1, max: 9 }), { minLength: 1, maxLength: 9 }), (sizes) => {
+      const reader = new BodyReader({ kind: "chunked" }, 400);
+      t.deepEqual(readBody(reader, cut(Buffer.concat([body, next]), sizes)), { taken: body.length, done: true });
+    }),
+  );
+});
+
+for (const body of [
+  "5;ext=1\r\nhello\r\n0\r\n\r\n",
+  "5\nhello\r\n0\r\n\r\n",
+  "5\r\nhelloX\r\n0\r\n\r\n",
+  "5\r\nhello0\r\n\r\n",
+  " 5\r\nhello\r\n0\r\n\r\n",
+  "5 \r\nhello\r\n0\r\n\r\n",
+  "0x5\r\nhello\r\n0\r\n\r\n",
+  "-1\r\n\r\n",
+  "\r\n0\r\n\r\n",
+  "fffffffffffff\r\n",
+  "0\r\nContent-Length: 5\r\n\r\n",
+  "0\r\nTransfer-Encoding: chunked\r\n\r\n",
+  "0\r\nbad trailer\r\n\r\n",
+  `0\r\n${"a: b\r\n".repeat(4000)}\r\n`,
+]) {
+  test(`A chunked body ${JSON.stringify(body.slice(0, 24))} is refused`, (t) => {
+    const reader = new BodyReader({ kind: "chunked" }, 400);
+    t.throws(() => readBody(reader, [Buffer.from(body)]), { instanceOf: HttpError });
+    const slow = new BodyReader({ kind: "chunked" }, 400);
+    t.throws(() => readBody(slow, cut(Buffer.from(body), [1])), { instanceOf: HttpError });
+  });
+}
+
+test("What is read here Node's own parser reads as well, with the same end", async (t) => {
+  const seen: { method: string; url: string; body: string }[] = [];
+  const server = createServer({ insecureHTTPParser: false }, (message: IncomingMessage, response) => {
+    let body = "";
+    message.setEncoding("latin1");
+    message.on("data", (chunk: string) => (body += chunk));
+    message.on("end", () => {
+      seen.push({ method: message.method ?? "", url: message.url ?? "", body });
+      response.end("x");
+    });
+  });
+  server.on("clientError", (_, socket) => socket.destroy());
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  t.teardown(() => server.close());
+  const { port } = server.address() as AddressInfo;
+  const line = fc.constantFrom(
+    "Host: h",
+    "Content-Length: 3",
+    "Content-Length: 0",
+    "Transfer-Encoding: chunked",
+    "A: b",
+    "A:b",
+    "A:",
+    "A : b",
+    " A: b",
+    "Connection: close",
+    "Connection: keep-alive",
+    "X: \x80",
+    "Content-Length: 03",
+    "Transfer-Encoding: identity",
+    "Expect: x",
+    "\tB: c",
+    "Content-Length: 3,3",
+  );
+  const body = fc.constantFrom(
+    "",
+    "abc",
+    "3\r\nabc\r\n0\r\n\r\n",
+    "0\r\n\r\n",
+    "0\r\nT: x\r\n\r\n",
+    "a",
+    "3\nabc\n0\n\n",
+  );
+  const start = fc.constantFrom(
+    "GET / HTTP/1.1",
+    "POST /a HTTP/1.1",
+    "POST /a HTTP/1.0",
+    "GET  / HTTP/1.1",
+    "GET /\x7f HTTP/1.1",
+  );
+  let accepted = 0;
+  await fc.assert(
+    fc.asyncProperty(start, fc.array(line, { maxLength: 4 }), body, async (first, lines, rest) => {
+      const text = `${first}\r\n${[...lines, "Host: h"].map((one) => `${one}\r\n`).join("")}\r\n${rest}`;
+      const data = Buffer.from(text, "latin1");
+      let head: RequestHead;
+      let end: number;
+      try {
+        const size = headEnd(data);
+        head = parseRequest(data, size);
+        const reader = new BodyReader(head.framing, 400);
+        end = size + reader.take(data, size);
+        if (!reader.isDone) return;
+      } catch (error) {
+        t.true(error instanceof HttpError);
+        return;
+      }
+      accepted++;
+      const before = seen.length;
+      const socket = connect(port, "127.0.0.1");
+      socket.on("error", () => {});
+      socket.end(data.subarray(0, end));
+      socket.resume();
+      await once(socket, "close");
+      t.is(seen.length, before + 1, text);
+      t.is(seen.at(-1)?.method, head.method);
+      t.is(seen.at(-1)?.url, head.target);
+    }),
+    { numRuns: 400 },
+  );
+  t.true(accepted > 20);
+});
