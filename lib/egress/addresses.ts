@@ -143,6 +143,14 @@ export function addressFault(address: string, port: number, rule: AddressRule): 
   return undefined;
 }
 
+/** The bytes of an address, as certificates and DNS hold them. Throws a RangeError when it is none. */
+export function addressBytes(address: string): Uint8Array {
+  if (isIP(address) === 4) return Uint8Array.from(address.split("."), Number);
+  const bytes = bytesOf(address);
+  if (bytes === undefined) throw new RangeError(`${address} is not an address`);
+  return bytes;
+}
+
 export function sameAddress(left: string, right: string): boolean {
   if (left === right) return true;
   const [a, b] = [bytesOf(left), bytesOf(right)];
