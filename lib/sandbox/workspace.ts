@@ -8,6 +8,7 @@ import { inspectPath, isWithin } from "../host/paths.ts";
 import { isOwn } from "../plan/mounts.ts";
 import type { ResolvedGrant, Workspace } from "../plan/workspace.ts";
 import { isPassed } from "../policy/environment.ts";
+import { mountPointFault, normalise } from "../policy/paths.ts";
 import type { PathGrant, Policy } from "../policy/policy.ts";
 import { privateRoot } from "./private-root.ts";
 import { findProtected, type ProtectedPaths } from "./protected-paths.ts";
@@ -122,7 +123,7 @@ export function describeWorkspace(
   }
   const mode = options.workspace ?? policy.workspace.mode;
   const access = policy.filesystem.includeWorkdir ? policy.workspace.access : "none";
-  const path = options.mountAt ?? policy.workspace.mountAt ?? facts.real;
+  const path = mountPoint(options.mountAt) ?? policy.workspace.mountAt ?? facts.real;
   const owner = { uid: facts.uid, gid: facts.gid };
   const found =
     access === "read-write" && mode !== "fresh"
@@ -148,6 +149,18 @@ export function describeWorkspace(
       cgroup: extras.cgroup,
     },
   };
+}
+
+function mountPoint(path: string | undefined): string | undefined {
+  if (path === undefined) return undefined;
+  const fault = mountPointFault(path);
+  if (fault === undefined) return normalise(path);
+  throw new HoldfastError(`the workspace cannot appear at ${JSON.stringify(path)}: that ${fault}`, {
+    code: "ERR_HOLDFAST_WORKDIR",
+    step: "workspace",
+    path,
+    hint: "Name a path such as /workspace with --mount-at.",
+  });
 }
 
 /** The protected names but those that the policy makes writable by name. */
