@@ -386,3 +386,34 @@ for (const [what, input, says] of [
     t.deepEqual(server.requests, []);
   });
 }
+
+test("worker handle ends when the item has, although its standard input stays open", async (t) => {
+  const { server, workdir } = await stage(t);
+  server.happen(terminated);
+  const worker = WorkerProcess.start(
+    t,
+    ["handle", "--workdir", workdir, "--base-url", server.url],
+    {
+      ANTHROPIC_WORK_ID: "work_9",
+      ANTHROPIC_ENVIRONMENT_ID: "env_test",
+      ANTHROPIC_SESSION_ID: "sesn_test",
+      ANTHROPIC_ENVIRONMENT_KEY: environmentKey,
+    },
+    null,
+  );
+  t.deepEqual(await worker.ended, { code: 0, signal: null });
+  t.is(server.of("stop").length, 1);
+});
+
+test("worker handle ends with 1 when the session cannot be had, and stops the item", async (t) => {
+  const { server, workdir } = await stage(t);
+  server.failAlways("session", { status: 404 });
+  const worker = WorkerProcess.start(
+    t,
+    ["handle", "--workdir", workdir, "--base-url", server.url],
+    { ANTHROPIC_ENVIRONMENT_KEY: environmentKey },
+    JSON.stringify(item),
+  );
+  t.deepEqual(await worker.ended, { code: 1, signal: null });
+  t.is(server.of("stop").length, 1);
+});
