@@ -37,6 +37,8 @@ export interface StartOptions extends SpawnOptions {
   readonly umask?: number;
   /** Which limit is known, at its end, to have been reached below it. */
   readonly limitAtEnd?: () => string | null;
+  /** The same while it goes on. */
+  readonly limitByNow?: () => string | null;
   /** Only the end is waited for: nobody hears of its start, and it has no pid. */
   readonly quiet?: boolean;
 }
@@ -66,6 +68,7 @@ export class ConfinedProcess extends EventEmitter implements SandboxProcess {
   readonly #forceKillAfterMs: number;
   readonly #file: string;
   readonly #limitAtEnd: () => string | null;
+  readonly #limitByNow: () => string | null;
   #timers: NodeJS.Timeout[] = [];
   #ended = false;
   #closed = false;
@@ -83,6 +86,7 @@ export class ConfinedProcess extends EventEmitter implements SandboxProcess {
     this.#channel = channel;
     this.#file = request.file;
     this.#limitAtEnd = options.limitAtEnd ?? (() => null);
+    this.#limitByNow = options.limitByNow ?? (() => null);
     this.#cgroup = cgroup;
     this.#forceKillAfterMs = options.forceKillAfterMs ?? defaultForceKillMs;
     this.#id = channel.add({ onEvent: (event) => this.#onEvent(event), onGone: () => this.#onGone() });
@@ -157,6 +161,12 @@ export class ConfinedProcess extends EventEmitter implements SandboxProcess {
   killForLimit(limit: string): void {
     this.limit ??= limit;
     this.kill("SIGKILL");
+  }
+
+  limitReached(): string | null {
+    const limit = this.#ended || this.limit !== null ? null : this.#limitByNow();
+    if (limit !== null) this.killForLimit(limit);
+    return this.limit;
   }
 
   ref(): void {

@@ -294,7 +294,11 @@ export class Sandbox implements SandboxLike {
         // Where file sizes are limited, its session must be known.
         quiet: options.quiet === true && this.#fileSize === null,
       },
-      { ...options, limitAtEnd: () => this.#fileSize?.end(child) ?? null },
+      {
+        ...options,
+        limitAtEnd: () => this.#fileSize?.end(child) ?? null,
+        limitByNow: () => this.#fileSize?.reached(child) ?? null,
+      },
       this.#cgroup,
     );
     this.#fileSize?.add(child);

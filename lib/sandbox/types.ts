@@ -141,6 +141,8 @@ export interface SandboxProcess extends NodeJS.EventEmitter {
   readonly signalCode: NodeJS.Signals | null;
   /** Sends a signal to the call's whole process group; SIGKILL ends its whole tree. */
   kill(signal?: NodeJS.Signals): boolean;
+  /** The limit of the policy that it, or something that it started, has reached by now; it is being ended for that. */
+  limitReached(): string | null;
   ref(): void;
   unref(): void;
 }

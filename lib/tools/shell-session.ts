@@ -82,7 +82,11 @@ export class ShellSession {
     const timer = setTimeout(onTimeout, timeoutMs);
     try {
       this.#process.stdin?.write(frame(command, marker));
-      return await result;
+      const ended = await result;
+      // What the command went beyond ends its shell in a moment: that is for this call to tell, not for the next.
+      const limit = this.#process.limitReached();
+      if (limit !== null) throw new ShellFailure(`bash session terminated: the limit ${limit} was reached`);
+      return ended;
     } finally {
       clearTimeout(timer);
       signal.removeEventListener("abort", onAbort);

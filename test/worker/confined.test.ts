@@ -151,6 +151,19 @@ test("Shells that go away, closed descriptors and background jobs leave a sessio
   ]);
 });
 
+test("A limit that a command reached is told by its own call, and the next one works", async (t) => {
+  // Kernels before 6.15 tell nobody but the shell.
+  const reached = { matches: "^bash: bash session terminated|File size limit exceeded" };
+  await serve(t, [
+    {
+      calls: Array.from({ length: 12 }, () => [
+        bash("truncate -s 100G big; echo $?", reached),
+        bash("echo next", { equals: "next" }),
+      ]).flat(),
+    },
+  ]);
+});
+
 test("Sessions side by side see neither each other's files nor each other's processes", async (t) => {
   const mark = `mark-${process.pid}-${Date.now()}`;
   const task = (name: string): Task => ({
