@@ -16,6 +16,15 @@ export interface PathFacts {
 
 const mostLinks = 40;
 
+/** Below a file, or a folder that may not be searched, there is nothing for us either: the kernel says so by an error. */
+function statusOf(path: string): Stats | undefined {
+  try {
+    return lstatSync(path);
+  } catch {
+    return undefined;
+  }
+}
+
 /** Follows a path; a missing or unreadable one is `missing`, never an exception. */
 export function inspectPath(asked: string): PathFacts {
   const path = resolve(asked);
@@ -27,7 +36,7 @@ export function inspectPath(asked: string): PathFacts {
   while (rest.length > 0 && links.length < mostLinks) {
     const [first = "", ...others] = rest;
     const next = join(at, first);
-    const status = lstatSync(next, { throwIfNoEntry: false });
+    const status = statusOf(next);
     if (status === undefined) return { path, real: next, kind: "missing", uid: -1, gid: -1, links };
     if (status.isSymbolicLink()) {
       const target = readlinkSync(next);

@@ -154,7 +154,7 @@ test("Shells that go away, closed descriptors and background jobs leave a sessio
 test("A limit that a command reached is told by its own call, and the next one works", async (t) => {
   // Kernels before 6.15 tell nobody but the shell.
   const reached = { matches: "^bash: bash session terminated|File size limit exceeded" };
-  await serve(t, [
+  const { worker, results } = await serve(t, [
     {
       calls: Array.from({ length: 12 }, () => [
         bash("truncate -s 100G big; echo $?", reached),
@@ -162,6 +162,8 @@ test("A limit that a command reached is told by its own call, and the next one w
       ]).flat(),
     },
   ]);
+  const told = results[0]?.calls.filter(({ text }) => text?.includes("the limit file-size was reached"));
+  t.is(worker.stdout.match(/refused .*kind=limit subject=file-size count=1/g)?.length ?? 0, told?.length ?? -1);
 });
 
 test("Sessions side by side see neither each other's files nor each other's processes", async (t) => {

@@ -64,6 +64,10 @@ const cases: Readonly<Record<string, Misuse>> = {
     args: ["--extract", "*", "--to", "{workdir}/out"],
     says: /lies in the workspace/,
   },
+  "A place for files that cannot be made": {
+    args: ["--extract", "*", "--to", "/etc/hostname/out"],
+    says: /\/etc\/hostname is no folder/,
+  },
   "A pattern that is none": { args: ["--extract", "/etc/*", "--to", "/tmp"], says: /not relative/ },
   "A place for the workspace that is not absolute": { args: ["--mount-at", "workspace"], says: /not absolute/ },
   "A place for the workspace with ..": { args: ["--mount-at", "/work/../etc"], says: /"\.\."/ },
