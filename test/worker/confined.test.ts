@@ -33,7 +33,11 @@ async function serve(
   const ids = tasks.map((task) => queue.submit(task));
   const worker = WorkerProcess.start(
     t,
-    ["poll", "--workdir", workdir, "--drain", "--max-idle", "2s", "--base-url", queue.url, ...args],
+    [
+      ...["poll", "--workdir", workdir, "--drain", "--max-idle", "2s", "--base-url", queue.url],
+      ...(args.includes("--log-format") ? [] : ["--log-format", "text"]),
+      ...args,
+    ],
     { ANTHROPIC_ENVIRONMENT_KEY: queue.environmentKey, ANTHROPIC_ENVIRONMENT_ID: queue.environmentId },
   );
   t.deepEqual(await worker.ended, { code: 0, signal: null });
