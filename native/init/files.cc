@@ -312,11 +312,13 @@ void WriteFile(const Setup& setup, const FileMessage& message, const char* strin
     if (S_ISDIR(status.st_mode)) Answer(message, FileStatus::kDirectory, 0, path, -1, nullptr, 0);
     if (!S_ISREG(status.st_mode)) Answer(message, FileStatus::kOther, 0, path, -1, nullptr, 0);
     mode = status.st_mode & 0777;
-    // The rename would replace a file that its mode protects; ask first, as an open for writing
-    // would.
+    // A file that is a mount of its own (a read-only name in a writable folder) would only be found
+    // busy by the rename. Its mode and a program that runs it do not matter: it is replaced, not
+    // opened, as in the official tool.
     int probe = Reopen(resolved.fd, O_WRONLY | O_NONBLOCK | O_NOCTTY);
-    if (probe < 0) Answer(message, FileStatus::kError, errno, path, -1, nullptr, 0);
-    close(probe);
+    if (probe < 0 && errno == EROFS)
+      Answer(message, FileStatus::kError, EROFS, path, -1, nullptr, 0);
+    if (probe >= 0) close(probe);
   } else {
     for (const char* at = resolved.missing; at != nullptr && at < name;) {
       const char* end = strchrnul(at, '/');
