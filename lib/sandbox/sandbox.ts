@@ -14,7 +14,7 @@ import { plan as makePlan } from "../plan/plan.ts";
 import { syscallName } from "../plan/seccomp-profile.ts";
 import { toolFolder, type Workspace } from "../plan/workspace.ts";
 import { defaultPolicy } from "../policy/default-policy.ts";
-import type { ExtractRule, Policy } from "../policy/policy.ts";
+import type { ExtractRule, Limits, Policy } from "../policy/policy.ts";
 import { networkRefusal } from "../policy/refusal.ts";
 import type { ApplyOptions, ApplyResult } from "./apply.ts";
 import { capture } from "./capture.ts";
@@ -260,9 +260,14 @@ export class Sandbox implements SandboxLike {
     this.#audit?.append({ type: "policy.applied", sandbox: this.name, policy: policy.source });
   }
 
-  /** Starts a program; the object behaves like a ChildProcess. */
+  get limits(): Limits {
+    return this.policy.limits;
+  }
+
+  /** Starts a program; the object behaves like a ChildProcess. The policy's wall-time holds where no time is given. */
   spawn(file: string, args: readonly string[] = [], options: SpawnOptions = {}): SandboxProcess {
-    return this.start(file, args, options);
+    const { wallTimeMs } = this.limits;
+    return this.start(file, args, wallTimeMs === undefined ? options : { timeoutMs: wallTimeMs, ...options });
   }
 
   /** As `spawn`, with what only this package uses: a terminal. */

@@ -53,7 +53,7 @@ export function createBashTool({ sandbox, callTimeoutMs }: BashToolOptions): Too
     run(input, signal) {
       const command = optionalString("bash", input, "command");
       const isRestart = optionalBoolean("bash", input, "restart");
-      const timeoutMs = Math.min(requestedTimeout(input), callTimeoutMs);
+      const timeoutMs = Math.min(requestedTimeout(input), callTimeoutMs, sandbox.limits.wallTimeMs ?? callTimeoutMs);
       return turns.run(async () => {
         // Cancelled while it waited: the shell is in the middle of nothing and lives on.
         if (signal.aborted) throw new ToolError(`bash: ${abortReason(signal)}`);

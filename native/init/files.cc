@@ -7,7 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -254,6 +256,16 @@ int Reopen(int fd, int flags) {
   return open(path, flags | O_CLOEXEC);
 }
 
+// As on every call's processes. The signal that the kernel sends with it is blocked here, as all
+// are, so that the write fails with EFBIG (setrlimit(2)).
+void LimitFileSize(const Setup& setup) {
+  for (int i = 0; i < setup.rlimit_count(); i++) {
+    const ChildRlimit& limit = setup.rlimits()[i];
+    if (limit.resource == RLIMIT_FSIZE)
+      syscall(SYS_prlimit64, 0, RLIMIT_FSIZE, &limit.value, nullptr);
+  }
+}
+
 bool WriteAll(int from, int to) {
   char buffer[65536];
   for (;;) {
@@ -294,6 +306,7 @@ void OpenFile(const Setup& setup, const FileMessage& message, const char* string
 void WriteFile(const Setup& setup, const FileMessage& message, const char* strings, size_t size,
                int content_fd) {
   Confine(setup, message);
+  LimitFileSize(setup);
   umask(0);
   Request request{};
   Resolved resolved;
