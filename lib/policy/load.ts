@@ -19,6 +19,7 @@ import {
   toolsSection,
   workspaceSection,
 } from "./sections.ts";
+import { nearest } from "./spelling.ts";
 
 /** A file's policy, null when it has errors, and everything that is to be said about it, in its order. */
 export interface ParsedPolicy {
@@ -104,7 +105,9 @@ function readRoot(root: Node, problems: Problems): Policy | null {
     return null;
   }
   const index = root.entries.findIndex((entry) => entry.key === "holdfast");
-  const context: Context = { dialect: index === -1 ? "openshell" : "holdfast", problems };
+  // A marker that is misspelt is one error; judged as OpenShell's, the file would be full of them.
+  const isOurs = index !== -1 || nearest(root.entries[0]?.key ?? "", ["holdfast"]) !== undefined;
+  const context: Context = { dialect: isOurs ? "holdfast" : "openshell", problems };
   if (index > 0)
     problems.error(root.entries[index]?.at ?? root.at, '"holdfast: 1" must be the first key of the policy');
   return context.dialect === "openshell" ? readOpenshell(root, context) : readHoldfast(root, context);

@@ -14,6 +14,7 @@ const mostProblems = 100;
 export class Problems {
   readonly file: string;
   #problems: PolicyProblem[] = [];
+  readonly #told = new Set<string>();
   #errors = 0;
   #left = 0;
 
@@ -34,6 +35,10 @@ export class Problems {
     return this.#errors > 0;
   }
 
+  get errorCount(): number {
+    return this.#errors;
+  }
+
   /** In the file's order. */
   list(): readonly PolicyProblem[] {
     const sorted = this.#problems.toSorted((a, b) => a.line - b.line || a.column - b.column);
@@ -45,6 +50,10 @@ export class Problems {
   }
 
   #add(severity: "error" | "warning", at: Place, message: string, hint: string | undefined): void {
+    // What an alias repeats is told once.
+    const identity = `${at.line}:${at.column}:${message}`;
+    if (this.#told.has(identity)) return;
+    this.#told.add(identity);
     if (this.#problems.length >= mostProblems) {
       this.#left += 1;
       return;

@@ -59,7 +59,8 @@ const largestId = 4_294_967_294;
 const identity: Reader<number | "sandbox"> = {
   schema: { anyOf: [{ const: "sandbox" }, { type: "integer", minimum: 1, maximum: largestId }] },
   read(node, what, context) {
-    const written = node.kind === "scalar" && node.value !== null ? String(node.value) : undefined;
+    const isString = node.kind === "scalar" && typeof node.value === "string";
+    const written = node.kind !== "scalar" || node.value === null ? undefined : isString ? `${node.value}` : node.text;
     if (written === "sandbox") return "sandbox";
     // An empty string is an omitted field in OpenShell's wire form.
     if (written === "" && context.dialect === "openshell") return undefined;
