@@ -155,13 +155,15 @@ function build(found: Read<typeof openshellShape>, context: Context): Policy {
   const networkMiddlewares = values.network_middlewares ?? defaultPolicy.networkMiddlewares;
   checkMiddlewareCover(networkMiddlewares, networkPolicies, context);
   const filesystem = values.filesystem_policy ?? absentFilesystem(dialect);
+  // A path that a file of ours names is meant, and to pass over it would hide a slip; OpenShell does.
+  const ownPaths = dialect === "holdfast" && found.has("filesystem_policy");
   const baseline = dialect === "openshell" && Object.keys(networkPolicies).length > 0;
   return Object.freeze({
     ...defaultPolicy,
     source: problems.file,
     dialect,
     filesystem: baseline ? withBaseline(filesystem) : filesystem,
-    compatibility: values.landlock?.compatibility ?? defaultPolicy.compatibility,
+    compatibility: values.landlock?.compatibility ?? (ownPaths ? "hard_requirement" : "best_effort"),
     process: values.process ?? defaultPolicy.process,
     networkPolicies,
     networkMiddlewares,

@@ -214,15 +214,15 @@ function wordList<W extends string>(words: readonly W[]): Reader<readonly W[]> {
   return mapped(list(word(words)), (found) => Object.freeze([...new Set(found)]));
 }
 
-/** Walls that must stand, with the line that asks for each. */
-export const requiresSection: Reader<Required<Pick<Policy, "requires" | "requiresLines">>> = mapped(
+/** Walls that must stand, with the place that asks for each. */
+export const requiresSection: Reader<Required<Pick<Policy, "requires" | "requiresAt">>> = mapped(
   list(placed(word(wallNames))),
   (found) => {
-    const lines = new Map<WallName, number>();
-    for (const { value, at } of found) if (!lines.has(value)) lines.set(value, at.line);
+    const places = new Map<WallName, Place>();
+    for (const { value, at } of found) if (!places.has(value)) places.set(value, at);
     return Object.freeze({
-      requires: Object.freeze([...lines.keys()]),
-      requiresLines: Object.freeze(Object.fromEntries(lines)),
+      requires: Object.freeze([...places.keys()]),
+      requiresAt: Object.freeze(Object.fromEntries([...places].map(([wall, at]) => [wall, Object.freeze({ ...at })]))),
     });
   },
 );

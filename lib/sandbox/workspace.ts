@@ -18,8 +18,8 @@ import type { SandboxOptions } from "./types.ts";
 /** Folders of the system: shown as they are, whoever owns them. */
 const systemFolders = ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/opt", "/nix", "/gnu", "/etc"];
 
-/** The policy's grants with every link followed, before the plan is made. */
-export function resolveGrants(policy: Policy, host: HostCapabilities): ResolvedGrant[] {
+/** The policy's grants with every link followed, before the plan is made, and those that lead nowhere and must not. */
+export function resolveGrants(policy: Policy, host: HostCapabilities): Pick<Workspace, "grants" | "missing"> {
   const missing: PathGrant[] = [];
   const found: ResolvedGrant[] = [];
   const take = (grant: PathGrant, access: "read" | "write"): void => {
@@ -51,19 +51,15 @@ export function resolveGrants(policy: Policy, host: HostCapabilities): ResolvedG
   };
   for (const grant of policy.filesystem.readOnly) take(grant, "read");
   for (const grant of policy.filesystem.readWrite) take(grant, "write");
-  if (missing.length > 0) {
-    throw new HoldfastError(
-      missing
-        .map(({ path, line }) => `${policy.source}${line === undefined ? "" : `:${line}`}: ${path} does not exist`)
-        .join("\n"),
-      {
-        code: "ERR_HOLDFAST_PATH_MISSING",
-        step: "policy",
-        hint: "Create it, take it out of the policy, or set landlock.compatibility to best_effort to pass missing paths over.",
-      },
-    );
-  }
-  return found;
+  return { grants: found, missing };
+}
+
+/** Granted by name, not there, and forgiven by best_effort. */
+export function passedOver(policy: Policy): PathGrant[] {
+  if (policy.compatibility === "hard_requirement") return [];
+  return [...policy.filesystem.readOnly, ...policy.filesystem.readWrite].filter(
+    ({ path, optional }) => !optional && !isOwn(path) && inspectPath(path).kind === "missing",
+  );
 }
 
 export interface PreparedWorkspace {
@@ -136,7 +132,7 @@ export function describeWorkspace(
       hostPath: facts.real,
       path,
       owner,
-      grants: resolveGrants(policy, host),
+      ...resolveGrants(policy, host),
       pinned: found.pinned,
       readOnly: found.readOnly,
       protectedLinks: found.links,
