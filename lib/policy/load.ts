@@ -85,6 +85,7 @@ export const policySchema: JsonSchema = Object.freeze({
   $schema: "https://json-schema.org/draft/2020-12/schema",
   title: "holdfast policy",
   ...holdfastShape.schema,
+  properties: { ...(holdfastShape.schema["properties"] as JsonSchema), version: { const: 1 } },
 });
 
 /**

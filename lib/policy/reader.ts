@@ -76,8 +76,9 @@ export function word<const W extends string>(
   words: readonly W[],
   options: { caseless?: boolean; lax?: "openshell"; laxMeaning?: string; omitted?: boolean } = {},
 ): Reader<W> {
+  const all = options.omitted && !words.some((each) => each === "") ? [...words, ""] : words;
   return {
-    schema: { enum: words },
+    schema: options.caseless ? { anyOf: [{ enum: all }, { type: "string", pattern: anyCase(words) }] } : { enum: all },
     read(node, what, context) {
       const value = text.read(node, what, context);
       if (value === undefined || (value === "" && options.omitted)) return undefined;
@@ -98,6 +99,12 @@ export function word<const W extends string>(
       return undefined;
     },
   };
+}
+
+/** A pattern for words in any case; JSON Schema's patterns have no flags. */
+function anyCase(words: readonly string[]): string {
+  const letters = (each: string): string => each.replaceAll(/[a-z]/g, (letter) => `[${letter}${letter.toUpperCase()}]`);
+  return `^(${words.map(letters).join("|")})$`;
 }
 
 function choice(all: readonly string[]): string {

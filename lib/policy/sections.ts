@@ -5,7 +5,7 @@ import { absolutePath, relativeFault } from "./paths.ts";
 import type { ExtractRule, Limits, Policy, WallName } from "./policy.ts";
 import { type Place, quote } from "./problem.ts";
 import { protectedNameList } from "./protected-names.ts";
-import type { Context, Read, Reader } from "./reader.ts";
+import type { Context, JsonSchema, Read, Reader } from "./reader.ts";
 import { dictionary, integer, list, placed, section, text, word } from "./reader.ts";
 import { suggest } from "./spelling.ts";
 
@@ -57,7 +57,13 @@ export const landlockSection: Reader<{ compatibility?: Policy["compatibility"] |
 const largestId = 4_294_967_294;
 
 const identity: Reader<number | "sandbox"> = {
-  schema: { anyOf: [{ const: "sandbox" }, { type: "integer", minimum: 1, maximum: largestId }] },
+  schema: {
+    anyOf: [
+      { const: "sandbox" },
+      { type: "integer", minimum: 1, maximum: largestId },
+      { type: "string", pattern: "^[0-9]{1,10}$" },
+    ],
+  },
   read(node, what, context) {
     const isString = node.kind === "scalar" && typeof node.value === "string";
     const written = node.kind !== "scalar" || node.value === null ? undefined : isString ? `${node.value}` : node.text;
@@ -96,10 +102,22 @@ export const processSection: Reader<Policy["process"]> = {
   },
 };
 
+const limitPatterns = {
+  count: "^(none|[0-9]+)$",
+  size: "^(none|[0-9]+[KMGT]?)$",
+  duration: "^(none|[0-9]+(ms|s|m|h))$",
+};
+
+function limitSchema({ meaning, unit, least, most }: (typeof limitKinds)[LimitName]): JsonSchema {
+  const string = { type: "string", pattern: limitPatterns[unit] };
+  const number = { type: "integer", minimum: least, maximum: most };
+  return { description: meaning, anyOf: unit === "duration" ? [string] : [string, number] };
+}
+
 /** A limit's value; `null` is `none`. */
 function limitReader(name: LimitName): Reader<{ value: number | null }> {
   return {
-    schema: { description: limitKinds[name].meaning, type: ["string", "integer"] },
+    schema: limitSchema(limitKinds[name]),
     read(node, what, context) {
       const written = node.kind === "scalar" && (typeof node.value === "string" || typeof node.value === "number");
       if (node.kind !== "scalar" || !written) {
