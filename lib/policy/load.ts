@@ -217,6 +217,8 @@ function unreadable(file: string, cause: unknown): HoldfastError {
     ENOENT: "there is no such file",
     EISDIR: "it is a folder",
     EACCES: "it may not be read by this user",
+    ENOTDIR: "something in its path is no folder",
+    ELOOP: "its links lead in a circle",
   };
   return new HoldfastError(`cannot read the policy ${file}: ${reasons[code ?? ""] ?? code ?? String(cause)}`, {
     code: "ERR_HOLDFAST_POLICY_UNREADABLE",

@@ -88,8 +88,10 @@ function checkAmbiguity(all: readonly NamedEndpoint[], { problems }: Context): v
     return;
   }
   const budget = comparisonBudget();
+  const alike = all.map(({ endpoint }) => handling(endpoint));
   for (const [index, left] of all.entries()) {
-    for (const right of all.slice(index + 1)) {
+    for (const [offset, right] of all.slice(index + 1).entries()) {
+      if (alike[index] === alike[index + 1 + offset]) continue;
       const shared = left.endpoint.ports.filter((port) => right.endpoint.ports.includes(port));
       if (shared.length === 0 || !hostsOverlap(left.endpoint.host, right.endpoint.host, budget)) continue;
       const conflicts = [
@@ -103,6 +105,13 @@ function checkAmbiguity(all: readonly NamedEndpoint[], { problems }: Context): v
       problems.error(right.endpoint, message, "make them agree, or keep them apart by host, port or path");
     }
   }
+}
+
+/** All that two endpoints could differ in below. */
+function handling(endpoint: NetworkEndpoint): string {
+  const judged = judgesGraphql(endpoint);
+  const apart = { line: 0, column: 0, host: "", ports: [], path: "", rules: [], denyRules: [], access: "" };
+  return JSON.stringify({ ...endpoint, ...apart, graphqlPersistedQueries: judged });
 }
 
 function differences(pairs: Readonly<Record<string, readonly [unknown, unknown]>>): readonly string[] {

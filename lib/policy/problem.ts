@@ -67,9 +67,14 @@ function placed(file: string, at: Place): { file: string; line: number; column: 
   return { file, line: at.line, column: at.column };
 }
 
+/** Longer messages lose their middle: a key may be as long as its file. */
+const longestMessage = 600;
+
 /** Text of the file's own may hold control characters: they must not reach a terminal. */
 function printable(text: string): string {
-  return text.replaceAll(/[\p{Cc}\p{Cf}\p{Co}\p{Cs}\u2028\u2029]/gu, (character) => {
+  const half = longestMessage / 2;
+  const whole = text.length <= longestMessage ? text : `${text.slice(0, half)} … ${text.slice(-half)}`;
+  return whole.replaceAll(/[\p{Cc}\p{Cf}\p{Co}\p{Cs}\u2028\u2029]/gu, (character) => {
     const code = (character.codePointAt(0) ?? 0).toString(16).padStart(4, "0");
     return `\\u{${code}}`;
   });

@@ -142,6 +142,14 @@ const hostile: readonly (readonly [string, string])[] = [
   ["maps in maps", "{a: ".repeat(100_000)],
   ["dashes", "- ".repeat(200_000)],
   ["quotes", '"'.repeat(200_000)],
+  [
+    "paths whose wildcards could meet in countless ways",
+    `version: 1\nnetwork_policies: {a: {endpoints: [${["a", "b"]
+      .map((letter) => `{host: x, port: 1, path: "/${`*${letter}`.repeat(3000)}", protocol: rest, tls: ${letter}}`)
+      .join(",")}]}}\n`
+      .replace("tls: a", "enforcement: enforce")
+      .replace("tls: b", "access: full"),
+  ],
 ];
 
 for (const [title, text] of hostile) {
@@ -154,6 +162,17 @@ for (const [title, text] of hostile) {
     t.true(performance.now() - start < 20_000);
   });
 }
+
+test("A message is cut where the file makes it endless", (t) => {
+  const key = "k".repeat(100_000);
+  for (const text of [
+    `holdfast: 1\nlimits: {memory: ${"9".repeat(100_000)}}\n`,
+    `version: 1\nnetwork_policies: {${key}: {endpoints: [{prot: 1}]}}\n`,
+    `holdfast: 1\nlimits: {output: ${key}}\n`,
+  ]) {
+    for (const { message } of parsePolicy(Buffer.from(text), "p").problems) t.true(message.length < 700);
+  }
+});
 
 test("More problems than a screen holds are counted", (t) => {
   const text = `holdfast: 1\nrequires: [${Array(500).fill("wall").join(", ")}]\n`;
