@@ -43,7 +43,6 @@ export interface StartOptions extends SpawnOptions {
 }
 
 const defaultForceKillMs = 5000;
-const longestTimeoutMs = 2 ** 31 - 1;
 
 /** One confined child. Events in ChildProcess's order: `spawn`, then `exit`, then `close`; `error` instead of `spawn`. */
 export class ConfinedProcess extends EventEmitter implements SandboxProcess {
@@ -103,8 +102,7 @@ export class ConfinedProcess extends EventEmitter implements SandboxProcess {
         cause,
       });
     }
-    // A timer of more than 24 days would fire at once: such a time is no bound.
-    if (options.timeoutMs !== undefined && options.timeoutMs <= longestTimeoutMs) {
+    if (options.timeoutMs !== undefined) {
       this.#timers.push(
         setTimeout(() => {
           this.timedOut = true;

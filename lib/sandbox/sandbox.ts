@@ -264,10 +264,9 @@ export class Sandbox implements SandboxLike {
     return this.policy.limits;
   }
 
-  /** Starts a program; the object behaves like a ChildProcess. The policy's wall-time holds where no time is given. */
+  /** Starts a program; the object behaves like a ChildProcess. */
   spawn(file: string, args: readonly string[] = [], options: SpawnOptions = {}): SandboxProcess {
-    const { wallTimeMs } = this.limits;
-    return this.start(file, args, wallTimeMs === undefined ? options : { timeoutMs: wallTimeMs, ...options });
+    return this.start(file, args, options);
   }
 
   /** As `spawn`, with what only this package uses: a terminal. */

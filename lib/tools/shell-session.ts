@@ -47,8 +47,6 @@ export class ShellSession {
       mergeStderr: true,
       // Once it has gone it can no longer be told to end its jobs.
       killTreeOnExit: true,
-      // It lasts as long as the session; each command has a time of its own.
-      timeoutMs: Number.POSITIVE_INFINITY,
       env: { TERM: "dumb", PS1: "", PS2: "" },
     });
     this.#process = shell;
