@@ -66,6 +66,13 @@ test.serial("Lines are counted as `read` counts them, whatever separators stand 
   t.is((await session.run("read", { file_path: "f", view_range: [2, 2] })).text, "needle");
 });
 
+test.serial("A binary file's first block ends with its last whole line, also where that ends in CR", async (t) => {
+  const session = await openSession(t);
+  const path = join(session.workdir, "f");
+  writeFileSync(path, `\0\n${"x".repeat(65_526)}\nneedle\rneedle\r`);
+  t.is((await session.run("grep", { pattern: "needle" })).text, `${path}:3:needle`);
+});
+
 test.serial("A file of nothing but zeros ends at its first block", async (t) => {
   const session = await openSession(t);
   const path = join(session.workdir, "zeros");

@@ -23,9 +23,9 @@ export class Lines {
 
   *push(block: Buffer): Generator<Line, void, void> {
     this.isBinary ||= block.includes(0);
-    // A CR at the end waits for the LF that may follow it.
     const text = this.#rest + this.#decoder.write(block);
-    const ending = /\r?\n|\r(?!\n|$)/g;
+    // A CR at the end waits for the LF that may follow it, unless nothing follows.
+    const ending = this.isBinary ? /\r?\n|\r/g : /\r?\n|\r(?!\n|$)/g;
     let from = 0;
     for (let match = ending.exec(text); match !== null; match = ending.exec(text)) {
       yield* this.#line(text.slice(from, match.index));
