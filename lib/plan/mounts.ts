@@ -42,7 +42,10 @@ export interface MountPlan {
 /** Whether a granted path is answered by the sandbox's own folder of that name. */
 export function isOwn(path: string): boolean {
   return (
-    own.has(path) || isWithin(path, "/proc") || /^\/dev\/(null|zero|full|random|urandom|tty|ptmx|fd|std.*)$/.test(path)
+    own.has(path) ||
+    isWithin(path, "/proc") ||
+    isWithin(path, toolFolder) ||
+    /^\/dev\/(null|zero|full|random|urandom|tty|ptmx|fd|std.*)$/.test(path)
   );
 }
 

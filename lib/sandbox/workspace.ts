@@ -1,12 +1,12 @@
 import { randomBytes } from "node:crypto";
 import { chownSync, mkdirSync, readdirSync, statSync } from "node:fs";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { HoldfastError } from "../errors.ts";
 import type { HostCapabilities } from "../host/capabilities.ts";
 import { isAlive, launcherMark } from "../host/launcher-mark.ts";
 import { inspectPath, isWithin } from "../host/paths.ts";
 import { isOwn } from "../plan/mounts.ts";
-import type { ResolvedGrant, Workspace } from "../plan/workspace.ts";
+import { type ResolvedGrant, toolFolder, type Workspace } from "../plan/workspace.ts";
 import { isPassed } from "../policy/environment.ts";
 import type { PathGrant, Policy } from "../policy/policy.ts";
 import { privateRoot } from "./private-root.ts";
@@ -16,27 +16,43 @@ import { removeTree } from "./remove-tree.ts";
 import type { SandboxOptions } from "./types.ts";
 
 /** Folders of the system: shown as they are, whoever owns them. */
-const systemFolders = ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/opt", "/nix", "/gnu", "/etc"];
+const systemFolders = [
+  "/usr",
+  "/bin",
+  "/sbin",
+  "/lib",
+  "/lib32",
+  "/lib64",
+  "/libx32",
+  "/opt",
+  "/nix",
+  "/gnu",
+  "/etc",
+  "/sys",
+];
 
 /** The policy's grants with every link followed, before the plan is made, and those that lead nowhere and must not. */
-export function resolveGrants(policy: Policy, host: HostCapabilities): Pick<Workspace, "grants" | "missing"> {
+export function resolveGrants(policy: Policy, host: HostCapabilities): Required<Pick<Workspace, "grants" | "missing">> {
   const missing: PathGrant[] = [];
   const found: ResolvedGrant[] = [];
   const take = (grant: PathGrant, access: "read" | "write"): void => {
     if (grant.path === "/") {
       // Everything, but for what is always the sandbox's own.
       const hidden = new Set(["/proc", "/dev", "/tmp", "/etc", "/sys", "/run"]);
-      for (const { path, link } of host.topLevel) {
-        if (hidden.has(path)) continue;
-        if (link === null) take({ ...grant, path, optional: true }, access);
-        else take({ ...grant, path, optional: true }, access);
-      }
+      for (const { path } of host.topLevel) if (!hidden.has(path)) take({ ...grant, path, optional: true }, access);
       return;
     }
     if (isOwn(grant.path)) return;
     const facts = inspectPath(grant.path);
     if (facts.kind === "missing") {
       if (!grant.optional && policy.compatibility === "hard_requirement") missing.push(grant);
+      return;
+    }
+    if (isWithin(facts.real, toolFolder)) return;
+    if (facts.real === dirname(toolFolder)) {
+      // The sandbox has a folder of its own in it, and so shows what else is there one by one.
+      for (const name of readdirSync(facts.real))
+        take({ ...grant, path: join(grant.path, name), optional: true }, access);
       return;
     }
     found.push({
@@ -117,8 +133,9 @@ export function describeWorkspace(
     });
   }
   const mode = options.workspace ?? policy.workspace.mode;
-  const access = policy.filesystem.includeWorkdir ? policy.workspace.access : "none";
   const path = options.mountAt ?? policy.workspace.mountAt ?? facts.real;
+  const { grants, missing } = resolveGrants(policy, host);
+  const access = policy.filesystem.includeWorkdir ? workspaceAccess(policy, grants, path) : "none";
   const owner = { uid: facts.uid, gid: facts.gid };
   const found =
     access === "read-write" && mode !== "fresh"
@@ -132,7 +149,9 @@ export function describeWorkspace(
       hostPath: facts.real,
       path,
       owner,
-      ...resolveGrants(policy, host),
+      // The workspace is shown as such: a grant of the same folder has had its say.
+      grants: access === "none" ? grants : grants.filter((grant) => grant.source !== path),
+      missing,
       pinned: found.pinned,
       readOnly: found.readOnly,
       protectedLinks: found.links,
@@ -144,6 +163,13 @@ export function describeWorkspace(
       cgroup: extras.cgroup,
     },
   };
+}
+
+/** A file of ours that names the workspace itself as read-only means it; OpenShell adds the rights up. */
+function workspaceAccess(policy: Policy, grants: readonly ResolvedGrant[], path: string): "read-write" | "read-only" {
+  const named = grants.filter(({ source }) => source === path).map(({ access }) => access);
+  const isNarrowed = policy.dialect === "holdfast" && named.includes("read") && !named.includes("write");
+  return isNarrowed ? "read-only" : policy.workspace.access;
 }
 
 /** The protected names but those that the policy makes writable by name. */
