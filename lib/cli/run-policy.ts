@@ -37,12 +37,12 @@ async function basePolicy(options: RunOptions): Promise<Policy> {
 /** OpenShell says so too; a file of holdfast's has asked for it in words. */
 function passedOverWarnings(policy: Policy): PolicyProblem[] {
   if (policy.dialect !== "openshell") return [];
-  return passedOver(policy).map(({ path, line = 1, column = 1 }) => ({
+  return passedOver(policy).map(({ path, fault, line = 1, column = 1 }) => ({
     severity: "warning",
     file: policy.source,
     line,
     column,
-    message: `${quote(path)} does not exist and is passed over`,
+    message: `${quote(path)} ${fault}, and is passed over`,
   }));
 }
 
@@ -56,8 +56,9 @@ function grants(paths: readonly string[], flag: string): PathGrant[] {
         hint: "Name the folders that the command has to write.",
       });
     }
-    if (inspectPath(absolute).kind === "missing") {
-      throw new HoldfastError(`${flag} ${path}: it does not exist`, {
+    const { fault } = inspectPath(absolute);
+    if (fault !== undefined) {
+      throw new HoldfastError(`${flag} ${path}: it ${fault}`, {
         code: "ERR_HOLDFAST_PATH_MISSING",
         step: "usage",
         path: absolute,

@@ -55,7 +55,7 @@ export function assertRequired(policy: Policy, plan: LaunchPlan, workspace: Work
   });
   const paths = (workspace.missing ?? []).map((grant) => ({
     at: grant,
-    message: `${quote(grant.path)} does not exist`,
+    message: `${quote(grant.path)} ${grant.fault ?? "does not exist"}`,
   }));
   const lines = [...paths, ...walls]
     .toSorted((a, b) => (a.at?.line ?? 0) - (b.at?.line ?? 0) || (a.at?.column ?? 0) - (b.at?.column ?? 0))
@@ -64,7 +64,9 @@ export function assertRequired(policy: Policy, plan: LaunchPlan, workspace: Work
   const hints = [
     ...(paths.length === 0
       ? []
-      : ["Create what does not exist, or write landlock.compatibility: best_effort to pass it over."]),
+      : [
+          "Create what does not exist, take it out of the policy, or write landlock.compatibility: best_effort to pass it over.",
+        ]),
     ...(walls.length === 0 ? [] : ["`holdfast doctor` says how each wall can be had; or take it out of `requires`."]),
   ];
   throw new HoldfastError(lines.join("\n"), {

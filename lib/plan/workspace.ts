@@ -24,7 +24,7 @@ export interface Workspace {
   readonly owner: { readonly uid: number; readonly gid: number };
   readonly grants: readonly ResolvedGrant[];
   /** Granted, not there, and not forgiven: a plan is refused for them. */
-  readonly missing?: readonly PathGrant[];
+  readonly missing?: readonly (PathGrant & { readonly fault?: string })[];
   /** Relative to the workspace: folders made mount points so that they cannot be renamed away, then read-only names. */
   readonly pinned: readonly string[];
   readonly readOnly: readonly string[];

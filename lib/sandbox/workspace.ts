@@ -33,7 +33,7 @@ const systemFolders = [
 
 /** The policy's grants with every link followed, before the plan is made, and those that lead nowhere and must not. */
 export function resolveGrants(policy: Policy, host: HostCapabilities): Required<Pick<Workspace, "grants" | "missing">> {
-  const missing: PathGrant[] = [];
+  const missing: (PathGrant & { fault?: string })[] = [];
   const found: ResolvedGrant[] = [];
   const take = (grant: PathGrant, access: "read" | "write"): void => {
     if (grant.path === "/") {
@@ -45,7 +45,8 @@ export function resolveGrants(policy: Policy, host: HostCapabilities): Required<
     if (isOwn(grant.path)) return;
     const facts = inspectPath(grant.path);
     if (facts.kind === "missing") {
-      if (!grant.optional && policy.compatibility === "hard_requirement") missing.push(grant);
+      const { fault = "does not exist" } = facts;
+      if (!grant.optional && policy.compatibility === "hard_requirement") missing.push({ ...grant, fault });
       return;
     }
     if (isWithin(facts.real, toolFolder)) return;
@@ -71,11 +72,12 @@ export function resolveGrants(policy: Policy, host: HostCapabilities): Required<
 }
 
 /** Granted by name, not there, and forgiven by best_effort. */
-export function passedOver(policy: Policy): PathGrant[] {
+export function passedOver(policy: Policy): (PathGrant & { fault: string })[] {
   if (policy.compatibility === "hard_requirement") return [];
-  return [...policy.filesystem.readOnly, ...policy.filesystem.readWrite].filter(
-    ({ path, optional }) => !optional && !isOwn(path) && inspectPath(path).kind === "missing",
-  );
+  return [...policy.filesystem.readOnly, ...policy.filesystem.readWrite].flatMap((grant) => {
+    const { fault } = grant.optional || isOwn(grant.path) ? {} : inspectPath(grant.path);
+    return fault === undefined ? [] : [{ ...grant, fault }];
+  });
 }
 
 export interface PreparedWorkspace {
@@ -114,15 +116,12 @@ export function describeWorkspace(
 ): PreparedWorkspace {
   const facts = inspectPath(options.workdir);
   if (facts.kind !== "directory") {
-    throw new HoldfastError(
-      `the workspace ${options.workdir} ${facts.kind === "missing" ? "does not exist" : "is not a folder"}`,
-      {
-        code: "ERR_HOLDFAST_WORKDIR",
-        step: "workspace",
-        path: options.workdir,
-        hint: "Name an existing folder with --workdir.",
-      },
-    );
+    throw new HoldfastError(`the workspace ${options.workdir} ${facts.fault ?? "is not a folder"}`, {
+      code: "ERR_HOLDFAST_WORKDIR",
+      step: "workspace",
+      path: options.workdir,
+      hint: "Name an existing folder with --workdir.",
+    });
   }
   if (facts.real === "/") {
     throw new HoldfastError("the root folder cannot be the workspace", {

@@ -98,6 +98,28 @@ test("A workspace that a policy also names as read-only is read-only; in OpenShe
   }
 });
 
+test("A grant that cannot be reached is an error with its place, whoever cannot reach it", async (t) => {
+  const [top = "", a = "", b = ""] = folders();
+  t.teardown(() => rmSync(top, { recursive: true, force: true }));
+  chmodSync(a, 0);
+  t.teardown(() => chmodSync(a, 0o755));
+  const policy: Policy = {
+    ...granting([], []),
+    source: "p.yaml",
+    compatibility: "hard_requirement",
+    filesystem: { ...defaultPolicy.filesystem, readOnly: [{ path: b, line: 3, column: 5 }] },
+  };
+  const error = await t.throwsAsync(Sandbox.create({ workdir: top, policy }));
+  t.true(error.message.startsWith(`p.yaml:3:5: "${b}" cannot be reached by `), error.message);
+  // As a path that leads through a file.
+  const through = {
+    ...policy,
+    filesystem: { ...policy.filesystem, readOnly: [{ path: join(top, "file/x"), line: 7 }] },
+  };
+  const other = await t.throwsAsync(Sandbox.create({ workdir: top, policy: through }));
+  t.true(other.message.startsWith(`p.yaml:7: "${join(top, "file/x")}" does not exist`), other.message);
+});
+
 test("Of /run and /sys all is shown but what holdfast keeps there", async (t) => {
   const work = mkdtempSync(join(tmpdir(), "holdfast-work-"));
   t.teardown(() => rmSync(work, { recursive: true, force: true }));
