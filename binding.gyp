@@ -22,9 +22,11 @@
       "include_dirs": ["native"],
       "cflags!": ["-fPIC", "-pthread"],
       "ldflags!": ["-rdynamic", "-pthread"],
-      "cflags": ["-fno-pie", "-ffunction-sections", "-fdata-sections"],
-      "cflags_cc": ["-fno-exceptions", "-fno-rtti"],
-      "ldflags": ["-static", "-no-pie", "-s", "-Wl,--gc-sections", "-Wl,-e,holdfast_start"]
+      # It brings the few functions of a C library that it uses (native/init/libc.cc).
+      "cflags": ["-fno-pie", "-ffunction-sections", "-fdata-sections", "-U_FORTIFY_SOURCE"],
+      "cflags_cc": ["-fno-exceptions", "-fno-rtti", "-fno-threadsafe-statics"],
+      "conditions": [["target_arch=='x64'", {"cflags": ["-mstack-protector-guard=global"]}]],
+      "ldflags": ["-nostdlib", "-static", "-no-pie", "-s", "-Wl,--gc-sections"]
     },
     {
       "target_name": "holdfast",

@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/xattr.h>
@@ -23,6 +24,7 @@
 #include "notify.h"
 #include "probe.h"
 #include "terminal.h"
+#include "unix_socket.h"
 
 namespace {
 
@@ -438,6 +440,36 @@ void WatchEvents(const Napi::CallbackInfo& info) {
   }).detach();
 }
 
+void Close(const Napi::CallbackInfo& info) { close(info[0].As<Napi::Number>().Int32Value()); }
+
+Napi::Value Write(const Napi::CallbackInfo& info) {
+  int fd = info[0].As<Napi::Number>().Int32Value();
+  auto data = info[1].As<Napi::Uint8Array>();
+  int64_t position = info[2].As<Napi::Number>().Int64Value();
+  ssize_t size;
+  do {
+    size = position < 0 ? write(fd, data.Data(), data.ByteLength())
+                        : pwrite(fd, data.Data(), data.ByteLength(), position);
+  } while (size < 0 && errno == EINTR);
+  return Napi::Number::New(info.Env(), static_cast<double>(size < 0 ? -errno : size));
+}
+
+Napi::Value Random(const Napi::CallbackInfo& info) {
+  auto buffer = Napi::Buffer<uint8_t>::New(info.Env(), info[0].As<Napi::Number>().Uint32Value());
+  // Up to 256 bytes come whole once the kernel's generator is ready (getrandom(2)).
+  if (buffer.Length() > 256 ||
+      getrandom(buffer.Data(), buffer.Length(), 0) != static_cast<ssize_t>(buffer.Length()))
+    throw Napi::Error::New(info.Env(), "getrandom");
+  return buffer;
+}
+
+Napi::Value ListenUnix(const Napi::CallbackInfo& info) {
+  std::string path = info[0].As<Napi::String>().Utf8Value();
+  holdfast::UniqueFd fd;
+  int error = holdfast::ListenUnix(path, &fd);
+  return Napi::Number::New(info.Env(), error == 0 ? fd.Release() : -error);
+}
+
 // One non-blocking read of what is there: a Buffer, null at the end, undefined when nothing is
 // there yet.
 Napi::Value ReadNow(const Napi::CallbackInfo& info) {
@@ -480,12 +512,16 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
       {"getXattr",            GetXattr           },
       {"setXattr",            SetXattr           },
       {"readNow",             ReadNow            },
+      {"random",              Random             },
+      {"write",               Write              },
+      {"listenUnix",          ListenUnix         },
   };
   for (const auto& item : functions)
     exports.Set(item.name, Napi::Function::New(env, item.function, item.name));
   exports.Set("request", Napi::Function::New(env, Request, "request"));
   exports.Set("watchEvents", Napi::Function::New(env, WatchEvents, "watchEvents"));
   exports.Set("abandon", Napi::Function::New(env, Abandon, "abandon"));
+  exports.Set("close", Napi::Function::New(env, Close, "close"));
   exports.Set("unwatch", Napi::Function::New(env, Unwatch, "unwatch"));
   exports.Set("onFileSizeReached",
               Napi::Function::New(env, OnFileSizeReached, "onFileSizeReached"));

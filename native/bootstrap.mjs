@@ -142,9 +142,10 @@ function buildNative(node) {
 /** dist/ mirrors lib/ and seccomp/: what is compiled, and beside it the data that the code reads by relative path. */
 function buildDist(node) {
   const sources = [...filesBelow("lib"), ...filesBelow("seccomp")];
-  const print = fingerprint(["tsconfig.json", "tsconfig.build.json", "package-lock.json", ...sources]);
+  const settings = ["tsconfig.json", "tsconfig.build.json", "package-lock.json", "native/bundle.ts"];
+  const print = fingerprint([...settings, ...sources]);
   const stamp = "build/dist.stamp";
-  if (isCurrent(stamp, print, ["dist/lib"])) return;
+  if (isCurrent(stamp, print, ["dist/lib", "dist/command/main.cjs", "dist/seccomp/compiled"])) return;
   const tsc = at("node_modules", "typescript", "bin", "tsc");
   const compiled = step("compiling", node, [tsc, "-p", "tsconfig.build.json"], { tolerate: !buildOnly });
   const wanted = new Set();
@@ -160,6 +161,7 @@ function buildDist(node) {
   }
   // A module that was renamed must not live on in dist/.
   for (const path of filesBelow("dist")) if (!wanted.has(relative("dist", path))) rmSync(at(path));
+  step("bundling", node, ["native/bundle.ts"]);
   mkdirSync(at("build"), { recursive: true });
   if (compiled) writeFileSync(at(stamp), print);
   else rmSync(at(stamp), { force: true });

@@ -55,6 +55,7 @@ enum class OpCode : uint16_t {
   kNetPort = 27,  // n: ruleset id, access, port
   kUnmount = 28,  // s: path
   kKeyring = 29,  // a session keyring of its own
+  kCopy = 30,  // n: mode; s: source on the host, path: a small file, passed over where it is none
 };
 
 enum class BindFlag : uint64_t {
@@ -136,6 +137,7 @@ enum ExecFlag : uint32_t {
   kExecMergeStderr = 4,  // 2 is a duplicate of 1
   kExecSearchPath = 8,
   kExecKillTreeOnExit = 16,  // what it leaves in its session is killed before its exit is reported
+  kExecQuiet = 32,           // its start is not reported: the caller waits for its end alone
 };
 
 // Followed by argc + envc strings, the working directory and the search path, each NUL-terminated:

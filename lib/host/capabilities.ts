@@ -23,10 +23,24 @@ export interface HostCapabilities {
   readonly landlockAbi: number;
   /** Top-level entries of the root folder: `/bin -> usr/bin` and the like are links, the rest folders. */
   readonly topLevel: readonly { readonly path: string; readonly link: string | null }[];
-  /** Which of the shareable names exist in /etc. */
-  readonly etc: ReadonlySet<string>;
+  /** Which of the shareable names exist in /etc: small files, which are copied, and what is bound. */
+  readonly etc: ReadonlyMap<string, "small" | "other">;
   /** Device nodes that exist and can be bound. */
   readonly devices: readonly string[];
+}
+
+/** A mount takes the kernel as long to make, and to take down, as a copy of this many bytes. */
+const smallBytes = 128 * 1024;
+
+function etcEntries(names: readonly string[]): Map<string, "small" | "other"> {
+  const found = new Map<string, "small" | "other">();
+  for (const name of names) {
+    const status = statSync(join("/etc", name), { throwIfNoEntry: false });
+    // What only its owner may read is not for everybody in a copy either.
+    const isSmall = status?.isFile() === true && status.size <= smallBytes && (status.mode & 0o004) !== 0;
+    if (status !== undefined) found.set(name, isSmall ? "small" : "other");
+  }
+  return found;
 }
 
 const wantedDevices = ["null", "zero", "full", "random", "urandom", "tty"];
@@ -62,7 +76,7 @@ export function probeHost(etcNames: readonly string[]): HostCapabilities {
     ids: { uid: ranges("/proc/self/uid_map"), gid: ranges("/proc/self/gid_map") },
     landlockAbi: native().probe().landlockAbi,
     topLevel,
-    etc: new Set(etcNames.filter((name) => exists(join("/etc", name)))),
+    etc: etcEntries(etcNames),
     devices: wantedDevices.filter((name) => exists(join("/dev", name))),
   };
 }

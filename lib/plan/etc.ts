@@ -47,7 +47,11 @@ const shared = [
 ] as const;
 
 /** The sandbox's own /etc: its own users, host name and resolver, and the harmless part of the host's. */
-export function etcSteps(identity: Identity, home: string, present: ReadonlySet<string>): MountStep[] {
+export function etcSteps(
+  identity: Identity,
+  home: string,
+  present: ReadonlyMap<string, "small" | "other">,
+): MountStep[] {
   const file = (name: string, content: string): MountStep => ({
     op: "file",
     path: `/etc/${name}`,
@@ -69,18 +73,13 @@ export function etcSteps(identity: Identity, home: string, present: ReadonlySet<
     file("nsswitch.conf", "passwd: files\ngroup: files\nhosts: files dns\nservices: files\nprotocols: files\n"),
     file("host.conf", "multi on\n"),
     { op: "symlink", target: "/proc/self/mounts", path: "/etc/mtab" },
-    ...shared
-      .filter((name) => present.has(name))
-      .map(
-        (name): MountStep => ({
-          op: "bind",
-          source: `/etc/${name}`,
-          path: `/etc/${name}`,
-          from: "host",
-          readOnly: true,
-          optional: true,
-        }),
-      ),
+    ...shared.flatMap((name): MountStep[] => {
+      const path = `/etc/${name}`;
+      const kind = present.get(name);
+      if (kind === undefined) return [];
+      if (kind === "small") return [{ op: "copy", source: path, path, mode: 0o644 }];
+      return [{ op: "bind", source: path, path, from: "host", readOnly: true, optional: true }];
+    }),
   ];
 }
 

@@ -1,3 +1,5 @@
+import type { Filter } from "./filter.ts";
+
 /**
  * A sandbox as plain data: what is to be done, in order, and nothing decided later. It can be printed, compared and
  * tested without a kernel; native/ carries it out or fails with the step and the errno.
@@ -22,11 +24,7 @@ export interface LaunchPlan {
     /** What read, glob and grep get on top instead. */
     readonly readOnly: Ruleset;
   };
-  readonly seccomp: {
-    readonly program: Uint8Array;
-    /** On top, for the read-only layer: no sockets at all. */
-    readonly noSockets: Uint8Array;
-  };
+  readonly seccomp: Filter;
   readonly rlimits: readonly Rlimit[];
   readonly watched: WatchedLimits;
   /** Limits that a cgroup of the sandbox's own holds; null where none is made. */
@@ -79,6 +77,8 @@ export type MountStep =
   | { readonly op: "symlink"; readonly target: string; readonly path: string }
   | { readonly op: "file"; readonly path: string; readonly mode: number; readonly content: string }
   | BindStep
+  /** A small file of the host's, as it is now; passed over where there is none. */
+  | { readonly op: "copy"; readonly source: string; readonly path: string; readonly mode: number }
   | { readonly op: "tmpfs"; readonly path: string; readonly sizeBytes: number; readonly mode: number }
   | { readonly op: "proc"; readonly path: string }
   | { readonly op: "devpts"; readonly path: string }

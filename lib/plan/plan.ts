@@ -1,14 +1,13 @@
 import { HoldfastError } from "../errors.ts";
 import type { HostCapabilities } from "../host/capabilities.ts";
 import type { Policy } from "../policy/policy.ts";
-import { compileFilter } from "./bpf-compiler.ts";
 import { environment } from "./environment.ts";
+import { filterFor } from "./filter.ts";
 import { identity } from "./identity.ts";
 import { baseRuleset, callRuleset, readOnlyRuleset } from "./landlock.ts";
 import { initSteps, type LaunchPlan, type Verification } from "./launch-plan.ts";
 import { cgroupLimits, rlimits, watchedLimits } from "./limits.ts";
 import { canaryPath, mountPlan } from "./mounts.ts";
-import { noSocketsFilter } from "./no-sockets.ts";
 import { assertRequired } from "./requires.ts";
 import type { Workspace } from "./workspace.ts";
 
@@ -59,17 +58,11 @@ export function plan(policy: Policy, host: HostCapabilities, workspace: Workspac
     // Fast open would start a flow without a connect (kernel-notes B3); the backlog is the egress proxy's.
     sysctls: [{ path: "/proc/sys/net/ipv4/tcp_fastopen", value: "0" }],
     landlock: { abi: host.landlockAbi, base, call: callRuleset(host.landlockAbi), readOnly },
-    seccomp: {
-      program: compileFilter({
-        arch: host.architecture,
-        options: {
-          traceOpens: workspace.seccomp.traceOpens,
-          fileSizeLimit: workspace.seccomp.fileSizeLimit,
-          mappedFiles: policy.process.mappedFiles === "executable-only",
-        },
-      }),
-      noSockets: noSocketsFilter(host.architecture),
-    },
+    seccomp: filterFor(host.architecture, {
+      traceOpens: workspace.seccomp.traceOpens,
+      fileSizeLimit: workspace.seccomp.fileSizeLimit,
+      mappedFiles: policy.process.mappedFiles === "executable-only",
+    }),
     rlimits: rlimits(policy),
     watched: watchedLimits(policy, workspace),
     cgroup: cgroupLimits(policy, workspace),

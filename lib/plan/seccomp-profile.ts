@@ -304,6 +304,12 @@ function readData(file: string): unknown {
   return data;
 }
 
+/** A filter that the build compiled beforehand (native/bundle.ts); null in a checkout that runs its sources. */
+export function readCompiled(name: string): string | null {
+  const file = join(dataFolder(), "compiled", name);
+  return existsSync(file) ? readFileSync(file, "utf8") : null;
+}
+
 let folder: string | undefined;
 
 /** The package's seccomp/ lies above this file, at a different height in a checkout and in the compiled package. */

@@ -1,8 +1,11 @@
-import { chmodSync, lstatSync, readdirSync, rmdirSync, rmSync } from "node:fs";
+import { lstatSync, readdirSync, rmdirSync, rmSync, unlinkSync } from "node:fs";
 import { connect, createServer, type Server, type Socket } from "node:net";
+import { constants } from "node:os";
 import { dirname, join } from "node:path";
+import { getSystemErrorName } from "node:util";
 import { HoldfastError } from "../errors.ts";
 import { native } from "../native.ts";
+import { socketsTakeDescriptors } from "./descriptors.ts";
 import { runtimeRoot } from "./private-root.ts";
 import { forgetLeftover, registerLeftover } from "./reaper.ts";
 
@@ -12,6 +15,11 @@ export type ControlHandler = (request: Readonly<Record<string, unknown>>) => Pro
 const longestRequest = 64 * 1024;
 /** sun_path of unix(7), less the NUL. */
 const longestPath = 107;
+/**
+ * Connections wait in the socket's backlog until Node's server takes it over: making one loads more of Node than a short
+ * run does otherwise, and most sandboxes are gone before anybody asks.
+ */
+const attachAfterMs = 50;
 
 /**
  * A sandbox's control socket: JSON lines over a Unix stream socket, mode 0600 in a folder of mode 0700, and the peer's
@@ -19,12 +27,18 @@ const longestPath = 107;
  */
 export class ControlSocket {
   readonly path: string;
-  readonly #server: Server;
+  readonly #handlers: Readonly<Record<string, ControlHandler>>;
+  /** Listens; the server's once there is one. */
+  #fd: number;
+  #server: Server | undefined;
+  #attaching: NodeJS.Timeout | undefined;
   #connections = new Set<Socket>();
 
-  private constructor(path: string, server: Server) {
+  private constructor(path: string, fd: number, handlers: Readonly<Record<string, ControlHandler>>) {
     this.path = path;
-    this.#server = server;
+    this.#fd = fd;
+    this.#handlers = handlers;
+    if (socketsTakeDescriptors) this.#attaching = setTimeout(() => this.#attach(), attachAfterMs).unref();
   }
 
   /** @throws HoldfastError ERR_HOLDFAST_CONTROL_SOCKET when the name is taken by a live sandbox or cannot be made */
@@ -33,27 +47,37 @@ export class ControlSocket {
     if (Buffer.byteLength(path) > longestPath) throw socketError(path, "its path is longer than a socket's may be");
     await claimFolder(dirname(path));
     await registerLeftover("file", path);
-    const server = createServer();
-    const made = new ControlSocket(path, server);
-    server.on("connection", (socket) => made.#serve(socket, handlers));
     try {
-      await bind(server, path);
+      const fd = bind(path);
+      // Who asks cannot be told there (SO_PEERCRED needs the descriptor): nobody is answered.
+      if (!socketsTakeDescriptors) native().close(fd);
+      return new ControlSocket(path, socketsTakeDescriptors ? fd : -1, handlers);
     } catch (error) {
       await forgetLeftover("file", path);
       throw error;
     }
-    chmodSync(path, 0o600);
-    server.unref();
-    return made;
   }
 
   async close(): Promise<void> {
+    clearTimeout(this.#attaching);
     for (const connection of this.#connections) connection.destroy();
-    await new Promise<void>((resolve) => this.#server.close(() => resolve()));
+    const server = this.#server;
+    if (server === undefined) {
+      if (this.#fd >= 0) native().close(this.#fd);
+    } else {
+      await new Promise<void>((resolve) => server.close(() => resolve()));
+    }
+    remove(this.path);
     await forgetLeftover("file", this.path);
   }
 
-  #serve(socket: Socket, handlers: Readonly<Record<string, ControlHandler>>): void {
+  #attach(): void {
+    this.#server = createServer((socket) => this.#serve(socket));
+    this.#server.listen({ fd: this.#fd });
+    this.#server.unref();
+  }
+
+  #serve(socket: Socket): void {
     if (!isOurs(socket)) {
       socket.destroy();
       return;
@@ -70,7 +94,7 @@ export class ControlSocket {
       for (let end = text.indexOf("\n"); end >= 0; end = text.indexOf("\n")) {
         const line = text.slice(0, end);
         text = text.slice(end + 1);
-        void answer(line, handlers).then((reply) => {
+        void answer(line, this.#handlers).then((reply) => {
           if (!socket.destroyed) socket.write(`${JSON.stringify(reply)}\n`);
         });
       }
@@ -78,24 +102,27 @@ export class ControlSocket {
   }
 }
 
+function remove(path: string): void {
+  try {
+    unlinkSync(path);
+  } catch {
+    // Somebody else's sweep was first.
+  }
+}
+
 const mostTries = 16;
 
 /** A launcher that ends at the same time may take the empty folder away between its making and the socket's. */
-async function bind(server: Server, path: string): Promise<void> {
+function bind(path: string): number {
+  const { EADDRINUSE, ENOENT } = constants.errno;
   for (let tries = 1; ; tries++) {
-    runtimeRoot();
-    const cause = await new Promise<NodeJS.ErrnoException | null>((resolve) => {
-      server.once("error", resolve);
-      server.listen(path, () => {
-        server.off("error", resolve);
-        resolve(null);
-      });
-    });
-    if (cause === null) return;
-    // libuv says EACCES for ENOENT here.
-    if ((cause.code === "ENOENT" || cause.code === "EACCES") && tries < mostTries) continue;
-    const why = cause.code === "EADDRINUSE" ? "a sandbox of this name lives already" : (cause.code ?? cause.message);
-    throw socketError(path, why, cause);
+    const fd = native().listenUnix(path);
+    if (fd >= 0) return fd;
+    if (fd === -ENOENT && tries < mostTries) {
+      runtimeRoot();
+      continue;
+    }
+    throw socketError(path, fd === -EADDRINUSE ? "a sandbox of this name lives already" : getSystemErrorName(fd));
   }
 }
 
@@ -135,13 +162,12 @@ function isOurs(socket: Socket): boolean {
   return peer !== null && (peer.uid === process.geteuid?.() || peer.uid === 0);
 }
 
-function socketError(path: string, why: string, cause?: unknown): HoldfastError {
+function socketError(path: string, why: string): HoldfastError {
   return new HoldfastError(`the control socket ${path} cannot be made: ${why}`, {
     code: "ERR_HOLDFAST_CONTROL_SOCKET",
     step: "clone",
     path,
     hint: "Choose another name for the sandbox, or set XDG_RUNTIME_DIR to a folder of this user's with a short path.",
-    ...(cause === undefined ? {} : { cause }),
   });
 }
 

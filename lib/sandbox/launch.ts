@@ -1,10 +1,9 @@
-import { closeSync } from "node:fs";
 import { constants } from "node:os";
 import { namespaceFlags } from "../host/namespaces.ts";
 import { initFile, type Launched, type NativeFailure, type NotifyRule, native, noCgroupEvents } from "../native.ts";
 import { encodePlan } from "../plan/encode.ts";
 import type { LaunchPlan } from "../plan/launch-plan.ts";
-import { type Architecture, notificationPurposes, type SeccompOptions, syscallName } from "../plan/seccomp-profile.ts";
+import { type Architecture, syscallName } from "../plan/seccomp-profile.ts";
 import type { SandboxCgroup } from "./cgroup.ts";
 import { Channel } from "./channel.ts";
 
@@ -37,9 +36,9 @@ export function abandon(begun: number): void {
 }
 
 /** What the broker is to answer for each call that the filter hands it. */
-function notifyRules(plan: LaunchPlan, architecture: Architecture, options: SeccompOptions): NotifyRule[] {
+function notifyRules(plan: LaunchPlan, architecture: Architecture): NotifyRule[] {
   if (!plan.steps.includes("seccomp")) return [];
-  return [...notificationPurposes(architecture, options)].map(([number, purpose]): NotifyRule => {
+  return [...plan.seccomp.notify].map(([number, purpose]): NotifyRule => {
     if (purpose === "connect") return { number, answer: 1, error: enetunreach, pathArgument: 0 };
     if (purpose === "open") {
       const name = syscallName(architecture, number);
@@ -59,7 +58,6 @@ function notifyRules(plan: LaunchPlan, architecture: Architecture, options: Secc
 export async function launch(
   plan: LaunchPlan,
   architecture: Architecture,
-  options: SeccompOptions,
   begun: number,
   cgroup: SandboxCgroup | null = null,
 ): Promise<LiveInit> {
@@ -79,13 +77,13 @@ export async function launch(
   });
   const channel = new Channel(launched);
   try {
-    const rules = notifyRules(plan, architecture, options);
+    const rules = notifyRules(plan, architecture);
     const broker = await channel.whenReady(timeoutMs, () => native().ready(launched.control, launched.pid, rules));
     return { ...launched, channel, broker };
   } catch (error) {
     native().kill(launched.pidfd);
     await native().waitExit(launched.pidfd);
-    closeSync(launched.pidfd);
+    native().close(launched.pidfd);
     channel.close();
     throw error ?? tookTooLong();
   }

@@ -3,6 +3,7 @@ export const messageTypes = { exec: 10, signal: 11, fileOpen: 12, fileWrite: 13 
 
 export const searchPath = 8;
 export const killTreeOnExit = 16;
+export const quiet = 32;
 
 export interface ExecRequest {
   readonly id: number;
@@ -15,6 +16,8 @@ export interface ExecRequest {
   readonly rows?: number;
   readonly columns?: number;
   readonly killTreeOnExit?: boolean;
+  /** Its start is not reported: saves a record and a wake-up where only the end is waited for. */
+  readonly quiet?: boolean;
   readonly umask?: number;
   /** struct termios2 for the pseudo terminal. */
   readonly terminal?: Uint8Array | undefined;
@@ -33,7 +36,7 @@ export function execRequest(request: ExecRequest): Buffer {
   const out = Buffer.allocUnsafe(execHeader + size);
   out.writeUInt32LE(messageTypes.exec, 0);
   out.writeUInt32LE(request.id, 4);
-  out.writeUInt32LE(searchPath | (request.killTreeOnExit ? killTreeOnExit : 0), 8);
+  out.writeUInt32LE(searchPath | (request.killTreeOnExit ? killTreeOnExit : 0) | (request.quiet ? quiet : 0), 8);
   out.writeUInt32LE(request.layer, 12);
   out.writeUInt32LE(args.length, 16);
   out.writeUInt32LE(env.length, 20);

@@ -1,11 +1,8 @@
-import { randomBytes } from "node:crypto";
-import { closeSync } from "node:fs";
-import { dirname, join } from "node:path";
-import { fileURLToPath } from "node:url";
+import { join } from "node:path";
 import type { Audit } from "../audit/audit.ts";
 import { HoldfastError } from "../errors.ts";
 import { type HostCapabilities, probeHost } from "../host/capabilities.ts";
-import { native } from "../native.ts";
+import { native, randomText, root } from "../native.ts";
 import { layerIds } from "../plan/encode.ts";
 import { sharedEtc } from "../plan/etc.ts";
 import { identity } from "../plan/identity.ts";
@@ -145,7 +142,7 @@ export class Sandbox implements SandboxLike {
 
   static async #create(options: SandboxOptions, hooks: LaunchHooks, policy: Policy, begun: number): Promise<Sandbox> {
     const capabilities = thisHost();
-    const name = options.name ?? `hf-${randomBytes(5).toString("hex")}`;
+    const name = options.name ?? `hf-${randomText(5)}`;
     const traceOpens = hooks.traceOpens ?? false;
     const fileSizeLimit = policy.limits.fileSizeBytes !== undefined;
     // Up to the end of this millisecond: what was written just before is no conflict.
@@ -168,14 +165,12 @@ export class Sandbox implements SandboxLike {
           : [];
       // Both at once: the init raises the walls, the rest is made ready here.
       let sandbox: Sandbox | undefined;
-      const mappedFiles = policy.process.mappedFiles === "executable-only";
       const [first, socket] = await Promise.allSettled([
         launchLayered(workspace, drop ? { uid: hostUid, gid: hostGid } : null, async (over, isSecond) => {
           const made = makePlan(policy, capabilities, over);
           const plan = hooks.alterPlan?.(made) ?? made;
-          const seccomp = { traceOpens, fileSizeLimit, mappedFiles };
           if (plan.cgroup !== null) cgroup ??= await SandboxCgroup.make(name, plan.cgroup);
-          const init = await launch(plan, capabilities.architecture, seccomp, isSecond ? 0 : begun, cgroup);
+          const init = await launch(plan, capabilities.architecture, isSecond ? 0 : begun, cgroup);
           return { over, plan, init };
         }),
         prepareControl(name, missing, () => sandbox),
@@ -300,6 +295,8 @@ export class Sandbox implements SandboxLike {
         terminal: options.pty?.settings,
         umask: options.umask ?? 0o022,
         killTreeOnExit: options.killTreeOnExit ?? false,
+        // Where file sizes are limited, its session must be known.
+        quiet: options.quiet === true && this.#fileSize === null,
       },
       { ...options, limitAtEnd: () => this.#fileSize?.end(child) ?? null },
       this.#cgroup,
@@ -322,6 +319,7 @@ export class Sandbox implements SandboxLike {
       ...options,
       ...(timeoutMs === undefined ? {} : { timeoutMs }),
       stdin: options.input === undefined ? "ignore" : "pipe",
+      quiet: true,
     });
     if (options.input !== undefined) {
       child.stdin?.on("error", () => {}); // a child that reads nothing
@@ -432,7 +430,7 @@ export class Sandbox implements SandboxLike {
     // Meanwhile: nobody can reach by its name what is ending.
     await this.#socket?.close();
     await gone;
-    closeSync(pidfd);
+    native().close(pidfd);
     channel.close();
     await SandboxCgroup.remove(this.#cgroup);
     if (broker !== 0) native().unwatch(broker);
@@ -510,9 +508,5 @@ async function clearPrivateFolder(folder: string): Promise<void> {
 
 /** The tools' programs, compiled: they run inside, under the same Node. */
 function toolPrograms(): string {
-  const here = dirname(fileURLToPath(import.meta.url));
-  const compiled = here.includes(`${join("dist", "lib")}`)
-    ? join(here, "..", "tools", "programs")
-    : join(here, "..", "..", "dist", "lib", "tools", "programs");
-  return compiled;
+  return join(root, "dist", "lib", "tools", "programs");
 }

@@ -1,10 +1,10 @@
-import { randomBytes } from "node:crypto";
 import { chownSync, mkdirSync, readdirSync, statSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { HoldfastError } from "../errors.ts";
 import type { HostCapabilities } from "../host/capabilities.ts";
 import { isAlive, launcherMark } from "../host/launcher-mark.ts";
 import { inspectPath, isWithin } from "../host/paths.ts";
+import { randomText } from "../native.ts";
 import { isOwn } from "../plan/mounts.ts";
 import { type ResolvedGrant, toolFolder, type Workspace } from "../plan/workspace.ts";
 import { isPassed } from "../policy/environment.ts";
@@ -180,8 +180,10 @@ export function ungranted(policy: Policy, root: string): string[] {
 
 function passedEnvironment(policy: Policy): Record<string, string> {
   const found: Record<string, string> = {};
-  for (const [name, value] of Object.entries(process.env)) {
-    if (value !== undefined && isPassed(policy.environment.pass, name)) found[name] = value;
+  // The names first: each value is fetched from the runtime's C++ side.
+  for (const name of Object.keys(process.env)) {
+    const value = isPassed(policy.environment.pass, name) ? process.env[name] : undefined;
+    if (value !== undefined) found[name] = value;
   }
   return found;
 }
@@ -189,7 +191,7 @@ function passedEnvironment(policy: Policy): Record<string, string> {
 /** `up` and `work` below a folder of the launcher's own, owned by whom the sandbox runs as. */
 async function makePrivateFolder(name: string, who: { uid: number; gid: number }): Promise<string> {
   const root = privateRoot();
-  const folder = join(root, `${name}@${launcherMark()}-${randomBytes(6).toString("hex")}`);
+  const folder = join(root, `${name}@${launcherMark()}-${randomText(6)}`);
   // Before it is made: a launcher may be killed at any moment.
   await registerLeftover("tree", folder);
   for (const path of [folder, join(folder, "up"), join(folder, "work")]) {

@@ -6,7 +6,6 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -18,6 +17,7 @@
 #include "../fdpass.h"
 #include "../wire.h"
 #include "cgroup_events.h"
+#include "network.h"
 #include "reaper.h"
 #include "serve.h"
 #include "setup.h"
@@ -93,5 +93,7 @@ int Init() {
 
 int main(int argc, char** argv) {
   if (argc > 1 && strcmp(argv[1], "reaper") == 0) return holdfast::Reap();
+  // First of all: it is what the rest has to wait for.
+  if (argc > 1 && strcmp(argv[1], "network") == 0) holdfast::BeginNetworkNamespace();
   return holdfast::Init();
 }

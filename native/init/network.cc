@@ -26,8 +26,8 @@ int namespace_fd = -1;
 int thread_error = 0;
 const char* thread_call = "clone";
 
-// Before libc and beside it: raw calls, nothing of libc's, no thread-local storage.
-__attribute__((optimize("no-stack-protector"))) void MakeNamespace() {
+// Beside the main thread: raw calls, since errno is one for both (libc.cc).
+int MakeNamespace(void*) {
   thread_call = "unshare";
   long result = RawSyscall(SYS_unshare, CLONE_NEWNET);
   if (result == 0) {
@@ -42,17 +42,18 @@ __attribute__((optimize("no-stack-protector"))) void MakeNamespace() {
     RawSyscall(SYS_close, socket);
   }
   if (result < 0) thread_error = static_cast<int>(-result);
-  for (;;) RawSyscall(SYS_exit, 0);  // the thread alone
+  return 0;
 }
 
 }  // namespace
 
-__attribute__((optimize("no-stack-protector"))) void BeginNetworkNamespace() {
+void BeginNetworkNamespace() {
   begun = true;
   tid = 1;
   constexpr long kThread =
       CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM;
-  long made = RawThread(kThread | CLONE_CHILD_CLEARTID, stack + sizeof stack, &tid, MakeNamespace);
+  long made =
+      RawClone(kThread | CLONE_CHILD_CLEARTID, stack + sizeof stack, &tid, MakeNamespace, nullptr);
   if (made >= 0) return;
   thread_error = static_cast<int>(-made);
   tid = 0;

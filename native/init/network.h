@@ -1,10 +1,9 @@
-// The network namespace of the sandbox, made beside libc's start and the mounts: it takes the
-// kernel as long as either.
+// The network namespace of the sandbox, made beside the mounts: it takes the kernel as long.
 #pragma once
 
 namespace holdfast {
 
-// Starts a thread that makes it and ends. Runs before libc (entry.cc).
+// Starts a thread that makes it and ends.
 void BeginNetworkNamespace();
 
 // Waits for the thread's end and moves the caller into the namespace; does nothing when none was

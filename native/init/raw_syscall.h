@@ -35,24 +35,31 @@ inline long RawSyscall(long number, long a = 0, long b = 0, long c = 0, long d =
 #endif
 }
 
-// clone(2) of a thread that runs `run`, which must not return, on a stack of its own. Returns its
-// id, or -errno.
-inline long RawThread(long flags, void* stack_end, int* child_tid, void (*run)()) {
+// clone(2) of a child or thread that runs `run` on a stack of its own and ends with its result.
+// Returns its id, or -errno.
+inline long RawClone(long flags, void* stack_end, int* child_tid, int (*run)(void*),
+                     void* argument) {
 #if defined(__x86_64__)
   long result;
   register long r10 __asm__("r10") = reinterpret_cast<long>(child_tid);
   register long r8 __asm__("r8") = 0;
-  register void (*r12)() __asm__("r12") = run;
+  register int (*r12)(void*) __asm__("r12") = run;
+  register void* r13 __asm__("r13") = argument;
   __asm__ volatile(
       "syscall\n\t"
       "test %%rax, %%rax\n\t"
       "jnz 1f\n\t"
       "xor %%ebp, %%ebp\n\t"
+      "mov %%r13, %%rdi\n\t"
       "call *%%r12\n\t"
+      "mov %%eax, %%edi\n\t"
+      "mov %[exit], %%eax\n\t"
+      "syscall\n\t"
       "ud2\n"
       "1:"
       : "=a"(result)
-      : "a"(SYS_clone), "D"(flags), "S"(stack_end), "d"(0L), "r"(r10), "r"(r8), "r"(r12)
+      : "a"(SYS_clone), "D"(flags), "S"(stack_end), "d"(0L), "r"(r10), "r"(r8), "r"(r12),
+        "r"(r13), [exit] "i"(SYS_exit)
       : "rcx", "r11", "memory");
   return result;
 #elif defined(__aarch64__)
@@ -62,15 +69,20 @@ inline long RawThread(long flags, void* stack_end, int* child_tid, void (*run)()
   register long x2 __asm__("x2") = 0;
   register long x3 __asm__("x3") = 0;
   register int* x4 __asm__("x4") = child_tid;
-  register void (*x19)() __asm__("x19") = run;
+  register int (*x19)(void*) __asm__("x19") = run;
+  register void* x20 __asm__("x20") = argument;
   __asm__ volatile(
       "svc 0\n\t"
       "cbnz x0, 1f\n\t"
+      "mov x29, #0\n\t"
+      "mov x0, x20\n\t"
       "blr x19\n\t"
+      "mov x8, %[exit]\n\t"
+      "svc 0\n\t"
       "brk 0\n"
       "1:"
       : "+r"(x0)
-      : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(x19)
+      : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(x19), "r"(x20), [exit] "i"(SYS_exit)
       : "memory");
   return x0;
 #endif

@@ -1,6 +1,5 @@
 #include "reaper.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -14,6 +13,7 @@
 #include <unistd.h>
 
 #include "../wire.h"
+#include "directory.h"
 
 namespace holdfast {
 
@@ -49,35 +49,32 @@ void RemoveTree(int parent, const char* name, dev_t device, int depth) {
   if (fstat(fd, &status) == 0 && status.st_dev == device) {
     if ((status.st_mode & 0700) != 0700 && fchmod(fd, 0700) != 0)
       depth = 512;  // what cannot be emptied stays
-    DIR* directory = fdopendir(fd);
-    if (directory != nullptr) {
-      while (dirent* entry = readdir(directory)) {
-        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0) continue;
-        RemoveTree(dirfd(directory), entry->d_name, device, depth + 1);
-      }
-      closedir(directory);
-    }
-  } else {
-    close(fd);
+    Directory directory(fd);
+    while (const char* entry = directory.Next()) RemoveTree(fd, entry, device, depth + 1);
   }
+  close(fd);
   unlinkat(parent, name, AT_REMOVEDIR);
 }
 
 // The first thing on the way that is no folder was planted, or else the name itself; a link is
 // renamed, never followed, so nothing outside the workspace is touched.
 void PutAside(const char* path) {
-  char copy[4096];
-  if (snprintf(copy, sizeof copy, "%s", path) >= static_cast<int>(sizeof copy)) return;
   int folder = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
-  char* rest = nullptr;
-  char* name = strtok_r(copy, "/", &rest);
-  while (folder >= 0 && name != nullptr) {
-    char* next_name = strtok_r(nullptr, "/", &rest);
+  for (const char* at = path; folder >= 0;) {
+    while (*at == '/') at++;
+    const char* end = strchrnul(at, '/');
+    const char* next_part = end;
+    while (*next_part == '/') next_part++;
+    char name[NAME_MAX + 1];
+    auto length = static_cast<size_t>(end - at);
+    if (length == 0 || length > NAME_MAX) break;
+    memcpy(name, at, length);
+    name[length] = 0;
     struct stat status;
     if (fstatat(folder, name, &status, AT_SYMLINK_NOFOLLOW) != 0) break;  // nothing was planted
-    if (next_name == nullptr || !S_ISDIR(status.st_mode)) {
+    if (*next_part == 0 || !S_ISDIR(status.st_mode)) {
       // All names of several components begin so; a folder above the workspace is not ours.
-      if (next_name != nullptr && name[0] != '.') break;
+      if (*next_part != 0 && name[0] != '.') break;
       char aside[NAME_MAX + 32];
       snprintf(aside, sizeof aside, "%s.refused-by-holdfast", name);
       renameat(folder, name, folder, aside);
@@ -86,9 +83,30 @@ void PutAside(const char* path) {
     int next = openat(folder, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     close(folder);
     folder = next;
-    name = next_name;
+    at = next_part;
   }
   if (folder >= 0) close(folder);
+}
+
+// One number a line, none cut in two: a cgroup that has more than fit is read again.
+void KillListed(int list) {
+  char text[16384];
+  ssize_t size = read(list, text, sizeof text - 1);
+  if (size <= 0) return;
+  text[size] = 0;
+  if (size == sizeof text - 1) {
+    char* last = strrchr(text, '\n');
+    if (last != nullptr) *last = 0;
+  }
+  for (char* at = text; *at != 0;) {
+    char* end;
+    auto pid = static_cast<pid_t>(strtoull(at, &end, 10));
+    if (end == at) return;
+    // 0 is a process of another pid namespace; to kill(2) it would be our own group.
+    if (pid > 0) kill(pid, SIGKILL);
+    at = end;
+    while (*at == '\n') at++;
+  }
 }
 
 void KillCgroup(const char* path) {
@@ -102,13 +120,10 @@ void KillCgroup(const char* path) {
   }
   snprintf(file, sizeof file, "%s/cgroup.procs", path);
   for (int round = 0; round < 200; round++) {
-    FILE* list = fopen(file, "re");
-    if (list == nullptr) return;
-    int pid;
-    // 0 is a process of another pid namespace; to kill(2) it would be our own group.
-    while (fscanf(list, "%d", &pid) == 1)
-      if (pid > 0) kill(pid, SIGKILL);
-    fclose(list);
+    int list = open(file, O_RDONLY | O_CLOEXEC);
+    if (list < 0) return;
+    KillListed(list);
+    close(list);
     if (rmdir(path) == 0 || errno == ENOENT) return;
     usleep(5000);
   }

@@ -167,7 +167,9 @@ void Server::Exec(const ExecMessage& message, const char* strings, size_t size, 
                            result.leader, false,      (message.flags & kExecKillTreeOnExit) != 0};
   interval_ms_ = kFirstWatchMs;
   due_ms_ = NowMs() + interval_ms_;
-  Send(EventType::kStarted, message.id, result.program, static_cast<uint32_t>(result.pid), nullptr);
+  if (!(message.flags & kExecQuiet))
+    Send(EventType::kStarted, message.id, result.program, static_cast<uint32_t>(result.pid),
+         nullptr);
 }
 
 void Server::Signal(const SignalMessage& message) {
@@ -362,9 +364,10 @@ void Server::Run() {
     if (watched_ && call_count_ > 0 && (NowMs() >= due_ms_ || cgroup_.MemoryGrew())) Look();
     if (ready <= 0) continue;
     if (sources[1].revents != 0) {
-      signalfd_siginfo information[8];
-      while (read(signals, information, sizeof information) > 0) {
-      }
+      signalfd_siginfo information;
+      // SIGCHLD does not queue: one record is all there is, and what ended meanwhile is reaped
+      // below.
+      static_cast<void>(read(signals, &information, sizeof information));
       Reap();
     }
     if (sources[0].revents != 0 && !Receive()) return;

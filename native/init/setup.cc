@@ -91,6 +91,9 @@ bool Setup::Prepare(const Operation& op, int* source) {
         return Fail("open_tree", op.strings[0].data, errno);
       return true;
     }
+    case OpCode::kCopy:
+      *source = open(op.strings[0].data, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+      return *source >= 0 || errno == ENOENT || Fail("open", op.strings[0].data, errno);
     case OpCode::kProc:
       *source = MakeMount("proc", nullptr, nullptr, nullptr,
                           kMountAttrRdonly | kMountAttrNosuid | kMountAttrNodev | kMountAttrNoexec);
@@ -138,6 +141,7 @@ bool Setup::NeedsNetwork(OpCode code) const {
     case OpCode::kMkdir:
     case OpCode::kSymlink:
     case OpCode::kFile:
+    case OpCode::kCopy:
     case OpCode::kBind:
     case OpCode::kTmpfs:
     case OpCode::kProc:
@@ -178,6 +182,8 @@ bool Setup::Apply(const Operation& op, int source) {
              Fail("symlink", op.strings[1].data, errno);
     case OpCode::kFile:
       return File(op);
+    case OpCode::kCopy:
+      return source < 0 || Copy(op, source);
     case OpCode::kBind:
       return Bind(op, source);
     case OpCode::kTmpfs:
@@ -247,15 +253,17 @@ bool Setup::Apply(const Operation& op, int source) {
       limits_.cpu_us = op.numbers[2];
       limits_.open_files = op.numbers[3];
       limits_.tmp = op.numbers[4] != 0;
-      limits_.tmp_path = strdup(first);
+      limits_.tmp_path = first;  // the program stays mapped
       return true;
     case OpCode::kAbstractCanary:
       return AbstractCanary();
     case OpCode::kVerify: {
       failure_.wall = static_cast<uint16_t>(op.numbers[0]);
       uint64_t behind = op.number_count > 1 ? op.numbers[1] : 0;
+      uint64_t beside = op.number_count > 2 ? op.numbers[2] : 0;
       VerifyContext context{message_, op, abstract_fd_,
-                            behind < kMaxLayers ? layers_[behind].ruleset_fd : -1};
+                            behind < kMaxLayers ? layers_[behind].ruleset_fd : -1,
+                            beside != 0 && beside < kMaxLayers ? layers_[beside].ruleset_fd : -1};
       const char* what = "";
       int error = Verify(context, &what);
       if (error < 0) return true;
@@ -330,6 +338,45 @@ bool Setup::File(const Operation& op) {
   return written == static_cast<ssize_t>(op.strings[1].size) || Fail("write", path, error);
 }
 
+// What a bind would show, for a fifth of its price: a mount costs again when it is taken down.
+bool Setup::Copy(const Operation& op, int source) {
+  const char* path = op.strings[1].data;
+  struct stat status;
+  if (fstat(source, &status) != 0) return Fail("fstat", op.strings[0].data, errno);
+  if (!S_ISREG(status.st_mode)) {
+    close(source);
+    return true;
+  }
+  constexpr int kHow = O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW;
+  int fd = open(path, kHow, static_cast<mode_t>(op.numbers[0]));
+  if (fd < 0 && errno == ENOENT) {
+    if (!MakeParent(path)) return false;
+    fd = open(path, kHow, static_cast<mode_t>(op.numbers[0]));
+  }
+  if (fd < 0) return Fail("open", path, errno);
+  static char buffer[64 * 1024];
+  for (off_t left = status.st_size; left > 0;) {
+    ssize_t size = read(source, buffer, sizeof buffer);
+    if (size < 0) return Fail("read", op.strings[0].data, errno);
+    if (size == 0) break;
+    if (write(fd, buffer, static_cast<size_t>(size)) != size) return Fail("write", path, errno);
+    left -= size;
+  }
+  close(fd);
+  close(source);
+  return true;
+}
+
+bool Setup::MakeParent(const char* path) {
+  char parent[4096];
+  if (snprintf(parent, sizeof parent, "%s", path) >= static_cast<int>(sizeof parent))
+    return Fail("mkdir", path, ENAMETOOLONG);
+  char* slash = strrchr(parent, '/');
+  if (slash == nullptr || slash == parent) return true;
+  *slash = 0;
+  return Mkdir(parent, 0755);
+}
+
 bool Setup::Bind(const Operation& op, int source) {
   uint64_t flags = op.numbers[0];
   auto has = [flags](BindFlag flag) { return (flags & static_cast<uint64_t>(flag)) != 0; };
@@ -357,14 +404,7 @@ bool Setup::Bind(const Operation& op, int source) {
     if (S_ISDIR(status.st_mode)) {
       if (!Mkdir(path, 0755)) return false;
     } else if (mknod(path, S_IFREG | 0644, 0) != 0 && errno == ENOENT) {
-      char parent[4096];
-      if (snprintf(parent, sizeof parent, "%s", path) >= static_cast<int>(sizeof parent))
-        return Fail("mknod", path, ENAMETOOLONG);
-      char* slash = strrchr(parent, '/');
-      if (slash != nullptr && slash != parent) {
-        *slash = 0;
-        if (!Mkdir(parent, 0755)) return false;
-      }
+      if (!MakeParent(path)) return false;
       mknod(path, S_IFREG | 0644, 0);  // when it fails, move_mount says what is wrong
     }
   }
@@ -513,17 +553,14 @@ bool Setup::Seccomp(const Operation& op) {
   const Text& program = op.strings[0];
   if (id >= kMaxLayers || program.size % sizeof(sock_filter) != 0)
     return Fail("seccomp", "", EINVAL);
-  void* copy = nullptr;
-  // The program in the memfd is 4 bytes off an 8-byte boundary.
-  if (posix_memalign(&copy, 16, program.size) != 0) return Fail("seccomp", "", ENOMEM);
-  memcpy(copy, program.data, program.size);
-  auto length = static_cast<uint16_t>(program.size / sizeof(sock_filter));
+  // The set-up program stays mapped, and holds it at a multiple of 4 as struct sock_filter wants.
+  const auto length = static_cast<uint16_t>(program.size / sizeof(sock_filter));
   if (id != 0) {
-    layers_[id].filter = copy;
+    layers_[id].filter = program.data;
     layers_[id].filter_length = length;
     return true;
   }
-  sock_fprog filter{length, static_cast<sock_filter*>(copy)};
+  sock_fprog filter{length, reinterpret_cast<sock_filter*>(const_cast<char*>(program.data))};
   // WAIT_KILLABLE_RECV (5.19): else a caller's timer signals can restart a notified call for ever
   // (kernel-notes B2).
   long fd = syscall(SYS_seccomp, kSeccompSetModeFilter,

@@ -69,6 +69,8 @@ class Setup {
   bool TmpfsRoot(const Operation& op);
   bool Mkdir(const char* path, mode_t mode);
   bool File(const Operation& op);
+  bool Copy(const Operation& op, int source);
+  bool MakeParent(const char* path);
   bool Bind(const Operation& op, int source);
   bool Tmpfs(const Operation& op);
   bool Overlay(const Operation& op);

@@ -42,41 +42,88 @@ int OtherNamespace(const VerifyContext& context, Wall wall, const char* file) {
 struct ChildAttempt {
   int ruleset_fd;
   int (*attempt)();
+  // Shared with the parent, which stands meanwhile.
+  volatile int result;
 };
 
 int Attempt(void* pointer) {
-  const auto* plan = static_cast<const ChildAttempt*>(pointer);
-  if (plan->ruleset_fd >= 0 && syscall(kSysLandlockRestrictSelf, plan->ruleset_fd, 0) != 0)
-    _exit(errno & 0x7f);
-  int result = plan->attempt();
-  _exit(result == kStands ? 127 : result & 0x7f);
+  auto* attempts = static_cast<ChildAttempt*>(pointer);
+  for (int i = 0; i < 2 && attempts[i].attempt != nullptr; i++) {
+    ChildAttempt& one = attempts[i];
+    bool behind = one.ruleset_fd < 0 || syscall(kSysLandlockRestrictSelf, one.ruleset_fd, 0) == 0;
+    one.result = behind ? one.attempt() : errno;
+  }
+  _exit(0);
 }
 
-// Runs `attempt` in a child behind the layer that every tool call gets. As a call is started:
-// vfork, which copies nothing; the layer is the child's alone.
-int InChild(int ruleset_fd, int (*attempt)()) {
+// Makes attempts in a child, each behind the layer that a tool call gets. As a call is started: by
+// vfork, which copies nothing; the layers are the child's alone.
+void InChild(ChildAttempt (&attempts)[2]) {
   alignas(16) static char stack[16 * 1024];
-  ChildAttempt plan{ruleset_fd, attempt};
-  pid_t child = clone(Attempt, stack + sizeof stack, CLONE_VM | CLONE_VFORK | SIGCHLD, &plan);
-  if (child < 0) return errno;
-  int status = 0;
-  while (waitpid(child, &status, 0) < 0 && errno == EINTR) {
+  for (ChildAttempt& one : attempts) one.result = ECHILD;
+  pid_t child = clone(Attempt, stack + sizeof stack, CLONE_VM | CLONE_VFORK | SIGCHLD, attempts);
+  if (child < 0) {
+    for (ChildAttempt& one : attempts) one.result = errno;
+    return;
   }
-  if (!WIFEXITED(status)) return ECHILD;
-  return WEXITSTATUS(status) == 127 ? kStands : WEXITSTATUS(status);
+  while (waitpid(child, nullptr, 0) < 0 && errno == EINTR) {
+  }
+}
+
+int SignalOutside() { return Expect(kill(1, 0) == 0, EPERM); }
+
+int BindPort() {
+  int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (fd < 0) return errno;
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  // Not below 1024: those answer EACCES to everybody without a capability, Landlock or not.
+  address.sin_port = htons(50009);
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  int result = Expect(bind(fd, reinterpret_cast<sockaddr*>(&address), sizeof address) == 0, EACCES);
+  close(fd);
+  return result;
+}
+
+// Of the attempt that the signal's child made behind the next layer, if it did.
+struct {
+  int ruleset_fd = -1;
+  int result = ECHILD;
+} bind_port;
+
+// Whether an interface but `lo` is up. Tunnel modules leave devices of their own in every new
+// namespace; down, they carry nothing.
+int OtherInterfaceUp(int socket) {
+  int list = open("/proc/net/dev", O_RDONLY | O_CLOEXEC);
+  if (list < 0) return errno;
+  static char text[16 * 1024];
+  size_t length = 0;
+  ssize_t size;
+  while (length < sizeof text - 1 &&
+         (size = read(list, text + length, sizeof text - 1 - length)) > 0)
+    length += static_cast<size_t>(size);
+  close(list);
+  text[length] = 0;
+  if (length == sizeof text - 1) return EOVERFLOW;  // more than a sandbox ever has
+  // Two lines of headings, then `  name: counters`.
+  for (const char* line = text; (line = strchr(line, '\n')) != nullptr;) {
+    line++;
+    while (*line == ' ') line++;
+    const char* end = strchrnul(line, ':');
+    auto size_of_name = static_cast<size_t>(end - line);
+    ifreq request{};
+    if (*end == 0 || size_of_name >= sizeof request.ifr_name) continue;
+    memcpy(request.ifr_name, line, size_of_name);
+    if (strcmp(request.ifr_name, "lo") == 0) continue;
+    if (ioctl(socket, SIOCGIFFLAGS, &request) == 0 && (request.ifr_flags & IFF_UP)) return 0;
+  }
+  return kStands;
 }
 
 int OnlyLoopback() {
   int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
   if (fd < 0) return errno;
-  int result = kStands;
-  for (int index = 1; index < 64 && result == kStands; index++) {
-    ifreq request{};
-    request.ifr_ifindex = index;
-    if (ioctl(fd, SIOCGIFNAME, &request) != 0 || strcmp(request.ifr_name, "lo") == 0) continue;
-    // Tunnel modules leave devices of their own in every new namespace; down, they carry nothing.
-    if (ioctl(fd, SIOCGIFFLAGS, &request) == 0 && (request.ifr_flags & IFF_UP)) result = 0;
-  }
+  int result = OtherInterfaceUp(fd);
   sockaddr_in outside{};
   outside.sin_family = AF_INET;
   outside.sin_port = htons(9);
@@ -93,8 +140,10 @@ int NoCapabilities() {
   if (syscall(SYS_capget, &header, data) != 0) return errno;
   for (const auto& set : data)
     if (set.effective || set.permitted || set.inheritable) return 0;
-  for (int capability = 0; capability < 64; capability++)
-    if (prctl(PR_CAPBSET_READ, capability, 0, 0, 0) == 1) return 0;
+  for (int capability = 0, is_in = 0; is_in >= 0; capability++) {
+    is_in = prctl(PR_CAPBSET_READ, capability, 0, 0, 0);  // below 0: past the kernel's last one
+    if (is_in > 0) return 0;
+  }
   char name[65] = "canary";
   return Expect(sethostname(name, 6) == 0, EPERM);
 }
@@ -157,21 +206,27 @@ int Verify(const VerifyContext& context, const char** what) {
       if (fd >= 0) close(fd);
       return result;
     }
-    case Wall::kLandlockNetwork:
+    case Wall::kLandlockNetwork: {
       *what = "bind a TCP port that no rule grants";
-      return InChild(context.child_ruleset_fd, [] {
-        int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-        if (fd < 0) return errno;
-        sockaddr_in address{};
-        address.sin_family = AF_INET;
-        // Not below 1024: those answer EACCES to everybody without a capability, Landlock or not.
-        address.sin_port = htons(50009);
-        address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-        return Expect(bind(fd, reinterpret_cast<sockaddr*>(&address), sizeof address) == 0, EACCES);
-      });
-    case Wall::kLandlockSignal:
+      if (bind_port.ruleset_fd >= 0 && bind_port.ruleset_fd == context.child_ruleset_fd)
+        return bind_port.result;
+      ChildAttempt attempts[2] = {
+          {context.child_ruleset_fd, BindPort, 0},
+          {-1,                       nullptr,  0}
+      };
+      InChild(attempts);
+      return attempts[0].result;
+    }
+    case Wall::kLandlockSignal: {
       *what = "signal a process outside the call";
-      return InChild(context.child_ruleset_fd, [] { return Expect(kill(1, 0) == 0, EPERM); });
+      ChildAttempt attempts[2] = {
+          {context.child_ruleset_fd, SignalOutside,                                     0},
+          {context.other_ruleset_fd, context.other_ruleset_fd < 0 ? nullptr : BindPort, 0}
+      };
+      InChild(attempts);
+      bind_port = {context.other_ruleset_fd, attempts[1].result};
+      return attempts[0].result;
+    }
     case Wall::kLandlockAbstract: {
       *what = "connect to an abstract socket made outside";
       int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);

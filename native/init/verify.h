@@ -14,6 +14,8 @@ struct VerifyContext {
   const Operation& operation;
   int abstract_fd;
   int child_ruleset_fd;  // the layer that the operation's second number names
+  int other_ruleset_fd;  // the third: the layer of the next verification, which the same child can
+                         // make
 };
 
 // Returns -1 when the wall stands, else the errno of a test that could not be made, or 0 when the

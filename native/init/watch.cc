@@ -1,6 +1,5 @@
 #include "watch.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
@@ -10,11 +9,14 @@
 #include <sys/statfs.h>
 #include <unistd.h>
 
+#include "directory.h"
+
 namespace holdfast {
 
 namespace {
 
 constexpr int kMaxProcesses = 16384;
+constexpr uint64_t kTicksPerSecond = 100;  // USER_HZ, the same everywhere (time(7))
 
 struct Process {
   pid_t pid;
@@ -38,6 +40,15 @@ ssize_t Slurp(const char* path, char* buffer, size_t room) {
   return size;
 }
 
+// The numbers of a line of /proc, one after the other; each skips what is no digit before it.
+uint64_t NextNumber(const char** at) {
+  while (**at != 0 && (**at < '0' || **at > '9')) ++*at;
+  char* end;
+  uint64_t value = strtoull(*at, &end, 10);
+  *at = end;
+  return value;
+}
+
 // proc_pid_stat(5): the name in parentheses may hold anything, so fields are counted from the last
 // one.
 bool ReadStat(pid_t pid, Process* process) {
@@ -45,35 +56,32 @@ bool ReadStat(pid_t pid, Process* process) {
   char text[1024];
   snprintf(path, sizeof path, "/proc/%d/stat", pid);
   if (Slurp(path, text, sizeof text) <= 0) return false;
-  const char* after = strrchr(text, ')');
-  if (after == nullptr) return false;
-  unsigned long long user, system, child_user, child_system, threads, resident;
-  int parent, session;
-  char state;
-  if (sscanf(after + 2,
-             "%c %d %*d %d %*d %*d %*u %*u %*u %*u %*u %llu %llu %llu %llu %*d %*d %llu %*d %*u "
-             "%*u %llu",
-             &state, &parent, &session, &user, &system, &child_user, &child_system, &threads,
-             &resident) != 9)
-    return false;
+  const char* at = strrchr(text, ')');
+  if (at == nullptr || at[1] != ' ' || at[2] == 0) return false;
+  constexpr int kFirst = 4;  // of the numbers, after the state
+  uint64_t fields[25];
+  char state = at[2];
+  at += 3;
+  for (int i = kFirst; i < 25; i++) fields[i] = NextNumber(&at);
   *process = {pid,
-              parent,
-              session,
+              static_cast<pid_t>(fields[4]),
+              static_cast<pid_t>(fields[6]),
               state,
-              user + system + child_user + child_system,
-              resident,
-              threads > 0 ? threads : 1,
+              fields[14] + fields[15] + fields[16] + fields[17],
+              fields[24],
+              fields[20] > 0 ? fields[20] : 1,
               kNoCall};
   return true;
 }
 
 int List(const Call* calls, int call_count) {
   int count = 0;
-  DIR* directory = opendir("/proc");
-  if (directory == nullptr) return 0;
-  while (dirent* entry = readdir(directory)) {
-    if (entry->d_name[0] < '1' || entry->d_name[0] > '9') continue;
-    pid_t pid = atoi(entry->d_name);
+  int proc = open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (proc < 0) return 0;
+  Directory directory(proc);
+  while (const char* name = directory.Next()) {
+    if (name[0] < '1' || name[0] > '9') continue;
+    auto pid = static_cast<pid_t>(strtoull(name, nullptr, 10));
     if (pid <= 1 || count >= kMaxProcesses || !ReadStat(pid, &processes[count])) continue;
     bool leads = false;  // it is the init's own and counts for no limit
     for (int i = 0; i < call_count; i++)
@@ -84,7 +92,7 @@ int List(const Call* calls, int call_count) {
         processes[count].call = static_cast<uint32_t>(i);
     count++;
   }
-  closedir(directory);
+  close(proc);
   // A process in a session of its own belongs where its parent belongs; parents may be listed
   // later.
   for (bool changed = true; changed;) {
@@ -140,11 +148,12 @@ uint64_t OpenDescriptors(pid_t pid) {
   snprintf(path, sizeof path, "/proc/%d/fd", pid);
   struct stat status;
   if (stat(path, &status) == 0 && status.st_size > 0) return static_cast<uint64_t>(status.st_size);
-  DIR* directory = opendir(path);
-  if (directory == nullptr) return 0;
+  int folder = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (folder < 0) return 0;
+  Directory directory(folder);
   uint64_t count = 0;
-  while (dirent* entry = readdir(directory)) count += entry->d_name[0] != '.';
-  closedir(directory);
+  while (directory.Next() != nullptr) count++;
+  close(folder);
   return count;
 }
 
@@ -178,7 +187,6 @@ uint32_t Heaviest(const Call* calls, int call_count, uint64_t memory_limit) {
 
 bool Watch(const WatchedLimits& limits, Call* calls, int call_count, LimitReached* reached) {
   static const auto page = static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
-  static const auto ticks = static_cast<uint64_t>(sysconf(_SC_CLK_TCK));
   if (limits.tmp) {
     // What filled it may stay there: only the call that fills it is ended, later ones meet ENOSPC.
     static bool was_full = false;
@@ -227,7 +235,7 @@ bool Watch(const WatchedLimits& limits, Call* calls, int call_count, LimitReache
       uint64_t used = 0;
       for (int i = 0; i < count; i++)
         if (processes[i].call == static_cast<uint32_t>(c)) used += processes[i].cpu_ticks;
-      if (used * 1000000 / ticks >= limits.cpu_us) {
+      if (used * 1000000 / kTicksPerSecond >= limits.cpu_us) {
         *reached = {LimitKind::kCpuTime, static_cast<uint32_t>(c)};
         return true;
       }

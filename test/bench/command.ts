@@ -10,7 +10,7 @@ import { withWorkdir } from "./workdir.ts";
 export const command: Benchmark = {
   name: "command",
   run: async (scale) => {
-    if (!existsSync(join(root, "dist", "lib", "cli", "main.js")))
+    if (!existsSync(join(root, "dist", "command", "main.cjs")))
       return [{ name: "command", skipped: "dist/ has not been built (npm run build)" }];
     const holdfast = join(root, "bin", "holdfast");
     const env = { ...process.env, HOLDFAST_NODE: process.execPath };

@@ -44,6 +44,7 @@ export const nativeLayer: Benchmark = {
         const { environment, cwd } = sandbox.plan;
         const request = execRequest({
           id: 0,
+          quiet: true,
           layer: layerIds.base,
           file: "/bin/true",
           cwd,

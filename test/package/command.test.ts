@@ -14,9 +14,9 @@ function makePackage(t: ExecutionContext, main?: string): string {
   mkdirSync(join(folder, "bin"));
   copyFileSync(join(checkout, "bin", "holdfast"), join(folder, "bin", "holdfast"));
   if (main !== undefined) {
-    mkdirSync(join(folder, "dist", "lib", "cli"), { recursive: true });
+    mkdirSync(join(folder, "dist", "command"), { recursive: true });
     writeFileSync(join(folder, "package.json"), '{"type": "module"}');
-    writeFileSync(join(folder, "dist", "lib", "cli", "main.js"), main);
+    writeFileSync(join(folder, "dist", "command", "main.cjs"), main);
   }
   return folder;
 }

@@ -51,11 +51,12 @@ test("The init needs no library of the host, and neither binary has an executabl
     t.pass();
     return;
   }
-  t.notRegex(headers, /INTERP|DYNAMIC/);
+  t.notRegex(headers, /INTERP|DYNAMIC|\.got|init_array/);
   for (const file of [init, ...addons]) {
     const segments = readelf("--wide", "--segments", file) ?? "";
     t.regex(segments, /GNU_STACK .* RW /, file);
-    t.regex(segments, /GNU_RELRO/, file);
+    // The init has nothing that would be relocated, and so nothing to protect once it is.
+    if (file !== init) t.regex(segments, /GNU_RELRO/, file);
     t.notRegex(segments, /LOAD .* RWE /, file);
   }
 });

@@ -24,7 +24,12 @@ export const fixedHost: HostCapabilities = {
     { path: "/sbin", link: "usr/sbin" },
     { path: "/usr", link: null },
   ],
-  etc: new Set(["alternatives", "ld.so.cache", "localtime", "ssl/certs"]),
+  etc: new Map([
+    ["alternatives", "other"],
+    ["ld.so.cache", "small"],
+    ["localtime", "small"],
+    ["ssl/certs", "other"],
+  ]),
   devices: ["null", "zero", "full", "random", "urandom", "tty"],
 };
 

@@ -13,6 +13,7 @@ import {
   fileStatuses,
   killTreeOnExit,
   messageTypes,
+  quiet,
   searchPath,
   signalRequest,
 } from "../../lib/sandbox/requests.ts";
@@ -83,7 +84,11 @@ test("Operations, bind flags and walls have the numbers of native/wire.h", (t) =
 
 test("Messages, their flags, events, steps, limits and file states have the numbers of native/wire.h", (t) => {
   agrees(t, messageTypes, enumOf(wire, "MessageType"));
-  agrees(t, { ExecSearchPath: searchPath, ExecKillTreeOnExit: killTreeOnExit }, enumOf(wire, "ExecFlag"));
+  agrees(
+    t,
+    { ExecSearchPath: searchPath, ExecKillTreeOnExit: killTreeOnExit, ExecQuiet: quiet },
+    enumOf(wire, "ExecFlag"),
+  );
   for (const [ours, name] of [
     [eventTypes, "EventType"],
     [execSteps, "ExecStep"],
