@@ -42,7 +42,10 @@ export interface MountPlan {
 /** Whether a granted path is answered by the sandbox's own folder of that name. */
 export function isOwn(path: string): boolean {
   return (
-    own.has(path) || isWithin(path, "/proc") || /^\/dev\/(null|zero|full|random|urandom|tty|ptmx|fd|std.*)$/.test(path)
+    own.has(path) ||
+    isWithin(path, "/proc") ||
+    isWithin(path, toolFolder) ||
+    /^\/dev\/(null|zero|full|random|urandom|tty|ptmx|fd|std\w+)(\/|$)/.test(path)
   );
 }
 
@@ -90,7 +93,9 @@ export function mountPlan(policy: Policy, host: HostCapabilities, identity: Iden
       grant.system || grant.kind === "device" ? undefined : mapped(grant.source, grant.owner),
     );
     (readOnly ? read : write).push(grant.source);
-    if (readOnly && grant.kind === "directory" && readOnlyFolders.length < 3) readOnlyFolders.push(grant.source);
+    // In sysfs no folder can be tried to be made: what is refused there is no wall's doing.
+    const canBeTried = grant.kind === "directory" && !isWithin(grant.source, "/sys");
+    if (readOnly && canBeTried && readOnlyFolders.length < 3) readOnlyFolders.push(grant.source);
   }
   // A merged /usr: whoever grants /usr means its programs to start, and they name /lib64 and /bin.
   for (const { path, link } of host.topLevel) {

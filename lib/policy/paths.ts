@@ -13,7 +13,7 @@ export function normalise(path: string): string {
 
 /** An absolute path without `..`, normalised. Never looked up on the disk. */
 export const absolutePath: Reader<string> = {
-  schema: { type: "string", pattern: "^/" },
+  schema: { type: "string", pattern: "^/(?!(.*/)?\\.\\.(/|$))" },
   read(node, what, context) {
     const path = text.read(node, what, context);
     if (path === undefined) return undefined;

@@ -11,7 +11,7 @@ import { plan as makePlan } from "../plan/plan.ts";
 import { syscallName } from "../plan/seccomp-profile.ts";
 import { toolFolder, type Workspace } from "../plan/workspace.ts";
 import { defaultPolicy } from "../policy/default-policy.ts";
-import type { ExtractRule, Policy } from "../policy/policy.ts";
+import type { ExtractRule, Limits, Policy } from "../policy/policy.ts";
 import { networkRefusal } from "../policy/refusal.ts";
 import type { ApplyOptions, ApplyResult } from "./apply.ts";
 import { capture } from "./capture.ts";
@@ -253,6 +253,10 @@ export class Sandbox implements SandboxLike {
       });
     }
     this.#audit?.append({ type: "policy.applied", sandbox: this.name, policy: policy.source });
+  }
+
+  get limits(): Limits {
+    return this.policy.limits;
   }
 
   /** Starts a program; the object behaves like a ChildProcess. */

@@ -1,6 +1,6 @@
 import type { Readable, Writable } from "node:stream";
 import type { Audit } from "../audit/audit.ts";
-import type { Policy } from "../policy/policy.ts";
+import type { Limits, Policy } from "../policy/policy.ts";
 
 /** How far one wall stands on this host for this sandbox. */
 export interface WallStatus {
@@ -139,6 +139,8 @@ export interface SandboxProcess extends NodeJS.EventEmitter {
   readonly stderr: Readable | null;
   readonly exitCode: number | null;
   readonly signalCode: NodeJS.Signals | null;
+  /** The limit of the policy that ended the call, if one did. */
+  readonly limit: string | null;
   /** Sends a signal to the call's whole process group; SIGKILL ends its whole tree. */
   kill(signal?: NodeJS.Signals): boolean;
   /** The limit of the policy that it, or something that it started, has reached by now; it is being ended for that. */
@@ -152,6 +154,8 @@ export interface SandboxLike extends AsyncDisposable {
   /** The workspace's path inside. */
   readonly workdir: string;
   readonly enforcement: readonly WallStatus[];
+  /** What the policy lets a call use up. */
+  readonly limits: Limits;
   readonly files: SandboxFiles;
   /** Where the tools' own Node and programs are inside; null when the sandbox was made without tools. */
   readonly toolRuntime: { readonly node: string; readonly programs: string } | null;
