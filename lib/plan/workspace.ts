@@ -51,6 +51,6 @@ export interface HeldByCgroup {
 }
 
 /** Where the tools' own Node and programs are inside. */
-export const toolFolder = "/run/holdfast";
+export const toolFolder = "/.holdfast";
 /** The sandbox's home, private and empty. */
 export const homeFolder = "/home/sandbox";

@@ -1,4 +1,4 @@
-import { closeSync, lstatSync, readdirSync, rmdirSync, rmSync } from "node:fs";
+import { closeSync, readdirSync, readFileSync, rmdirSync, rmSync } from "node:fs";
 import { connect, createServer, type Server, type Socket } from "node:net";
 import { constants } from "node:os";
 import { dirname, join } from "node:path";
@@ -47,7 +47,7 @@ export class ControlSocket {
     await claimFolder(dirname(path));
     await registerLeftover("file", path);
     try {
-      return new ControlSocket(path, bind(path), handlers);
+      return new ControlSocket(path, await bind(path), handlers);
     } catch (error) {
       await forgetLeftover("file", path);
       throw error;
@@ -98,13 +98,14 @@ export class ControlSocket {
 const mostTries = 16;
 
 /** A launcher that ends at the same time may take the empty folder away between its making and the socket's. */
-function bind(path: string): number {
+async function bind(path: string): Promise<number> {
   const { EADDRINUSE, ENOENT } = constants.errno;
   for (let tries = 1; ; tries++) {
     runtimeRoot();
     const fd = native().listenUnix(path);
     if (fd >= 0) return fd;
     if (fd === -ENOENT && tries < mostTries) continue;
+    if (fd === -EADDRINUSE && tries < mostTries && (await removeDead(path))) continue;
     throw socketError(path, fd === -EADDRINUSE ? "a sandbox of this name lives already" : getSystemErrorName(fd));
   }
 }
@@ -154,22 +155,33 @@ function socketError(path: string, why: string): HoldfastError {
   });
 }
 
-/** A socket is there before it listens: one that was made just now may be somebody's who is about to. */
-const youngestMs = 10_000;
-
 /** Removes sockets that nobody serves any more: their launchers and reapers were both killed. */
 export function sweepSockets(): void {
   const root = runtimeRoot();
-  for (const name of readdirSync(root)) {
-    if (!name.endsWith(".sock")) continue;
-    const path = join(root, name);
-    const made = lstatSync(path, { throwIfNoEntry: false })?.mtimeMs;
-    if (made === undefined || Date.now() - made < youngestMs) continue;
+  for (const name of readdirSync(root)) if (name.endsWith(".sock")) void removeDead(join(root, name));
+}
+
+/** Removes a socket that nobody serves, and says whether it was one. */
+function removeDead(path: string): Promise<boolean> {
+  return new Promise((resolve) => {
     const probe = connect(path);
-    probe.unref();
-    probe.on("connect", () => probe.destroy());
-    probe.on("error", (error: NodeJS.ErrnoException) => {
-      if (error.code === "ECONNREFUSED") rmSync(path, { force: true });
+    probe.once("connect", () => {
+      probe.destroy();
+      resolve(false);
     });
+    probe.once("error", (error: NodeJS.ErrnoException) => {
+      const isDead = error.code === "ECONNREFUSED" && !isBound(path);
+      if (isDead) rmSync(path, { force: true });
+      resolve(isDead);
+    });
+  });
+}
+
+/** Whether a process has a socket of this name: it may be about to listen. proc_pid_net(5): the name ends its line. */
+function isBound(path: string): boolean {
+  try {
+    return readFileSync("/proc/self/net/unix", "utf8").includes(` ${path}\n`);
+  } catch {
+    return true; // cannot be told: a socket too many is better than one taken away that somebody serves
   }
 }

@@ -132,3 +132,15 @@ test("A path that is granted for writing by name is writable also inside a prote
   t.is(readFileSync(settings, "utf8"), "after\n");
   t.is(readFileSync(join(workdir, ".vscode", "tasks.json"), "utf8"), "before\n");
 });
+
+test("A grant of /run is the host's, and nothing of the sandbox's own is made in it", async (t) => {
+  const workdir = mkdtempSync(join(tmpdir(), "holdfast-work-"));
+  t.teardown(() => rmSync(workdir, { recursive: true, force: true }));
+  for (const policy of [granting(["/run"], []), granting([], ["/run"])]) {
+    const sandbox = await Sandbox.create({ workdir, policy });
+    const { exitCode } = await sandbox.exec("test", ["-e", "/run/holdfast"]);
+    await sandbox.dispose();
+    t.is(exitCode, 1);
+  }
+  t.false(existsSync("/run/holdfast"));
+});
