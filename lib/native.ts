@@ -144,6 +144,10 @@ export interface Native {
   getXattr(path: string | Buffer, name: string): Buffer | null;
   /** lsetxattr(2); 0 or the errno. */
   setXattr(path: string | Buffer, name: string, value: Buffer): number;
+  /** close(2): a runtime's own closes only what it opened itself (Deno). */
+  close(fd: number): void;
+  /** pwrite(2) at a position, write(2) where it is below 0; the bytes written, or minus the errno. */
+  write(fd: number, data: Uint8Array, position: number): number;
   /** A Buffer, null at the end, undefined when nothing is there yet. */
   readNow(fd: number): Buffer | null | undefined;
   /** getrandom(2). */

@@ -440,6 +440,20 @@ void WatchEvents(const Napi::CallbackInfo& info) {
   }).detach();
 }
 
+void Close(const Napi::CallbackInfo& info) { close(info[0].As<Napi::Number>().Int32Value()); }
+
+Napi::Value Write(const Napi::CallbackInfo& info) {
+  int fd = info[0].As<Napi::Number>().Int32Value();
+  auto data = info[1].As<Napi::Uint8Array>();
+  int64_t position = info[2].As<Napi::Number>().Int64Value();
+  ssize_t size;
+  do {
+    size = position < 0 ? write(fd, data.Data(), data.ByteLength())
+                        : pwrite(fd, data.Data(), data.ByteLength(), position);
+  } while (size < 0 && errno == EINTR);
+  return Napi::Number::New(info.Env(), static_cast<double>(size < 0 ? -errno : size));
+}
+
 Napi::Value Random(const Napi::CallbackInfo& info) {
   auto buffer = Napi::Buffer<uint8_t>::New(info.Env(), info[0].As<Napi::Number>().Uint32Value());
   // Up to 256 bytes come whole once the kernel's generator is ready (getrandom(2)).
@@ -499,6 +513,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
       {"setXattr",            SetXattr           },
       {"readNow",             ReadNow            },
       {"random",              Random             },
+      {"write",               Write              },
       {"listenUnix",          ListenUnix         },
   };
   for (const auto& item : functions)
@@ -506,6 +521,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("request", Napi::Function::New(env, Request, "request"));
   exports.Set("watchEvents", Napi::Function::New(env, WatchEvents, "watchEvents"));
   exports.Set("abandon", Napi::Function::New(env, Abandon, "abandon"));
+  exports.Set("close", Napi::Function::New(env, Close, "close"));
   exports.Set("unwatch", Napi::Function::New(env, Unwatch, "unwatch"));
   exports.Set("onFileSizeReached",
               Napi::Function::New(env, OnFileSizeReached, "onFileSizeReached"));

@@ -178,35 +178,35 @@ const headerSize = 16;
 
 /** Header, 64-bit numbers, then strings: length, bytes, a NUL, padding to 8 (native/wire.h, OpHeader). */
 function write(operations: readonly Operation[]): Uint8Array {
-  const sizeOf = (text: string | Uint8Array): number =>
-    typeof text === "string" ? Buffer.byteLength(text) : text.length;
-  const lengths = operations.map(
-    ([, numbers, strings]) =>
-      headerSize + numbers.length * 8 + strings.reduce((sum, text) => sum + ((4 + sizeOf(text) + 1 + 7) & ~7), 0),
-  );
-  const out = Buffer.alloc(lengths.reduce((sum, length) => sum + length, 0));
+  let room = 0;
+  for (const [, numbers, strings] of operations) {
+    room += headerSize + 8 * numbers.length;
+    // Three bytes are the most that a UTF-16 unit becomes.
+    for (const text of strings) room += 16 + (typeof text === "string" ? 3 * text.length : text.length);
+  }
+  const out = Buffer.alloc(room);
+  const words = new DataView(out.buffer, out.byteOffset, room);
   let at = 0;
-  operations.forEach(([code, numbers, strings], index) => {
-    const length = lengths[index] ?? 0;
-    out.writeUInt16LE(code, at);
-    out.writeUInt16LE(numbers.length, at + 2);
-    out.writeUInt16LE(strings.length, at + 4);
-    out.writeUInt32LE(length, at + 8);
-    out.writeUInt32LE(index, at + 12);
+  for (let index = 0; index < operations.length; index++) {
+    const [code, numbers, strings] = operations[index] as Operation;
     let cursor = at + headerSize;
     for (const number of numbers) {
-      if (typeof number === "number" && number >= 0 && number <= 0xffff_ffff) out.writeUInt32LE(number, cursor);
-      else out.writeBigInt64LE(BigInt(number), cursor);
+      if (typeof number === "number" && number >= 0 && number <= 0xffff_ffff) words.setUint32(cursor, number, true);
+      else words.setBigInt64(cursor, BigInt(number), true);
       cursor += 8;
     }
     for (const text of strings) {
-      const size = sizeOf(text);
-      out.writeUInt32LE(size, cursor);
-      if (typeof text === "string") out.write(text, cursor + 4);
-      else out.set(text, cursor + 4);
+      const size = typeof text === "string" ? out.write(text, cursor + 4) : text.length;
+      if (typeof text !== "string") out.set(text, cursor + 4);
+      words.setUint32(cursor, size, true);
       cursor += (4 + size + 1 + 7) & ~7;
     }
-    at += length;
-  });
-  return out;
+    words.setUint16(at, code, true);
+    words.setUint16(at + 2, numbers.length, true);
+    words.setUint16(at + 4, strings.length, true);
+    words.setUint32(at + 8, cursor - at, true);
+    words.setUint32(at + 12, index, true);
+    at = cursor;
+  }
+  return out.subarray(0, at);
 }

@@ -10,12 +10,13 @@ export const neverPassed: readonly string[] = Object.freeze([
 
 /** Whether a name, or a prefix that ends in `*`, stands for the variable. */
 export function matchesName(pattern: string, name: string): boolean {
-  return pattern.endsWith("*") ? name.startsWith(pattern.slice(0, -1)) : pattern === name;
+  if (pattern === name) return true;
+  return pattern.endsWith("*") && name.startsWith(pattern.slice(0, -1));
 }
 
 /** Whether a policy's `environment.pass` takes the variable over from the caller. */
 export function isPassed(pass: readonly string[], name: string): boolean {
-  return !neverPassed.includes(name) && pass.some((pattern) => matchesName(pattern, name));
+  return pass.some((pattern) => matchesName(pattern, name)) && !neverPassed.includes(name);
 }
 
 /** Whether a variable's name says that it holds a secret. */

@@ -1,4 +1,3 @@
-import { closeSync } from "node:fs";
 import type { Readable } from "node:stream";
 import { type Launched, native } from "../native.ts";
 import { readableFrom } from "./descriptors.ts";
@@ -122,9 +121,9 @@ export class Channel {
     if (this.#gone) return;
     this.#onAnswer?.();
     this.#gone = true;
-    for (const { fd } of this.#packets.values()) if (fd >= 0) closeSync(fd);
+    for (const { fd } of this.#packets.values()) if (fd >= 0) native().close(fd);
     this.#packets.clear();
-    closeSync(this.control);
+    native().close(this.control);
     const calls = [...this.#calls.values()];
     this.#calls.clear();
     for (const call of calls) call.onGone();

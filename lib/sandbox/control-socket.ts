@@ -1,10 +1,11 @@
-import { closeSync, readdirSync, readFileSync, rmdirSync, rmSync } from "node:fs";
+import { readdirSync, readFileSync, rmdirSync, unlinkSync } from "node:fs";
 import { connect, createServer, type Server, type Socket } from "node:net";
 import { constants } from "node:os";
 import { dirname, join } from "node:path";
 import { getSystemErrorName } from "node:util";
 import { HoldfastError } from "../errors.ts";
 import { native } from "../native.ts";
+import { socketsTakeDescriptors } from "./descriptors.ts";
 import { runtimeRoot } from "./private-root.ts";
 import { forgetLeftover, registerLeftover } from "./reaper.ts";
 
@@ -37,7 +38,7 @@ export class ControlSocket {
     this.path = path;
     this.#fd = fd;
     this.#handlers = handlers;
-    this.#attaching = setTimeout(() => this.#attach(), attachAfterMs).unref();
+    if (socketsTakeDescriptors) this.#attaching = setTimeout(() => this.#attach(), attachAfterMs).unref();
   }
 
   /** @throws HoldfastError ERR_HOLDFAST_CONTROL_SOCKET when the name is taken by a live sandbox or cannot be made */
@@ -47,7 +48,10 @@ export class ControlSocket {
     await claimFolder(dirname(path));
     await registerLeftover("file", path);
     try {
-      return new ControlSocket(path, await bind(path), handlers);
+      const fd = await bind(path);
+      // Who asks cannot be told there (SO_PEERCRED needs the descriptor): nobody is answered.
+      if (!socketsTakeDescriptors) native().close(fd);
+      return new ControlSocket(path, socketsTakeDescriptors ? fd : -1, handlers);
     } catch (error) {
       await forgetLeftover("file", path);
       throw error;
@@ -58,9 +62,12 @@ export class ControlSocket {
     clearTimeout(this.#attaching);
     for (const connection of this.#connections) connection.destroy();
     const server = this.#server;
-    if (server === undefined) closeSync(this.#fd);
-    else await new Promise<void>((resolve) => server.close(() => resolve()));
-    rmSync(this.path, { force: true });
+    if (server === undefined) {
+      if (this.#fd >= 0) native().close(this.#fd);
+    } else {
+      await new Promise<void>((resolve) => server.close(() => resolve()));
+    }
+    remove(this.path);
     await forgetLeftover("file", this.path);
   }
 
@@ -95,16 +102,26 @@ export class ControlSocket {
   }
 }
 
+function remove(path: string): void {
+  try {
+    unlinkSync(path);
+  } catch {
+    // Somebody else's sweep was first.
+  }
+}
+
 const mostTries = 16;
 
 /** A launcher that ends at the same time may take the empty folder away between its making and the socket's. */
 async function bind(path: string): Promise<number> {
   const { EADDRINUSE, ENOENT } = constants.errno;
   for (let tries = 1; ; tries++) {
-    runtimeRoot();
     const fd = native().listenUnix(path);
     if (fd >= 0) return fd;
-    if (fd === -ENOENT && tries < mostTries) continue;
+    if (fd === -ENOENT && tries < mostTries) {
+      runtimeRoot();
+      continue;
+    }
     if (fd === -EADDRINUSE && tries < mostTries && (await removeDead(path))) continue;
     throw socketError(path, fd === -EADDRINUSE ? "a sandbox of this name lives already" : getSystemErrorName(fd));
   }
@@ -171,7 +188,7 @@ function removeDead(path: string): Promise<boolean> {
     });
     probe.once("error", (error: NodeJS.ErrnoException) => {
       const isDead = error.code === "ECONNREFUSED" && !isBound(path);
-      if (isDead) rmSync(path, { force: true });
+      if (isDead) remove(path);
       resolve(isDead);
     });
   });

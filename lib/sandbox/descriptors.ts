@@ -1,10 +1,12 @@
-import { closeSync, writeSync } from "node:fs";
 import { Socket } from "node:net";
+import { constants } from "node:os";
 import { Readable, Writable } from "node:stream";
+import { getSystemErrorName } from "node:util";
 import { native } from "../native.ts";
 
-/** Bun's net.Socket does not take a descriptor; there the addon reads on a thread of its own. */
-const socketsTakeDescriptors = process.versions["bun"] === undefined;
+/** Node's net.Socket takes a descriptor; Bun's and Deno's do not: there the addon reads on a thread of its own. */
+export const socketsTakeDescriptors: boolean =
+  process.versions["bun"] === undefined && process.versions["deno"] === undefined;
 
 const retryMs = 2;
 
@@ -13,7 +15,7 @@ export function readableFrom(fd: number): Readable & { ref?(): void; unref?(): v
   if (socketsTakeDescriptors) return new Socket({ fd, readable: true, writable: false });
   const stream = new Readable({ read: () => {} });
   native().watchEvents(fd, (chunk) => {
-    if (chunk === null) closeSync(fd);
+    if (chunk === null) native().close(fd);
     stream.push(chunk);
   });
   return stream;
@@ -26,19 +28,23 @@ export function writableTo(fd: number): Writable {
     write(chunk: Buffer, _encoding, callback): void {
       let at = 0;
       const go = (): void => {
-        try {
-          while (at < chunk.length) at += writeSync(fd, chunk, at);
-          callback();
-        } catch (error) {
+        while (at < chunk.length) {
+          const written = native().write(fd, chunk.subarray(at), -1);
+          if (written >= 0) {
+            at += written;
+            continue;
+          }
           // The pipe is full: the child has yet to read.
-          if (error instanceof Error && "code" in error && error.code === "EAGAIN") setTimeout(go, retryMs);
-          else callback(error instanceof Error ? error : new Error(String(error)));
+          if (written === -constants.errno.EAGAIN) setTimeout(go, retryMs);
+          else callback(Object.assign(new Error("write"), { code: getSystemErrorName(written), syscall: "write" }));
+          return;
         }
+        callback();
       };
       go();
     },
     destroy(error, callback): void {
-      closeSync(fd);
+      native().close(fd);
       callback(error);
     },
   });

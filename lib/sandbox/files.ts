@@ -1,4 +1,3 @@
-import { closeSync } from "node:fs";
 import { HoldfastError } from "../errors.ts";
 import { native } from "../native.ts";
 import { layerIds } from "../plan/encode.ts";
@@ -21,7 +20,7 @@ export class ConfinedFiles implements SandboxFiles {
     if (reply.status === "ok" && fd >= 0) {
       return { kind: "file", fd, path: reply.path, size: reply.size, mode: reply.mode, mtimeNs: reply.mtimeNs };
     }
-    if (fd >= 0) closeSync(fd);
+    if (fd >= 0) native().close(fd);
     if (reply.status === "directory" || reply.status === "other") return { kind: reply.status, path: reply.path };
     if (reply.status === "outside") return { kind: "outside" };
     return { kind: "error", errno: errnoName(reply.errno), resolving: reply.status === "resolve-error" };

@@ -1,4 +1,3 @@
-import { closeSync } from "node:fs";
 import { constants } from "node:os";
 import { namespaceFlags } from "../host/namespaces.ts";
 import { initFile, type Launched, type NativeFailure, type NotifyRule, native, noCgroupEvents } from "../native.ts";
@@ -84,7 +83,7 @@ export async function launch(
   } catch (error) {
     native().kill(launched.pidfd);
     await native().waitExit(launched.pidfd);
-    closeSync(launched.pidfd);
+    native().close(launched.pidfd);
     channel.close();
     throw error ?? tookTooLong();
   }

@@ -1,5 +1,4 @@
 import { EventEmitter } from "node:events";
-import { closeSync } from "node:fs";
 import { constants } from "node:os";
 import type { Readable, Writable } from "node:stream";
 import { HoldfastError } from "../errors.ts";
@@ -256,7 +255,7 @@ export class ConfinedProcess extends EventEmitter implements SandboxProcess {
     this.#channel.remove(this.#id);
     // The child may have ended before it read everything.
     this.#input?.destroy();
-    if (this.#fds[0] >= 0) closeSync(this.#fds[0]);
+    if (this.#fds[0] >= 0) native().close(this.#fds[0]);
     this.#fds[0] = -1;
   }
 
@@ -277,7 +276,7 @@ export class ConfinedProcess extends EventEmitter implements SandboxProcess {
   /** Closes the ends that nobody took. */
   closeRaw(): void {
     for (const place of [1, 2] as const) {
-      if (this.#fds[place] >= 0) closeSync(this.#fds[place]);
+      if (this.#fds[place] >= 0) native().close(this.#fds[place]);
       this.#fds[place] = -1;
     }
   }

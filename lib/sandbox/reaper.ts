@@ -1,4 +1,3 @@
-import { writeSync } from "node:fs";
 import { initFile, native } from "../native.ts";
 
 /**
@@ -55,9 +54,9 @@ export async function registerLeftover(kind: Leftover, ...paths: readonly string
   record.writeUInt32LE(size, 0);
   record.write(unused, kindAt, "latin1");
   record.write(text, headerSize);
-  writeSync(fd, record, 0, size, place.at);
+  native().write(fd, record, place.at);
   // Only now: a kill between two pages of the write above leaves a record that is not in use.
-  writeSync(fd, letters[kind], place.at + kindAt, "latin1");
+  native().write(fd, Buffer.from(letters[kind]), place.at + kindAt);
   places.set(key, [...(places.get(key) ?? []), place]);
 }
 
@@ -70,7 +69,7 @@ export async function forgetLeftover(kind: Leftover, ...paths: readonly string[]
   const place = known.pop();
   if (known.length === 0) places.delete(key);
   if (place === undefined) return;
-  writeSync(fd, unused, place.at + kindAt, "latin1");
+  native().write(fd, Buffer.from(unused), place.at + kindAt);
   const others = free.get(place.size);
   if (others === undefined) free.set(place.size, [place.at]);
   else others.push(place.at);

@@ -1,4 +1,3 @@
-import { closeSync } from "node:fs";
 import { join } from "node:path";
 import type { Audit } from "../audit/audit.ts";
 import { HoldfastError } from "../errors.ts";
@@ -427,7 +426,7 @@ export class Sandbox implements SandboxLike {
     // Meanwhile: nobody can reach by its name what is ending.
     await this.#socket?.close();
     await gone;
-    closeSync(pidfd);
+    native().close(pidfd);
     channel.close();
     await SandboxCgroup.remove(this.#cgroup);
     if (broker !== 0) native().unwatch(broker);

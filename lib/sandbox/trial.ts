@@ -1,4 +1,4 @@
-import { chownSync, closeSync, mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { chownSync, mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { HoldfastError } from "../errors.ts";
@@ -41,7 +41,7 @@ async function raise(made: LaunchPlan): Promise<void> {
   const { channel, pidfd, broker } = await launch(made, thisHost().architecture, 0);
   native().kill(pidfd);
   await native().waitExit(pidfd);
-  closeSync(pidfd);
+  native().close(pidfd);
   channel.close();
   if (broker !== 0) native().unwatch(broker);
 }

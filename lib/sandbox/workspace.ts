@@ -171,8 +171,10 @@ export function ungranted(policy: Policy, root: string): string[] {
 
 function passedEnvironment(policy: Policy): Record<string, string> {
   const found: Record<string, string> = {};
-  for (const [name, value] of Object.entries(process.env)) {
-    if (value !== undefined && isPassed(policy.environment.pass, name)) found[name] = value;
+  // The names first: each value is fetched from the runtime's C++ side.
+  for (const name of Object.keys(process.env)) {
+    const value = isPassed(policy.environment.pass, name) ? process.env[name] : undefined;
+    if (value !== undefined) found[name] = value;
   }
   return found;
 }

@@ -355,10 +355,13 @@ bool Setup::Copy(const Operation& op, int source) {
   }
   if (fd < 0) return Fail("open", path, errno);
   static char buffer[64 * 1024];
-  ssize_t size;
-  while ((size = read(source, buffer, sizeof buffer)) > 0)
+  for (off_t left = status.st_size; left > 0;) {
+    ssize_t size = read(source, buffer, sizeof buffer);
+    if (size < 0) return Fail("read", op.strings[0].data, errno);
+    if (size == 0) break;
     if (write(fd, buffer, static_cast<size_t>(size)) != size) return Fail("write", path, errno);
-  if (size < 0) return Fail("read", op.strings[0].data, errno);
+    left -= size;
+  }
   close(fd);
   close(source);
   return true;
