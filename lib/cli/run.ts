@@ -119,7 +119,7 @@ async function follow(sandbox: Sandbox, options: RunOptions, told: Told): Promis
     mergeStderr: pty === undefined && outputsAreOne(),
     umask: process.umask(),
     ...(pty === undefined ? {} : { pty }),
-    ...(limits.wallTimeMs === undefined ? {} : { timeoutMs: limits.wallTimeMs }),
+    wallTimeMs: limits.wallTimeMs,
   });
   const { admit } = new OutputBudget(child, limits.outputBytes);
   const jobs = new JobControl(child);
@@ -163,7 +163,7 @@ async function follow(sandbox: Sandbox, options: RunOptions, told: Told): Promis
     });
     await Promise.race([allRead, jobs.dismissed]);
     const { exitCode, signalCode: signal, timedOut } = child;
-    const ending: Ending = { exitCode, signal, limit: timedOut ? "wall-time" : child.limit, timedOut, denials };
+    const ending: Ending = { exitCode, signal, limit: child.limit, timedOut, denials };
     const code = (): number => {
       const own = exitStatus(ending);
       return own === 0 && unwritten !== undefined ? 125 : own;

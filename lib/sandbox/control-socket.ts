@@ -32,7 +32,8 @@ export class ControlSocket {
   #fd: number;
   #server: Server | undefined;
   #attaching: NodeJS.Timeout | undefined;
-  #connections = new Set<Socket>();
+  /** With all that was asked on each, answered in order. */
+  #connections = new Map<Socket, Promise<void>>();
 
   private constructor(path: string, fd: number, handlers: Readonly<Record<string, ControlHandler>>) {
     this.path = path;
@@ -60,19 +61,17 @@ export class ControlSocket {
 
   async close(): Promise<void> {
     clearTimeout(this.#attaching);
-    for (const connection of this.#connections) connection.destroy();
-    const server = this.#server;
-    if (server === undefined) {
-      if (this.#fd >= 0) native().close(this.#fd);
-    } else {
-      await new Promise<void>((resolve) => server.close(() => resolve()));
-    }
+    if (this.#server !== undefined) this.#server.close();
+    else if (this.#fd >= 0) native().close(this.#fd);
+    // Whoever asked for this is still to be told that it is done.
+    for (const [socket, answered] of this.#connections) void answered.then(() => socket.end(() => socket.destroy()));
     remove(this.path);
     await forgetLeftover("file", this.path);
   }
 
   #attach(): void {
-    this.#server = createServer((socket) => this.#serve(socket));
+    // A client may close its side when it has asked.
+    this.#server = createServer({ allowHalfOpen: true }, (socket) => this.#serve(socket));
     this.#server.listen({ fd: this.#fd });
     this.#server.unref();
   }
@@ -82,9 +81,12 @@ export class ControlSocket {
       socket.destroy();
       return;
     }
-    this.#connections.add(socket);
+    this.#connections.set(socket, Promise.resolve());
     socket.unref();
     let text = "";
+    const then = (act: () => Promise<void> | void): void => {
+      this.#connections.set(socket, (this.#connections.get(socket) ?? Promise.resolve()).then(act));
+    };
     socket.setEncoding("utf8");
     socket.on("error", () => socket.destroy());
     socket.on("close", () => this.#connections.delete(socket));
@@ -94,11 +96,13 @@ export class ControlSocket {
       for (let end = text.indexOf("\n"); end >= 0; end = text.indexOf("\n")) {
         const line = text.slice(0, end);
         text = text.slice(end + 1);
-        void answer(line, this.#handlers).then((reply) => {
+        then(async () => {
+          const reply = await answer(line, this.#handlers);
           if (!socket.destroyed) socket.write(`${JSON.stringify(reply)}\n`);
         });
       }
     });
+    socket.on("end", () => then(() => void socket.end()));
   }
 }
 
