@@ -34,6 +34,8 @@ export interface Workspace {
   readonly privateFolder: string | null;
   /** In overlay mode where no overlay can be mounted: when the copy that stands in for one was complete (`copyTree`). */
   readonly copiedAt?: bigint;
+  /** And the inode of each of its folders, by path. */
+  readonly copiedFolders?: ReadonlyMap<string, bigint>;
   /** Folders outside the workspace that exist only inside and only for this session. */
   readonly privateFolders: readonly string[];
   readonly toolRuntime: { readonly node: string; readonly programs: string } | null;
@@ -53,6 +55,6 @@ export interface HeldByCgroup {
 }
 
 /** Where the tools' own Node and programs are inside. */
-export const toolFolder = "/run/holdfast";
+export const toolFolder = "/.holdfast";
 /** The sandbox's home, private and empty. */
 export const homeFolder = "/home/sandbox";

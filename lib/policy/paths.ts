@@ -48,7 +48,7 @@ export function relativeFault(path: string): string | undefined {
 /** What a sandbox is made of: a workspace mounted there would take it away from every program inside. */
 const occupied = [
   ...["/proc", "/dev", "/sys", "/etc", "/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"],
-  "/run/holdfast",
+  "/.holdfast",
 ];
 
 /** What of the sandbox's own would be hidden by a mount at a normalised path, or undefined when nothing would. */

@@ -1,12 +1,12 @@
 import { chownSync, mkdirSync, readdirSync, statSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import { HoldfastError } from "../errors.ts";
 import type { HostCapabilities } from "../host/capabilities.ts";
 import { isAlive, launcherMark } from "../host/launcher-mark.ts";
 import { inspectPath, isWithin } from "../host/paths.ts";
 import { randomText } from "../native.ts";
 import { isOwn } from "../plan/mounts.ts";
-import { type ResolvedGrant, toolFolder, type Workspace } from "../plan/workspace.ts";
+import type { ResolvedGrant, Workspace } from "../plan/workspace.ts";
 import { isPassed } from "../policy/environment.ts";
 import { mountPointFault, normalise } from "../policy/paths.ts";
 import type { PathGrant, Policy } from "../policy/policy.ts";
@@ -17,7 +17,7 @@ import { removeTree } from "./remove-tree.ts";
 import type { SandboxOptions } from "./types.ts";
 
 /** Folders of the system: shown as they are, whoever owns them. */
-const systemFolders = [
+export const systemFolders: readonly string[] = [
   "/usr",
   "/bin",
   "/sbin",
@@ -48,13 +48,6 @@ export function resolveGrants(policy: Policy, host: HostCapabilities): Required<
     if (facts.kind === "missing") {
       const { fault = "does not exist" } = facts;
       if (!grant.optional && policy.compatibility === "hard_requirement") missing.push({ ...grant, fault });
-      return;
-    }
-    if (isWithin(facts.real, toolFolder)) return;
-    if (facts.real === dirname(toolFolder)) {
-      // The sandbox has a folder of its own in it, and so shows what else is there one by one.
-      for (const name of readdirSync(facts.real))
-        take({ ...grant, path: join(grant.path, name), optional: true }, access);
       return;
     }
     found.push({

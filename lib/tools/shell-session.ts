@@ -43,6 +43,7 @@ export class ShellSession {
 
   constructor(sandbox: SandboxLike) {
     const shell = sandbox.spawn("/bin/bash", ["--noprofile", "--norc"], {
+      isSession: true,
       stdin: "pipe",
       mergeStderr: true,
       // Once it has gone it can no longer be told to end its jobs.
