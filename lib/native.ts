@@ -144,6 +144,16 @@ export interface Native {
   getXattr(path: string | Buffer, name: string): Buffer | null;
   /** lsetxattr(2); 0 or the errno. */
   setXattr(path: string | Buffer, name: string, value: Buffer): number;
+  /**
+   * The folders below a root, relative to it, that git takes for repositories: with a `.git`, or bare. Looks at no more
+   * than so many folders, nearest first, and says whether those were all.
+   */
+  findRepositories(
+    root: string,
+    mostFolders: number,
+  ): { found: readonly { readonly path: Buffer; readonly bare: boolean }[]; complete: boolean };
+  /** The names below a root, relative to it, of regular files with these inode numbers. */
+  findNames(root: string, inodes: readonly bigint[], mostFolders: number): readonly Buffer[];
   /** A Buffer, null at the end, undefined when nothing is there yet. */
   readNow(fd: number): Buffer | null | undefined;
 }

@@ -127,7 +127,7 @@ export function describeWorkspace(
   const found =
     access === "read-write" && mode !== "fresh"
       ? findProtected(facts.real, ungranted(policy, facts.real))
-      : { pinned: [], readOnly: [], folders: [], links: [] };
+      : { pinned: [], readOnly: [], projects: [], complete: true, links: [] };
   return {
     found,
     workspace: {

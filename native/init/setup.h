@@ -12,7 +12,7 @@ namespace holdfast {
 
 constexpr int kMaxLayers = 8;
 constexpr int kMaxRlimits = 16;
-constexpr int kMaxSources = 1024;
+constexpr int kMaxSources = 16384;
 
 // A wall that a child puts on before its exec, on top of what the init has.
 struct Layer {
