@@ -119,6 +119,7 @@ export function mountPlan(policy: Policy, host: HostCapabilities, identity: Iden
       bind({ source: path, path, from: "inside", readOnly: true });
     }
   }
+  for (const path of workspace.covered) steps.push({ op: "mask", path });
   if (workspace.toolRuntime !== null) {
     bind({ source: workspace.toolRuntime.node, path: `${toolFolder}/node`, from: "host", readOnly: true });
     bind({ source: workspace.toolRuntime.programs, path: `${toolFolder}/programs`, from: "host", readOnly: true });

@@ -35,22 +35,30 @@ const { COPYFILE_EXCL, COPYFILE_FICLONE } = constants;
  * file systems mounted in it are left out. No link is followed. What may not be read is there, empty and closed, as it
  * would be there and closed in an overlay.
  *
+ * @param leftOut paths relative to the tree
  * @throws HoldfastError ERR_HOLDFAST_COPY when it cannot be completed
  */
-export async function copyTree(from: string, to: string, owners: OwnerMap | null): Promise<void> {
+export async function copyTree(
+  from: string,
+  to: string,
+  owners: OwnerMap | null,
+  leftOut: readonly string[] = [],
+): Promise<void> {
   using source = Directory.at(from);
   using target = Directory.at(to);
-  await new TreeCopy(owners, source.own().device).copyFolder(source, target, "", 0);
+  await new TreeCopy(owners, source.own().device, leftOut).copyFolder(source, target, "", 0);
 }
 
 class TreeCopy {
   readonly #owners: OwnerMap | null;
   readonly #device: bigint;
+  readonly #leftOut: ReadonlySet<BytePath>;
   readonly #walk = new Walk();
 
-  constructor(owners: OwnerMap | null, device: bigint) {
+  constructor(owners: OwnerMap | null, device: bigint, leftOut: readonly string[]) {
     this.#owners = owners;
     this.#device = device;
+    this.#leftOut = new Set(leftOut.map((path) => Buffer.from(path).toString("latin1")));
   }
 
   async copyFolder(source: Directory, target: Directory, path: BytePath, depth: number): Promise<void> {
@@ -58,6 +66,7 @@ class TreeCopy {
       const entry = source.entry(name);
       if (entry === null) continue;
       const below = joinPath(path, name);
+      if (this.#leftOut.has(below)) continue;
       try {
         await this.#copyEntry(source, target, name, entry, below, depth);
       } catch (error) {
