@@ -1,6 +1,7 @@
 import { readlinkSync, writeSync } from "node:fs";
 import type { Writable } from "node:stream";
 import { HoldfastError } from "../errors.ts";
+import { currentFolder } from "../host/paths.ts";
 import { displayPath } from "../sandbox/display-path.ts";
 import type { ConfinedProcess } from "../sandbox/process.ts";
 import { Sandbox } from "../sandbox/sandbox.ts";
@@ -39,7 +40,7 @@ export async function run(args: readonly string[]): Promise<number> {
     status = statusWriter(options.statusFd);
     const policy = await runPolicy(options);
     const sandbox = await Sandbox.create(
-      { policy, workdir: options.workdir ?? process.cwd() },
+      { policy, workdir: options.workdir ?? currentFolder() },
       { traceOpens: options.traceDenials },
     );
     const { hostUid: uid, hostGid: gid, drop } = sandbox.plan.identity;

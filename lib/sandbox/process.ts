@@ -67,7 +67,8 @@ export class ConfinedProcess extends EventEmitter implements SandboxProcess {
   readonly #forceKillAfterMs: number;
   readonly #file: string;
   readonly #limitAtEnd: () => string | null;
-  #timers: NodeJS.Timeout[] = [];
+  #timeout: NodeJS.Timeout | undefined;
+  #forceKill: NodeJS.Timeout | undefined;
   #ended = false;
   #closed = false;
   #openStreams = 0;
@@ -103,12 +104,10 @@ export class ConfinedProcess extends EventEmitter implements SandboxProcess {
       });
     }
     if (options.timeoutMs !== undefined) {
-      this.#timers.push(
-        setTimeout(() => {
-          this.timedOut = true;
-          this.#terminate(options.killSignal ?? "SIGTERM");
-        }, options.timeoutMs),
-      );
+      this.#timeout = setTimeout(() => {
+        this.timedOut = true;
+        this.#terminate(options.killSignal ?? "SIGTERM");
+      }, options.timeoutMs);
     }
     const { signal } = options;
     if (signal !== undefined) {
@@ -187,8 +186,20 @@ export class ConfinedProcess extends EventEmitter implements SandboxProcess {
   }
 
   #terminate(signal: NodeJS.Signals): void {
+    if (this.#ended) {
+      this.#abandonOutputs();
+      return;
+    }
     if (!this.kill(signal) || signal === "SIGKILL") return;
-    this.#timers.push(setTimeout(() => this.kill("SIGKILL"), this.#forceKillAfterMs));
+    this.kill("SIGCONT"); // as timeout(1): a stopped program hears of it too
+    this.#forceKill = setTimeout(() => this.kill("SIGKILL"), this.#forceKillAfterMs);
+  }
+
+  /** What the program left running may hold its pipes open for ever. */
+  #abandonOutputs(): void {
+    for (const stream of this.#outputs) stream?.destroy();
+    this.closeRaw();
+    this.#maybeClose();
   }
 
   #onEvent(event: InitEvent): void {
@@ -249,9 +260,8 @@ export class ConfinedProcess extends EventEmitter implements SandboxProcess {
     this.#ended = true;
     const limit = this.#limitAtEnd();
     this.limit ??= limit;
-    for (const timer of this.#timers) clearTimeout(timer);
-    this.#timers = [];
-    this.#unsubscribe();
+    clearTimeout(this.#forceKill);
+    this.#timeout?.unref(); // it goes on until the pipes are closed
     if (!this.#referenced) this.#channel.ref();
     this.#channel.remove(this.#id);
     // The child may have ended before it read everything.
@@ -270,6 +280,8 @@ export class ConfinedProcess extends EventEmitter implements SandboxProcess {
         return;
       }
       this.closeRaw();
+      clearTimeout(this.#timeout);
+      this.#unsubscribe();
       this.emit("close", this.exitCode, this.signalCode);
     });
   }

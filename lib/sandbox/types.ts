@@ -54,6 +54,7 @@ export interface SpawnOptions {
   mergeStderr?: boolean;
   /** Cancels the call: SIGTERM to the whole group, SIGKILL after `forceKillAfterMs`. */
   signal?: AbortSignal;
+  /** Ends the call; where the program has ended and what it left running holds its pipes, closes those. */
   timeoutMs?: number;
   forceKillAfterMs?: number;
   killSignal?: NodeJS.Signals;
