@@ -37,6 +37,22 @@ void Report(const Failure& failure) {
   SendPacket(kControlFd, &message, sizeof message, nullptr, 0, 0);
 }
 
+// When the host runs out of memory, what is confined goes first: much of what it can take is the
+// kernel's, of which no process is seen to be the owner. Whoever raised it cannot lower it again
+// inside, where proc is read-only.
+void GoFirst() {
+  int fd = open("/proc/self/oom_score_adj", O_RDWR | O_CLOEXEC);
+  if (fd < 0) return;
+  char text[16];
+  ssize_t size = read(fd, text, sizeof text - 1);
+  text[size > 0 ? size : 0] = 0;
+  if (atoi(text) < 500) {
+    ssize_t ignored = pwrite(fd, "500", 3, 0);
+    static_cast<void>(ignored);
+  }
+  close(fd);
+}
+
 int Init() {
   sigset_t all;
   sigfillset(&all);
@@ -48,6 +64,7 @@ int Init() {
   // The thread that cloned us is the parent that counts (prctl(2)); the addon's lives as long as
   // the process. Its death before this line shows as the control socket's end.
   prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+  GoFirst();
   // Sources of binds and descriptors in flight, whatever the caller's soft limit.
   rlimit files{};
   if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
