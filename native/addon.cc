@@ -174,11 +174,13 @@ Napi::Value Ready(const Napi::CallbackInfo& info) {
          rule.Get("pathArgument").As<Napi::Number>().Int32Value()});
   }
   holdfast::UniqueFd listener;
-  ThrowIfFailed(env, holdfast::TakeReady(info[0].As<Napi::Number>().Int32Value(), &listener));
+  holdfast::UniqueFd sockets;
+  int control = info[0].As<Napi::Number>().Int32Value();
+  ThrowIfFailed(env, holdfast::TakeReady(control, &listener, &sockets));
   uint32_t broker = 0;
   if (listener.Valid())
-    broker = holdfast::WatchListener(std::move(listener), info[1].As<Napi::Number>().Int32Value(),
-                                     rules);
+    broker = holdfast::WatchListener(std::move(listener), std::move(sockets),
+                                     info[1].As<Napi::Number>().Int32Value(), rules);
   return Napi::Number::New(env, broker);
 }
 

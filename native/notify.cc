@@ -29,6 +29,7 @@
 
 #include "exits.h"
 #include "kernel.h"
+#include "listeners.h"
 
 namespace holdfast {
 
@@ -49,8 +50,8 @@ struct Pending {
 
 class Sandbox : public std::enable_shared_from_this<Sandbox> {
  public:
-  Sandbox(UniqueFd listener, int init_pid, const std::vector<NotifyRule>& rules)
-      : listener_(std::move(listener)) {
+  Sandbox(UniqueFd listener, UniqueFd sockets, int init_pid, const std::vector<NotifyRule>& rules)
+      : listener_(std::move(listener)), sockets_(std::move(sockets)) {
     for (const NotifyRule& rule : rules) {
       rules_[rule.number] = rule;
       if (rule.answer == Answer::kWait && exits_ == nullptr && PidfdTellsExit())
@@ -86,6 +87,7 @@ class Sandbox : public std::enable_shared_from_this<Sandbox> {
   }
 
   UniqueFd listener_;
+  ListenerTable sockets_;
   uint64_t pid_namespace_ = 0;
   std::map<int, NotifyRule> rules_;
   std::mutex mutex_;
@@ -389,6 +391,13 @@ int Sandbox::ConnectUnix(const Pending& pending, int socket, const sockaddr_un& 
       strnlen(address.sun_path, room < sizeof address.sun_path ? room : sizeof address.sun_path));
   UniqueFd file = OpenInside(notification.pid, Absolute(notification.pid, "/cwd", path), O_PATH);
   if (!file.Valid()) return errno;
+  auto refuse = [&] {
+    Record(notification.data.nr, "unix:" + path);
+    return EACCES;
+  };
+  // A service of the host whose socket lies in a granted folder is not the sandbox's to reach
+  // (kernel-notes B6), nor to wake.
+  if (sockets_.IsForeign(file.Get())) return refuse();
   sockaddr_un target{};
   target.sun_family = AF_UNIX;
   std::string link = "/proc/self/fd/" + std::to_string(file.Get());
@@ -396,8 +405,7 @@ int Sandbox::ConnectUnix(const Pending& pending, int socket, const sockaddr_un& 
   int error =
       ConnectSlice(socket, reinterpret_cast<sockaddr*>(&target), sizeof target, pending.since);
   if (error != 0) return error;
-  // A service of the host whose socket lies in a granted folder is not the sandbox's to reach
-  // (kernel-notes B6).
+  // Where the kernel does not tell beforehand, the one who answered does.
   ucred peer{};
   socklen_t peer_size = sizeof peer;
   struct stat status {};
@@ -406,8 +414,7 @@ int Sandbox::ConnectUnix(const Pending& pending, int socket, const sockaddr_un& 
              status.st_ino == pid_namespace_;
   if (own) return 0;
   shutdown(socket, SHUT_RDWR);
-  Record(notification.data.nr, "unix:" + path);
-  return EACCES;
+  return refuse();
 }
 
 // Only looks: whatever it finds, the kernel decides on what is at the address when it reads it.
@@ -505,8 +512,10 @@ Broker& TheBroker() {
 
 }  // namespace
 
-uint32_t WatchListener(UniqueFd listener, int init_pid, const std::vector<NotifyRule>& rules) {
-  return TheBroker().Add(std::make_shared<Sandbox>(std::move(listener), init_pid, rules));
+uint32_t WatchListener(UniqueFd listener, UniqueFd sockets, int init_pid,
+                       const std::vector<NotifyRule>& rules) {
+  return TheBroker().Add(
+      std::make_shared<Sandbox>(std::move(listener), std::move(sockets), init_pid, rules));
 }
 
 std::vector<DenialRecord> TakeDenials(uint32_t handle) {

@@ -94,13 +94,14 @@ int Init() {
     return 1;
   }
   MessageType ready = MessageType::kReady;
-  int listener = setup->listener_fd();
-  if (SendPacket(kControlFd, &ready, sizeof ready, &listener, listener >= 0 ? 1 : 0, 0) != 0)
-    return 1;
+  int broker[2] = {setup->listener_fd(), setup->sockets_fd()};
+  int broker_count = broker[0] < 0 ? 0 : broker[1] < 0 ? 1 : 2;
+  if (SendPacket(kControlFd, &ready, sizeof ready, broker, broker_count, 0) != 0) return 1;
   Event event{};
   event.type = EventType::kReady;
   if (write(kEventsFd, &event, sizeof event) != static_cast<ssize_t>(sizeof event)) return 1;
-  if (listener >= 0) close(listener);
+  for (int fd : broker)
+    if (fd >= 0) close(fd);
   Serve(*setup, CgroupEvents(counters, message.memory_limit));
   return 0;
 }

@@ -6,6 +6,7 @@
 #include <linux/filter.h>
 #include <linux/if.h>
 #include <linux/keyctl.h>
+#include <linux/netlink.h>
 #include <linux/securebits.h>
 #include <signal.h>
 #include <stdio.h>
@@ -423,6 +424,9 @@ bool Setup::Loopback() {
   request.ifr_flags = IFF_UP | IFF_RUNNING;
   int error = ioctl(fd, SIOCSIFFLAGS, &request) == 0 ? 0 : errno;
   close(fd);
+  // For the broker, which asks it whose a listener is; where the kernel has no such thing, it looks
+  // after it has connected.
+  sockets_fd_ = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG);
   return error == 0 || Fail("ioctl", "lo", error);
 }
 

@@ -58,6 +58,7 @@ class Setup {
   int rlimit_count() const { return rlimit_count_; }
   const WatchedLimits& limits() const { return limits_; }
   int listener_fd() const { return listener_fd_; }
+  int sockets_fd() const { return sockets_fd_; }
 
  private:
   bool Fail(const char* call, const char* path, int error);
@@ -91,6 +92,7 @@ class Setup {
   int rlimit_count_ = 0;
   WatchedLimits limits_;
   int listener_fd_ = -1;
+  int sockets_fd_ = -1;
   int abstract_fd_ = -1;
   int host_proc_fd_ = -1;
   bool wrote_sysctl_ = false;
