@@ -411,13 +411,14 @@ Status SetUp(const LaunchRequest& request, Launched* launched) {
   return status.Ok() ? status : give_up(status);
 }
 
-Status TakeReady(int control, UniqueFd* listener) {
+Status TakeReady(int control, UniqueFd* listener, UniqueFd* sockets) {
   FailedMessage message{};
   int fds[4];
   int fd_count = 4;
   ssize_t size = ReceivePacket(control, &message, sizeof message, fds, &fd_count, MSG_DONTWAIT);
   if (size >= static_cast<ssize_t>(sizeof(MessageType)) && message.type == MessageType::kReady) {
     if (fd_count > 0) listener->Reset(fds[0]);
+    if (fd_count > 1) sockets->Reset(fds[1]);
     return Status::Fine();
   }
   for (int i = 0; i < fd_count; i++) close(fds[i]);

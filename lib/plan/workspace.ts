@@ -38,6 +38,8 @@ export interface Workspace {
   readonly copiedFolders?: ReadonlyMap<string, bigint>;
   /** Folders outside the workspace that exist only inside and only for this session. */
   readonly privateFolders: readonly string[];
+  /** Folders of holdfast's own, inside, that lie in what is shown: they are covered. */
+  readonly covered: readonly string[];
   readonly toolRuntime: { readonly node: string; readonly programs: string } | null;
   /** The caller's environment, as far as the policy passes it on. */
   readonly environment: Readonly<Record<string, string>>;

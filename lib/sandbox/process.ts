@@ -79,7 +79,8 @@ export class ConfinedProcess extends EventEmitter implements SandboxProcess {
   readonly #isQuiet: boolean;
   readonly #limitAtEnd: () => string | null;
   readonly #limitByNow: () => string | null;
-  #timers: NodeJS.Timeout[] = [];
+  #timeout: NodeJS.Timeout | undefined;
+  #forceKill: NodeJS.Timeout | undefined;
   #ended = false;
   #closed = false;
   #outputLeft = Number.POSITIVE_INFINITY;
@@ -137,16 +138,16 @@ export class ConfinedProcess extends EventEmitter implements SandboxProcess {
       if (after === wallTimeMs) this.limit ??= "wall-time";
       this.#terminate();
     };
-    this.#timers.push(setTimeout(end, after));
+    this.#timeout = setTimeout(end, after);
   }
 
   #heed(signal: AbortSignal): void {
     const onAbort = (): void => {
-      if (this.#ended) return;
+      const hadEnded = this.#ended;
       this.isCanceled = true;
       this.#terminate();
       // Whoever waits for the end alone is told by the result.
-      if (!this.#isQuiet) this.emit("error", abortError(signal.reason));
+      if (!this.#isQuiet && !hadEnded) this.emit("error", abortError(signal.reason));
     };
     if (signal.aborted) queueMicrotask(onAbort);
     else signal.addEventListener("abort", onAbort, { once: true });
@@ -268,8 +269,20 @@ export class ConfinedProcess extends EventEmitter implements SandboxProcess {
   }
 
   #terminate(): void {
+    if (this.#ended) {
+      this.#abandonOutputs();
+      return;
+    }
     if (!this.kill(this.#killSignal) || this.#killSignal === signals.SIGKILL) return;
-    this.#timers.push(setTimeout(() => this.kill("SIGKILL"), this.#forceKillAfterMs));
+    this.kill("SIGCONT"); // as timeout(1): a stopped program hears of it too
+    this.#forceKill = setTimeout(() => this.kill("SIGKILL"), this.#forceKillAfterMs);
+  }
+
+  /** What the program left running may hold its pipes open for ever. */
+  #abandonOutputs(): void {
+    for (const stream of this.#outputs) stream?.destroy();
+    this.closeRaw();
+    this.#maybeClose();
   }
 
   #onEvent(event: InitEvent): void {
@@ -339,9 +352,8 @@ export class ConfinedProcess extends EventEmitter implements SandboxProcess {
     this.#ended = true;
     const limit = this.#limitAtEnd();
     this.limit ??= limit;
-    for (const timer of this.#timers) clearTimeout(timer);
-    this.#timers = [];
-    this.#unsubscribe();
+    clearTimeout(this.#forceKill);
+    this.#timeout?.unref(); // it goes on until the pipes are closed
     if (!this.#referenced) this.#channel.ref();
     this.#channel.remove(this.#id);
     // The child may have ended before it read everything.
@@ -359,6 +371,8 @@ export class ConfinedProcess extends EventEmitter implements SandboxProcess {
         return;
       }
       this.closeRaw();
+      clearTimeout(this.#timeout);
+      this.#unsubscribe();
       this.emit("close", this.exitCode, this.signalCode);
     };
     // Later, so that whoever hears of `exit`, or waited for it, may still take a stream.

@@ -1,5 +1,6 @@
 import { channel, tracingChannel } from "node:diagnostics_channel";
 import { errorMonitor } from "node:events";
+import { statSync } from "node:fs";
 import { join } from "node:path";
 import type { Audit } from "../audit/audit.ts";
 import { HoldfastError } from "../errors.ts";
@@ -34,7 +35,7 @@ import { checkCall, checkSandboxOptions, environmentList } from "./options.ts";
 import { launchLayered, layersOf, sourceOf } from "./private-layer.ts";
 import { ConfinedProcess, type StartOptions } from "./process.ts";
 import { missingProtected } from "./protected-paths.ts";
-import { putAside } from "./put-aside.ts";
+import { type Beginning, putAside } from "./put-aside.ts";
 import { forgetLeftover, registerLeftover } from "./reaper.ts";
 import type {
   Denial,
@@ -90,7 +91,7 @@ export class Sandbox implements SandboxLike {
   /** Protected names that appeared during the session and were put aside when it ended. */
   refusedNames: readonly string[] = [];
   readonly #init: LiveInit;
-  readonly #missing: readonly string[];
+  readonly #beginning: Beginning;
   readonly #cgroup: SandboxCgroup | null;
   readonly #environment: readonly string[];
   readonly #audit: Audit | undefined;
@@ -107,12 +108,11 @@ export class Sandbox implements SandboxLike {
     plan: LaunchPlan,
     workspace: Workspace,
     init: LiveInit,
-    missing: readonly string[],
+    beginning: Beginning,
     cgroup: SandboxCgroup | null,
     audit: Audit | undefined,
-    since: bigint,
   ) {
-    this.#since = since;
+    this.#since = beginning.since;
     this.#audit = audit;
     this.name = name;
     this.policy = policy;
@@ -124,7 +124,7 @@ export class Sandbox implements SandboxLike {
       workspace.toolRuntime === null ? null : { node: `${toolFolder}/node`, programs: `${toolFolder}/programs` };
     this.#init = init;
     this.#fileSize = workspace.seccomp.fileSizeLimit === true ? new FileSizeLimit(init.broker) : null;
-    this.#missing = missing;
+    this.#beginning = beginning;
     this.#cgroup = cgroup;
     this.#environment = Object.entries(plan.environment).map(([key, value]) => `${key}=${value}`);
     this.files = new ConfinedFiles(() => this.#live());
@@ -177,6 +177,8 @@ export class Sandbox implements SandboxLike {
         workspace.mode === "direct" && workspace.access === "read-write"
           ? missingProtected(workspace.hostPath, ungranted(policy, workspace.hostPath), found)
           : [];
+      const { dev, ino } = statSync(workspace.hostPath, { bigint: true });
+      const beginning: Beginning = { found, missing, since, folder: { device: dev, inode: ino } };
       // Both at once: the init raises the walls, the rest is made ready here.
       let sandbox: Sandbox | undefined;
       const [first, socket] = await Promise.allSettled([
@@ -195,7 +197,7 @@ export class Sandbox implements SandboxLike {
       }
       const { over, plan, init } = first.value;
       hooks.onLaunched?.(init);
-      sandbox = new Sandbox(name, policy, plan, over, init, missing, cgroup, options.audit, since);
+      sandbox = new Sandbox(name, policy, plan, over, init, beginning, cgroup, options.audit);
       try {
         assertHeld(workspace.cgroup, cgroup, init.pid);
         if (socket.status === "rejected") throw socket.reason;
@@ -485,8 +487,8 @@ export class Sandbox implements SandboxLike {
     const { workspace } = this;
     if (workspace.mode === "direct" && workspace.access === "read-write") {
       const names = ungranted(this.policy, workspace.hostPath);
-      this.refusedNames = putAside(workspace.hostPath, names, this.#missing, workspace);
-      await forgetLeftover("planted", ...this.#missing);
+      this.refusedNames = putAside(workspace.hostPath, names, this.#beginning, workspace);
+      await forgetLeftover("planted", ...this.#beginning.missing);
     }
     if (workspace.privateFolder !== null) await clearPrivateFolder(workspace.privateFolder);
   }

@@ -63,7 +63,10 @@ export interface SpawnOptions {
   mergeStderr?: boolean;
   /** Cancels the call: SIGTERM to the whole group, SIGKILL after `forceKillAfterMs`. */
   signal?: AbortSignal;
-  /** Ends the call after so many milliseconds, in the same way; 0: not. The policy's `wall-time` holds besides. */
+  /**
+   * Ends the call after so many milliseconds, in the same way; 0: not. Where the program has ended and what it left running
+   * holds its pipes, closes those. The policy's `wall-time` holds besides.
+   */
   timeoutMs?: number;
   /** The same by child_process's name. */
   timeout?: number;

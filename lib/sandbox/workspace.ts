@@ -10,7 +10,7 @@ import type { ResolvedGrant, Workspace } from "../plan/workspace.ts";
 import { isPassed } from "../policy/environment.ts";
 import { mountPointFault, normalise } from "../policy/paths.ts";
 import type { PathGrant, Policy } from "../policy/policy.ts";
-import { privateRoot } from "./private-root.ts";
+import { ownFolders, privateRoot } from "./private-root.ts";
 import { findProtected, type ProtectedPaths } from "./protected-paths.ts";
 import { registerLeftover } from "./reaper.ts";
 import { removeTree } from "./remove-tree.ts";
@@ -90,10 +90,32 @@ export async function prepareWorkspace(
   extras: Extras & { hostUid: (owner: { uid: number; gid: number }) => { uid: number; gid: number } },
 ): Promise<PreparedWorkspace> {
   const described = describeWorkspace(options, policy, host, extras);
-  const { workspace } = described;
-  if (!isLayered(workspace)) return described;
+  const workspace = { ...described.workspace, covered: coverOwnFolders(described.workspace) };
+  if (!isLayered(workspace)) return { ...described, workspace };
   const privateFolder = await makePrivateFolder(name, extras.hostUid(workspace.owner));
   return { ...described, workspace: { ...workspace, privateFolder } };
+}
+
+/**
+ * Where folders of holdfast's own are inside, of those that lie in what is shown. They are made where they are missing:
+ * what another sandbox made later would lie open in this one.
+ */
+function coverOwnFolders({ access, hostPath, path: inside, grants }: Workspace): string[] {
+  const shown = grants.map(({ source }) => ({ source, path: source }));
+  if (access !== "none") shown.push({ source: hostPath, path: inside });
+  const covered = new Set<string>();
+  for (const folder of ownFolders()) {
+    // Of a missing folder this is the first part that is missing.
+    if (!shown.some(({ source }) => isWithin(inspectPath(folder).real, source))) continue;
+    try {
+      mkdirSync(folder, { recursive: true, mode: 0o700 });
+    } catch {
+      continue; // nobody can make it, so nobody uses it
+    }
+    const { real } = inspectPath(folder);
+    for (const { source, path } of shown) if (isWithin(real, source)) covered.add(path + real.slice(source.length));
+  }
+  return [...covered];
 }
 
 /** Whether its writes go to a layer of their own: what cannot be written needs none. */
@@ -133,7 +155,7 @@ export function describeWorkspace(
   const found =
     access === "read-write" && mode !== "fresh"
       ? findProtected(facts.real, ungranted(policy, facts.real))
-      : { pinned: [], readOnly: [], folders: [], links: [] };
+      : { pinned: [], readOnly: [], projects: [], complete: true, links: [] };
   return {
     found,
     workspace: {
@@ -150,6 +172,7 @@ export function describeWorkspace(
       protectedLinks: found.links,
       privateFolder: null,
       privateFolders: (options.privateFolders ?? []).filter((folder) => !isWithin(folder, path)),
+      covered: [],
       toolRuntime: extras.toolRuntime,
       environment: passedEnvironment(policy),
       seccomp: extras.seccomp,
