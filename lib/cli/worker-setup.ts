@@ -36,13 +36,14 @@ export async function readSetup(flags: WorkerFlags): Promise<WorkerSetup> {
   // Whoever reads the log may go away; the sessions go on.
   process.stdout.on("error", () => {});
   const redactor = new Redactor();
-  const log = createLog(flags.json === true ? "json" : (flags.logFormat ?? "text"), redactor);
+  const format = flags.json === true ? "json" : (flags.logFormat ?? (process.stdout.isTTY ? "text" : "json"));
+  const log = createLog(format, redactor);
   const workdir = resolve(flags.workdir);
   refuseVisible(flags.environmentKeyFile, workdir);
   const environmentKey = takeCredentials(flags.environmentKeyFile, redactor, log);
   const baseUrl = readBaseUrl(flags.baseUrl ?? process.env["ANTHROPIC_BASE_URL"], log);
   const maxIdleMs = await readMaxIdle(flags.maxIdle);
-  const policy = await readPolicy(flags);
+  const policy = await readPolicy(flags, log);
   const extraction = readExtraction(flags, policy, workdir, log);
   return { flags, log, redactor, environmentKey, baseUrl, maxIdleMs, policy, workdir, extraction };
 }
@@ -109,10 +110,14 @@ async function readMaxIdle(text: string): Promise<number> {
   }
 }
 
-async function readPolicy(flags: WorkerFlags): Promise<Policy> {
+async function readPolicy(flags: WorkerFlags, log: WorkerLog): Promise<Policy> {
   if (flags.policy !== undefined) {
-    const { loadPolicy } = await import("../policy/load.ts");
-    return loadPolicy(flags.policy);
+    const { readPolicy: read } = await import("../policy/load.ts");
+    const { PolicyInvalidError } = await import("../policy/problem.ts");
+    const { policy, problems } = read(flags.policy);
+    if (policy === null) throw new PolicyInvalidError(flags.policy, problems);
+    for (const { file, line, column, message } of problems) log.warn({ file, line, column }, message);
+    return policy;
   }
   const { namedPreset } = await import("../policy/presets.ts");
   return namedPreset(flags.preset ?? "agent");
