@@ -193,7 +193,6 @@ void NoteGone(int count, Call* calls, int call_count) {
 
 // Two sums that are both too small: what parents were told with what is alive, and what was seen.
 uint64_t CpuTime(const Call& call, uint32_t index, int count, bool only) {
-  static const auto ticks = static_cast<uint64_t>(sysconf(_SC_CLK_TCK));
   uint64_t told = 0;
   uint64_t seen = call.gone_ticks;
   for (int i = 0; i < count; i++) {
@@ -201,8 +200,8 @@ uint64_t CpuTime(const Call& call, uint32_t index, int count, bool only) {
     told += processes[i].cpu_ticks;
     seen += processes[i].own_ticks;
   }
-  uint64_t told_us = told * 1000000 / ticks + call.orphans_us;
-  uint64_t seen_us = seen * 1000000 / ticks;
+  uint64_t told_us = told * 1000000 / kTicksPerSecond + call.orphans_us;
+  uint64_t seen_us = seen * 1000000 / kTicksPerSecond;
   return told_us > seen_us ? told_us : seen_us;
 }
 
