@@ -64,6 +64,7 @@ class Sandbox : public std::enable_shared_from_this<Sandbox> {
   int ConnectUnix(const seccomp_notif& notification, int socket, const sockaddr_un& address,
                   socklen_t size);
   void TraceOpen(const seccomp_notif& notification, const NotifyRule& rule);
+  void NoteRefusal(const seccomp_notif& notification, const std::string& path, int flags);
   void MappedFile(const seccomp_notif& notification, const NotifyRule& rule);
   void Reply(uint64_t id, int error, int64_t value, bool go_on);
   void Record(int number, const std::string& subject);
@@ -358,6 +359,24 @@ int Sandbox::ConnectUnix(const seccomp_notif& notification, int socket, const so
   return EACCES;
 }
 
+// Where a path leads on the host, links followed; empty when nothing is there.
+std::string RealPath(const std::string& path) {
+  char real[PATH_MAX];
+  return realpath(path.c_str(), real) == nullptr ? std::string() : std::string(real);
+}
+
+bool IsReadOnly(int fd) {
+  struct statvfs view;
+  return fstatvfs(fd, &view) == 0 && (view.f_flag & ST_RDONLY) != 0;
+}
+
+int OpenFlags(const seccomp_notif& notification, const NotifyRule& rule) {
+#ifdef SYS_creat
+  if (notification.data.nr == SYS_creat) return O_CREAT | O_WRONLY | O_TRUNC;
+#endif
+  return static_cast<int>(notification.data.args[rule.path_argument + 1]);
+}
+
 // Only looks: whatever it finds, the kernel decides on what is at the address when it reads it.
 void Sandbox::TraceOpen(const seccomp_notif& notification, const NotifyRule& rule) {
   std::string path = ReadText(notification.pid, notification.data.args[rule.path_argument]);
@@ -366,22 +385,32 @@ void Sandbox::TraceOpen(const seccomp_notif& notification, const NotifyRule& rul
     if (path[0] != '/' && rule.path_argument > 0 &&
         static_cast<int>(notification.data.args[0]) != AT_FDCWD)
       folder = "/fd/" + std::to_string(static_cast<int>(notification.data.args[0]));
-    std::string absolute = Absolute(notification.pid, folder.c_str(), path);
-    auto flags = static_cast<int>(notification.data.args[rule.path_argument + 1]);
-    UniqueFd inside = OpenInside(notification.pid, absolute, O_PATH);
-    bool writes = (flags & O_ACCMODE) != O_RDONLY || (flags & O_CREAT) != 0;
-    if (!inside.Valid()) {
-      // By its real name: a link inside may name what is not granted.
-      char real[PATH_MAX];
-      if (errno == ENOENT && realpath(absolute.c_str(), real) != nullptr)
-        Record(notification.data.nr, std::string("read ") + real);
-    } else if (writes) {
-      struct statvfs view;
-      if (fstatvfs(inside.Get(), &view) == 0 && (view.f_flag & ST_RDONLY))
-        Record(notification.data.nr, "write " + absolute);
-    }
+    NoteRefusal(notification, Absolute(notification.pid, folder.c_str(), path),
+                OpenFlags(notification, rule));
   }
   Reply(notification.id, 0, 0, true);
+}
+
+// Recorded by its real name: a link inside may name what is not granted. What would be made is
+// named by the folder that it would be made in.
+void Sandbox::NoteRefusal(const seccomp_notif& notification, const std::string& path, int flags) {
+  bool writes = (flags & O_ACCMODE) != O_RDONLY || (flags & (O_CREAT | O_TRUNC)) != 0;
+  int number = notification.data.nr;
+  UniqueFd inside = OpenInside(notification.pid, path, O_PATH);
+  if (inside.Valid()) {
+    if (writes && IsReadOnly(inside.Get())) Record(number, "write " + path);
+    return;
+  }
+  if (errno != ENOENT) return;
+  std::string real = RealPath(path);
+  size_t slash = path.find_last_of('/');
+  if ((flags & O_CREAT) != 0 && slash != std::string::npos) {
+    std::string parent = slash == 0 ? "/" : path.substr(0, slash);
+    UniqueFd folder = OpenInside(notification.pid, parent, O_PATH | O_DIRECTORY);
+    if (folder.Valid() && !IsReadOnly(folder.Get())) return;  // it is made
+    if (real.empty()) real = folder.Valid() ? parent : RealPath(parent);
+  }
+  if (!real.empty()) Record(number, (writes ? "write " : "read ") + real);
 }
 
 void Sandbox::MappedFile(const seccomp_notif& notification, const NotifyRule& rule) {

@@ -43,7 +43,7 @@ export async function readSetup(flags: WorkerFlags): Promise<WorkerSetup> {
   const environmentKey = takeCredentials(flags.environmentKeyFile, redactor, log);
   const baseUrl = readBaseUrl(flags.baseUrl ?? process.env["ANTHROPIC_BASE_URL"], log);
   const maxIdleMs = await readMaxIdle(flags.maxIdle);
-  const policy = await readPolicy(flags);
+  const policy = await readPolicy(flags, log);
   const extraction = readExtraction(flags, policy, workdir, log);
   return { flags, log, redactor, environmentKey, baseUrl, maxIdleMs, policy, workdir, extraction };
 }
@@ -110,10 +110,14 @@ async function readMaxIdle(text: string): Promise<number> {
   }
 }
 
-async function readPolicy(flags: WorkerFlags): Promise<Policy> {
+async function readPolicy(flags: WorkerFlags, log: WorkerLog): Promise<Policy> {
   if (flags.policy !== undefined) {
-    const { loadPolicy } = await import("../policy/load.ts");
-    return loadPolicy(flags.policy);
+    const { readPolicy: read } = await import("../policy/load.ts");
+    const { PolicyInvalidError } = await import("../policy/problem.ts");
+    const { policy, problems } = read(flags.policy);
+    if (policy === null) throw new PolicyInvalidError(flags.policy, problems);
+    for (const { file, line, column, message } of problems) log.warn({ file, line, column }, message);
+    return policy;
   }
   const { namedPreset } = await import("../policy/presets.ts");
   return namedPreset(flags.preset ?? "agent");

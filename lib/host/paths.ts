@@ -8,6 +8,8 @@ export interface PathFacts {
   /** Where it really is; the same path when no component is a link. */
   readonly real: string;
   readonly kind: "directory" | "file" | "device" | "other" | "missing";
+  /** Of a missing one: `does not exist`, or why it cannot be told. */
+  readonly fault?: string;
   readonly uid: number;
   readonly gid: number;
   /** Links on the way, outermost first: they are made again inside, so that the asked-for spelling works too. */
@@ -16,13 +18,15 @@ export interface PathFacts {
 
 const mostLinks = 40;
 
-/** Below a file, or a folder that may not be searched, there is nothing for us either: the kernel says so by an error. */
-function statusOf(path: string): Stats | undefined {
-  try {
-    return lstatSync(path);
-  } catch {
-    return undefined;
-  }
+function missing(path: string, real: string, links: PathFacts["links"], error?: unknown): PathFacts {
+  const code = error instanceof Error && "code" in error ? String(error.code) : "ENOENT";
+  const faults: Readonly<Record<string, string>> = {
+    ENOENT: "does not exist",
+    ENOTDIR: "does not exist: something above it is no folder",
+    ELOOP: "does not exist: its links lead in a circle",
+    EACCES: "cannot be reached by this user",
+  };
+  return { path, real, kind: "missing", fault: faults[code] ?? `cannot be reached (${code})`, uid: -1, gid: -1, links };
 }
 
 /** Follows a path; a missing or unreadable one is `missing`, never an exception. */
@@ -36,10 +40,15 @@ export function inspectPath(asked: string): PathFacts {
   while (rest.length > 0 && links.length < mostLinks) {
     const [first = "", ...others] = rest;
     const next = join(at, first);
-    const status = statusOf(next);
-    if (status === undefined) return { path, real: next, kind: "missing", uid: -1, gid: -1, links };
-    if (status.isSymbolicLink()) {
-      const target = readlinkSync(next);
+    let status: Stats;
+    let target: string | undefined;
+    try {
+      status = lstatSync(next);
+      target = status.isSymbolicLink() ? readlinkSync(next) : undefined;
+    } catch (error) {
+      return missing(path, next, links, error);
+    }
+    if (target !== undefined) {
       links.push({ path: next, target });
       climbs ||= target.includes("..");
       rest = [
@@ -68,9 +77,8 @@ export function inspectPath(asked: string): PathFacts {
           ? "device"
           : "other";
     return { path, real, kind, uid: status.uid, gid: status.gid, links };
-  } catch {
-    // A folder above that the caller may not search, or a loop.
-    return { path, real: path, kind: "missing", uid: -1, gid: -1, links };
+  } catch (error) {
+    return missing(path, path, links, error);
   }
 }
 

@@ -1,3 +1,5 @@
+import type { PathGrant } from "../policy/policy.ts";
+
 /** One path of the host that the sandbox is to see, with its links followed before the plan is made. */
 export interface ResolvedGrant {
   readonly path: string;
@@ -21,6 +23,8 @@ export interface Workspace {
   readonly path: string;
   readonly owner: { readonly uid: number; readonly gid: number };
   readonly grants: readonly ResolvedGrant[];
+  /** Granted, not there, and not forgiven: a plan is refused for them. */
+  readonly missing?: readonly (PathGrant & { readonly fault?: string })[];
   /** Relative to the workspace: folders made mount points so that they cannot be renamed away, then read-only names. */
   readonly pinned: readonly string[];
   readonly readOnly: readonly string[];
@@ -30,6 +34,8 @@ export interface Workspace {
   readonly privateFolder: string | null;
   /** In overlay mode where no overlay can be mounted: when the copy that stands in for one was complete (`copyTree`). */
   readonly copiedAt?: bigint;
+  /** And the inode of each of its folders, by path. */
+  readonly copiedFolders?: ReadonlyMap<string, bigint>;
   /** Folders outside the workspace that exist only inside and only for this session. */
   readonly privateFolders: readonly string[];
   readonly toolRuntime: { readonly node: string; readonly programs: string } | null;
@@ -49,6 +55,6 @@ export interface HeldByCgroup {
 }
 
 /** Where the tools' own Node and programs are inside. */
-export const toolFolder = "/run/holdfast";
+export const toolFolder = "/.holdfast";
 /** The sandbox's home, private and empty. */
 export const homeFolder = "/home/sandbox";

@@ -19,6 +19,7 @@ import {
   toolsSection,
   workspaceSection,
 } from "./sections.ts";
+import { nearest } from "./spelling.ts";
 
 /** A file's policy, null when it has errors, and everything that is to be said about it, in its order. */
 export interface ParsedPolicy {
@@ -84,6 +85,7 @@ export const policySchema: JsonSchema = Object.freeze({
   $schema: "https://json-schema.org/draft/2020-12/schema",
   title: "holdfast policy",
   ...holdfastShape.schema,
+  properties: { ...(holdfastShape.schema["properties"] as JsonSchema), version: { const: 1 } },
 });
 
 /**
@@ -91,9 +93,9 @@ export const policySchema: JsonSchema = Object.freeze({
  *
  * @param file what the problems call the file
  */
-export function parsePolicy(bytes: Uint8Array, file: string): ParsedPolicy {
+export function parsePolicy(content: Uint8Array | string, file = "policy"): ParsedPolicy {
   const problems = new Problems(file);
-  const root = readDocument(bytes, problems);
+  const root = readDocument(typeof content === "string" ? Buffer.from(content) : content, problems);
   const policy = root === undefined ? null : readRoot(root, problems);
   return Object.freeze({ policy: problems.failed ? null : policy, problems: problems.list() });
 }
@@ -104,7 +106,9 @@ function readRoot(root: Node, problems: Problems): Policy | null {
     return null;
   }
   const index = root.entries.findIndex((entry) => entry.key === "holdfast");
-  const context: Context = { dialect: index === -1 ? "openshell" : "holdfast", problems };
+  // A marker that is misspelt is one error; judged as OpenShell's, the file would be full of them.
+  const isOurs = index !== -1 || nearest(root.entries[0]?.key ?? "", ["holdfast"]) !== undefined;
+  const context: Context = { dialect: isOurs ? "holdfast" : "openshell", problems };
   if (index > 0)
     problems.error(root.entries[index]?.at ?? root.at, '"holdfast: 1" must be the first key of the policy');
   return context.dialect === "openshell" ? readOpenshell(root, context) : readHoldfast(root, context);
@@ -152,13 +156,15 @@ function build(found: Read<typeof openshellShape>, context: Context): Policy {
   const networkMiddlewares = values.network_middlewares ?? defaultPolicy.networkMiddlewares;
   checkMiddlewareCover(networkMiddlewares, networkPolicies, context);
   const filesystem = values.filesystem_policy ?? absentFilesystem(dialect);
+  // A path that a file of ours names is meant, and to pass over it would hide a slip; OpenShell does.
+  const ownPaths = dialect === "holdfast" && found.has("filesystem_policy");
   const baseline = dialect === "openshell" && Object.keys(networkPolicies).length > 0;
   return Object.freeze({
     ...defaultPolicy,
     source: problems.file,
     dialect,
     filesystem: baseline ? withBaseline(filesystem) : filesystem,
-    compatibility: values.landlock?.compatibility ?? defaultPolicy.compatibility,
+    compatibility: values.landlock?.compatibility ?? (ownPaths ? "hard_requirement" : "best_effort"),
     process: values.process ?? defaultPolicy.process,
     networkPolicies,
     networkMiddlewares,
@@ -211,6 +217,8 @@ function unreadable(file: string, cause: unknown): HoldfastError {
     ENOENT: "there is no such file",
     EISDIR: "it is a folder",
     EACCES: "it may not be read by this user",
+    ENOTDIR: "something in its path is no folder",
+    ELOOP: "its links lead in a circle",
   };
   return new HoldfastError(`cannot read the policy ${file}: ${reasons[code ?? ""] ?? code ?? String(cause)}`, {
     code: "ERR_HOLDFAST_POLICY_UNREADABLE",

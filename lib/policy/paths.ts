@@ -13,7 +13,7 @@ export function normalise(path: string): string {
 
 /** An absolute path without `..`, normalised. Never looked up on the disk. */
 export const absolutePath: Reader<string> = {
-  schema: { type: "string", pattern: "^/" },
+  schema: { type: "string", pattern: "^/(?!(.*/)?\\.\\.(/|$))" },
   read(node, what, context) {
     const path = text.read(node, what, context);
     if (path === undefined) return undefined;
@@ -48,7 +48,7 @@ export function relativeFault(path: string): string | undefined {
 /** What a sandbox is made of: a workspace mounted there would take it away from every program inside. */
 const occupied = [
   ...["/proc", "/dev", "/sys", "/etc", "/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"],
-  "/run/holdfast",
+  "/.holdfast",
 ];
 
 /** What of the sandbox's own would be hidden by a mount at a normalised path, or undefined when nothing would. */

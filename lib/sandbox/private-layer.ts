@@ -55,8 +55,9 @@ async function copyWorkspace(
 ): Promise<Workspace> {
   const { privateFolder, hostPath, owner } = workspace;
   if (privateFolder === null) return workspace;
-  await copyTree(hostPath, join(privateFolder, "up"), who === null ? null : { from: owner, to: who });
-  return { ...workspace, copiedAt: await timeAfter(join(privateFolder, "copied")) };
+  const owners = who === null ? null : { from: owner, to: who };
+  const copiedFolders = await copyTree(hostPath, join(privateFolder, "up"), owners);
+  return { ...workspace, copiedFolders, copiedAt: await timeAfter(join(privateFolder, "copied")) };
 }
 
 /**
@@ -84,12 +85,13 @@ async function timeAfter(mark: string): Promise<bigint> {
  * @param since when the session's view was made, in nanoseconds since 1970
  */
 export function layersOf(workspace: Workspace, since: bigint): Layers | null {
-  const { mode, hostPath, privateFolder, copiedAt } = workspace;
+  const { mode, hostPath, privateFolder, copiedAt, copiedFolders } = workspace;
   if (privateFolder === null) return null;
   const upper = join(privateFolder, "up");
   if (mode === "fresh") return { lower: null, upper, overlay: false };
   const layers = { lower: hostPath, upper, since };
-  return copiedAt === undefined ? { ...layers, overlay: true } : { ...layers, overlay: false, copiedAt };
+  if (copiedAt === undefined || copiedFolders === undefined) return { ...layers, overlay: true };
+  return { ...layers, overlay: false, copiedAt, copiedFolders };
 }
 
 /** Where files may be extracted from. */

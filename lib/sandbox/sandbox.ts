@@ -1,3 +1,5 @@
+import { channel, tracingChannel } from "node:diagnostics_channel";
+import { errorMonitor } from "node:events";
 import { join } from "node:path";
 import type { Audit } from "../audit/audit.ts";
 import { HoldfastError } from "../errors.ts";
@@ -11,7 +13,7 @@ import { plan as makePlan } from "../plan/plan.ts";
 import { syscallName } from "../plan/seccomp-profile.ts";
 import { toolFolder, type Workspace } from "../plan/workspace.ts";
 import { defaultPolicy } from "../policy/default-policy.ts";
-import type { ExtractRule, Policy } from "../policy/policy.ts";
+import type { ExtractRule, Limits, Policy } from "../policy/policy.ts";
 import { networkRefusal } from "../policy/refusal.ts";
 import type { ApplyOptions, ApplyResult } from "./apply.ts";
 import { capture } from "./capture.ts";
@@ -22,11 +24,13 @@ import type { Channel } from "./channel.ts";
 import { ControlSocket, sweepSockets } from "./control-socket.ts";
 import { describeDenials } from "./denials.ts";
 import { enforcementOf } from "./enforcement.ts";
+import { ExecError } from "./exec-error.ts";
 import type { ExtractOptions, Manifest } from "./extract.ts";
 import { FileSizeLimit } from "./file-size.ts";
 import { ConfinedFiles } from "./files.ts";
 import { abandon, begin, type LiveInit, launch } from "./launch.ts";
 import { launchError } from "./launch-error.ts";
+import { checkCall, checkSandboxOptions, environmentList } from "./options.ts";
 import { launchLayered, layersOf, sourceOf } from "./private-layer.ts";
 import { ConfinedProcess, type StartOptions } from "./process.ts";
 import { missingProtected } from "./protected-paths.ts";
@@ -44,6 +48,10 @@ import type {
   WallStatus,
 } from "./types.ts";
 import { prepareWorkspace, removePrivateFolder, sweepPrivateFolders, ungranted } from "./workspace.ts";
+
+/** Payloads are in docs/embedding.md. */
+const denialChannel = channel("holdfast:denial");
+const launchChannel = tracingChannel("holdfast:launch");
 
 const defaultMaxBufferBytes = 10 * 1024 * 1024;
 
@@ -128,16 +136,22 @@ export class Sandbox implements SandboxLike {
    * @throws HoldfastError when a wall cannot be raised, does not stand, or the policy cannot be enforced: nothing ran
    */
   static async create(options: SandboxOptions, hooks: LaunchHooks = {}): Promise<Sandbox> {
+    checkSandboxOptions(options);
     const policy = options.policy ?? defaultPolicy;
-    const refusal = networkRefusal(policy);
-    if (refusal !== null) throw refusal;
-    const begun = begin();
-    try {
-      return await Sandbox.#create(options, hooks, policy, begun);
-    } catch (error) {
-      abandon(begun);
-      throw error;
-    }
+    const name = options.name ?? `hf-${randomText(5)}`;
+    const make = async (): Promise<Sandbox> => {
+      const refusal = networkRefusal(policy);
+      if (refusal !== null) throw refusal;
+      const begun = begin();
+      try {
+        return await Sandbox.#create({ ...options, name }, hooks, policy, begun);
+      } catch (error) {
+        abandon(begun);
+        throw error;
+      }
+    };
+    const about = { name, workdir: options.workdir, policy: policy.source };
+    return launchChannel.hasSubscribers ? launchChannel.tracePromise(make, about) : make();
   }
 
   static async #create(options: SandboxOptions, hooks: LaunchHooks, policy: Policy, begun: number): Promise<Sandbox> {
@@ -255,21 +269,26 @@ export class Sandbox implements SandboxLike {
     this.#audit?.append({ type: "policy.applied", sandbox: this.name, policy: policy.source });
   }
 
-  /** Starts a program; the object behaves like a ChildProcess. */
+  get limits(): Limits {
+    return this.policy.limits;
+  }
+
+  /**
+   * Starts a program; the object behaves like a ChildProcess.
+   *
+   * @throws HoldfastError ERR_HOLDFAST_OPTION, ERR_HOLDFAST_SANDBOX_GONE
+   */
   spawn(file: string, args: readonly string[] = [], options: SpawnOptions = {}): SandboxProcess {
-    return this.start(file, args, options);
+    checkCall(file, args, options, false);
+    const { wallTimeMs, outputBytes } = options.isSession === true ? {} : this.policy.limits;
+    return this.start(file, args, { ...options, wallTimeMs, outputBytes });
   }
 
   /** As `spawn`, with what only this package uses: a terminal. */
   start(file: string, args: readonly string[], options: StartOptions): ConfinedProcess {
     const channel = this.#live();
-    for (const text of [file, ...args, options.cwd ?? ""]) {
-      if (text.includes("\0")) throw new TypeError("a program, argument or folder may not contain a NUL byte");
-    }
     const env =
-      options.env === undefined
-        ? this.#environment
-        : Object.entries({ ...this.plan.environment, ...options.env }).map(([key, value]) => `${key}=${value}`);
+      options.env === undefined ? this.#environment : environmentList({ ...this.plan.environment, ...options.env });
     this.#audit?.append({
       type: "call.started",
       sandbox: this.name,
@@ -302,45 +321,66 @@ export class Sandbox implements SandboxLike {
       this.#cgroup,
     );
     this.#fileSize?.add(child);
-    if (this.#audit !== undefined) {
-      child.once("exit", (exitCode: number | null, signal: string | null) => {
-        this.#audit?.append({ type: "call.ended", sandbox: this.name, file, exitCode, signal, limit: child.limit });
-      });
-    }
+    if (this.#audit !== undefined) this.#record(this.#audit, child, file);
     return child;
   }
 
-  /** Runs a program to its end. A status other than 0 is a result, not an error. */
+  #record(audit: Audit, child: ConfinedProcess, file: string): void {
+    const ended = { type: "call.ended", sandbox: this.name, file };
+    child.once("exit", (exitCode: number | null, signal: string | null) => {
+      audit.append({ ...ended, exitCode, signal, limit: child.limit });
+    });
+    // Not a listener of `error`: that nobody hears of it would be hidden.
+    child.on(errorMonitor, (error: unknown) => {
+      if (HoldfastError.is(error)) audit.append({ ...ended, exitCode: null, signal: null, error: error.code });
+    });
+  }
+
+  /**
+   * Runs a program to its end. A status other than 0 is a result, not an error.
+   *
+   * @throws HoldfastError ERR_HOLDFAST_EXEC when it could not be started, ERR_HOLDFAST_OPTION, ERR_HOLDFAST_SANDBOX_GONE;
+   * with `reject` an ExecError when it failed
+   */
   async exec(file: string, args: readonly string[] = [], options: ExecOptions = {}): Promise<ExecResult> {
+    checkCall(file, args, options, true);
     const began = performance.now();
-    const { limits } = this.policy;
-    const timeoutMs = options.timeoutMs ?? limits.wallTimeMs;
+    const { wallTimeMs, outputBytes } = this.policy.limits;
+    const { input, stdio } = options;
+    const [first, second, third] = typeof stdio === "string" ? [stdio, stdio, stdio] : (stdio ?? []);
+    const isInherited = second === "inherit" || third === "inherit";
     const child = this.start(file, args, {
       ...options,
-      ...(timeoutMs === undefined ? {} : { timeoutMs }),
-      stdin: options.input === undefined ? "ignore" : "pipe",
+      stdio: [input !== undefined ? "pipe" : first === "inherit" ? first : "ignore", second, third],
+      wallTimeMs,
+      outputBytes: isInherited ? outputBytes : undefined,
       quiet: true,
     });
-    if (options.input !== undefined) {
+    if (input !== undefined) {
       child.stdin?.on("error", () => {}); // a child that reads nothing
-      child.stdin?.end(options.input);
+      child.stdin?.end(input);
     }
     const output = await capture(child, {
       maxBufferBytes: options.maxBufferBytes ?? defaultMaxBufferBytes,
-      outputBytes: limits.outputBytes,
+      outputBytes,
     });
-    return {
+    const result: ExecResult = {
       ...output,
       exitCode: child.exitCode,
       signal: child.signalCode,
       timedOut: child.timedOut,
       isCanceled: child.isCanceled,
+      isTerminated: child.signalCode !== null,
+      cause: child.isCanceled ? options.signal?.reason : undefined,
       limit: child.limit,
       durationMs: performance.now() - began,
       usage: child.usage,
       denials: this.takeDenials(),
       enforcement: this.enforcement,
     };
+    if (options.reject === true && (result.exitCode !== 0 || result.limit !== null || result.timedOut))
+      throw new ExecError(file, result);
+    return result;
   }
 
   /** What was refused since the last look. */
@@ -349,7 +389,10 @@ export class Sandbox implements SandboxLike {
     const records = native().takeDenials(this.#init.broker);
     if (records.length === 0) return [];
     const denials = describeDenials(records, thisHost().architecture, syscallName);
-    for (const denial of denials) this.#audit?.append({ type: "denied", sandbox: this.name, ...denial });
+    for (const denial of denials) {
+      this.#audit?.append({ type: "denied", sandbox: this.name, ...denial });
+      denialChannel.publish({ sandbox: this.name, ...denial });
+    }
     return denials;
   }
 

@@ -17,27 +17,37 @@ import { removeTree } from "./remove-tree.ts";
 import type { SandboxOptions } from "./types.ts";
 
 /** Folders of the system: shown as they are, whoever owns them. */
-const systemFolders = ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/opt", "/nix", "/gnu", "/etc"];
+export const systemFolders: readonly string[] = [
+  "/usr",
+  "/bin",
+  "/sbin",
+  "/lib",
+  "/lib32",
+  "/lib64",
+  "/libx32",
+  "/opt",
+  "/nix",
+  "/gnu",
+  "/etc",
+  "/sys",
+];
 
-/** The policy's grants with every link followed, before the plan is made. */
-export function resolveGrants(policy: Policy, host: HostCapabilities): ResolvedGrant[] {
-  const missing: PathGrant[] = [];
+/** The policy's grants with every link followed, before the plan is made, and those that lead nowhere and must not. */
+export function resolveGrants(policy: Policy, host: HostCapabilities): Required<Pick<Workspace, "grants" | "missing">> {
+  const missing: (PathGrant & { fault?: string })[] = [];
   const found: ResolvedGrant[] = [];
   const take = (grant: PathGrant, access: "read" | "write"): void => {
     if (grant.path === "/") {
       // Everything, but for what is always the sandbox's own.
       const hidden = new Set(["/proc", "/dev", "/tmp", "/etc", "/sys", "/run"]);
-      for (const { path, link } of host.topLevel) {
-        if (hidden.has(path)) continue;
-        if (link === null) take({ ...grant, path, optional: true }, access);
-        else take({ ...grant, path, optional: true }, access);
-      }
+      for (const { path } of host.topLevel) if (!hidden.has(path)) take({ ...grant, path, optional: true }, access);
       return;
     }
     if (isOwn(grant.path)) return;
     const facts = inspectPath(grant.path);
     if (facts.kind === "missing") {
-      if (!grant.optional && policy.compatibility === "hard_requirement") missing.push(grant);
+      const { fault = "does not exist" } = facts;
+      if (!grant.optional && policy.compatibility === "hard_requirement") missing.push({ ...grant, fault });
       return;
     }
     found.push({
@@ -52,19 +62,16 @@ export function resolveGrants(policy: Policy, host: HostCapabilities): ResolvedG
   };
   for (const grant of policy.filesystem.readOnly) take(grant, "read");
   for (const grant of policy.filesystem.readWrite) take(grant, "write");
-  if (missing.length > 0) {
-    throw new HoldfastError(
-      missing
-        .map(({ path, line }) => `${policy.source}${line === undefined ? "" : `:${line}`}: ${path} does not exist`)
-        .join("\n"),
-      {
-        code: "ERR_HOLDFAST_PATH_MISSING",
-        step: "policy",
-        hint: "Create it, take it out of the policy, or set landlock.compatibility to best_effort to pass missing paths over.",
-      },
-    );
-  }
-  return found;
+  return { grants: found, missing };
+}
+
+/** Granted by name, not there, and forgiven by best_effort. */
+export function passedOver(policy: Policy): (PathGrant & { fault: string })[] {
+  if (policy.compatibility === "hard_requirement") return [];
+  return [...policy.filesystem.readOnly, ...policy.filesystem.readWrite].flatMap((grant) => {
+    const { fault } = grant.optional || isOwn(grant.path) ? {} : inspectPath(grant.path);
+    return fault === undefined ? [] : [{ ...grant, fault }];
+  });
 }
 
 export interface PreparedWorkspace {
@@ -103,15 +110,12 @@ export function describeWorkspace(
 ): PreparedWorkspace {
   const facts = inspectPath(options.workdir);
   if (facts.kind !== "directory") {
-    throw new HoldfastError(
-      `the workspace ${options.workdir} ${facts.kind === "missing" ? "does not exist" : "is not a folder"}`,
-      {
-        code: "ERR_HOLDFAST_WORKDIR",
-        step: "workspace",
-        path: options.workdir,
-        hint: "Name an existing folder with --workdir.",
-      },
-    );
+    throw new HoldfastError(`the workspace ${options.workdir} ${facts.fault ?? "is not a folder"}`, {
+      code: "ERR_HOLDFAST_WORKDIR",
+      step: "workspace",
+      path: options.workdir,
+      hint: "Name an existing folder with --workdir.",
+    });
   }
   if (facts.real === "/") {
     throw new HoldfastError("the root folder cannot be the workspace", {
@@ -122,8 +126,9 @@ export function describeWorkspace(
     });
   }
   const mode = options.workspace ?? policy.workspace.mode;
-  const access = policy.filesystem.includeWorkdir ? policy.workspace.access : "none";
   const path = mountPoint(options.mountAt) ?? policy.workspace.mountAt ?? facts.real;
+  const { grants, missing } = resolveGrants(policy, host);
+  const access = policy.filesystem.includeWorkdir ? workspaceAccess(policy, grants, path) : "none";
   const owner = { uid: facts.uid, gid: facts.gid };
   const found =
     access === "read-write" && mode !== "fresh"
@@ -137,7 +142,9 @@ export function describeWorkspace(
       hostPath: facts.real,
       path,
       owner,
-      grants: resolveGrants(policy, host),
+      // The workspace is shown as such: a grant of the same folder has had its say.
+      grants: access === "none" ? grants : grants.filter((grant) => grant.source !== path),
+      missing,
       pinned: found.pinned,
       readOnly: found.readOnly,
       protectedLinks: found.links,
@@ -161,6 +168,13 @@ function mountPoint(path: string | undefined): string | undefined {
     path,
     hint: "Name a path such as /workspace with --mount-at.",
   });
+}
+
+/** A file of ours that names the workspace itself as read-only means it; OpenShell adds the rights up. */
+function workspaceAccess(policy: Policy, grants: readonly ResolvedGrant[], path: string): "read-write" | "read-only" {
+  const named = grants.filter(({ source }) => source === path).map(({ access }) => access);
+  const isNarrowed = policy.dialect === "holdfast" && named.includes("read") && !named.includes("write");
+  return isNarrowed ? "read-only" : policy.workspace.access;
 }
 
 /** The protected names but those that the policy makes writable by name. */

@@ -51,6 +51,37 @@ test("A command does not start when the policy has an error: each is one line wi
   t.false(existsSync(join(cwd, "made")));
 });
 
+for (const [title, text, told] of [
+  ["holdfast's dialect", "holdfast: 1\nfilesystem_policy:\n  read_only: [/usr, /no/such]\n", "3:21: "],
+  [
+    "OpenShell's, hard_requirement",
+    "version: 1\nfilesystem_policy: {include_workdir: true, read_only: [/usr, /no/such]}\nlandlock: {compatibility: hard_requirement}\n",
+    "2:62: ",
+  ],
+  [
+    "OpenShell's, best_effort",
+    "version: 1\nfilesystem_policy: {include_workdir: true, read_only: [/usr, /no/such]}\n",
+    "2:62: warning: ",
+  ],
+  [
+    "holdfast's dialect, best_effort",
+    "holdfast: 1\nfilesystem_policy:\n  read_only: [/usr, /no/such]\nlandlock: {compatibility: best_effort}\n",
+    null,
+  ],
+] as const) {
+  test(`A granted path that does not exist: ${title}`, async (t) => {
+    const cwd = folder(t);
+    writeFileSync(join(cwd, "policy.yaml"), text);
+    const result = await run(t, ["--policy", "policy.yaml", "--", "touch", "made"], { cwd });
+    const starts = told === null || told.includes("warning");
+    t.is(result.status, starts ? 0 : 125, result.stderr);
+    t.is(existsSync(join(cwd, "made")), starts);
+    const [first = ""] = result.stderr.split("\n");
+    if (told === null) t.is(first, "");
+    else t.true(first.startsWith(`holdfast: policy.yaml:${told}"/no/such" does not exist`), first);
+  });
+}
+
 test("What a policy is warned of is said before the command runs, and not with --quiet", async (t) => {
   const cwd = folder(t);
   writeFileSync(join(cwd, "policy.yaml"), "version: 1\nprocess:\n  run_as_user: sandbox\n");
