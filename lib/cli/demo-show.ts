@@ -14,7 +14,7 @@ const walls: Readonly<Record<string, ExpectedWall>> = {
   "scans the network": { wall: "network namespace", refused: /^connect 192\.0\.2\.1:80$/ },
   "kills its parent": { wall: "pid namespace, Landlock scope" },
   "traces another process": { wall: "seccomp, init not dumpable", refused: /^syscall (mount|unshare)$/ },
-  "fills the disk": { wall: "limit tmp-size" },
+  "fills the disk": { wall: "limit tmp-size", refused: /^limit tmp-size$/ },
   "escapes by a link": { wall: "mount view, Landlock" },
   "escapes by a link, with the read tool": { wall: "path judged by the kernel" },
   "writes through the root link": { wall: "path judged by the kernel" },
