@@ -20,6 +20,7 @@ export type { ApplyOptions, ApplyResult, RefusalReason } from "./sandbox/apply.t
 export type { Change, ChangeProblem, ChangeSet } from "./sandbox/changes.ts";
 export type { Entry, EntryType } from "./sandbox/directory.ts";
 export { displayPath } from "./sandbox/display-path.ts";
+export { ExecError } from "./sandbox/exec-error.ts";
 export type { ExtractedFile, ExtractOptions, KeptBack, Manifest } from "./sandbox/extract.ts";
 export { SandboxPool } from "./sandbox/pool.ts";
 export { renderDiff } from "./sandbox/render-diff.ts";
@@ -34,6 +35,7 @@ export type {
   SandboxOptions,
   SandboxProcess,
   SpawnOptions,
+  Stdio,
   Usage,
   WallStatus,
   WriteOutcome,

@@ -1,8 +1,7 @@
 import { constants } from "node:os";
 import { displayPath } from "../sandbox/display-path.ts";
 import type { Denial } from "../sandbox/types.ts";
-import { paint, say } from "./report.ts";
-import type { RunOptions } from "./run-options.ts";
+import { paint } from "./report.ts";
 
 /** How the command ended, as `--status-fd` and `--json` tell it. */
 export interface Ending {
@@ -32,21 +31,15 @@ function printable(text: string): string {
 }
 
 /** What a person is to know: nothing when the command ended by itself with a status that only it gives. */
-export function reportEnding(ending: Ending, options: RunOptions): void {
-  if (options.quiet) return;
-  if (options.json) {
-    process.stderr.write(`${JSON.stringify({ event: "exited", status: exitStatus(ending), ...ending })}\n`);
-    return;
-  }
-  for (const { kind, subject, count, grant } of ending.denials) {
+export function endingLines(ending: Ending): string[] {
+  const lines = ending.denials.map(({ kind, subject, count, grant }) => {
     const times = count > 1 ? ` (${count} times)` : "";
     const name = printable(subject);
     const what = kind === "syscall" ? `the system call ${name}` : kind === "connect" ? `a connection to ${name}` : name;
-    const how = grant === undefined ? (kind === "syscall" ? "no flag grants it" : "") : printable(grant);
-    say(`${paint("yellow", "refused")} ${what}${times}${how === "" ? "" : `; ${how}`}`);
-  }
+    return `${paint("yellow", "refused")} ${what}${times}; ${grant === undefined ? "no flag grants it" : printable(grant)}`;
+  });
   const last = lastLine(ending);
-  if (last !== undefined) say(last);
+  return last === undefined ? lines : [...lines, last];
 }
 
 function lastLine({ exitCode, signal, limit, timedOut }: Ending): string | undefined {

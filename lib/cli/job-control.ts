@@ -1,7 +1,10 @@
 import type { ConfinedProcess } from "../sandbox/process.ts";
 import type { TerminalRelay } from "./terminal.ts";
 
-/** Passed on to the command; a second SIGINT ends it. */
+/**
+ * Passed on to the command; a second SIGINT ends it. Not those that tell of a fault of our own (SIGSEGV and its like), of
+ * our descriptors and children (SIGPIPE, SIGCHLD, SIGXFSZ), and the real-time ones, which Node has no names for.
+ */
 const forwarded: readonly NodeJS.Signals[] = [
   "SIGINT",
   "SIGTERM",
@@ -10,8 +13,15 @@ const forwarded: readonly NodeJS.Signals[] = [
   "SIGUSR1",
   "SIGUSR2",
   "SIGALRM",
+  "SIGVTALRM",
+  "SIGPROF",
+  "SIGXCPU",
+  "SIGURG",
   "SIGIO",
   "SIGPWR",
+  "SIGABRT",
+  "SIGTRAP",
+  "SIGSYS",
 ];
 
 /** What a terminal stops a job with. A command that sends itself a SIGSTOP stops itself alone. */
@@ -36,6 +46,10 @@ export class JobControl {
       this.#dismiss = resolve;
     });
     for (const signal of forwarded) this.#handlers.set(signal, () => this.#forward(signal));
+    // With a terminal of its own the command hears of a new size from that.
+    this.#handlers.set("SIGWINCH", () => {
+      if (this.relay === undefined) this.#child.kill("SIGWINCH");
+    });
     this.#handlers.set("SIGTSTP", () => this.#stopChild());
     this.#handlers.set("SIGCONT", () => this.#goOn());
     for (const [signal, handler] of this.#handlers) process.on(signal, handler);

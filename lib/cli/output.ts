@@ -54,14 +54,22 @@ export interface Handing {
   readonly failed: (error: NodeJS.ErrnoException) => void;
 }
 
-/** Hands on what one stream reads, at the pace of whoever reads the other. */
-export function hand(from: NodeJS.ReadableStream, to: Writable, { admit, failed }: Handing): void {
+/**
+ * Hands on what one stream reads, at the pace of whoever reads the other. What it returns reads all that is left at
+ * once: for when nobody writes any more, and it is no more than a pipe holds.
+ */
+export function hand(from: NodeJS.ReadableStream, to: Writable, { admit, failed }: Handing): () => void {
+  let isPaced = true;
   to.on("error", failed);
   to.on("drain", () => from.resume());
   from.on("data", (chunk: Buffer) => {
     const passing = admit(chunk);
-    if (passing.length > 0 && !to.destroyed && !to.write(passing)) from.pause();
+    if (passing.length > 0 && !to.destroyed && !to.write(passing) && isPaced) from.pause();
   });
+  return () => {
+    isPaced = false;
+    from.resume();
+  };
 }
 
 /** Resolves when all that was written has arrived, or can arrive no more. */

@@ -1,11 +1,13 @@
-import { once } from "node:events";
-import { createWriteStream } from "node:fs";
+import { type FileHandle, open, rm } from "node:fs/promises";
 import { resolve } from "node:path";
-import type { Change } from "../sandbox/changes.ts";
+import { HoldfastError } from "../errors.ts";
+import type { Change, ChangeSet } from "../sandbox/changes.ts";
+import { errnoOf } from "../sandbox/directory.ts";
 import { displayPath } from "../sandbox/display-path.ts";
 import { renderDiff } from "../sandbox/render-diff.ts";
 import type { Sandbox } from "../sandbox/sandbox.ts";
-import { paint, say } from "./report.ts";
+import { paint } from "./report.ts";
+import type { Told } from "./run.ts";
 import type { RunOptions } from "./run-options.ts";
 
 const marks: Readonly<Record<Change["kind"], string>> = {
@@ -18,59 +20,114 @@ const marks: Readonly<Record<Change["kind"], string>> = {
 
 const mostShown = 200;
 
+/** The file of `--diff`: opened before the command starts, so that its work is not done for a patch that has no place. */
+export class PatchFile {
+  readonly #path: string;
+  readonly #handle: FileHandle;
+  #isWritten: boolean;
+
+  private constructor(path: string, handle: FileHandle, wasThere: boolean) {
+    this.#path = path;
+    this.#handle = handle;
+    this.#isWritten = wasThere;
+  }
+
+  /** @throws HoldfastError ERR_HOLDFAST_PATCH_FILE */
+  static async open(file: string): Promise<PatchFile> {
+    const path = resolve(file);
+    try {
+      return new PatchFile(path, await open(path, "wx", 0o600), false);
+    } catch (error) {
+      if (errnoOf(error) !== "EEXIST") throw patchError(path, error);
+    }
+    // What is there stays until there is something to put in its place.
+    return new PatchFile(path, await open(path, "r+").catch((error) => Promise.reject(patchError(path, error))), true);
+  }
+
+  /** @throws HoldfastError ERR_HOLDFAST_PATCH_FILE */
+  async write(set: ChangeSet): Promise<void> {
+    this.#isWritten = true;
+    try {
+      if ((await this.#handle.stat()).isFile()) await this.#handle.truncate();
+      for await (const piece of renderDiff(set)) await this.#handle.writeFile(piece);
+    } catch (error) {
+      throw patchError(this.#path, error);
+    }
+  }
+
+  /** A file that was made for nothing goes again. */
+  async close(): Promise<void> {
+    await this.#handle.close();
+    if (!this.#isWritten) await rm(this.#path, { force: true });
+  }
+}
+
+function patchError(path: string, cause: unknown): HoldfastError {
+  const errno = errnoOf(cause);
+  return new HoldfastError(`the patch cannot be written to ${path} (${errno ?? String(cause)})`, {
+    code: "ERR_HOLDFAST_PATCH_FILE",
+    step: "workspace",
+    path,
+    ...(errno === undefined ? {} : { errno }),
+    hint: "Name with --diff a file that you can write, in a folder that exists.",
+    cause,
+  });
+}
+
 /**
  * After a run with `--overlay`: shows what would change, writes the patch, and applies nothing unless told. Returns the
  * exit status: the command's own, or 125 when what was asked for could not be done.
  */
-export async function finishOverlay(sandbox: Sandbox, options: RunOptions, code: number): Promise<number> {
+export async function finishOverlay(
+  sandbox: Sandbox,
+  options: RunOptions,
+  code: number,
+  { status, tell, patch }: Told,
+): Promise<number> {
   const set = await sandbox.changes();
-  const lines = set.changes.map((change) => ({
-    kind: change.kind,
-    path: displayPath(change.path),
-    conflict: change.conflict,
-  }));
-  if (options.json)
-    process.stderr.write(
-      `${JSON.stringify({ event: "changes", changes: lines, problems: set.problems.map(({ path, reason }) => ({ path: displayPath(path), reason })) })}\n`,
-    );
-  else if (!options.quiet) show(lines);
-  if (!options.quiet) {
-    for (const { path, reason } of set.problems)
-      say(`${paint("yellow", "not compared")} ${displayPath(path)}: ${reason}`);
-  }
-  if (options.diff !== undefined) {
-    const file = createWriteStream(resolve(options.diff), { mode: 0o600 });
-    for await (const piece of renderDiff(set)) if (!file.write(piece)) await once(file, "drain");
-    file.end();
-    await once(file, "close");
-  }
+  const say = (record: object, ...lines: readonly string[]): void => {
+    status(record);
+    tell(record, ...lines);
+  };
+  const changes = set.changes.map(({ kind, path, conflict }) => ({ kind, path: displayPath(path), conflict }));
+  const problems = set.problems.map(({ path, reason }) => ({ path: displayPath(path), reason }));
+  say(
+    { event: "changes", changes, problems },
+    ...changeLines(changes),
+    ...problems.map(({ path, reason }) => `${paint("yellow", "not compared")} ${path}: ${reason}`),
+  );
+  await patch?.write(set);
   if (!options.apply) return code;
   if (code !== 0) {
-    if (!options.quiet) say(`${paint("yellow", "nothing was applied")}: the command did not succeed`);
+    const reason = "the command did not succeed";
+    say({ event: "not-applied", reason }, `${paint("yellow", "nothing was applied")}: ${reason}`);
     return code;
   }
   const result = await sandbox.apply(set);
-  if (!options.quiet) {
-    say(`applied ${result.applied.length} of ${set.changes.length} changes`);
-    for (const { change, detail } of result.refused)
-      say(`${paint("yellow", "kept back")} ${displayPath(change.path)}: ${detail}`);
-    for (const { change, error } of result.errors)
-      say(`${paint("red", "failed")} ${displayPath(change.path)}: ${error.message}`);
-  }
-  return result.errors.length > 0 ? 125 : code;
+  const refused = result.refused.map(({ change, reason, detail }) => ({
+    path: displayPath(change.path),
+    reason,
+    detail,
+  }));
+  const failed = result.errors.map(({ change, error }) => ({ path: displayPath(change.path), message: error.message }));
+  const applied = result.applied.map(({ path }) => displayPath(path));
+  say(
+    { event: "applied", applied, refused, failed },
+    `applied ${applied.length} of ${changes.length} changes`,
+    ...refused.map(({ path, detail }) => `${paint("yellow", "kept back")} ${path}: ${detail}`),
+    ...failed.map(({ path, message }) => `${paint("red", "failed")} ${path}: ${message}`),
+  );
+  return failed.length > 0 ? 125 : code;
 }
 
-function show(lines: readonly { kind: Change["kind"]; path: string; conflict: boolean }[]): void {
-  if (lines.length === 0) {
-    say("the command would change nothing");
-    return;
-  }
-  say(
-    `the command would change ${lines.length} ${lines.length === 1 ? "path" : "paths"}; --apply carries it over, --diff FILE writes a patch`,
-  );
-  for (const { kind, path, conflict } of lines.slice(0, mostShown)) {
+function changeLines(changes: readonly { kind: Change["kind"]; path: string; conflict: boolean }[]): string[] {
+  if (changes.length === 0) return ["the command would change nothing"];
+  const paths = changes.length === 1 ? "path" : "paths";
+  const head = `the command would change ${changes.length} ${paths}; --apply carries it over, --diff FILE writes a patch`;
+  const listed = changes.slice(0, mostShown).map(({ kind, path, conflict }) => {
     const colour = kind === "deleted" ? "red" : kind === "added" ? "green" : "yellow";
-    process.stderr.write(`  ${paint(colour, marks[kind])} ${path}${conflict ? " (changed outside meanwhile)" : ""}\n`);
-  }
-  if (lines.length > mostShown) process.stderr.write(`  … and ${lines.length - mostShown} more\n`);
+    return `  ${paint(colour, marks[kind])} ${path}${conflict ? " (changed outside meanwhile)" : ""}`;
+  });
+  const left = changes.length - mostShown;
+  return [[head, ...listed, ...(left > 0 ? [`  … and ${left} more`] : [])].join("\n")];
 }

@@ -11,22 +11,22 @@ export function say(text: string): void {
   process.stderr.write(`${paint("dim", "holdfast:")} ${text}\n`);
 }
 
+/** Says that something happened: its record where `--json` asks for one, else the lines for people; neither with `--quiet`. */
+export type Tell = (record: object, ...lines: readonly string[]) => void;
+
 /** What failed, on what, why, and what to do. Returns the exit status. */
 export function reportError(error: unknown, json = false): number {
-  if (HoldfastError.is(error)) {
-    if (json) {
-      process.stderr.write(
-        `${JSON.stringify({ error: { code: error.code, step: error.step, message: error.message, hint: error.hint, errno: error.errno } })}\n`,
-      );
-    } else {
-      process.stderr.write(
-        `${paint("red", "holdfast:")} ${error.message}\n  ${error.hint} ${paint("dim", `[${error.code}]`)}\n`,
-      );
-    }
-    return error.exitCode;
+  const known = HoldfastError.is(error);
+  const message =
+    known || !(error instanceof Error) ? String(known ? error.message : error) : (error.stack ?? error.message);
+  if (json) {
+    const { code, step, hint, errno } = known ? error : { ...internal, errno: undefined };
+    process.stderr.write(`${JSON.stringify({ error: { code, step, message, hint, errno } })}\n`);
+  } else {
+    const advice = known ? `\n  ${error.hint} ${paint("dim", `[${error.code}]`)}` : "";
+    process.stderr.write(`${paint("red", "holdfast:")} ${message}${advice}\n`);
   }
-  process.stderr.write(
-    `${paint("red", "holdfast:")} ${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`,
-  );
-  return 125;
+  return known ? error.exitCode : 125;
 }
+
+const internal = { code: "ERR_HOLDFAST_INTERNAL", step: "exec", hint: "This should not happen: please report it." };

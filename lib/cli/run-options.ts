@@ -55,7 +55,7 @@ and no network. Without --policy the preset "default" applies.
   --trace-denials       name refused files as well (every open is looked at: slower)
   --status-fd N         the truth as JSON lines on descriptor N
   --json                what holdfast says is JSON
-  --quiet               holdfast says nothing; the exit status remains
+  --quiet               of a command that ran holdfast says nothing; the exit status remains
 
 Exit status: the command's own; 128+N when a signal N ended it; 127 and 126 when it was not found or not executable;
 124 on the time limit, 137 on another limit; 125 when holdfast itself refused or failed.`;
@@ -64,9 +64,9 @@ function usageError(message: string, hint: string): HoldfastError {
   return new HoldfastError(message, { code: "ERR_HOLDFAST_USAGE", step: "usage", hint });
 }
 
-/** Reads the arguments after `run`. Everything after `--`, or from the first word that is no option, is the command's. */
-export function parseRunOptions(args: readonly string[]): RunOptions {
-  const options: RunOptions = {
+/** Nothing asked for yet. */
+export function noRunOptions(): RunOptions {
+  return {
     policy: undefined,
     preset: undefined,
     workdir: undefined,
@@ -85,6 +85,14 @@ export function parseRunOptions(args: readonly string[]): RunOptions {
     help: false,
     command: [],
   };
+}
+
+/**
+ * Reads the arguments after `run`. Everything after `--`, or from the first word that is no option, is the command's.
+ *
+ * @param options what was understood before a mistake is in them: how to tell of it
+ */
+export function parseRunOptions(args: readonly string[], options: RunOptions): void {
   let at = 0;
   for (; at < args.length; at++) {
     const word = args[at] ?? "";
@@ -126,7 +134,6 @@ export function parseRunOptions(args: readonly string[]): RunOptions {
     throw usageError("--policy and --preset cannot both be given", "A policy file says everything; take one away.");
   }
   if ((options.apply || options.diff !== undefined) && !options.overlay) options.overlay = true;
-  return options;
 }
 
 function setFlag(options: RunOptions, name: string): void {

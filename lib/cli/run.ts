@@ -1,14 +1,16 @@
 import { readlinkSync, writeSync } from "node:fs";
 import type { Writable } from "node:stream";
 import { HoldfastError } from "../errors.ts";
+import { currentFolder } from "../host/paths.ts";
 import { displayPath } from "../sandbox/display-path.ts";
 import type { ConfinedProcess } from "../sandbox/process.ts";
 import { Sandbox } from "../sandbox/sandbox.ts";
-import { type Ending, exitStatus, reportEnding } from "./ending.ts";
+import { type Ending, endingLines, exitStatus } from "./ending.ts";
 import { JobControl } from "./job-control.ts";
 import { flushed, type Handing, hand, openOutput, outputsAreOne } from "./output.ts";
-import { paint, reportError, say } from "./report.ts";
-import { parseRunOptions, type RunOptions, runUsage } from "./run-options.ts";
+import type { PatchFile } from "./overlay.ts";
+import { paint, reportError, say, type Tell } from "./report.ts";
+import { noRunOptions, parseRunOptions, type RunOptions, runUsage } from "./run-options.ts";
 import { runPolicy } from "./run-policy.ts";
 import { TerminalRelay, wantedPty } from "./terminal.ts";
 
@@ -17,9 +19,15 @@ const lastWordsMs = 1000;
 
 /** `holdfast run`: returns the exit status. */
 export async function run(args: readonly string[]): Promise<number> {
-  let options: RunOptions;
+  const options = noRunOptions();
+  let status: (line: object) => void = () => {};
+  let patch: PatchFile | undefined;
   try {
-    options = parseRunOptions(args);
+    try {
+      parseRunOptions(args, options);
+    } finally {
+      status = statusWriter(options.statusFd);
+    }
     if (options.help) {
       process.stdout.write(`${runUsage}\n`);
       return 0;
@@ -31,37 +39,57 @@ export async function run(args: readonly string[]): Promise<number> {
         hint: "Write it after two dashes: holdfast run -- make test",
       });
     }
-  } catch (error) {
-    return reportError(error);
-  }
-  let status: (line: object) => void = () => {};
-  try {
-    status = statusWriter(options.statusFd);
     const policy = await runPolicy(options);
+    if (options.diff !== undefined) patch = await (await import("./overlay.ts")).PatchFile.open(options.diff);
     const sandbox = await Sandbox.create(
-      { policy, workdir: options.workdir ?? process.cwd() },
+      { policy, workdir: options.workdir ?? currentFolder() },
       { traceOpens: options.traceDenials },
     );
+    const tell = teller(options);
     const { hostUid: uid, hostGid: gid, drop } = sandbox.plan.identity;
+    const dropped = drop && process.stderr.isTTY ? [`started by root: the sandbox runs as uid ${uid}`] : [];
     const beginning = { event: "sandbox", name: sandbox.name, uid, gid, enforcement: sandbox.enforcement };
     status(beginning);
-    if (!options.quiet && options.json) process.stderr.write(`${JSON.stringify(beginning)}\n`);
-    else if (!options.quiet && drop && process.stderr.isTTY) say(`started by root: the sandbox runs as uid ${uid}`);
+    tell(beginning, ...dropped);
     try {
-      return await follow(sandbox, options, status);
+      return await follow(sandbox, options, { status, tell, patch });
     } finally {
       await sandbox.dispose();
-      if (sandbox.refusedNames.length > 0 && !options.quiet) reportRefusedNames(sandbox.refusedNames);
+      for (const name of sandbox.refusedNames) {
+        const path = displayPath(Buffer.from(name));
+        const now = `${path}.refused-by-holdfast`;
+        const record = { event: "put-aside", path, now };
+        status(record);
+        tell(record, `${paint("yellow", "put aside")} ${path}: a protected name was made; it is now ${now}`);
+      }
     }
   } catch (error) {
+    const known = HoldfastError.is(error);
     status({
       event: "failed",
-      status: HoldfastError.is(error) ? error.exitCode : 125,
-      code: HoldfastError.is(error) ? error.code : "ERR_HOLDFAST_INTERNAL",
+      status: known ? error.exitCode : 125,
+      code: known ? error.code : "ERR_HOLDFAST_INTERNAL",
       message: error instanceof Error ? error.message : String(error),
     });
     return reportError(error, options.json);
+  } finally {
+    await patch?.close();
   }
+}
+
+function teller({ quiet, json }: RunOptions): Tell {
+  return (record, ...lines) => {
+    if (quiet) return;
+    if (json) process.stderr.write(`${JSON.stringify(record)}\n`);
+    else for (const line of lines) say(line);
+  };
+}
+
+/** To whom it is told what happens: `--status-fd`, people or `--json`, `--diff`. */
+export interface Told {
+  readonly status: (line: object) => void;
+  readonly tell: Tell;
+  readonly patch: PatchFile | undefined;
 }
 
 /** Counts what the command prints, and lets as much pass as the limit `output` says. */
@@ -82,7 +110,8 @@ class OutputBudget {
   };
 }
 
-async function follow(sandbox: Sandbox, options: RunOptions, status: (line: object) => void): Promise<number> {
+async function follow(sandbox: Sandbox, options: RunOptions, told: Told): Promise<number> {
+  const { status, tell } = told;
   const [file = "", ...args] = options.command;
   const pty = wantedPty();
   const { limits } = sandbox.policy;
@@ -91,19 +120,25 @@ async function follow(sandbox: Sandbox, options: RunOptions, status: (line: obje
     mergeStderr: pty === undefined && outputsAreOne(),
     umask: process.umask(),
     ...(pty === undefined ? {} : { pty }),
-    ...(limits.wallTimeMs === undefined ? {} : { timeoutMs: limits.wallTimeMs }),
+    wallTimeMs: limits.wallTimeMs,
   });
   const { admit } = new OutputBudget(child, limits.outputBytes);
   const jobs = new JobControl(child);
   const outputs: Writable[] = [];
   const ended: Promise<void>[] = [];
+  const readOn: (() => void)[] = [];
+  let unwritten: { readonly place: 1 | 2; readonly errno: string } | undefined;
   relayInput(child);
   for (const place of [1, 2] as const) {
     const from = place === 1 ? child.stdout : child.stderr;
     if (from === null) continue;
     const to = openOutput(place);
-    // Whoever read our output is gone: the command hears of it as it would in a plain pipeline.
-    hand(from, to, { admit, failed: (error) => sayUnwritten(error, place, () => from.destroy()) });
+    const failed: Handing["failed"] = (error) => {
+      // Whoever read our output is gone: the command hears of it as it would in a plain pipeline.
+      from.destroy();
+      if (error.code !== "EPIPE") unwritten ??= { place, errno: error.code ?? error.message };
+    };
+    readOn.push(hand(from, to, { admit, failed }));
     outputs.push(to);
     ended.push(new Promise((resolve) => from.once("close", () => resolve())));
   }
@@ -117,32 +152,39 @@ async function follow(sandbox: Sandbox, options: RunOptions, status: (line: obje
         jobs.relay = new TerminalRelay(child.ptyMaster, pty, { admit, failed });
         outputs.push(jobs.relay.output);
         ended.push(jobs.relay.ended);
+        readOn.push(jobs.relay.readOn);
       });
       child.once("exit", () => resolve());
     });
-    const ending: Ending = {
-      exitCode: child.exitCode,
-      signal: child.signalCode,
-      limit: child.timedOut ? "wall-time" : child.limit,
-      timedOut: child.timedOut,
-      denials: sandbox.takeDenials(),
+    const denials = sandbox.takeDenials();
+    // Whatever it left running ends with it. What it printed last counts for the limit `output`, so it is read now.
+    const allRead = sandbox.end().then(() => {
+      for (const read of readOn) read();
+      return Promise.all(ended);
+    });
+    await Promise.race([allRead, jobs.dismissed]);
+    const { exitCode, signalCode: signal, timedOut } = child;
+    const ending: Ending = { exitCode, signal, limit: child.limit, timedOut, denials };
+    const code = (): number => {
+      const own = exitStatus(ending);
+      return own === 0 && unwritten !== undefined ? 125 : own;
     };
-    const code = exitStatus(ending);
-    status({ event: "exited", status: code, ...ending });
-    // Whatever it left running ends with it, and so do the pipes that those still hold.
-    const lastWords = sandbox
-      .end()
-      .then(() => Promise.all(ended))
-      .then(() => Promise.all(outputs.map(flushed)));
+    const record = (): object => ({ event: "exited", status: code(), ...ending });
+    status(record());
+    const lastWords = allRead.then(() => Promise.all(outputs.map(flushed)));
     await Promise.race([lastWords, jobs.dismissed, ...(ending.limit === null ? [] : [grace()])]);
     await sandbox.end();
     jobs.relay?.close();
-    reportEnding(ending, options);
-    if (options.overlay) {
-      const { finishOverlay } = await import("./overlay.ts");
-      return await finishOverlay(sandbox, options, code);
+    if (unwritten !== undefined) {
+      const { place, errno } = unwritten;
+      const lost = { event: "output-lost", descriptor: place, errno };
+      status(lost);
+      tell(lost, `standard ${place === 1 ? "output" : "error"} could not be written (${errno})`);
     }
-    return code;
+    tell(record(), ...endingLines(ending));
+    if (!options.overlay) return code();
+    const { finishOverlay } = await import("./overlay.ts");
+    return await finishOverlay(sandbox, options, code(), told);
   } finally {
     jobs.relay?.close();
     jobs.close();
@@ -162,12 +204,6 @@ function relayInput({ stdin }: ConfinedProcess): void {
   stdin.on("error", () => process.stdin.destroy());
   process.stdin.on("error", () => stdin.end());
   process.stdin.pipe(stdin);
-}
-
-function sayUnwritten(error: NodeJS.ErrnoException, place: 1 | 2, then: () => void): void {
-  if (error.code !== "EPIPE" && place === 1)
-    say(`standard output could not be written (${error.code ?? error.message})`);
-  then();
 }
 
 function statusWriter(fd: number | undefined): (line: object) => void {
@@ -194,12 +230,5 @@ function isOpen(fd: number): boolean {
     return !readlinkSync(`/proc/self/fd/${fd}`).startsWith("anon_inode:");
   } catch {
     return false;
-  }
-}
-
-function reportRefusedNames(names: readonly string[]): void {
-  for (const name of names) {
-    const shown = displayPath(Buffer.from(name));
-    say(`${paint("yellow", "put aside")} ${shown}: a protected name was made; it is now ${shown}.refused-by-holdfast`);
   }
 }

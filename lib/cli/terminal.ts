@@ -40,6 +40,8 @@ export class TerminalRelay {
   /** Resolves when no process holds the command's terminal any more. */
   readonly ended: Promise<void>;
   readonly output: Writable;
+  /** Reads all that is left, as `hand` has it. */
+  readonly readOn: () => void;
   readonly #master: number;
   readonly #fd: 0 | 1 | 2;
   readonly #isInput: boolean;
@@ -63,7 +65,7 @@ export class TerminalRelay {
     this.#writer.on("error", () => {}); // nobody reads it any more
     this.#reader.on("error", () => {}); // EIO: the last holder of the other end is gone
     this.ended = new Promise((resolve) => this.#reader.once("close", () => resolve()));
-    hand(this.#reader, this.output, handing);
+    this.readOn = hand(this.#reader, this.output, handing);
     process.on("SIGWINCH", this.#onResize);
     if (this.#isInput) {
       process.stdin.on("end", this.#onHangup);

@@ -36,7 +36,8 @@ export async function readSetup(flags: WorkerFlags): Promise<WorkerSetup> {
   // Whoever reads the log may go away; the sessions go on.
   process.stdout.on("error", () => {});
   const redactor = new Redactor();
-  const log = createLog(flags.json === true ? "json" : (flags.logFormat ?? "text"), redactor);
+  const format = flags.json === true ? "json" : (flags.logFormat ?? (process.stdout.isTTY ? "text" : "json"));
+  const log = createLog(format, redactor);
   const workdir = resolve(flags.workdir);
   refuseVisible(flags.environmentKeyFile, workdir);
   const environmentKey = takeCredentials(flags.environmentKeyFile, redactor, log);

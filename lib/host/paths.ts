@@ -1,5 +1,6 @@
 import { lstatSync, readlinkSync, realpathSync, type Stats, statSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
+import { HoldfastError } from "../errors.ts";
 
 /** What a path of the host is, with every link followed. */
 export interface PathFacts {
@@ -79,6 +80,20 @@ export function inspectPath(asked: string): PathFacts {
     return { path, real, kind, uid: status.uid, gid: status.gid, links };
   } catch (error) {
     return missing(path, path, links, error);
+  }
+}
+
+/** @throws HoldfastError ERR_HOLDFAST_WORKDIR when the folder that this process was started in has been removed */
+export function currentFolder(): string {
+  try {
+    return process.cwd();
+  } catch (cause) {
+    throw new HoldfastError("the current folder does not exist any more", {
+      code: "ERR_HOLDFAST_WORKDIR",
+      step: "workspace",
+      hint: "Change into a folder that exists, or name one with --workdir.",
+      cause,
+    });
   }
 }
 

@@ -1,6 +1,6 @@
 import { dirname, resolve } from "node:path";
 import type { HostCapabilities } from "../host/capabilities.ts";
-import { isWithin } from "../host/paths.ts";
+import { foldersBetween, isWithin } from "../host/paths.ts";
 import type { Policy } from "../policy/policy.ts";
 import { etcSteps } from "./etc.ts";
 import { mountMap } from "./identity.ts";
@@ -27,6 +27,11 @@ const own: ReadonlySet<string> = new Set([
 export const canaryPath: string = `${toolFolder}/canary`;
 
 const defaultTmpBytes = 2 * 1024 ** 3;
+
+/** The kernel keeps about a kilobyte for each name, beside the size: a page a file, and room for a small one's many. */
+function inodesFor(bytes: number): number {
+  return Math.max(16_384, Math.ceil(bytes / 4096));
+}
 
 export interface MountPlan {
   readonly steps: readonly MountStep[];
@@ -73,6 +78,15 @@ export function mountPlan(policy: Policy, host: HostCapabilities, identity: Iden
     steps.push({ op: "bind", ...step, ...(place === undefined ? {} : { idMapped: place }) });
   };
 
+  /** Makes writable folders mount points: one that was renamed would leave its place to another. */
+  const pinned = new Set<string>();
+  const pin = (folders: readonly string[]): void => {
+    for (const path of folders) {
+      if (!pinned.has(path)) bind({ source: path, path, from: "inside", readOnly: false });
+      pinned.add(path);
+    }
+  };
+
   steps.push({ op: "root", sizeBytes: 4 * 1024 * 1024, inodes: 4096 });
   steps.push(...etcSteps(identity, homeFolder, host.etc));
   steps.push(...privateSteps(policy, write, workspace));
@@ -81,13 +95,15 @@ export function mountPlan(policy: Policy, host: HostCapabilities, identity: Iden
   const grants = visible(workspace.grants);
   for (const grant of grants) {
     if (isOwn(grant.path)) continue;
-    const covered = enclosing(grant, grants)?.access === grant.access;
+    const around = enclosing(grant, grants);
+    const covered = around?.access === grant.access;
     for (const link of grant.links) {
       if (!workspace.grants.some((other) => other !== grant && isWithin(dirname(link.path), other.source)))
         steps.push({ op: "mkdir", path: dirname(link.path), mode: 0o755 }, { op: "symlink", ...link });
     }
     if (covered) continue;
     const readOnly = grant.access === "read";
+    if (readOnly && around?.access === "write") pin(foldersBetween(outermost(grant, grants), grant.source));
     bind(
       { source: grant.source, path: grant.source, from: "host", readOnly, device: grant.kind === "device" },
       grant.system || grant.kind === "device" ? undefined : mapped(grant.source, grant.owner),
@@ -104,26 +120,42 @@ export function mountPlan(policy: Policy, host: HostCapabilities, identity: Iden
     if (workspace.grants.some((grant) => isWithin(target, grant.source)))
       steps.push({ op: "symlink", target: link, path });
   }
+  if (workspace.access === "read-only" && workspace.privateFolder === null) {
+    const around = grants.findLast((grant) => isWithin(workspace.path, grant.source));
+    if (around?.access === "write") pin(foldersBetween(outermost(around, grants), workspace.path));
+  }
   workspaceSteps(workspace, bind, mapped, steps);
+  pinned.clear(); // those in the workspace are hidden by it
   if (workspace.access !== "none") (workspace.access === "read-write" ? write : read).push(workspace.path);
   // A grant below the workspace was hidden by it: bind it again on top.
-  for (const grant of grants) {
-    if (isOwn(grant.path) || grant.source === workspace.path || !isWithin(grant.source, workspace.path)) continue;
-    bind(
-      { source: grant.source, path: grant.source, from: "host", readOnly: grant.access === "read" },
-      mapped(grant.source, grant.owner),
-    );
+  const below = grants.filter(
+    ({ path, source }) => !isOwn(path) && source !== workspace.path && isWithin(source, workspace.path),
+  );
+  const bindAgain = (grant: ResolvedGrant): void => {
+    const readOnly = grant.access === "read";
+    bind({ source: grant.source, path: grant.source, from: "host", readOnly }, mapped(grant.source, grant.owner));
+  };
+  for (const grant of below) {
+    const around = enclosing(grant, below);
+    const isOpen = around === undefined ? workspace.access === "read-write" : around.access === "write";
+    if (grant.access === "read" && isOpen) {
+      const folders = foldersBetween(outermost(grant, below, workspace.path), grant.source);
+      // In a folder that began empty they are not there yet.
+      if (workspace.mode === "fresh") for (const path of folders) steps.push({ op: "mkdir", path, mode: 0o755 });
+      pin(folders);
+    }
+    bindAgain(grant);
   }
   if (workspace.access === "read-write") {
-    for (const name of workspace.pinned) {
-      const path = `${workspace.path}/${name}`;
-      bind({ source: path, path, from: "inside", readOnly: false });
-    }
+    pin(workspace.pinned.map((name) => `${workspace.path}/${name}`));
     for (const name of workspace.readOnly) {
       const path = `${workspace.path}/${name}`;
       bind({ source: path, path, from: "inside", readOnly: true });
+      // What is granted by name in a protected folder was hidden by this.
+      for (const grant of below) if (grant.source !== path && isWithin(grant.source, path)) bindAgain(grant);
     }
   }
+  for (const path of workspace.covered) steps.push({ op: "mask", path });
   if (workspace.toolRuntime !== null) {
     bind({ source: workspace.toolRuntime.node, path: `${toolFolder}/node`, from: "host", readOnly: true });
     bind({ source: workspace.toolRuntime.programs, path: `${toolFolder}/programs`, from: "host", readOnly: true });
@@ -137,8 +169,9 @@ export function mountPlan(policy: Policy, host: HostCapabilities, identity: Iden
 
 /** One tmpfs for everything private, so that one size bounds it. */
 function privateSteps(policy: Policy, write: string[], workspace: Workspace): MountStep[] {
+  const sizeBytes = policy.limits.tmpSizeBytes ?? defaultTmpBytes;
   const steps: MountStep[] = [
-    { op: "tmpfs", path: scratch, sizeBytes: policy.limits.tmpSizeBytes ?? defaultTmpBytes, mode: 0o755 },
+    { op: "tmpfs", path: scratch, sizeBytes, inodes: inodesFor(sizeBytes), mode: 0o755 },
     { op: "mkdir", path: "/run", mode: 0o755 },
     { op: "mkdir", path: "/root", mode: 0o700 },
   ];
@@ -171,7 +204,8 @@ function deviceSteps(host: HostCapabilities): MountStep[] {
         source: `/dev/${name}`,
         path: `/dev/${name}`,
         from: "host",
-        readOnly: false,
+        // Devices are written all the same; their times, which everybody outside can read, are not.
+        readOnly: true,
         device: true,
       }),
     ),
@@ -187,6 +221,12 @@ function deviceSteps(host: HostCapabilities): MountStep[] {
 /** The nearest of the sorted grants that a grant lies in: one further out says nothing, since another may stand between. */
 function enclosing(grant: ResolvedGrant, grants: readonly ResolvedGrant[]): ResolvedGrant | undefined {
   return grants.findLast((other) => other.source !== grant.source && isWithin(grant.source, other.source));
+}
+
+/** From where on a grant lies in nothing but writable folders; what is above is read-only, and holds. */
+function outermost(grant: ResolvedGrant, grants: readonly ResolvedGrant[], top?: string): string {
+  const around = grants.filter((other) => other.source !== grant.source && isWithin(grant.source, other.source));
+  return around.findLast(({ access }) => access === "read")?.source ?? top ?? around[0]?.source ?? grant.source;
 }
 
 /** Parents before what lies in them, each path once; a grant to write beats one to read. */

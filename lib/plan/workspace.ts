@@ -34,8 +34,12 @@ export interface Workspace {
   readonly privateFolder: string | null;
   /** In overlay mode where no overlay can be mounted: when the copy that stands in for one was complete (`copyTree`). */
   readonly copiedAt?: bigint;
+  /** And the inode of each of its folders, by path. */
+  readonly copiedFolders?: ReadonlyMap<string, bigint>;
   /** Folders outside the workspace that exist only inside and only for this session. */
   readonly privateFolders: readonly string[];
+  /** Folders of holdfast's own, inside, that lie in what is shown: they are covered. */
+  readonly covered: readonly string[];
   readonly toolRuntime: { readonly node: string; readonly programs: string } | null;
   /** The caller's environment, as far as the policy passes it on. */
   readonly environment: Readonly<Record<string, string>>;
@@ -53,6 +57,6 @@ export interface HeldByCgroup {
 }
 
 /** Where the tools' own Node and programs are inside. */
-export const toolFolder = "/run/holdfast";
+export const toolFolder = "/.holdfast";
 /** The sandbox's home, private and empty. */
 export const homeFolder = "/home/sandbox";

@@ -93,9 +93,9 @@ export const policySchema: JsonSchema = Object.freeze({
  *
  * @param file what the problems call the file
  */
-export function parsePolicy(bytes: Uint8Array, file: string): ParsedPolicy {
+export function parsePolicy(content: Uint8Array | string, file = "policy"): ParsedPolicy {
   const problems = new Problems(file);
-  const root = readDocument(bytes, problems);
+  const root = readDocument(typeof content === "string" ? Buffer.from(content) : content, problems);
   const policy = root === undefined ? null : readRoot(root, problems);
   return Object.freeze({ policy: problems.failed ? null : policy, problems: problems.list() });
 }

@@ -1,7 +1,7 @@
 import { defaultLimits, defaultPass, toolNames } from "./default-policy.ts";
 import { looksSecret, matchesName, neverPassed } from "./environment.ts";
 import { type LimitName, limitKinds, limitNames, readLimit, readSize, withLimit } from "./limits.ts";
-import { absolutePath, relativeFault } from "./paths.ts";
+import { absolutePath, hiddenBy, relativeFault } from "./paths.ts";
 import type { ExtractRule, Limits, Policy, WallName } from "./policy.ts";
 import { type Place, quote } from "./problem.ts";
 import { protectedNameList } from "./protected-names.ts";
@@ -251,11 +251,8 @@ export const toolsSection: Reader<readonly string[]> = mapped(wordList(toolNames
   return undefined;
 });
 
-/** Folders of the sandbox's own, or the system's, which a workspace would hide. */
-const occupied = ["/proc", "/dev", "/sys", "/etc", "/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"];
-
 const mountPoint = mapped(absolutePath, (path, at, what, { problems }) => {
-  const hidden = path === "/" ? "/" : occupied.find((folder) => path === folder || path.startsWith(`${folder}/`));
+  const hidden = hiddenBy(path);
   if (hidden === undefined) return path;
   problems.error(at, `${what} is ${quote(path)}, which would hide ${hidden}`, "a path such as /workspace");
   return undefined;

@@ -63,6 +63,16 @@ export interface Layers extends CompareOptions {
   readonly overlay: boolean;
   /** For copies: the copy's own clock when it was complete; what is older was not touched by the session. */
   readonly copiedAt?: bigint;
+  /** For copies: the inode of each folder by its path. One that is somewhere else was moved there with all that is in it. */
+  readonly copiedFolders?: ReadonlyMap<BytePath, bigint>;
+}
+
+/** What is known of a folder that bears on all below it. */
+interface Above {
+  /** It was deleted by the session and changed outside. */
+  readonly inConflict: boolean;
+  /** In a copy: it is not where it was copied to, so the times of what lies in it say nothing. */
+  readonly isMoved: boolean;
 }
 
 interface Comparison extends Omit<Layers, "lower" | "upper"> {
@@ -97,7 +107,7 @@ export function listChanges(lower: string | null, upper: string, options: Compar
 export function listChangesBetween(
   lower: string,
   copy: string,
-  options: CompareOptions & { readonly copiedAt?: bigint } = {},
+  options: CompareOptions & Pick<Layers, "copiedAt" | "copiedFolders"> = {},
 ): Promise<ChangeSet> {
   return collectChanges({ ...options, lower, upper: copy, overlay: false });
 }
@@ -129,7 +139,7 @@ export async function visitChanges(
   const problems: ChangeProblem[] = [];
   const device = before?.own().device;
   const comparison: Comparison = { ...rest, device, walk: new Walk(), visit, enter, problems, pending: [] };
-  await compareFolders(before, after, "", 0, comparison, false);
+  await compareFolders(before, after, "", 0, comparison, { inConflict: false, isMoved: false });
   return problems;
 }
 
@@ -159,7 +169,7 @@ async function compareFolders(
   path: BytePath,
   depth: number,
   comparison: Comparison,
-  inConflict: boolean,
+  above: Above,
 ): Promise<void> {
   const names = new Set<BytePath>(after === null ? [] : await after.names(comparison.walk));
   // In an overlay a name that only the lower layer has is unchanged.
@@ -169,7 +179,7 @@ async function compareFolders(
   for (const name of [...names].sort()) {
     const below = joinPath(path, name);
     try {
-      await compareEntry(before, after, name, below, depth, comparison, inConflict);
+      await compareEntry(before, after, name, below, depth, comparison, above);
     } catch (error) {
       const errno = errnoOf(error);
       if (errno === undefined || errno.startsWith("ERR_")) throw error;
@@ -191,9 +201,9 @@ async function compareEntry(
   path: BytePath,
   depth: number,
   comparison: Comparison,
-  inConflict: boolean,
+  above: Above,
 ): Promise<void> {
-  const { overlay, since, copiedAt, device, problems, pending } = comparison;
+  const { overlay, since, copiedAt, copiedFolders, device, problems, pending } = comparison;
   const problem = (reason: string): void => void problems.push({ path: toBytes(path), reason });
   const before = beforeFolder?.entry(name) ?? null;
   let after = afterFolder?.entry(name) ?? null;
@@ -203,20 +213,23 @@ async function compareEntry(
   }
   if (before === null && after === null) return;
   if (before?.type === "directory" && before.device !== device) return problem("another file system is mounted there");
-  if (!overlay && copiedAt !== undefined && after !== null && after.type !== "directory" && after.ctimeNs < copiedAt) {
-    return; // as it was copied: what differs was done outside
-  }
+  const isMoved =
+    above.isMoved ||
+    (copiedFolders !== undefined && after?.type === "directory" && copiedFolders.get(path) !== after.inode);
+  const isUntouched = !overlay && !isMoved && copiedAt !== undefined && after !== null && after.ctimeNs < copiedAt;
+  if (isUntouched && after?.type !== "directory") return; // as it was copied: what differs was done outside
   const changedOutside = before !== null && since !== undefined && before.ctimeNs > since;
   if (!overlay && before !== null && after === null) {
     // A copy has no whiteouts: what came into the real folder later was not deleted by the session.
     if (changedOutside && copiedAt !== undefined) return;
+    // Left out of the copy: holdfast's own folders.
+    if (before.type === "directory" && copiedFolders?.has(path) === false) return;
     if (before.type === "device" || before.type === "fifo" || before.type === "socket") return; // never copied
   }
-  const conflict = inConflict || changedOutside;
-  const kind = await kindOfChange(beforeFolder, before, afterFolder, after, name, comparison);
-  const isUntouched = !overlay && after !== null && copiedAt !== undefined && after.ctimeNs < copiedAt;
+  const conflict = above.inConflict || changedOutside;
+  const kind = await kindOfChange(beforeFolder, before, afterFolder, after, name, isUntouched, comparison.walk);
   // A folder's change time also moves with what is made in it, which is no reason to keep its new mode back.
-  const isOwnConflict = kind === "mode-changed" && before?.type === "directory" ? inConflict : conflict;
+  const isOwnConflict = kind === "mode-changed" && before?.type === "directory" ? above.inConflict : conflict;
   const change = kind && { path: toBytes(path), kind, before, after, conflict: isOwnConflict };
   // A folder that was deleted outside since it was copied: a change only where the session did something in it.
   const waits = change !== null && before === null && isUntouched;
@@ -239,8 +252,8 @@ async function compareEntry(
   try {
     const outer = afterIsFolder ? afterFolder?.open(name) : undefined;
     try {
-      const spoilt = conflict && after === null;
-      await compareFolders(inner ?? null, outer ?? null, path, depth + 1, comparison, spoilt);
+      const below = { inConflict: conflict && after === null, isMoved };
+      await compareFolders(inner ?? null, outer ?? null, path, depth + 1, comparison, below);
     } finally {
       outer?.close();
     }
@@ -261,7 +274,8 @@ async function kindOfChange(
   afterFolder: Directory | null,
   after: Entry | null,
   name: BytePath,
-  comparison: Comparison,
+  isUntouched: boolean,
+  walk: Walk,
 ): Promise<Change["kind"] | null> {
   if (before === null || beforeFolder === null) return "added";
   if (after === null || afterFolder === null) return "deleted";
@@ -270,12 +284,12 @@ async function kindOfChange(
     case "link":
       return beforeFolder.readLink(name).equals(afterFolder.readLink(name)) ? null : "modified";
     case "file":
-      if (before.size !== after.size || !(await sameContent(beforeFolder, afterFolder, name, comparison.walk))) {
+      if (before.size !== after.size || !(await sameContent(beforeFolder, afterFolder, name, walk))) {
         return "modified";
       }
       break;
     case "directory":
-      if (!comparison.overlay && comparison.copiedAt !== undefined && after.ctimeNs < comparison.copiedAt) return null;
+      if (isUntouched) return null;
       break;
     default:
       return before.deviceNumber === after.deviceNumber ? null : "modified";

@@ -1,4 +1,4 @@
-import { lstatSync, readdirSync, rmdirSync, rmSync, unlinkSync } from "node:fs";
+import { readdirSync, readFileSync, rmdirSync, unlinkSync } from "node:fs";
 import { connect, createServer, type Server, type Socket } from "node:net";
 import { constants } from "node:os";
 import { dirname, join } from "node:path";
@@ -32,7 +32,8 @@ export class ControlSocket {
   #fd: number;
   #server: Server | undefined;
   #attaching: NodeJS.Timeout | undefined;
-  #connections = new Set<Socket>();
+  /** With all that was asked on each, answered in order. */
+  #connections = new Map<Socket, Promise<void>>();
 
   private constructor(path: string, fd: number, handlers: Readonly<Record<string, ControlHandler>>) {
     this.path = path;
@@ -48,7 +49,7 @@ export class ControlSocket {
     await claimFolder(dirname(path));
     await registerLeftover("file", path);
     try {
-      const fd = bind(path);
+      const fd = await bind(path);
       // Who asks cannot be told there (SO_PEERCRED needs the descriptor): nobody is answered.
       if (!socketsTakeDescriptors) native().close(fd);
       return new ControlSocket(path, socketsTakeDescriptors ? fd : -1, handlers);
@@ -60,19 +61,17 @@ export class ControlSocket {
 
   async close(): Promise<void> {
     clearTimeout(this.#attaching);
-    for (const connection of this.#connections) connection.destroy();
-    const server = this.#server;
-    if (server === undefined) {
-      if (this.#fd >= 0) native().close(this.#fd);
-    } else {
-      await new Promise<void>((resolve) => server.close(() => resolve()));
-    }
+    if (this.#server !== undefined) this.#server.close();
+    else if (this.#fd >= 0) native().close(this.#fd);
+    // Whoever asked for this is still to be told that it is done.
+    for (const [socket, answered] of this.#connections) void answered.then(() => socket.end(() => socket.destroy()));
     remove(this.path);
     await forgetLeftover("file", this.path);
   }
 
   #attach(): void {
-    this.#server = createServer((socket) => this.#serve(socket));
+    // A client may close its side when it has asked.
+    this.#server = createServer({ allowHalfOpen: true }, (socket) => this.#serve(socket));
     this.#server.listen({ fd: this.#fd });
     this.#server.unref();
   }
@@ -82,9 +81,12 @@ export class ControlSocket {
       socket.destroy();
       return;
     }
-    this.#connections.add(socket);
+    this.#connections.set(socket, Promise.resolve());
     socket.unref();
     let text = "";
+    const then = (act: () => Promise<void> | void): void => {
+      this.#connections.set(socket, (this.#connections.get(socket) ?? Promise.resolve()).then(act));
+    };
     socket.setEncoding("utf8");
     socket.on("error", () => socket.destroy());
     socket.on("close", () => this.#connections.delete(socket));
@@ -94,11 +96,13 @@ export class ControlSocket {
       for (let end = text.indexOf("\n"); end >= 0; end = text.indexOf("\n")) {
         const line = text.slice(0, end);
         text = text.slice(end + 1);
-        void answer(line, this.#handlers).then((reply) => {
+        then(async () => {
+          const reply = await answer(line, this.#handlers);
           if (!socket.destroyed) socket.write(`${JSON.stringify(reply)}\n`);
         });
       }
     });
+    socket.on("end", () => then(() => void socket.end()));
   }
 }
 
@@ -113,7 +117,7 @@ function remove(path: string): void {
 const mostTries = 16;
 
 /** A launcher that ends at the same time may take the empty folder away between its making and the socket's. */
-function bind(path: string): number {
+async function bind(path: string): Promise<number> {
   const { EADDRINUSE, ENOENT } = constants.errno;
   for (let tries = 1; ; tries++) {
     const fd = native().listenUnix(path);
@@ -122,6 +126,7 @@ function bind(path: string): number {
       runtimeRoot();
       continue;
     }
+    if (fd === -EADDRINUSE && tries < mostTries && (await removeDead(path))) continue;
     throw socketError(path, fd === -EADDRINUSE ? "a sandbox of this name lives already" : getSystemErrorName(fd));
   }
 }
@@ -171,22 +176,33 @@ function socketError(path: string, why: string): HoldfastError {
   });
 }
 
-/** A socket is there before it listens: one that was made just now may be somebody's who is about to. */
-const youngestMs = 10_000;
-
 /** Removes sockets that nobody serves any more: their launchers and reapers were both killed. */
 export function sweepSockets(): void {
   const root = runtimeRoot();
-  for (const name of readdirSync(root)) {
-    if (!name.endsWith(".sock")) continue;
-    const path = join(root, name);
-    const made = lstatSync(path, { throwIfNoEntry: false })?.mtimeMs;
-    if (made === undefined || Date.now() - made < youngestMs) continue;
+  for (const name of readdirSync(root)) if (name.endsWith(".sock")) void removeDead(join(root, name));
+}
+
+/** Removes a socket that nobody serves, and says whether it was one. */
+function removeDead(path: string): Promise<boolean> {
+  return new Promise((resolve) => {
     const probe = connect(path);
-    probe.unref();
-    probe.on("connect", () => probe.destroy());
-    probe.on("error", (error: NodeJS.ErrnoException) => {
-      if (error.code === "ECONNREFUSED") rmSync(path, { force: true });
+    probe.once("connect", () => {
+      probe.destroy();
+      resolve(false);
     });
+    probe.once("error", (error: NodeJS.ErrnoException) => {
+      const isDead = error.code === "ECONNREFUSED" && !isBound(path);
+      if (isDead) remove(path);
+      resolve(isDead);
+    });
+  });
+}
+
+/** Whether a process has a socket of this name: it may be about to listen. proc_pid_net(5): the name ends its line. */
+function isBound(path: string): boolean {
+  try {
+    return readFileSync("/proc/self/net/unix", "utf8").includes(` ${path}\n`);
+  } catch {
+    return true; // cannot be told: a socket too many is better than one taken away that somebody serves
   }
 }

@@ -4,6 +4,7 @@ import {
   constants,
   copyFileSync,
   lchownSync,
+  lstatSync,
   lutimesSync,
   mkdirSync,
   openSync,
@@ -35,22 +36,34 @@ const { COPYFILE_EXCL, COPYFILE_FICLONE } = constants;
  * file systems mounted in it are left out. No link is followed. What may not be read is there, empty and closed, as it
  * would be there and closed in an overlay.
  *
+ * @param leftOut paths relative to the tree
+ * @returns the inode of each folder of the copy by its path
  * @throws HoldfastError ERR_HOLDFAST_COPY when it cannot be completed
  */
-export async function copyTree(from: string, to: string, owners: OwnerMap | null): Promise<void> {
+export async function copyTree(
+  from: string,
+  to: string,
+  owners: OwnerMap | null,
+  leftOut: readonly string[] = [],
+): Promise<ReadonlyMap<BytePath, bigint>> {
   using source = Directory.at(from);
   using target = Directory.at(to);
-  await new TreeCopy(owners, source.own().device).copyFolder(source, target, "", 0);
+  const copy = new TreeCopy(owners, source.own().device, leftOut);
+  await copy.copyFolder(source, target, "", 0);
+  return copy.folders;
 }
 
 class TreeCopy {
+  readonly folders = new Map<BytePath, bigint>();
   readonly #owners: OwnerMap | null;
   readonly #device: bigint;
+  readonly #leftOut: ReadonlySet<BytePath>;
   readonly #walk = new Walk();
 
-  constructor(owners: OwnerMap | null, device: bigint) {
+  constructor(owners: OwnerMap | null, device: bigint, leftOut: readonly string[]) {
     this.#owners = owners;
     this.#device = device;
+    this.#leftOut = new Set(leftOut.map((path) => Buffer.from(path).toString("latin1")));
   }
 
   async copyFolder(source: Directory, target: Directory, path: BytePath, depth: number): Promise<void> {
@@ -58,6 +71,7 @@ class TreeCopy {
       const entry = source.entry(name);
       if (entry === null) continue;
       const below = joinPath(path, name);
+      if (this.#leftOut.has(below)) continue;
       try {
         await this.#copyEntry(source, target, name, entry, below, depth);
       } catch (error) {
@@ -85,6 +99,7 @@ class TreeCopy {
     } else if (entry.type === "directory") {
       if (depth >= deepestFolder) throw copyError(path, "ENAMETOOLONG", undefined);
       mkdirSync(place, 0o700);
+      this.folders.set(path, lstatSync(place, { bigint: true }).ino);
       if (entry.device === this.#device) isOpen = await this.#copyInner(source, target, name, path, depth);
     } else {
       return;

@@ -1,6 +1,10 @@
+import { accessSync, constants, statSync } from "node:fs";
+import { isWithin } from "../host/paths.ts";
 import type { DenialRecord } from "../native.ts";
+import { isOwn } from "../plan/mounts.ts";
 import type { Architecture } from "../plan/seccomp-profile.ts";
 import type { Denial } from "./types.ts";
+import { systemFolders } from "./workspace.ts";
 
 /** What the broker recorded, in words, with what would grant it where something would. */
 export function describeDenials(
@@ -22,8 +26,29 @@ export function describeDenials(
     }
     const file = /^(read|write) (.*)$/s.exec(subject);
     if (file !== null) {
-      return { kind: "file", subject: file[2] ?? "", count, grant: `--${file[1]} ${file[2]}` };
+      const [, access = "", path = ""] = file;
+      const grant = isGrantable(path, access === "write") ? { grant: `--${access} ${shellWord(path)}` } : {};
+      return { kind: "file", subject: path, count, ...grant };
     }
     return { kind: "syscall", subject: call, count };
   });
+}
+
+/** Whether a flag would help: not where the path is always the sandbox's own, or the caller has no right to it himself. */
+function isGrantable(path: string, write: boolean): boolean {
+  if (isOwn(path) || (write && path === "/")) return false;
+  try {
+    // Root can all; but what belongs to the system is shown as it is, to whom the sandbox runs as.
+    if (process.geteuid?.() === 0 && systemFolders.some((folder) => isWithin(path, folder)))
+      return (statSync(path).mode & (write ? 0o002 : 0o004)) !== 0;
+    accessSync(path, write ? constants.W_OK : constants.R_OK);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** As a shell is to be given it. */
+function shellWord(text: string): string {
+  return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
 }

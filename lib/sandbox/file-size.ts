@@ -27,10 +27,20 @@ export class FileSizeLimit {
     this.#calls.add(call);
   }
 
+  /** While a call goes on: the limit's name if it was reached by now. */
+  reached(call: LimitedCall): string | null {
+    return this.#take(call);
+  }
+
   /** At a call's end: the limit's name if it was reached, however short ago. */
   end(call: LimitedCall): string | null {
-    const alone = this.#calls.size === 1;
+    const limit = this.#take(call);
     this.#calls.delete(call);
-    return native().takeFileSizeReached(this.#broker, alone ? 0 : call.session) ? "file-size" : null;
+    return limit;
+  }
+
+  #take({ session }: LimitedCall): string | null {
+    const alone = this.#calls.size === 1;
+    return native().takeFileSizeReached(this.#broker, alone ? 0 : session) ? "file-size" : null;
   }
 }

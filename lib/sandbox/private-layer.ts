@@ -1,6 +1,7 @@
 import { statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
+import { isWithin } from "../host/paths.ts";
 import { isNativeFailure, native } from "../native.ts";
 import { opCodes } from "../plan/encode.ts";
 import type { Workspace } from "../plan/workspace.ts";
@@ -53,10 +54,13 @@ async function copyWorkspace(
   workspace: Workspace,
   who: { readonly uid: number; readonly gid: number } | null,
 ): Promise<Workspace> {
-  const { privateFolder, hostPath, owner } = workspace;
+  const { privateFolder, hostPath, owner, covered, path: inside } = workspace;
   if (privateFolder === null) return workspace;
-  await copyTree(hostPath, join(privateFolder, "up"), who === null ? null : { from: owner, to: who });
-  return { ...workspace, copiedAt: await timeAfter(join(privateFolder, "copied")) };
+  const owners = who === null ? null : { from: owner, to: who };
+  // The copy itself is among holdfast's own folders, which may lie in the workspace.
+  const leftOut = covered.filter((path) => isWithin(path, inside)).map((path) => path.slice(inside.length + 1));
+  const copiedFolders = await copyTree(hostPath, join(privateFolder, "up"), owners, leftOut);
+  return { ...workspace, copiedFolders, copiedAt: await timeAfter(join(privateFolder, "copied")) };
 }
 
 /**
@@ -84,12 +88,13 @@ async function timeAfter(mark: string): Promise<bigint> {
  * @param since when the session's view was made, in nanoseconds since 1970
  */
 export function layersOf(workspace: Workspace, since: bigint): Layers | null {
-  const { mode, hostPath, privateFolder, copiedAt } = workspace;
+  const { mode, hostPath, privateFolder, copiedAt, copiedFolders } = workspace;
   if (privateFolder === null) return null;
   const upper = join(privateFolder, "up");
   if (mode === "fresh") return { lower: null, upper, overlay: false };
   const layers = { lower: hostPath, upper, since };
-  return copiedAt === undefined ? { ...layers, overlay: true } : { ...layers, overlay: false, copiedAt };
+  if (copiedAt === undefined || copiedFolders === undefined) return { ...layers, overlay: true };
+  return { ...layers, overlay: false, copiedAt, copiedFolders };
 }
 
 /** Where files may be extracted from. */

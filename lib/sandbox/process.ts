@@ -2,14 +2,15 @@ import { EventEmitter } from "node:events";
 import { constants } from "node:os";
 import type { Readable, Writable } from "node:stream";
 import { HoldfastError } from "../errors.ts";
-import { native, stdioMerge, stdioNull, stdioPipe, stdioPty } from "../native.ts";
+import { native, type StdioKind, stdioMerge, stdioNull, stdioPipe, stdioPty } from "../native.ts";
 import type { SandboxCgroup } from "./cgroup.ts";
 import type { Channel } from "./channel.ts";
 import { readableFrom, writableTo } from "./descriptors.ts";
 import { displayPath } from "./display-path.ts";
 import { execSteps, type InitEvent, limitKinds } from "./events.ts";
+import { signalNumber } from "./options.ts";
 import { type ExecRequest, execRequest, signalRequest } from "./requests.ts";
-import type { SandboxProcess, SpawnOptions, Usage } from "./types.ts";
+import type { SandboxProcess, SpawnOptions, Stdio, Usage } from "./types.ts";
 
 const signals = constants.signals;
 const signalNames = new Map<number, NodeJS.Signals>(
@@ -37,8 +38,13 @@ export interface StartOptions extends SpawnOptions {
   readonly umask?: number;
   /** Which limit is known, at its end, to have been reached below it. */
   readonly limitAtEnd?: () => string | null;
+  /** The same while it goes on. */
+  readonly limitByNow?: () => string | null;
   /** Only the end is waited for: nobody hears of its start, and it has no pid. */
   readonly quiet?: boolean;
+  /** The policy's limits of one call. */
+  readonly wallTimeMs?: number | undefined;
+  readonly outputBytes?: number | undefined;
 }
 
 const defaultForceKillMs = 5000;
@@ -52,6 +58,10 @@ export class ConfinedProcess extends EventEmitter implements SandboxProcess {
   limit: string | null = null;
   timedOut = false;
   isCanceled = false;
+  killed = false;
+  readonly connected = false;
+  readonly spawnfile: string;
+  readonly spawnargs: readonly string[];
   usage: Usage = { userMs: 0, systemMs: 0, maxRssBytes: 0 };
   /** As the sandbox numbers it: all that the call starts is in it, unless it makes sessions of its own. */
   session = 0;
@@ -63,12 +73,17 @@ export class ConfinedProcess extends EventEmitter implements SandboxProcess {
   readonly #fds: [number, number, number];
   #input: Writable | null = null;
   readonly #outputs: [null, Readable | null, Readable | null] = [null, null, null];
+  readonly #inherited: readonly [boolean, boolean, boolean];
   readonly #forceKillAfterMs: number;
-  readonly #file: string;
+  readonly #killSignal: number;
+  readonly #isQuiet: boolean;
   readonly #limitAtEnd: () => string | null;
-  #timers: NodeJS.Timeout[] = [];
+  readonly #limitByNow: () => string | null;
+  #timeout: NodeJS.Timeout | undefined;
+  #forceKill: NodeJS.Timeout | undefined;
   #ended = false;
   #closed = false;
+  #outputLeft = Number.POSITIVE_INFINITY;
   #openStreams = 0;
   #referenced = true;
   #unsubscribe: () => void = () => {};
@@ -81,15 +96,22 @@ export class ConfinedProcess extends EventEmitter implements SandboxProcess {
   ) {
     super();
     this.#channel = channel;
-    this.#file = request.file;
+    this.spawnfile = request.file;
+    this.spawnargs = request.args;
     this.#limitAtEnd = options.limitAtEnd ?? (() => null);
+    this.#limitByNow = options.limitByNow ?? (() => null);
     this.#cgroup = cgroup;
     this.#forceKillAfterMs = options.forceKillAfterMs ?? defaultForceKillMs;
+    this.#isQuiet = options.quiet === true;
+    this.#killSignal = signalNumber(options.killSignal ?? "SIGTERM");
     this.#id = channel.add({ onEvent: (event) => this.#onEvent(event), onGone: () => this.#onGone() });
     const on = options.pty?.on ?? [false, false, false];
-    const stdin = on[0] ? stdioPty : options.stdin === "ignore" ? stdioNull : stdioPipe;
-    const stdout = on[1] ? stdioPty : stdioPipe;
-    const stderr = on[2] ? stdioPty : options.mergeStderr ? stdioMerge : stdioPipe;
+    const streams = stdioOf(options);
+    const kind = (place: 0 | 1 | 2): StdioKind =>
+      on[place] ? stdioPty : streams[place] === "ignore" ? stdioNull : stdioPipe;
+    this.#inherited = [streams[0] === "inherit", streams[1] === "inherit", streams[2] === "inherit"];
+    const [stdin, stdout] = [kind(0), kind(1)];
+    const stderr = options.mergeStderr && !on[2] ? stdioMerge : kind(2);
     try {
       this.#fds = native().exec(channel.control, execRequest({ ...request, id: this.#id }), stdin, stdout, stderr);
     } catch (cause) {
@@ -101,27 +123,60 @@ export class ConfinedProcess extends EventEmitter implements SandboxProcess {
         cause,
       });
     }
-    if (options.timeoutMs !== undefined) {
-      this.#timers.push(
-        setTimeout(() => {
-          this.timedOut = true;
-          this.#terminate(options.killSignal ?? "SIGTERM");
-        }, options.timeoutMs),
-      );
+    this.#outputLeft = options.outputBytes ?? Number.POSITIVE_INFINITY;
+    this.#setTimeout(options);
+    if (options.signal !== undefined) this.#heed(options.signal);
+    this.#inherit();
+  }
+
+  #setTimeout({ timeoutMs, timeout, wallTimeMs }: StartOptions): void {
+    const asked = timeoutMs ?? timeout ?? 0;
+    const after = Math.min(asked === 0 ? Number.POSITIVE_INFINITY : asked, wallTimeMs ?? Number.POSITIVE_INFINITY);
+    if (after === Number.POSITIVE_INFINITY) return;
+    const end = (): void => {
+      this.timedOut = true;
+      if (after === wallTimeMs) this.limit ??= "wall-time";
+      this.#terminate();
+    };
+    this.#timeout = setTimeout(end, after);
+  }
+
+  #heed(signal: AbortSignal): void {
+    const onAbort = (): void => {
+      const hadEnded = this.#ended;
+      // As a ChildProcess: the end was told. Whoever waits for the pipes as well has something to cancel.
+      if (hadEnded && !this.#isQuiet) return;
+      this.isCanceled = true;
+      this.#terminate();
+      // Whoever waits for the end alone is told by the result.
+      if (!this.#isQuiet && !hadEnded) this.emit("error", abortError(signal.reason));
+    };
+    if (signal.aborted) queueMicrotask(onAbort);
+    else signal.addEventListener("abort", onAbort, { once: true });
+    this.#unsubscribe = () => signal.removeEventListener("abort", onAbort);
+  }
+
+  /** Relayed: a descriptor of this process's own never goes in. */
+  #inherit(): void {
+    const [stdin, stdout, stderr] = this.#inherited;
+    const input = stdin ? this.#takeInput() : null;
+    if (input !== null) {
+      input.on("error", () => {}); // a program that reads nothing
+      process.stdin.pipe(input);
+      this.once("exit", () => {
+        process.stdin.unpipe(input);
+        process.stdin.pause();
+      });
     }
-    const { signal } = options;
-    if (signal !== undefined) {
-      const onAbort = (): void => {
-        this.isCanceled = true;
-        this.#terminate(options.killSignal ?? "SIGTERM");
-      };
-      if (signal.aborted) queueMicrotask(onAbort);
-      else signal.addEventListener("abort", onAbort, { once: true });
-      this.#unsubscribe = () => signal.removeEventListener("abort", onAbort);
-    }
+    if (stdout) this.#takeOutput(1)?.pipe(process.stdout, { end: false });
+    if (stderr) this.#takeOutput(2)?.pipe(process.stderr, { end: false });
   }
 
   get stdin(): Writable | null {
+    return this.#inherited[0] ? null : this.#takeInput();
+  }
+
+  #takeInput(): Writable | null {
     const fd = this.#fds[0];
     if (this.#input === null && fd >= 0) {
       this.#input = writableTo(fd);
@@ -131,11 +186,15 @@ export class ConfinedProcess extends EventEmitter implements SandboxProcess {
   }
 
   get stdout(): Readable | null {
-    return this.#output(1);
+    return this.#inherited[1] ? null : this.#takeOutput(1);
   }
 
   get stderr(): Readable | null {
-    return this.#output(2);
+    return this.#inherited[2] ? null : this.#takeOutput(2);
+  }
+
+  get stdio(): readonly [Writable | null, Readable | null, Readable | null] {
+    return [this.stdin, this.stdout, this.stderr];
   }
 
   get hasEnded(): boolean {
@@ -147,16 +206,29 @@ export class ConfinedProcess extends EventEmitter implements SandboxProcess {
     return this.#outputs[place] === null ? this.#fds[place] : -1;
   }
 
-  kill(signal: NodeJS.Signals = "SIGTERM"): boolean {
+  kill(signal: NodeJS.Signals | number = "SIGTERM"): boolean {
+    const number = signalNumber(signal);
     if (this.#ended || this.#channel.isGone) return false;
-    native().request(this.#channel.control, signalRequest(this.#id, signals[signal], signal === "SIGKILL"), null);
+    if (number !== 0)
+      native().request(this.#channel.control, signalRequest(this.#id, number, number === signals.SIGKILL), null);
+    this.killed = true;
     return true;
+  }
+
+  [Symbol.dispose](): void {
+    if (!this.killed) this.kill();
   }
 
   /** Ends the call and names the limit that it reached. */
   killForLimit(limit: string): void {
     this.limit ??= limit;
     this.kill("SIGKILL");
+  }
+
+  limitReached(): string | null {
+    const limit = this.#ended || this.limit !== null ? null : this.#limitByNow();
+    if (limit !== null) this.killForLimit(limit);
+    return this.limit;
   }
 
   ref(): void {
@@ -169,12 +241,13 @@ export class ConfinedProcess extends EventEmitter implements SandboxProcess {
     this.#referenced = false;
   }
 
-  #output(place: 1 | 2): Readable | null {
+  #takeOutput(place: 1 | 2): Readable | null {
     const known = this.#outputs[place];
     if (known !== null) return known;
     const fd = this.#fds[place];
     if (fd < 0) return null;
     const stream = readableFrom(fd);
+    if (this.#outputLeft !== Number.POSITIVE_INFINITY) this.#bound(stream);
     this.#fds[place] = -1;
     this.#outputs[place] = stream;
     this.#openStreams++;
@@ -185,9 +258,33 @@ export class ConfinedProcess extends EventEmitter implements SandboxProcess {
     return stream;
   }
 
-  #terminate(signal: NodeJS.Signals): void {
-    if (!this.kill(signal) || signal === "SIGKILL") return;
-    this.#timers.push(setTimeout(() => this.kill("SIGKILL"), this.#forceKillAfterMs));
+  /** Lets through what the limit `output` has left, whoever reads it in whatever way. */
+  #bound(stream: Readable): void {
+    const push = stream.push.bind(stream);
+    stream.push = (chunk: unknown, encoding?: BufferEncoding): boolean => {
+      if (!(chunk instanceof Uint8Array)) return push(chunk, encoding);
+      const passing = chunk.length <= this.#outputLeft ? chunk : chunk.subarray(0, this.#outputLeft);
+      this.#outputLeft -= passing.length;
+      if (passing.length < chunk.length) this.killForLimit("output");
+      return passing.length === 0 || push(passing, encoding);
+    };
+  }
+
+  #terminate(): void {
+    if (this.#ended) {
+      this.#abandonOutputs();
+      return;
+    }
+    if (!this.kill(this.#killSignal) || this.#killSignal === signals.SIGKILL) return;
+    this.kill("SIGCONT"); // as timeout(1): a stopped program hears of it too
+    this.#forceKill = setTimeout(() => this.kill("SIGKILL"), this.#forceKillAfterMs);
+  }
+
+  /** What the program left running may hold its pipes open for ever. */
+  #abandonOutputs(): void {
+    for (const stream of this.#outputs) stream?.destroy();
+    this.closeRaw();
+    this.#maybeClose();
   }
 
   #onEvent(event: InitEvent): void {
@@ -200,7 +297,7 @@ export class ConfinedProcess extends EventEmitter implements SandboxProcess {
         break;
       case "failed":
         this.#settle();
-        this.emit("error", startError(event, this.#file));
+        this.emit("error", startError(event, this.spawnfile));
         this.#maybeClose();
         break;
       case "limit":
@@ -226,7 +323,15 @@ export class ConfinedProcess extends EventEmitter implements SandboxProcess {
     else this.signalCode = signalNames.get(signal) ?? "SIGKILL";
     this.#settle();
     this.emit("exit", this.exitCode, this.signalCode);
+    this.#readOn();
     this.#maybeClose();
+  }
+
+  /** As a ChildProcess: what nobody reads does not keep `close` from coming. */
+  #readOn(): void {
+    process.nextTick(() => {
+      for (const stream of this.#outputs) if (stream?.readable) stream.resume();
+    });
   }
 
   #onGone(): void {
@@ -236,6 +341,7 @@ export class ConfinedProcess extends EventEmitter implements SandboxProcess {
     this.signalCode = "SIGKILL";
     this.#settle();
     this.emit("exit", null, this.signalCode);
+    this.#readOn();
     this.#maybeClose();
   }
 
@@ -248,9 +354,8 @@ export class ConfinedProcess extends EventEmitter implements SandboxProcess {
     this.#ended = true;
     const limit = this.#limitAtEnd();
     this.limit ??= limit;
-    for (const timer of this.#timers) clearTimeout(timer);
-    this.#timers = [];
-    this.#unsubscribe();
+    clearTimeout(this.#forceKill);
+    this.#timeout?.unref(); // it goes on until the pipes are closed
     if (!this.#referenced) this.#channel.ref();
     this.#channel.remove(this.#id);
     // The child may have ended before it read everything.
@@ -262,15 +367,19 @@ export class ConfinedProcess extends EventEmitter implements SandboxProcess {
   #maybeClose(): void {
     if (!this.#ended || this.#closed || this.#openStreams > 0) return;
     this.#closed = true;
-    // A turn later, so that a listener of `exit` may still take a stream.
-    queueMicrotask(() => {
+    const close = (): void => {
       if (this.#openStreams > 0) {
         this.#closed = false;
         return;
       }
       this.closeRaw();
+      clearTimeout(this.#timeout);
+      this.#unsubscribe();
       this.emit("close", this.exitCode, this.signalCode);
-    });
+    };
+    // Later, so that whoever hears of `exit`, or waited for it, may still take a stream.
+    if (this.#isQuiet) queueMicrotask(close);
+    else setImmediate(close);
   }
 
   /** Closes the ends that nobody took. */
@@ -280,6 +389,18 @@ export class ConfinedProcess extends EventEmitter implements SandboxProcess {
       this.#fds[place] = -1;
     }
   }
+}
+
+function stdioOf({ stdin, stdio }: SpawnOptions): readonly [Stdio, Stdio, Stdio] {
+  if (typeof stdio === "string") return [stdio, stdio, stdio];
+  return [stdio?.[0] ?? stdin ?? "pipe", stdio?.[1] ?? "pipe", stdio?.[2] ?? "pipe"];
+}
+
+/** As Node makes them: its own class cannot be had. */
+function abortError(cause: unknown): Error {
+  const error = new Error("The operation was aborted", { cause });
+  error.name = "AbortError";
+  return Object.assign(error, { code: "ABORT_ERR" });
 }
 
 function startError(event: InitEvent, file: string): HoldfastError {

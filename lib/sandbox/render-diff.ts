@@ -1,17 +1,19 @@
+import { createHash } from "node:crypto";
 import { closeSync } from "node:fs";
+import { deflateSync } from "node:zlib";
 import type { Change, ChangeSet } from "./changes.ts";
 import { readFully } from "./content.ts";
 import { type BytePath, Directory, DirectoryChain, type Entry, nameOf, parentOf } from "./directory.ts";
 import { patchPath } from "./display-path.ts";
 import { type Difference, diffLines, splitLines } from "./line-diff.ts";
 
-/** Files beyond this are named, not compared line by line: both sides are held in memory. */
+/** Files beyond this are named, not compared: both sides are held in memory. */
 const mostBytes = 16 * 1024 * 1024;
 const contextLines = 3;
 
 interface Side {
   readonly entry: Entry;
-  /** Null where the file is too big to show. */
+  /** Null where the file is too big. */
   readonly content: Buffer | null;
 }
 
@@ -67,9 +69,53 @@ function gitMode(entry: Entry): string {
   return (entry.mode & 0o100) === 0 ? "100644" : "100755";
 }
 
+function isTooBig(side: Side | null): boolean {
+  return side !== null && side.content === null;
+}
+
 /** As git judges it: a NUL among the first 8,000 bytes. */
 function isBinary(side: Side | null): boolean {
-  return side !== null && (side.content === null || side.content.subarray(0, 8000).includes(0));
+  return side?.content?.subarray(0, 8000).includes(0) ?? false;
+}
+
+/** As `git diff --binary` has it: both hashes in full, and both contents, so that it can be undone too. */
+function binary(before: Side | null, after: Side | null): Buffer {
+  const [one, other] = [before?.content ?? null, after?.content ?? null];
+  if (one !== null && other !== null && one.equals(other)) return Buffer.alloc(0); // a mode alone
+  const head = `index ${blobName(one)}..${blobName(other)}\nGIT binary patch\n`;
+  return Buffer.concat([Buffer.from(head), literal(other), literal(one)]);
+}
+
+/** git's name for a content: its object id. */
+function blobName(content: Buffer | null): string {
+  if (content === null) return "0".repeat(40);
+  return createHash("sha1").update(`blob ${content.length}\0`).update(content).digest("hex");
+}
+
+const bytesALine = 52;
+const digits = Buffer.from("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz!#$%&()*+-;<=>?@^_`{|}~");
+
+/** git's base85.c: of each line the number of bytes as a letter (A to Z, a to z), then five digits for four bytes. */
+function literal(content: Buffer | null): Buffer {
+  const packed = deflateSync(content ?? Buffer.alloc(0));
+  const lines = Math.ceil(packed.length / bytesALine);
+  const out = Buffer.alloc(lines * 2 + Math.ceil(packed.length / 4) * 5);
+  let end = 0;
+  for (let from = 0; from < packed.length; from += bytesALine) {
+    const line = packed.subarray(from, from + bytesALine);
+    out[end++] = line.length <= 26 ? 0x40 + line.length : 0x60 + line.length - 26;
+    for (let at = 0; at < line.length; at += 4) {
+      let value = 0;
+      for (let byte = at; byte < at + 4; byte++) value = value * 256 + (line[byte] ?? 0);
+      for (let place = end + 4; place >= end; place--) {
+        out[place] = digits[value % 85] ?? 0;
+        value = Math.floor(value / 85);
+      }
+      end += 5;
+    }
+    out[end++] = 0x0a;
+  }
+  return Buffer.concat([Buffer.from(`literal ${content?.length ?? 0}\n`), out, Buffer.from("\n")]);
 }
 
 function renderOne(path: Buffer, before: Side | null, after: Side | null): Buffer {
@@ -83,11 +129,12 @@ function renderOne(path: Buffer, before: Side | null, after: Side | null): Buffe
   }
   const from = before === null ? "/dev/null" : oldName;
   const to = after === null ? "/dev/null" : newName;
-  if (isBinary(before) || isBinary(after)) {
-    const isSame = before?.content != null && after?.content != null && before.content.equals(after.content);
-    if (!isSame) head.push(`Binary files ${from} and ${to} differ`);
-    return Buffer.from(`${head.join("\n")}\n`);
+  if (isTooBig(before) || isTooBig(after)) {
+    // Not by a header of git's: git would refuse the whole patch for a file whose content is not in it.
+    return Buffer.from(`# ${newName} has more than ${mostBytes} bytes: it is not in this patch\n`);
   }
+  if (isBinary(before) || isBinary(after))
+    return Buffer.concat([Buffer.from(`${head.join("\n")}\n`), binary(before, after)]);
   const oldLines = splitLines(before?.content ?? Buffer.alloc(0));
   const newLines = splitLines(after?.content ?? Buffer.alloc(0));
   const differences = diffLines(oldLines, newLines);

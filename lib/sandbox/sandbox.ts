@@ -1,3 +1,6 @@
+import { channel, tracingChannel } from "node:diagnostics_channel";
+import { errorMonitor } from "node:events";
+import { statSync } from "node:fs";
 import { join } from "node:path";
 import type { Audit } from "../audit/audit.ts";
 import { HoldfastError } from "../errors.ts";
@@ -22,15 +25,17 @@ import type { Channel } from "./channel.ts";
 import { ControlSocket, sweepSockets } from "./control-socket.ts";
 import { describeDenials } from "./denials.ts";
 import { enforcementOf } from "./enforcement.ts";
+import { ExecError } from "./exec-error.ts";
 import type { ExtractOptions, Manifest } from "./extract.ts";
 import { FileSizeLimit } from "./file-size.ts";
 import { ConfinedFiles } from "./files.ts";
 import { abandon, begin, type LiveInit, launch } from "./launch.ts";
 import { launchError } from "./launch-error.ts";
+import { checkCall, checkSandboxOptions, environmentList } from "./options.ts";
 import { launchLayered, layersOf, sourceOf } from "./private-layer.ts";
 import { ConfinedProcess, type StartOptions } from "./process.ts";
 import { missingProtected } from "./protected-paths.ts";
-import { putAside } from "./put-aside.ts";
+import { type Beginning, putAside } from "./put-aside.ts";
 import { forgetLeftover, registerLeftover } from "./reaper.ts";
 import type {
   Denial,
@@ -44,6 +49,10 @@ import type {
   WallStatus,
 } from "./types.ts";
 import { prepareWorkspace, removePrivateFolder, sweepPrivateFolders, ungranted } from "./workspace.ts";
+
+/** Payloads are in docs/embedding.md. */
+const denialChannel = channel("holdfast:denial");
+const launchChannel = tracingChannel("holdfast:launch");
 
 const defaultMaxBufferBytes = 10 * 1024 * 1024;
 
@@ -82,7 +91,7 @@ export class Sandbox implements SandboxLike {
   /** Protected names that appeared during the session and were put aside when it ended. */
   refusedNames: readonly string[] = [];
   readonly #init: LiveInit;
-  readonly #missing: readonly string[];
+  readonly #beginning: Beginning;
   readonly #cgroup: SandboxCgroup | null;
   readonly #environment: readonly string[];
   readonly #audit: Audit | undefined;
@@ -99,12 +108,11 @@ export class Sandbox implements SandboxLike {
     plan: LaunchPlan,
     workspace: Workspace,
     init: LiveInit,
-    missing: readonly string[],
+    beginning: Beginning,
     cgroup: SandboxCgroup | null,
     audit: Audit | undefined,
-    since: bigint,
   ) {
-    this.#since = since;
+    this.#since = beginning.since;
     this.#audit = audit;
     this.name = name;
     this.policy = policy;
@@ -116,7 +124,7 @@ export class Sandbox implements SandboxLike {
       workspace.toolRuntime === null ? null : { node: `${toolFolder}/node`, programs: `${toolFolder}/programs` };
     this.#init = init;
     this.#fileSize = workspace.seccomp.fileSizeLimit === true ? new FileSizeLimit(init.broker) : null;
-    this.#missing = missing;
+    this.#beginning = beginning;
     this.#cgroup = cgroup;
     this.#environment = Object.entries(plan.environment).map(([key, value]) => `${key}=${value}`);
     this.files = new ConfinedFiles(() => this.#live());
@@ -128,16 +136,22 @@ export class Sandbox implements SandboxLike {
    * @throws HoldfastError when a wall cannot be raised, does not stand, or the policy cannot be enforced: nothing ran
    */
   static async create(options: SandboxOptions, hooks: LaunchHooks = {}): Promise<Sandbox> {
+    checkSandboxOptions(options);
     const policy = options.policy ?? defaultPolicy;
-    const refusal = networkRefusal(policy);
-    if (refusal !== null) throw refusal;
-    const begun = begin();
-    try {
-      return await Sandbox.#create(options, hooks, policy, begun);
-    } catch (error) {
-      abandon(begun);
-      throw error;
-    }
+    const name = options.name ?? `hf-${randomText(5)}`;
+    const make = async (): Promise<Sandbox> => {
+      const refusal = networkRefusal(policy);
+      if (refusal !== null) throw refusal;
+      const begun = begin();
+      try {
+        return await Sandbox.#create({ ...options, name }, hooks, policy, begun);
+      } catch (error) {
+        abandon(begun);
+        throw error;
+      }
+    };
+    const about = { name, workdir: options.workdir, policy: policy.source };
+    return launchChannel.hasSubscribers ? launchChannel.tracePromise(make, about) : make();
   }
 
   static async #create(options: SandboxOptions, hooks: LaunchHooks, policy: Policy, begun: number): Promise<Sandbox> {
@@ -163,6 +177,8 @@ export class Sandbox implements SandboxLike {
         workspace.mode === "direct" && workspace.access === "read-write"
           ? missingProtected(workspace.hostPath, ungranted(policy, workspace.hostPath), found)
           : [];
+      const { dev, ino } = statSync(workspace.hostPath, { bigint: true });
+      const beginning: Beginning = { found, missing, since, folder: { device: dev, inode: ino } };
       // Both at once: the init raises the walls, the rest is made ready here.
       let sandbox: Sandbox | undefined;
       const [first, socket] = await Promise.allSettled([
@@ -181,7 +197,7 @@ export class Sandbox implements SandboxLike {
       }
       const { over, plan, init } = first.value;
       hooks.onLaunched?.(init);
-      sandbox = new Sandbox(name, policy, plan, over, init, missing, cgroup, options.audit, since);
+      sandbox = new Sandbox(name, policy, plan, over, init, beginning, cgroup, options.audit);
       try {
         assertHeld(workspace.cgroup, cgroup, init.pid);
         if (socket.status === "rejected") throw socket.reason;
@@ -259,21 +275,22 @@ export class Sandbox implements SandboxLike {
     return this.policy.limits;
   }
 
-  /** Starts a program; the object behaves like a ChildProcess. */
+  /**
+   * Starts a program; the object behaves like a ChildProcess.
+   *
+   * @throws HoldfastError ERR_HOLDFAST_OPTION, ERR_HOLDFAST_SANDBOX_GONE
+   */
   spawn(file: string, args: readonly string[] = [], options: SpawnOptions = {}): SandboxProcess {
-    return this.start(file, args, options);
+    checkCall(file, args, options, false);
+    const { wallTimeMs, outputBytes } = options.isSession === true ? {} : this.policy.limits;
+    return this.start(file, args, { ...options, wallTimeMs, outputBytes });
   }
 
   /** As `spawn`, with what only this package uses: a terminal. */
   start(file: string, args: readonly string[], options: StartOptions): ConfinedProcess {
     const channel = this.#live();
-    for (const text of [file, ...args, options.cwd ?? ""]) {
-      if (text.includes("\0")) throw new TypeError("a program, argument or folder may not contain a NUL byte");
-    }
     const env =
-      options.env === undefined
-        ? this.#environment
-        : Object.entries({ ...this.plan.environment, ...options.env }).map(([key, value]) => `${key}=${value}`);
+      options.env === undefined ? this.#environment : environmentList({ ...this.plan.environment, ...options.env });
     this.#audit?.append({
       type: "call.started",
       sandbox: this.name,
@@ -298,49 +315,74 @@ export class Sandbox implements SandboxLike {
         // Where file sizes are limited, its session must be known.
         quiet: options.quiet === true && this.#fileSize === null,
       },
-      { ...options, limitAtEnd: () => this.#fileSize?.end(child) ?? null },
+      {
+        ...options,
+        limitAtEnd: () => this.#fileSize?.end(child) ?? null,
+        limitByNow: () => this.#fileSize?.reached(child) ?? null,
+      },
       this.#cgroup,
     );
     this.#fileSize?.add(child);
-    if (this.#audit !== undefined) {
-      child.once("exit", (exitCode: number | null, signal: string | null) => {
-        this.#audit?.append({ type: "call.ended", sandbox: this.name, file, exitCode, signal, limit: child.limit });
-      });
-    }
+    if (this.#audit !== undefined) this.#record(this.#audit, child, file);
     return child;
   }
 
-  /** Runs a program to its end. A status other than 0 is a result, not an error. */
+  #record(audit: Audit, child: ConfinedProcess, file: string): void {
+    const ended = { type: "call.ended", sandbox: this.name, file };
+    child.once("exit", (exitCode: number | null, signal: string | null) => {
+      audit.append({ ...ended, exitCode, signal, limit: child.limit });
+    });
+    // Not a listener of `error`: that nobody hears of it would be hidden.
+    child.on(errorMonitor, (error: unknown) => {
+      if (HoldfastError.is(error)) audit.append({ ...ended, exitCode: null, signal: null, error: error.code });
+    });
+  }
+
+  /**
+   * Runs a program to its end. A status other than 0 is a result, not an error.
+   *
+   * @throws HoldfastError ERR_HOLDFAST_EXEC when it could not be started, ERR_HOLDFAST_OPTION, ERR_HOLDFAST_SANDBOX_GONE;
+   * with `reject` an ExecError when it failed
+   */
   async exec(file: string, args: readonly string[] = [], options: ExecOptions = {}): Promise<ExecResult> {
+    checkCall(file, args, options, true);
     const began = performance.now();
-    const { limits } = this.policy;
-    const timeoutMs = options.timeoutMs ?? limits.wallTimeMs;
+    const { wallTimeMs, outputBytes } = this.policy.limits;
+    const { input, stdio } = options;
+    const [first, second, third] = typeof stdio === "string" ? [stdio, stdio, stdio] : (stdio ?? []);
+    const isInherited = second === "inherit" || third === "inherit";
     const child = this.start(file, args, {
       ...options,
-      ...(timeoutMs === undefined ? {} : { timeoutMs }),
-      stdin: options.input === undefined ? "ignore" : "pipe",
+      stdio: [input !== undefined ? "pipe" : first === "inherit" ? first : "ignore", second, third],
+      wallTimeMs,
+      outputBytes: isInherited ? outputBytes : undefined,
       quiet: true,
     });
-    if (options.input !== undefined) {
+    if (input !== undefined) {
       child.stdin?.on("error", () => {}); // a child that reads nothing
-      child.stdin?.end(options.input);
+      child.stdin?.end(input);
     }
     const output = await capture(child, {
       maxBufferBytes: options.maxBufferBytes ?? defaultMaxBufferBytes,
-      outputBytes: limits.outputBytes,
+      outputBytes,
     });
-    return {
+    const result: ExecResult = {
       ...output,
       exitCode: child.exitCode,
       signal: child.signalCode,
       timedOut: child.timedOut,
       isCanceled: child.isCanceled,
+      isTerminated: child.signalCode !== null,
+      cause: child.isCanceled ? options.signal?.reason : undefined,
       limit: child.limit,
       durationMs: performance.now() - began,
       usage: child.usage,
       denials: this.takeDenials(),
       enforcement: this.enforcement,
     };
+    if (options.reject === true && (result.exitCode !== 0 || result.limit !== null || result.timedOut))
+      throw new ExecError(file, result);
+    return result;
   }
 
   /** What was refused since the last look. */
@@ -349,7 +391,10 @@ export class Sandbox implements SandboxLike {
     const records = native().takeDenials(this.#init.broker);
     if (records.length === 0) return [];
     const denials = describeDenials(records, thisHost().architecture, syscallName);
-    for (const denial of denials) this.#audit?.append({ type: "denied", sandbox: this.name, ...denial });
+    for (const denial of denials) {
+      this.#audit?.append({ type: "denied", sandbox: this.name, ...denial });
+      denialChannel.publish({ sandbox: this.name, ...denial });
+    }
     return denials;
   }
 
@@ -442,8 +487,8 @@ export class Sandbox implements SandboxLike {
     const { workspace } = this;
     if (workspace.mode === "direct" && workspace.access === "read-write") {
       const names = ungranted(this.policy, workspace.hostPath);
-      this.refusedNames = putAside(workspace.hostPath, names, this.#missing, workspace);
-      await forgetLeftover("planted", ...this.#missing);
+      this.refusedNames = putAside(workspace.hostPath, names, this.#beginning, workspace);
+      await forgetLeftover("planted", ...this.#beginning.missing);
     }
     if (workspace.privateFolder !== null) await clearPrivateFolder(workspace.privateFolder);
   }

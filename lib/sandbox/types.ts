@@ -26,7 +26,9 @@ export interface Usage {
   readonly maxRssBytes: number;
 }
 
+/** How a sandbox is made. */
 export interface SandboxOptions {
+  /** What is permitted (`loadPolicy`, `presetPolicy`); the preset `default` when absent. */
   policy?: Policy;
   /** The folder on the host that is the workspace. */
   workdir: string;
@@ -44,19 +46,34 @@ export interface SandboxOptions {
   privateFolders?: readonly string[];
 }
 
+/** What one of a call's standard streams is: `inherit` hands on this process's own, byte by byte, never its descriptor. */
+export type Stdio = "pipe" | "ignore" | "inherit";
+
+/** Options of a call, named as in node:child_process where it has them. */
 export interface SpawnOptions {
   /** Absolute inside the sandbox; the workdir by default. */
   cwd?: string;
   /** Added to the environment that the policy built. */
-  env?: Readonly<Record<string, string>>;
+  env?: Readonly<Record<string, string | undefined>>;
+  /** Short for the first of `stdio`. */
   stdin?: "pipe" | "ignore";
+  /** One word for all three streams, or a word each; `pipe` by default. */
+  stdio?: Stdio | readonly (Stdio | null | undefined)[];
   /** Standard error goes to the same pipe as standard output, in order. */
   mergeStderr?: boolean;
   /** Cancels the call: SIGTERM to the whole group, SIGKILL after `forceKillAfterMs`. */
   signal?: AbortSignal;
+  /**
+   * Ends the call after so many milliseconds, in the same way; 0: not. Where the program has ended and what it left running
+   * holds its pipes, closes those. The policy's `wall-time` holds besides.
+   */
   timeoutMs?: number;
+  /** The same by child_process's name. */
+  timeout?: number;
+  /** How long after `killSignal` the whole tree is killed; 5,000 by default. */
   forceKillAfterMs?: number;
-  killSignal?: NodeJS.Signals;
+  /** What a timeout and `signal` send; SIGTERM by default. */
+  killSignal?: NodeJS.Signals | number;
   /**
    * An extra wall on top: `read-only` can write nothing and has no sockets (read, glob and grep run so);
    * `base` is what the policy grants.
@@ -64,26 +81,42 @@ export interface SpawnOptions {
   layer?: "base" | "read-only";
   /** When the program ends, what it left running in its session is killed before `exit` is reported. */
   killTreeOnExit?: boolean;
+  /** It serves many calls (a shell that is kept): the policy's limits `wall-time` and `output` are those of one call. */
+  isSession?: boolean;
 }
 
+/** Options of a call that is waited for. */
 export interface ExecOptions extends SpawnOptions {
+  /** What it reads; nothing by default. */
   input?: string | Uint8Array;
   /** Bytes of stdout and stderr kept each; more is read and dropped, and `truncated` is set. 10 MiB by default. */
   maxBufferBytes?: number;
+  /** Reject with an ExecError unless the program ended by itself with status 0. */
+  reject?: boolean;
 }
 
+/** How a call ended. */
 export interface ExecResult {
   readonly stdout: Buffer;
   readonly stderr: Buffer;
+  /** Null when a signal ended it. */
   readonly exitCode: number | null;
   readonly signal: NodeJS.Signals | null;
+  /** It took longer than `timeoutMs` or the policy's `wall-time`. */
   readonly timedOut: boolean;
+  /** The AbortSignal ended it. */
   readonly isCanceled: boolean;
+  /** A signal ended it, whoever sent that. */
+  readonly isTerminated: boolean;
+  /** The AbortSignal's reason, where it ended the call. */
+  readonly cause: unknown;
+  /** More was printed than `maxBufferBytes`. */
   readonly truncated: boolean;
-  /** The limit that ended the call, if one did. */
+  /** The policy's limit that ended the call, if one did. */
   readonly limit: string | null;
   readonly durationMs: number;
   readonly usage: Usage;
+  /** What was refused in the sandbox since the last look (`takeDenials`). */
   readonly denials: readonly Denial[];
   readonly enforcement: readonly WallStatus[];
 }
@@ -106,6 +139,7 @@ export type OpenOutcome =
       readonly resolving: boolean;
     };
 
+/** What a write came to. */
 export type WriteOutcome =
   | { readonly kind: "written"; readonly path: string }
   | { readonly kind: "outside" }
@@ -113,6 +147,7 @@ export type WriteOutcome =
   | { readonly kind: "directory" | "other"; readonly path: string }
   | { readonly kind: "error"; readonly errno: string; readonly resolving: boolean };
 
+/** Where a path may lead. */
 export interface PathRules {
   /** Folders that a path may resolve into; the workdir first. Relative paths are taken from the first. */
   readonly roots: readonly string[];
@@ -131,22 +166,44 @@ export interface SandboxFiles {
   write(path: string, content: Uint8Array, rules: PathRules): Promise<WriteOutcome>;
 }
 
-/** Behaves like a ChildProcess: events `spawn`, `exit`, `close`, `error` in its order. */
-export interface SandboxProcess extends NodeJS.EventEmitter {
+/**
+ * Behaves like a ChildProcess: events `spawn`, `exit`, `close`, and `error` where it could not be started or its
+ * AbortSignal ended it, in the same order. Besides, `stopped` with the name of the signal.
+ */
+export interface SandboxProcess extends NodeJS.EventEmitter, Disposable {
+  /** Inside; undefined until `spawn`. */
   readonly pid: number | undefined;
   readonly stdin: Writable | null;
   readonly stdout: Readable | null;
   readonly stderr: Readable | null;
+  readonly stdio: readonly [Writable | null, Readable | null, Readable | null];
+  readonly spawnfile: string;
+  readonly spawnargs: readonly string[];
+  /** False: there is no channel for messages. */
+  readonly connected: boolean;
   readonly exitCode: number | null;
   readonly signalCode: NodeJS.Signals | null;
-  /** The limit of the policy that ended the call, if one did. */
+  /** Whether `kill()` has sent something. */
+  readonly killed: boolean;
+  /** The policy's limit that ended it, if one did. */
   readonly limit: string | null;
-  /** Sends a signal to the call's whole process group; SIGKILL ends its whole tree. */
-  kill(signal?: NodeJS.Signals): boolean;
+  readonly timedOut: boolean;
+  readonly isCanceled: boolean;
+  /** Known when it has ended. */
+  readonly usage: Usage;
+  /**
+   * Sends a signal to the call's whole process group; SIGKILL ends its whole tree. False when it has ended.
+   *
+   * @throws TypeError ERR_UNKNOWN_SIGNAL
+   */
+  kill(signal?: NodeJS.Signals | number): boolean;
+  /** The limit of the policy that it, or something that it started, has reached by now; it is being ended for that. */
+  limitReached(): string | null;
   ref(): void;
   unref(): void;
 }
 
+/** What the tools need of a sandbox. */
 export interface SandboxLike extends AsyncDisposable {
   readonly name: string;
   /** The workspace's path inside. */

@@ -1,22 +1,23 @@
 import { chownSync, mkdirSync, readdirSync, statSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import { HoldfastError } from "../errors.ts";
 import type { HostCapabilities } from "../host/capabilities.ts";
 import { isAlive, launcherMark } from "../host/launcher-mark.ts";
 import { inspectPath, isWithin } from "../host/paths.ts";
 import { randomText } from "../native.ts";
 import { isOwn } from "../plan/mounts.ts";
-import { type ResolvedGrant, toolFolder, type Workspace } from "../plan/workspace.ts";
+import type { ResolvedGrant, Workspace } from "../plan/workspace.ts";
 import { isPassed } from "../policy/environment.ts";
+import { mountPointFault, normalise } from "../policy/paths.ts";
 import type { PathGrant, Policy } from "../policy/policy.ts";
-import { privateRoot } from "./private-root.ts";
+import { ownFolders, privateRoot } from "./private-root.ts";
 import { findProtected, type ProtectedPaths } from "./protected-paths.ts";
 import { registerLeftover } from "./reaper.ts";
 import { removeTree } from "./remove-tree.ts";
 import type { SandboxOptions } from "./types.ts";
 
 /** Folders of the system: shown as they are, whoever owns them. */
-const systemFolders = [
+export const systemFolders: readonly string[] = [
   "/usr",
   "/bin",
   "/sbin",
@@ -47,13 +48,6 @@ export function resolveGrants(policy: Policy, host: HostCapabilities): Required<
     if (facts.kind === "missing") {
       const { fault = "does not exist" } = facts;
       if (!grant.optional && policy.compatibility === "hard_requirement") missing.push({ ...grant, fault });
-      return;
-    }
-    if (isWithin(facts.real, toolFolder)) return;
-    if (facts.real === dirname(toolFolder)) {
-      // The sandbox has a folder of its own in it, and so shows what else is there one by one.
-      for (const name of readdirSync(facts.real))
-        take({ ...grant, path: join(grant.path, name), optional: true }, access);
       return;
     }
     found.push({
@@ -96,10 +90,32 @@ export async function prepareWorkspace(
   extras: Extras & { hostUid: (owner: { uid: number; gid: number }) => { uid: number; gid: number } },
 ): Promise<PreparedWorkspace> {
   const described = describeWorkspace(options, policy, host, extras);
-  const { workspace } = described;
-  if (!isLayered(workspace)) return described;
+  const workspace = { ...described.workspace, covered: coverOwnFolders(described.workspace) };
+  if (!isLayered(workspace)) return { ...described, workspace };
   const privateFolder = await makePrivateFolder(name, extras.hostUid(workspace.owner));
   return { ...described, workspace: { ...workspace, privateFolder } };
+}
+
+/**
+ * Where folders of holdfast's own are inside, of those that lie in what is shown. They are made where they are missing:
+ * what another sandbox made later would lie open in this one.
+ */
+function coverOwnFolders({ access, hostPath, path: inside, grants }: Workspace): string[] {
+  const shown = grants.map(({ source }) => ({ source, path: source }));
+  if (access !== "none") shown.push({ source: hostPath, path: inside });
+  const covered = new Set<string>();
+  for (const folder of ownFolders()) {
+    // Of a missing folder this is the first part that is missing.
+    if (!shown.some(({ source }) => isWithin(inspectPath(folder).real, source))) continue;
+    try {
+      mkdirSync(folder, { recursive: true, mode: 0o700 });
+    } catch {
+      continue; // nobody can make it, so nobody uses it
+    }
+    const { real } = inspectPath(folder);
+    for (const { source, path } of shown) if (isWithin(real, source)) covered.add(path + real.slice(source.length));
+  }
+  return [...covered];
 }
 
 /** Whether its writes go to a layer of their own: what cannot be written needs none. */
@@ -132,14 +148,14 @@ export function describeWorkspace(
     });
   }
   const mode = options.workspace ?? policy.workspace.mode;
-  const path = options.mountAt ?? policy.workspace.mountAt ?? facts.real;
+  const path = mountPoint(options.mountAt) ?? policy.workspace.mountAt ?? facts.real;
   const { grants, missing } = resolveGrants(policy, host);
   const access = policy.filesystem.includeWorkdir ? workspaceAccess(policy, grants, path) : "none";
   const owner = { uid: facts.uid, gid: facts.gid };
   const found =
     access === "read-write" && mode !== "fresh"
       ? findProtected(facts.real, ungranted(policy, facts.real))
-      : { pinned: [], readOnly: [], folders: [], links: [] };
+      : { pinned: [], readOnly: [], projects: [], complete: true, links: [] };
   return {
     found,
     workspace: {
@@ -156,12 +172,25 @@ export function describeWorkspace(
       protectedLinks: found.links,
       privateFolder: null,
       privateFolders: (options.privateFolders ?? []).filter((folder) => !isWithin(folder, path)),
+      covered: [],
       toolRuntime: extras.toolRuntime,
       environment: passedEnvironment(policy),
       seccomp: extras.seccomp,
       cgroup: extras.cgroup,
     },
   };
+}
+
+function mountPoint(path: string | undefined): string | undefined {
+  if (path === undefined) return undefined;
+  const fault = mountPointFault(path);
+  if (fault === undefined) return normalise(path);
+  throw new HoldfastError(`the workspace cannot appear at ${JSON.stringify(path)}: that ${fault}`, {
+    code: "ERR_HOLDFAST_WORKDIR",
+    step: "workspace",
+    path,
+    hint: "Name a path such as /workspace with --mount-at.",
+  });
 }
 
 /** A file of ours that names the workspace itself as read-only means it; OpenShell adds the rights up. */

@@ -43,6 +43,7 @@ export class ShellSession {
 
   constructor(sandbox: SandboxLike) {
     const shell = sandbox.spawn("/bin/bash", ["--noprofile", "--norc"], {
+      isSession: true,
       stdin: "pipe",
       mergeStderr: true,
       // Once it has gone it can no longer be told to end its jobs.
@@ -93,7 +94,11 @@ export class ShellSession {
     const timer = setTimeout(onTimeout, timeoutMs);
     try {
       this.#process.stdin?.write(frame(command, marker));
-      return await result;
+      const ended = await result;
+      // What the command went beyond ends its shell in a moment: that is for this call to tell, not for the next.
+      const limit = this.#process.limitReached();
+      if (limit !== null) throw new ShellFailure(`bash session terminated: the limit ${limit} was reached`);
+      return ended;
     } finally {
       clearTimeout(timer);
       signal.removeEventListener("abort", onAbort);

@@ -13,7 +13,8 @@ import { createWriteTool } from "./write.ts";
 export type { ToolDefinition, ToolResult } from "./tool.ts";
 
 const READ_LIMIT_BYTES = 262_144;
-const CALL_TIMEOUT_MS = 120_000;
+/** As long as any call may take, where nothing shortens it. */
+export const longestCallMs = 120_000;
 const SEARCH_TIMEOUT_MS = 60_000;
 /** A cancelled tool gets this long to clean up before the call is answered without it. */
 const CANCEL_GRACE_MS = 2_000;
@@ -48,7 +49,7 @@ export interface ToolRunner {
  * is started at the first call of `bash`.
  */
 export function createToolset(sandbox: SandboxLike, options: ToolsetOptions = {}): ToolRunner {
-  const { readLimitBytes: limitBytes = READ_LIMIT_BYTES, callTimeoutMs = CALL_TIMEOUT_MS } = options;
+  const { readLimitBytes: limitBytes = READ_LIMIT_BYTES, callTimeoutMs = longestCallMs } = options;
   const { wallTimeMs = Number.POSITIVE_INFINITY } = sandbox.limits;
   const searchTimeoutMs = Math.min(options.searchTimeoutMs ?? SEARCH_TIMEOUT_MS, wallTimeMs);
   const rules: PathRules = {

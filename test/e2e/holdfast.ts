@@ -97,10 +97,12 @@ export async function said(stream: NodeJS.ReadableStream | null, pattern: RegExp
       const match = pattern.exec(text);
       if (match === null) return;
       stream?.off("data", onData);
+      stream?.off("end", onEnd);
       resolve(match);
     };
+    const onEnd = (): void => reject(new Error(`it ended without saying ${pattern}: ${text}`));
     stream?.on("data", onData);
-    stream?.once("end", () => reject(new Error(`it ended without saying ${pattern}: ${text}`)));
+    stream?.once("end", onEnd);
     if (stream === null) reject(new Error("there is no such stream"));
   });
 }

@@ -1,7 +1,8 @@
+import { spawnSync } from "node:child_process";
 import { chmodSync, existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { join, relative } from "node:path";
 import test from "ava";
-import { folder, run, shell } from "./holdfast.ts";
+import { folder, holdfast, run, shell } from "./holdfast.ts";
 
 for (const [args, message, hint] of [
   [["--polcy", "x", "--", "true"], /unknown option --polcy/, /Did you mean --policy\?/],
@@ -227,4 +228,17 @@ test("--help prints the usage to standard output and starts nothing", async (t) 
   t.is(result.status, 0);
   t.regex(result.stdout.toString(), /^Usage: holdfast run/);
   t.is(result.stderr, "");
+});
+
+test("A working folder that was removed is one sentence", async (t) => {
+  const cwd = folder(t);
+  const gone = join(cwd, "gone");
+  mkdirSync(gone);
+  const script = `rmdir "$PWD"; exec "$0" run -- true`;
+  const ran = spawnSync("sh", ["-c", script, holdfast], { cwd: gone, encoding: "utf8", timeout: 60_000 });
+  t.is(ran.status, 125);
+  t.regex(
+    ran.stderr,
+    /holdfast: the current folder does not exist any more\n {2}.*--workdir.*\[ERR_HOLDFAST_WORKDIR\]/,
+  );
 });

@@ -61,3 +61,25 @@ test("Nothing is applied when the command fails", async (t) => {
   t.true(existsSync(join(cwd, "d")));
   t.regex(stderr, /nothing was applied/);
 });
+
+test("A patch that cannot be written is refused before the command starts", async (t) => {
+  const cwd = project(t);
+  for (const file of ["/no/such/folder/patch", cwd]) {
+    const { status, stderr } = await shell(t, "touch /var/tmp/x; echo ran", { cwd }, ["--diff", file]);
+    t.is(status, 125);
+    t.regex(stderr, /^holdfast: the patch cannot be written to .*\n {2}Name with --diff a file/);
+  }
+});
+
+test("A patch of before stays while there is none to take its place, and none is left where nothing ran", async (t) => {
+  const cwd = project(t);
+  const [old, made] = [join(folder(t), "old.patch"), join(folder(t), "new.patch")];
+  writeFileSync(old, "from before\n");
+  for (const patch of [old, made]) await shell(t, "true", { cwd }, ["--diff", patch, "--read", "/no/such/path"]);
+  for (const patch of [old, made])
+    await shell(t, "true", { cwd: folder(t) }, ["--diff", patch, "--workdir", "/no/such"]);
+  t.is(readFileSync(old, "utf8"), "from before\n");
+  t.false(existsSync(made));
+  await shell(t, "echo two >> notes.txt", { cwd }, ["--diff", old]);
+  t.true(readFileSync(old, "utf8").startsWith("diff --git a/notes.txt b/notes.txt\n"));
+});

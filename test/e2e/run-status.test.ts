@@ -1,7 +1,8 @@
+import { spawnSync } from "node:child_process";
 import { chmodSync, mkdirSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import test from "ava";
-import { folder, run, shell } from "./holdfast.ts";
+import { folder, holdfast, run, shell } from "./holdfast.ts";
 
 const isRoot = process.getuid?.() === 0;
 
@@ -142,6 +143,41 @@ test("With --json each line that holdfast says is JSON, and standard output is t
   t.not(last.error.hint, "");
 });
 
+function isJson(line: string): boolean {
+  try {
+    return typeof JSON.parse(line) === "object";
+  } catch {
+    return false;
+  }
+}
+
+test("With --json it is JSON too what is said of an overlay, of protected names and of mistakes in the options", async (t) => {
+  for (const [script, options, event] of [
+    ["echo > new; mkdir -p .vscode; echo > .vscode/tasks.json", ["--apply"], "applied"],
+    ["echo > new; exit 3", ["--apply"], "not-applied"],
+    ["mkdir .vscode; echo > .vscode/tasks.json", [], "put-aside"],
+    ["true", ["--no-such-option"], undefined],
+    ["true", ["--read", "/no/such/path"], undefined],
+  ] as const) {
+    const { stderr, lines } = await shell(t, script, { cwd: folder(t) }, ["--json", "--status-fd", "3", ...options]);
+    const said = stderr.trim().split("\n");
+    t.deepEqual(
+      said.filter((line) => !isJson(line)),
+      [],
+    );
+    if (event === undefined) t.like(lines, [{ event: "failed", status: 125 }]);
+    else for (const records of [lines, said.map((line) => JSON.parse(line))]) t.is(records.at(-1)?.event, event);
+  }
+});
+
+test("A status that was asked for tells of a mistake in the options as well", async (t) => {
+  for (const args of [["--status-fd", "3", "--polcy", "x", "--", "true"], ["--status-fd=3"]]) {
+    const { status, lines } = await run(t, args, { cwd: folder(t) });
+    t.is(status, 125);
+    t.like(lines, [{ event: "failed", status: 125, code: "ERR_HOLDFAST_USAGE" }]);
+  }
+});
+
 test("With --quiet holdfast says nothing at all", async (t) => {
   const cwd = folder(t);
   for (const [script, status] of [
@@ -166,6 +202,34 @@ test("A refused system call is named at the end, once, with how often", async (t
   t.true(denials.some((denial) => denial.kind === "syscall" && denial.subject === "unshare" && denial.count === 2));
 });
 
+test("Calls that are refused for their arguments are named as well", async (t) => {
+  const script = `touch file; chmod u+s file; renice -n 1 -p $$; python3 -c '
+import os, resource, socket
+for attempt in (
+    lambda: socket.socket(socket.AF_INET, socket.SOCK_RAW, 1),
+    lambda: socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM),
+    lambda: os.mknod("device", 0o020600),
+    lambda: os.mkdir("shared", 0o2755),
+    lambda: os.open("made", os.O_CREAT, 0o4755),
+    lambda: os.sched_setaffinity(1, [0]),
+    lambda: resource.prlimit(1, resource.RLIMIT_NOFILE, (1, 1)),
+):
+    try: attempt()
+    except OSError as error: assert error.errno == 1, error
+    else: raise SystemExit(9)
+'`;
+  const { status, lines } = await shell(t, `exec 2>/dev/null; ${script}`, { cwd: folder(t) }, ["--status-fd", "3"]);
+  t.is(status, 0);
+  const denials = lines.at(-1)?.["denials"] as { subject: string }[];
+  const named = new Set(
+    denials.map(({ subject }) => subject.replace(/(?<=^mkdir|^mknod)at$|(?<=^f?chmod|^open)at2?$/, "")),
+  );
+  for (const call of ["setpriority", "socket", "socketpair", "mknod", "mkdir", "sched_setaffinity", "prlimit64"])
+    t.true(named.has(call), call);
+  t.true(named.has("chmod") || named.has("fchmod"));
+  t.true(named.has("open"));
+});
+
 test("A refused connection is named by its address with the rule that would grant it", async (t) => {
   const script = "exec 3<>/dev/tcp/192.0.2.7/443";
   const result = await run(t, ["--status-fd", "3", "--", "bash", "-c", script], { cwd: folder(t) });
@@ -187,6 +251,38 @@ test("With --trace-denials a refused file is named with the flag that grants it;
   const granted = await run(t, ["--trace-denials", "--read", join(other, "data"), "--", ...script], { cwd });
   t.is(granted.stdout.toString(), "content");
   t.is(granted.stderr, "");
+});
+
+test("Each flag that a traced refusal names grants what was refused, and none is named that would not", async (t) => {
+  const cwd = folder(t);
+  const other = folder(t);
+  chmodSync(other, 0o755);
+  for (const name of ["read me", "write me"]) writeFileSync(join(other, name), "content\n");
+  mkdirSync(join(cwd, ".git", "hooks"), { recursive: true });
+  mkdirSync(join(cwd, ".vscode"));
+  writeFileSync(join(cwd, ".vscode", "settings.json"), "{}\n");
+  for (const script of [
+    `cat '${other}/read me'`,
+    `echo more >> '${other}/write me'`,
+    `python3 -c 'import os; os.open("${other}/write me", os.O_RDWR)'`,
+    `echo new > ${other}/new`,
+    "echo new > .git/hooks/pre-commit",
+    "echo new > .vscode/settings.json",
+    "echo new > .vscode/tasks.json",
+  ]) {
+    const traced = await shell(t, script, { cwd }, ["--trace-denials", "--status-fd", "3"]);
+    t.not(traced.status, 0, script);
+    const denials = traced.lines.at(-1)?.["denials"] as { kind: string; grant?: string }[];
+    const flags = denials.filter(({ kind }) => kind === "file").map(({ grant }) => grant);
+    t.is(flags.length, 1, `${script}: ${traced.stderr}`);
+    t.true(traced.stderr.includes(`; ${flags[0]}\n`), traced.stderr);
+    const granted = spawnSync("sh", ["-c", `exec "$1" run ${flags[0]} -- sh -c "$2"`, "sh", holdfast, script], { cwd });
+    t.is(granted.status, 0, `${flags[0]}: ${granted.stderr}`);
+  }
+  // What is the sandbox's own or not this user's to write is told without a flag.
+  const hopeless = await shell(t, "echo x >> /usr/bin/env; cat /tmp/x; echo x > /tmp/x", { cwd }, ["--trace-denials"]);
+  if (isRoot) t.notRegex(hopeless.stderr, /--write/);
+  else t.regex(hopeless.stderr, /refused \/usr\/bin\/env; no flag grants it/);
 });
 
 test("What the command's refusals are called cannot write to the terminal of who reads them", async (t) => {

@@ -153,6 +153,41 @@ test("A standard output that cannot take more is named, and the command hears of
   await t.notThrowsAsync(words);
 });
 
+test("Signals to holdfast reach the command, each as itself; a second SIGINT ends it", async (t) => {
+  const forwarded = "HUP QUIT USR1 USR2 ALRM TERM VTALRM PROF XCPU URG IO PWR ABRT TRAP SYS WINCH INT".split(" ");
+  const traps = forwarded.map((name) => `trap 'echo got ${name}' ${name}`).join("; ");
+  const child = start(
+    t,
+    ["--quiet", "--", "bash", "-c", `${traps}; echo up; while :; do read -t 1 -r; done`],
+    folder(t),
+    ["pipe", "pipe", "inherit"],
+  );
+  await said(child.stdout, /^up\n/);
+  for (const name of forwarded) {
+    const got = said(child.stdout, /got (\w+)\n/);
+    child.kill(`SIG${name}` as NodeJS.Signals);
+    t.is((await got)[1], name);
+  }
+  child.kill("SIGINT");
+  t.deepEqual(await once(child, "exit"), [137, null]);
+});
+
+test("What a command printed and could not be written makes its success a failure", async (t) => {
+  const cwd = folder(t);
+  for (const [script, status] of [
+    ["echo lost", 125],
+    ["echo lost; exit 3", 3],
+  ] as const) {
+    const full = openSync("/dev/full", "w");
+    const child = start(t, ["--status-fd", "3", "--", "sh", "-c", script], cwd, ["ignore", full, "pipe", "pipe"]);
+    const told = said(child.stdio[3] as NodeJS.ReadableStream, /"event":"output-lost","descriptor":1,"errno":"ENOSPC"/);
+    const [code] = await once(child, "exit");
+    closeSync(full);
+    t.is(code, status);
+    await t.notThrowsAsync(told);
+  }
+});
+
 test("No descriptor is a terminal inside when none is outside", async (t) => {
   const cwd = folder(t);
   const result = await shell(t, "for fd in 0 1 2; do test -t $fd && echo tty$fd; done; tty; :", { cwd });

@@ -273,7 +273,7 @@ test("the table for people has every call, its conditions in words, and its reas
       name,
     );
   const prlimit = rows.find((row) => row.call === "prlimit64");
-  t.like(prlimit, { number: 302, action: "errno:EPERM", condition: "pid is not 0 and new_limit is not 0" });
+  t.like(prlimit, { number: 302, action: "notify", condition: "pid is not 0 and new_limit is not 0" });
   t.like(rows.at(-1), { call: "*", action: "errno:ENOSYS" });
   const chmod = rows.filter((row) => row.call === "chmod").map((row) => `${row.action} ${row.condition}`.trim());
   t.deepEqual(chmod, ["errno:EPERM mode has S_ISUID or S_ISGID", "notify:metadata"]);

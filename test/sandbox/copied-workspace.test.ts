@@ -63,6 +63,53 @@ test("Where an overlay is refused the session works on a copy, and its changes a
   t.deepEqual(snapshot(copied.workspace), snapshot(overlaid.workspace));
 });
 
+test("A folder of a copy that the session moved takes along all that is in it", async (t) => {
+  const files = { "d/sub/f": "f\n", "d/g": "g\n", "a/same": "1\n", "a/other": "1\n", "b/same": "2\n", "b/in/x": "x\n" };
+  const { sandbox, workspace } = await sessionOver(
+    t,
+    files,
+    "mv d moved; rm -r a; mv b a; mkdir new; mv moved/sub new/; mkdir again; mv again t; mv t again",
+    { hooks },
+  );
+  t.deepEqual(listed(await sandbox.changes()), [
+    "added a/in",
+    "added a/in/x",
+    "deleted a/other",
+    "modified a/same",
+    "added again",
+    "deleted b",
+    "deleted b/in",
+    "deleted b/in/x",
+    "deleted b/same",
+    "deleted d",
+    "deleted d/g",
+    "deleted d/sub",
+    "deleted d/sub/f",
+    "added moved",
+    "added moved/g",
+    "added new",
+    "added new/sub",
+    "added new/sub/f",
+  ]);
+  await sandbox.apply();
+  t.deepEqual(
+    Object.entries(snapshot(workspace)).filter(([, content]) => !content.endsWith("/")),
+    [
+      ["a/in/x", "644 x\n"],
+      ["a/same", "644 2\n"],
+      ["moved/g", "644 g\n"],
+      ["new/sub/f", "644 f\n"],
+    ],
+  );
+});
+
+test("What was deleted outside from a folder that the session works in does not come back with it", async (t) => {
+  const { sandbox, workspace } = await sessionOver(t, { "d/x": "1\n", "d/e/y": "1\n" }, "echo 2 > d/new", { hooks });
+  await delay(20); // the kernel's clock for file times ticks every few milliseconds
+  execFileSync("rm", ["-r", join(workspace, "d")]);
+  t.deepEqual(listed(await sandbox.changes()), ["added d", "added d/new"]);
+});
+
 test("Protected names of a copy are read-only inside as well", async (t) => {
   const { sandbox } = await sessionOver(t, { ".vscode/tasks.json": "{}\n", ".git/config": "[core]\n" }, "true", {
     hooks,

@@ -173,7 +173,7 @@ const acts: readonly Act[] = [
   },
   {
     title: "open a file of the sandbox's own that no rule grants",
-    calls: () => [openAt("/run/holdfast/canary")],
+    calls: () => [openAt("/.holdfast/canary")],
     refused: "EACCES",
     off: noLandlock,
     notOutside: "the file exists only inside",

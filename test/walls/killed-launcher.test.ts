@@ -4,7 +4,6 @@ import {
   chmodSync,
   existsSync,
   globSync,
-  lutimesSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
@@ -233,15 +232,21 @@ test.serial("What a launcher and its reaper left, both killed, the next start sw
     children.map((each) => each.pid).filter((each) => look(each) !== null && look(each)?.state !== "Z"),
   );
   t.is(readdirSync(state).length, 2, "nobody was left to clear them away");
-  // One that was made this moment may be about to be listened on, and is let be.
-  const old = new Date(Date.now() - 3_600_000);
-  for (const socket of globSync(join(top, "run", "**", "*.sock"))) lutimesSync(socket, old, old);
+  t.is(globSync(join(top, "run", "**", "*.sock")).length, 3);
   const work = join(top, "next");
   mkdirSync(work);
   writeFileSync(join(work, "file"), "");
   const next = spawn(
     process.execPath,
-    ["--input-type=module", "-e", `${imports} await (await Sandbox.create({ workdir })).dispose();`, "--", work, "0"],
+    // By a name that was in use: what is left of it is no live sandbox.
+    [
+      "--input-type=module",
+      "-e",
+      `${imports} await (await Sandbox.create({ workdir, name: "killed-${launcher.mark}-direct" })).dispose();`,
+      "--",
+      work,
+      "0",
+    ],
     {
       stdio: ["ignore", "inherit", "inherit"],
       env: { ...process.env, XDG_STATE_HOME: join(top, "state"), XDG_RUNTIME_DIR: join(top, "run") },
@@ -249,5 +254,6 @@ test.serial("What a launcher and its reaper left, both killed, the next start sw
   );
   t.is(await new Promise((resolve) => next.once("exit", resolve)), 0);
   t.deepEqual(readdirSync(state), []);
+  t.deepEqual(globSync(join(top, "run", "**", "*.sock")), []);
   t.deepEqual(globSync(`/sys/fs/cgroup/{,*/,*/*/,*/*/*/}*killed-${launcher.mark}*`), []);
 });

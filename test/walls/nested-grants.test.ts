@@ -120,20 +120,83 @@ test("A grant that cannot be reached is an error with its place, whoever cannot 
   t.true(other.message.startsWith(`p.yaml:7: "${join(top, "file/x")}" does not exist`), other.message);
 });
 
-test("Of /run and /sys all is shown but what holdfast keeps there", async (t) => {
+test("Of /run and /sys all is shown", async (t) => {
   const work = mkdtempSync(join(tmpdir(), "holdfast-work-"));
   t.teardown(() => rmSync(work, { recursive: true, force: true }));
   for (const run of ["/run", "/var/run"]) {
-    const policy = granting([run, "/sys", "/run/holdfast"], []);
-    const sandbox = await Sandbox.create({ workdir: work, policy });
+    const sandbox = await Sandbox.create({ workdir: work, policy: granting([run, "/sys"], []) });
     t.teardown(() => sandbox.dispose());
-    const { stdout } = await sandbox.exec("sh", [
-      "-c",
-      `ls -A ${run}; echo /; ls -A /run/holdfast; echo /; ls -A /sys`,
-    ]);
-    const [shown = "", own, sys = ""] = stdout.toString().split("/\n");
-    t.deepEqual(shown.split("\n").filter(Boolean), [...new Set([...readdirSync(run), "holdfast"])].sort());
-    t.is(own, "canary\n");
+    const { stdout } = await sandbox.exec("sh", ["-c", `ls -A ${run}; echo /; ls -A /sys`]);
+    const [shown = "", sys = ""] = stdout.toString().split("/\n");
+    t.deepEqual(shown.split("\n").filter(Boolean).sort(), readdirSync(run).sort());
     t.true(sys.includes("kernel\n"));
   }
+});
+
+/** Whether a folder was put in the place of another, as the host sees it, by moving away one of those above it. */
+async function replaced(sandbox: Sandbox, above: string, path: string): Promise<boolean> {
+  const script = 'mv "$1" "$1.moved"; mkdir -p "$2"; echo other > "$2/file"';
+  await sandbox.exec("sh", ["-c", script, "sh", above, path]);
+  return readFileSync(join(path, "file"), "utf8") !== "before\n";
+}
+
+test("No folder above a path that is granted for reading can be moved away to put another in its place", async (t) => {
+  const paths = folders();
+  const [top = "", a = "", b = "", c = ""] = paths;
+  t.teardown(() => rmSync(top, { recursive: true, force: true }));
+  const work = mkdtempSync(join(tmpdir(), "holdfast-work-"));
+  t.teardown(() => rmSync(work, { recursive: true, force: true }));
+  const readOnlyWorkspace: Policy = {
+    ...granting([], [top]),
+    workspace: { ...defaultPolicy.workspace, access: "read-only" },
+  };
+  for (const [what, workdir, policy, protectedPath] of [
+    ["in the workspace", top, granting([c], []), c],
+    ["in a folder granted for writing", work, granting([c], [top]), c],
+    ["in one that is granted in the workspace", top, granting([join(c, "file")], [b]), c],
+    ["the workspace itself", b, readOnlyWorkspace, b],
+  ] as const) {
+    const sandbox = await Sandbox.create({ workdir, policy });
+    try {
+      for (const above of [a, b])
+        if (above !== workdir && above !== protectedPath) t.false(await replaced(sandbox, above, protectedPath), what);
+    } finally {
+      await sandbox.dispose();
+    }
+  }
+});
+
+test("In a workspace that began empty a path granted for reading is there, and stays where it is", async (t) => {
+  const paths = folders();
+  const [top = "", a = "", , c = ""] = paths;
+  t.teardown(() => rmSync(top, { recursive: true, force: true }));
+  const sandbox = await Sandbox.create({ workdir: top, workspace: "fresh", policy: granting([c], []) });
+  t.teardown(() => sandbox.dispose());
+  const { stdout } = await sandbox.exec("sh", ["-c", `mv ${a} ${a}.moved; find ${top} -type f; echo > ${top}/new`]);
+  t.is(stdout.toString(), `${join(c, "file")}\n`);
+});
+
+test("A path that is granted for writing by name is writable also inside a protected name", async (t) => {
+  const workdir = mkdtempSync(join(tmpdir(), "holdfast-work-"));
+  t.teardown(() => rmSync(workdir, { recursive: true, force: true }));
+  const settings = join(workdir, ".vscode", "settings.json");
+  mkdirSync(join(workdir, ".vscode"));
+  for (const path of [settings, join(workdir, ".vscode", "tasks.json")]) writeFileSync(path, "before\n");
+  const sandbox = await Sandbox.create({ workdir, policy: granting([], [settings]) });
+  t.teardown(() => sandbox.dispose());
+  await sandbox.exec("sh", ["-c", "for file in .vscode/*; do echo after > $file; done"]);
+  t.is(readFileSync(settings, "utf8"), "after\n");
+  t.is(readFileSync(join(workdir, ".vscode", "tasks.json"), "utf8"), "before\n");
+});
+
+test("A grant of /run is the host's, and nothing of the sandbox's own is made in it", async (t) => {
+  const workdir = mkdtempSync(join(tmpdir(), "holdfast-work-"));
+  t.teardown(() => rmSync(workdir, { recursive: true, force: true }));
+  for (const policy of [granting(["/run"], []), granting([], ["/run"])]) {
+    const sandbox = await Sandbox.create({ workdir, policy });
+    const { exitCode } = await sandbox.exec("test", ["-e", "/run/holdfast"]);
+    await sandbox.dispose();
+    t.is(exitCode, 1);
+  }
+  t.false(existsSync("/run/holdfast"));
 });
