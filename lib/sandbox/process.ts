@@ -144,6 +144,8 @@ export class ConfinedProcess extends EventEmitter implements SandboxProcess {
   #heed(signal: AbortSignal): void {
     const onAbort = (): void => {
       const hadEnded = this.#ended;
+      // As a ChildProcess: the end was told. Whoever waits for the pipes as well has something to cancel.
+      if (hadEnded && !this.#isQuiet) return;
       this.isCanceled = true;
       this.#terminate();
       // Whoever waits for the end alone is told by the result.
