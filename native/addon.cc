@@ -172,6 +172,7 @@ Napi::Value Ready(const Napi::CallbackInfo& info) {
         {rule.Get("number").As<Napi::Number>().Int32Value(),
          static_cast<holdfast::Answer>(rule.Get("answer").As<Napi::Number>().Uint32Value()),
          rule.Get("error").As<Napi::Number>().Int32Value(),
+         rule.Get("descriptors").As<Napi::Number>().Int32Value(),
          rule.Get("pathArgument").As<Napi::Number>().Int32Value()});
   }
   holdfast::UniqueFd listener;
@@ -253,25 +254,32 @@ Napi::Value TakeDenials(const Napi::CallbackInfo& info) {
   return result;
 }
 
-// The function is called with a session of the sandbox; it does not keep the event loop alive.
-void OnFileSizeReached(const Napi::CallbackInfo& info) {
+// It does not keep the event loop alive.
+void OnLimitReached(const Napi::CallbackInfo& info) {
   auto listener = std::make_shared<Napi::ThreadSafeFunction>(Napi::ThreadSafeFunction::New(
       info.Env(), info[1].As<Napi::Function>(), "holdfast-limits", 0, 1));
   listener->Unref(info.Env());
   // Released with the last copy of the function that the broker holds.
   std::shared_ptr<Napi::ThreadSafeFunction> owner(listener.get(),
                                                   [listener](auto*) { listener->Release(); });
-  holdfast::OnFileSizeReached(info[0].As<Napi::Number>().Uint32Value(), [owner](int session) {
-    owner->NonBlockingCall([session](Napi::Env env, Napi::Function function) {
-      if (env != nullptr) function.Call({Napi::Number::New(env, session)});
-    });
-  });
+  holdfast::OnLimitReached(info[0].As<Napi::Number>().Uint32Value(),
+                           [owner]() { owner->NonBlockingCall(); });
 }
 
-Napi::Value TakeFileSizeReached(const Napi::CallbackInfo& info) {
-  return Napi::Boolean::New(info.Env(),
-                            holdfast::TakeFileSizeReached(info[0].As<Napi::Number>().Uint32Value(),
-                                                          info[1].As<Napi::Number>().Int32Value()));
+Napi::Value TakeLimits(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  auto records = holdfast::TakeLimits(info[0].As<Napi::Number>().Uint32Value());
+  Napi::Array result = Napi::Array::New(env, records.size());
+  for (uint32_t i = 0; i < records.size(); i++) {
+    Napi::Array sessions = Napi::Array::New(env, records[i].sessions.size());
+    for (uint32_t j = 0; j < records[i].sessions.size(); j++)
+      sessions.Set(j, records[i].sessions[j]);
+    Napi::Object item = Napi::Object::New(env);
+    item.Set("kind", static_cast<uint32_t>(records[i].kind));
+    item.Set("sessions", sessions);
+    result.Set(i, item);
+  }
+  return result;
 }
 
 void Unwatch(const Napi::CallbackInfo& info) {
@@ -489,32 +497,32 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
     const char* name;
     Napi::Value (*function)(const Napi::CallbackInfo&);
   } functions[] = {
-      {"ready",               Ready              },
-      {"begin",               Begin              },
-      {"launch",              Launch             },
-      {"waitExit",            WaitExit           },
-      {"kill",                Kill               },
-      {"exec",                Exec               },
-      {"receive",             Receive            },
-      {"takeDenials",         TakeDenials        },
-      {"startReaper",         StartReaper        },
-      {"probe",               Probe              },
-      {"probeClone",          ProbeClone         },
-      {"probeSeccompAction",  ProbeSeccompAction },
-      {"probePidfdGetfd",     ProbePidfdGetfd    },
-      {"probeMemfdExec",      ProbeMemfdExec     },
-      {"peerCredentials",     PeerCredentials    },
-      {"getTerminal",         GetTerminal        },
-      {"setTerminal",         SetTerminal        },
-      {"inForeground",        InForeground       },
-      {"windowSize",          WindowSize         },
-      {"takeFileSizeReached", TakeFileSizeReached},
-      {"getXattr",            GetXattr           },
-      {"setXattr",            SetXattr           },
-      {"readNow",             ReadNow            },
-      {"random",              Random             },
-      {"write",               Write              },
-      {"listenUnix",          ListenUnix         },
+      {"ready",              Ready             },
+      {"begin",              Begin             },
+      {"launch",             Launch            },
+      {"waitExit",           WaitExit          },
+      {"kill",               Kill              },
+      {"exec",               Exec              },
+      {"receive",            Receive           },
+      {"takeDenials",        TakeDenials       },
+      {"startReaper",        StartReaper       },
+      {"probe",              Probe             },
+      {"probeClone",         ProbeClone        },
+      {"probeSeccompAction", ProbeSeccompAction},
+      {"probePidfdGetfd",    ProbePidfdGetfd   },
+      {"probeMemfdExec",     ProbeMemfdExec    },
+      {"peerCredentials",    PeerCredentials   },
+      {"getTerminal",        GetTerminal       },
+      {"setTerminal",        SetTerminal       },
+      {"inForeground",       InForeground      },
+      {"windowSize",         WindowSize        },
+      {"takeLimits",         TakeLimits        },
+      {"getXattr",           GetXattr          },
+      {"setXattr",           SetXattr          },
+      {"readNow",            ReadNow           },
+      {"random",             Random            },
+      {"write",              Write             },
+      {"listenUnix",         ListenUnix        },
   };
   for (const auto& item : functions)
     exports.Set(item.name, Napi::Function::New(env, item.function, item.name));
@@ -523,8 +531,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("abandon", Napi::Function::New(env, Abandon, "abandon"));
   exports.Set("close", Napi::Function::New(env, Close, "close"));
   exports.Set("unwatch", Napi::Function::New(env, Unwatch, "unwatch"));
-  exports.Set("onFileSizeReached",
-              Napi::Function::New(env, OnFileSizeReached, "onFileSizeReached"));
+  exports.Set("onLimitReached", Napi::Function::New(env, OnLimitReached, "onLimitReached"));
   exports.Set("setWindowSize", Napi::Function::New(env, SetWindowSize, "setWindowSize"));
   return exports;
 }

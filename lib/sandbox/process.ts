@@ -36,8 +36,8 @@ export interface StartOptions extends SpawnOptions {
   readonly pty?: PtyOptions;
   /** File mode creation mask; 0o022 when absent. */
   readonly umask?: number;
-  /** Which limit is known, at its end, to have been reached below it. */
-  readonly limitAtEnd?: () => string | null;
+  /** Called when it has ended, before that is told: it may still be given the limit that ended it. */
+  readonly onEnd?: () => void;
   /** Only the end is waited for: nobody hears of its start, and it has no pid. */
   readonly quiet?: boolean;
   /** The policy's limits of one call. */
@@ -75,7 +75,7 @@ export class ConfinedProcess extends EventEmitter implements SandboxProcess {
   readonly #forceKillAfterMs: number;
   readonly #killSignal: number;
   readonly #isQuiet: boolean;
-  readonly #limitAtEnd: () => string | null;
+  readonly #onEnd: () => void;
   #timers: NodeJS.Timeout[] = [];
   #ended = false;
   #closed = false;
@@ -94,7 +94,7 @@ export class ConfinedProcess extends EventEmitter implements SandboxProcess {
     this.#channel = channel;
     this.spawnfile = request.file;
     this.spawnargs = request.args;
-    this.#limitAtEnd = options.limitAtEnd ?? (() => null);
+    this.#onEnd = options.onEnd ?? (() => {});
     this.#cgroup = cgroup;
     this.#forceKillAfterMs = options.forceKillAfterMs ?? defaultForceKillMs;
     this.#isQuiet = options.quiet === true;
@@ -327,8 +327,7 @@ export class ConfinedProcess extends EventEmitter implements SandboxProcess {
 
   #settle(): void {
     this.#ended = true;
-    const limit = this.#limitAtEnd();
-    this.limit ??= limit;
+    this.#onEnd();
     for (const timer of this.#timers) clearTimeout(timer);
     this.#timers = [];
     this.#unsubscribe();

@@ -26,7 +26,6 @@ import { describeDenials } from "./denials.ts";
 import { enforcementOf } from "./enforcement.ts";
 import { ExecError } from "./exec-error.ts";
 import type { ExtractOptions, Manifest } from "./extract.ts";
-import { FileSizeLimit } from "./file-size.ts";
 import { ConfinedFiles } from "./files.ts";
 import { abandon, begin, type LiveInit, launch } from "./launch.ts";
 import { launchError } from "./launch-error.ts";
@@ -35,6 +34,7 @@ import { launchLayered, layersOf, sourceOf } from "./private-layer.ts";
 import { ConfinedProcess, type StartOptions } from "./process.ts";
 import { missingProtected } from "./protected-paths.ts";
 import { putAside } from "./put-aside.ts";
+import { ReachedLimits } from "./reached-limits.ts";
 import { forgetLeftover, registerLeftover } from "./reaper.ts";
 import type {
   Denial,
@@ -94,7 +94,7 @@ export class Sandbox implements SandboxLike {
   readonly #cgroup: SandboxCgroup | null;
   readonly #environment: readonly string[];
   readonly #audit: Audit | undefined;
-  readonly #fileSize: FileSizeLimit | null;
+  readonly #reached: ReachedLimits | null;
   /** When its view of the workspace was made, in nanoseconds since 1970. */
   readonly #since: bigint;
   #socket: ControlSocket | undefined;
@@ -123,7 +123,9 @@ export class Sandbox implements SandboxLike {
     this.toolRuntime =
       workspace.toolRuntime === null ? null : { node: `${toolFolder}/node`, programs: `${toolFolder}/programs` };
     this.#init = init;
-    this.#fileSize = workspace.seccomp.fileSizeLimit === true ? new FileSizeLimit(init.broker) : null;
+    const purposes = [...plan.seccomp.notify.values()];
+    const tellsLimits = purposes.some((purpose) => purpose === "wait" || purpose === "descriptor");
+    this.#reached = tellsLimits && init.broker !== 0 ? new ReachedLimits(init.broker) : null;
     this.#missing = missing;
     this.#cgroup = cgroup;
     this.#environment = Object.entries(plan.environment).map(([key, value]) => `${key}=${value}`);
@@ -158,13 +160,12 @@ export class Sandbox implements SandboxLike {
     const capabilities = thisHost();
     const name = options.name ?? `hf-${randomText(5)}`;
     const traceOpens = hooks.traceOpens ?? false;
-    const fileSizeLimit = policy.limits.fileSizeBytes !== undefined;
     // Up to the end of this millisecond: what was written just before is no conflict.
     const since = BigInt(Date.now() + 1) * 1_000_000n;
     const { workspace, found } = await prepareWorkspace(options, policy, capabilities, name, {
       toolRuntime: options.tools ? { node: process.execPath, programs: toolPrograms() } : null,
       cgroup: heldByCgroup(policy),
-      seccomp: { traceOpens, fileSizeLimit },
+      seccomp: { traceOpens },
       hostUid: (owner) => {
         const who = identity(policy, capabilities, owner);
         return { uid: who.hostUid, gid: who.hostGid };
@@ -306,13 +307,13 @@ export class Sandbox implements SandboxLike {
         terminal: options.pty?.settings,
         umask: options.umask ?? 0o022,
         killTreeOnExit: options.killTreeOnExit ?? false,
-        // Where file sizes are limited, its session must be known.
-        quiet: options.quiet === true && this.#fileSize === null,
+        // Where the broker tells of limits, its session must be known.
+        quiet: options.quiet === true && this.#reached === null,
       },
-      { ...options, limitAtEnd: () => this.#fileSize?.end(child) ?? null },
+      { ...options, onEnd: () => this.#reached?.end(child) },
       this.#cgroup,
     );
-    this.#fileSize?.add(child);
+    this.#reached?.add(child);
     if (this.#audit !== undefined) this.#record(this.#audit, child, file);
     return child;
   }

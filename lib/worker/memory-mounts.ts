@@ -1,4 +1,5 @@
 import { isWithin } from "../host/paths.ts";
+import { toolFolder } from "../plan/workspace.ts";
 
 /** A memory store of a session and where its folder is inside. */
 export interface MemoryMount {
@@ -9,7 +10,20 @@ export interface MemoryMount {
 
 const mostStores = 8;
 /** What a sandbox is made of. A store there would take something away from every program inside. */
-const taken = ["/bin", "/dev", "/etc", "/lib", "/lib32", "/lib64", "/proc", "/run", "/sbin", "/sys", "/usr"];
+const taken = [
+  "/bin",
+  "/dev",
+  "/etc",
+  "/lib",
+  "/lib32",
+  "/lib64",
+  "/proc",
+  "/run",
+  "/sbin",
+  "/sys",
+  "/usr",
+  toolFolder,
+];
 
 /**
  * Where a session's memory stores go (protocol section 13): their mount path as it is, else `memory/` of the workspace.
