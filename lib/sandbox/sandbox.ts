@@ -79,13 +79,21 @@ export interface LaunchHooks {
  * const { stdout, exitCode } = await sandbox.exec("make", ["test"]);
  */
 export class Sandbox implements SandboxLike {
+  /** For logs and the control socket. */
   readonly name: string;
+  /** What is permitted in it. */
   readonly policy: Policy;
+  /** What was raised for it, as data. */
   readonly plan: LaunchPlan;
+  /** The workspace as it is shown. */
   readonly workspace: Workspace;
+  /** The workspace's path inside. */
   readonly workdir: string;
+  /** How far each wall stands. */
   readonly enforcement: readonly WallStatus[];
+  /** Opens and replaces files inside. */
   readonly files: SandboxFiles;
+  /** Where the tools' own Node and programs are inside; null when it was made without tools. */
   readonly toolRuntime: { readonly node: string; readonly programs: string } | null;
   /** Protected names that appeared during the session and were put aside when it ended. */
   refusedNames: readonly string[] = [];
@@ -455,6 +463,7 @@ export class Sandbox implements SandboxLike {
     return this.#disposing;
   }
 
+  /** As `dispose`, for `await using`. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.dispose();
   }
