@@ -150,6 +150,16 @@ export interface Native {
   close(fd: number): void;
   /** pwrite(2) at a position, write(2) where it is below 0; the bytes written, or minus the errno. */
   write(fd: number, data: Uint8Array, position: number): number;
+  /**
+   * The folders below a root, relative to it, that git takes for repositories: with a `.git`, or bare. Looks at no more
+   * than so many folders, nearest first, and says whether those were all.
+   */
+  findRepositories(
+    root: string,
+    mostFolders: number,
+  ): { found: readonly { readonly path: Buffer; readonly bare: boolean }[]; complete: boolean };
+  /** The names below a root, relative to it, of regular files with these inode numbers. */
+  findNames(root: string, inodes: readonly bigint[], mostFolders: number): readonly Buffer[];
   /** A Buffer, null at the end, undefined when nothing is there yet. */
   readNow(fd: number): Buffer | null | undefined;
   /** getrandom(2). */

@@ -25,6 +25,7 @@
 #include "launch.h"
 #include "notify.h"
 #include "probe.h"
+#include "repositories.h"
 #include "terminal.h"
 #include "unix_socket.h"
 
@@ -212,11 +213,13 @@ Napi::Value Ready(const Napi::CallbackInfo& info) {
          rule.Get("pathArgument").As<Napi::Number>().Int32Value()});
   }
   holdfast::UniqueFd listener;
-  ThrowIfFailed(env, holdfast::TakeReady(info[0].As<Napi::Number>().Int32Value(), &listener));
+  holdfast::UniqueFd sockets;
+  int control = info[0].As<Napi::Number>().Int32Value();
+  ThrowIfFailed(env, holdfast::TakeReady(control, &listener, &sockets));
   uint32_t broker = 0;
   if (listener.Valid())
-    broker = holdfast::WatchListener(std::move(listener), info[1].As<Napi::Number>().Int32Value(),
-                                     rules);
+    broker = holdfast::WatchListener(std::move(listener), std::move(sockets),
+                                     info[1].As<Napi::Number>().Int32Value(), rules);
   return Napi::Number::New(env, broker);
 }
 
@@ -538,6 +541,41 @@ Napi::Value ReadNow(const Napi::CallbackInfo& info) {
   return Napi::Buffer<char>::Copy(env, buffer, static_cast<size_t>(size));
 }
 
+// Paths may be in any encoding: they come as Buffers.
+Napi::Value FindRepositories(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  auto most = static_cast<size_t>(info[1].As<Napi::Number>().Int64Value());
+  holdfast::Repositories repositories = holdfast::FindRepositories(ToPath(info[0]), most);
+  Napi::Array found = Napi::Array::New(env, repositories.found.size());
+  for (uint32_t i = 0; i < repositories.found.size(); i++) {
+    const holdfast::Repository& repository = repositories.found[i];
+    Napi::Object item = Napi::Object::New(env);
+    item.Set("path", Napi::Buffer<char>::Copy(env, repository.path.data(), repository.path.size()));
+    item.Set("bare", repository.bare);
+    found.Set(i, item);
+  }
+  Napi::Object result = Napi::Object::New(env);
+  result.Set("found", found);
+  result.Set("complete", repositories.complete);
+  return result;
+}
+
+Napi::Value FindNames(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  std::set<uint64_t> inodes;
+  auto wanted = info[1].As<Napi::Array>();
+  for (uint32_t i = 0; i < wanted.Length(); i++) {
+    bool lossless = false;
+    inodes.insert(wanted.Get(i).As<Napi::BigInt>().Uint64Value(&lossless));
+  }
+  auto most = static_cast<size_t>(info[2].As<Napi::Number>().Int64Value());
+  std::vector<std::string> names = holdfast::FindNames(ToPath(info[0]), inodes, most);
+  Napi::Array found = Napi::Array::New(env, names.size());
+  for (uint32_t i = 0; i < names.size(); i++)
+    found.Set(i, Napi::Buffer<char>::Copy(env, names[i].data(), names[i].size()));
+  return found;
+}
+
 Napi::Object Init(Napi::Env env, Napi::Object exports) {
   auto* home = new EnvironmentRef(std::make_shared<Environment>());
   env.SetInstanceData(home);
@@ -573,6 +611,8 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
       {"random",             Random            },
       {"write",              Write             },
       {"listenUnix",         ListenUnix        },
+      {"findRepositories",   FindRepositories  },
+      {"findNames",          FindNames         },
   };
   for (const auto& item : functions)
     exports.Set(item.name, Napi::Function::New(env, item.function, item.name));

@@ -72,10 +72,10 @@ int Child(void* pointer) {
       syscall(SYS_capset, &header, data);
       // Those that the set-up uses: ids, mounts, the bounding set, the network; and those with
       // which an overlay works in its mounter's name for as long as it is mounted.
-      constexpr unsigned long kUsed[] = {CAP_CHOWN,     CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH,
-                                         CAP_FOWNER,    CAP_FSETID,       CAP_SETGID,
-                                         CAP_SETUID,    CAP_SETPCAP,      CAP_NET_ADMIN,
-                                         CAP_SYS_ADMIN, CAP_MKNOD,        CAP_SETFCAP};
+      constexpr unsigned long kUsed[] = {
+          CAP_CHOWN,     CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_FOWNER,           CAP_FSETID,
+          CAP_SETGID,    CAP_SETUID,       CAP_SETPCAP,         CAP_NET_BIND_SERVICE, CAP_NET_ADMIN,
+          CAP_SYS_ADMIN, CAP_MKNOD,        CAP_SETFCAP};
       for (unsigned long capability : kUsed)
         syscall(SYS_prctl, PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, capability, 0, 0);
     }
@@ -411,13 +411,14 @@ Status SetUp(const LaunchRequest& request, Launched* launched) {
   return status.Ok() ? status : give_up(status);
 }
 
-Status TakeReady(int control, UniqueFd* listener) {
+Status TakeReady(int control, UniqueFd* listener, UniqueFd* sockets) {
   FailedMessage message{};
   int fds[4];
   int fd_count = 4;
   ssize_t size = ReceivePacket(control, &message, sizeof message, fds, &fd_count, MSG_DONTWAIT);
   if (size >= static_cast<ssize_t>(sizeof(MessageType)) && message.type == MessageType::kReady) {
     if (fd_count > 0) listener->Reset(fds[0]);
+    if (fd_count > 1) sockets->Reset(fds[1]);
     return Status::Fine();
   }
   for (int i = 0; i < fd_count; i++) close(fds[i]);

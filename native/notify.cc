@@ -21,6 +21,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <chrono>
 #include <condition_variable>
 #include <deque>
 #include <mutex>
@@ -28,20 +30,30 @@
 
 #include "exits.h"
 #include "kernel.h"
+#include "listeners.h"
 #include "sessions.h"
 
 namespace holdfast {
 
 namespace {
 
-constexpr size_t kMaxSubjects = 256;  // a sandbox
-constexpr size_t kMaxThreads =
-    16;  // a sandbox: connects that may wait; a hostile one fills only its own
+constexpr size_t kMaxSubjects = 256;   // a sandbox
+constexpr size_t kMaxThreads = 16;     // a sandbox
+constexpr size_t kManyWaiting = 4096;  // then those whose callers are gone are looked for
+constexpr timeval kSlice{0, 10000};    // how long one connect may keep a thread from the others
+
+constexpr int kSliceOver = -1;  // no errno: nothing is known yet
+
+// A connect that nobody has answered yet.
+struct Pending {
+  seccomp_notif notification;
+  std::chrono::steady_clock::time_point since;
+};
 
 class Sandbox : public std::enable_shared_from_this<Sandbox> {
  public:
-  Sandbox(UniqueFd listener, int init_pid, const std::vector<NotifyRule>& rules)
-      : listener_(std::move(listener)), sessions_(init_pid) {
+  Sandbox(UniqueFd listener, UniqueFd sockets, int init_pid, const std::vector<NotifyRule>& rules)
+      : listener_(std::move(listener)), sockets_(std::move(sockets)), sessions_(init_pid) {
     for (const NotifyRule& rule : rules) {
       rules_[rule.number] = rule;
       if (rule.answer == Answer::kWait && exits_ == nullptr && PidfdTellsExit())
@@ -60,15 +72,15 @@ class Sandbox : public std::enable_shared_from_this<Sandbox> {
 
  private:
   void Handle(const seccomp_notif& notification);
-  void Connect(const seccomp_notif& notification, const NotifyRule& rule);
-  int ConnectUnix(const seccomp_notif& notification, int socket, const sockaddr_un& address,
-                  socklen_t size);
+  bool Connect(const Pending& pending, const NotifyRule& rule);
+  int ConnectUnix(const Pending& pending, int socket, const sockaddr_un& address, socklen_t size);
   void TraceOpen(const seccomp_notif& notification, const NotifyRule& rule);
   void NoteRefusal(const seccomp_notif& notification, const std::string& path, int flags);
   void MappedFile(const seccomp_notif& notification, const NotifyRule& rule);
   void Reply(uint64_t id, int error, int64_t value, bool go_on);
   void Record(int number, const std::string& subject);
   void Dispatch(const seccomp_notif& notification);
+  void ForgetTheGone();
   void Work();
   bool Harvest();
   void CountDescriptors(const seccomp_notif& notification, const NotifyRule& rule);
@@ -79,6 +91,7 @@ class Sandbox : public std::enable_shared_from_this<Sandbox> {
   }
 
   UniqueFd listener_;
+  ListenerTable sockets_;
   uint64_t pid_namespace_ = 0;
   std::map<int, NotifyRule> rules_;
   std::mutex mutex_;
@@ -87,7 +100,9 @@ class Sandbox : public std::enable_shared_from_this<Sandbox> {
   std::unique_ptr<ExitWatch> exits_;
   std::vector<LimitRecord> limits_;
   std::function<void()> limits_changed_;
-  std::deque<seccomp_notif> waiting_;
+  std::deque<Pending> waiting_;  // not tried yet: those first
+  std::deque<Pending> stuck_;    // tried for a while
+  size_t many_ = kManyWaiting;
   std::condition_variable wake_;
   size_t threads_ = 0;
   size_t idle_ = 0;
@@ -267,9 +282,22 @@ void Sandbox::Handle(const seccomp_notif& notification) {
   }
 }
 
+// Waiting for a connect is not the end of it: its caller may be killed, and the next one makes
+// another.
+void Sandbox::ForgetTheGone() {
+  for (std::deque<Pending>* queue : {&waiting_, &stuck_})
+    queue->erase(std::remove_if(queue->begin(), queue->end(),
+                                [this](const Pending& pending) {
+                                  return !StillValid(pending.notification.id);
+                                }),
+                 queue->end());
+  many_ = std::max(kManyWaiting, 2 * (waiting_.size() + stuck_.size()));
+}
+
 void Sandbox::Dispatch(const seccomp_notif& notification) {
   std::lock_guard<std::mutex> lock(mutex_);
-  waiting_.push_back(notification);
+  if (waiting_.size() + stuck_.size() >= many_) ForgetTheGone();
+  waiting_.push_back({notification, std::chrono::steady_clock::now()});
   if (idle_ == 0 && threads_ < kMaxThreads) {
     threads_++;
     std::thread([self = shared_from_this()] { self->Work(); }).detach();
@@ -285,80 +313,112 @@ void Sandbox::Work() {
   for (;;) {
     idle_++;
     bool woken = wake_.wait_for(lock, std::chrono::seconds(5),
-                                [this] { return !waiting_.empty() || closed_; });
+                                [this] { return !waiting_.empty() || !stuck_.empty() || closed_; });
     idle_--;
-    if (closed_ || (!woken && waiting_.empty())) break;
-    seccomp_notif notification = waiting_.front();
-    waiting_.pop_front();
+    if (closed_ || !woken) break;
+    std::deque<Pending>& queue = waiting_.empty() ? stuck_ : waiting_;
+    Pending pending = queue.front();
+    queue.pop_front();
     lock.unlock();
-    Connect(notification, rules_[notification.data.nr]);
+    bool answered = Connect(pending, rules_.at(pending.notification.data.nr));
     lock.lock();
+    if (!answered) stuck_.push_back(pending);
   }
   threads_--;
 }
 
+// A blocking connect may wait for as long as its peer likes (a full backlog): it is made in slices,
+// so that a few threads serve however many there are, and none outlives the sandbox. The time-out
+// is set on the caller's own socket, which no other number or process of the caller's can have
+// meanwhile, and set back. EAGAIN, EINPROGRESS and EALREADY say that the slice is over.
+int ConnectSlice(int socket, const sockaddr* address, socklen_t size,
+                 std::chrono::steady_clock::time_point since) {
+  int flags = fcntl(socket, F_GETFL);
+  if (flags < 0 || (flags & O_NONBLOCK) != 0) {
+    return connect(socket, address, size) == 0 ? 0 : errno;
+  }
+  timeval own{};
+  socklen_t own_size = sizeof own;
+  getsockopt(socket, SOL_SOCKET, SO_SNDTIMEO, &own, &own_size);
+  // Another connect on the same socket is in a slice of its own.
+  if (own.tv_sec == kSlice.tv_sec && own.tv_usec == kSlice.tv_usec) own = {};
+  setsockopt(socket, SOL_SOCKET, SO_SNDTIMEO, &kSlice, sizeof kSlice);
+  int error = connect(socket, address, size) == 0 ? 0 : errno;
+  setsockopt(socket, SOL_SOCKET, SO_SNDTIMEO, &own, sizeof own);
+  if (error == EALREADY) error = EINPROGRESS;
+  if (error != EAGAIN && error != EINPROGRESS) return error;
+  auto most = std::chrono::seconds(own.tv_sec) + std::chrono::microseconds(own.tv_usec);
+  bool over = most.count() > 0 && std::chrono::steady_clock::now() - since >= most;
+  return over ? error : kSliceOver;
+}
+
 // Never "go on": between our look and the kernel's own another thread can put other bytes at the
 // address or another socket at the number. So a permitted connect is made here, on a duplicate of
-// the caller's socket.
-void Sandbox::Connect(const seccomp_notif& notification, const NotifyRule& rule) {
+// the caller's socket. False: it has to wait longer, and everything is looked at anew.
+bool Sandbox::Connect(const Pending& pending, const NotifyRule& rule) {
+  const seccomp_notif& notification = pending.notification;
+  auto answer = [&](int error) {
+    Reply(notification.id, error, 0, false);
+    return true;
+  };
   sockaddr_storage address{};
   auto size = static_cast<socklen_t>(notification.data.args[2]);
-  if (static_cast<int>(size) < 0 || size > sizeof address)
-    return Reply(notification.id, EINVAL, 0, false);
+  if (static_cast<int>(size) < 0 || size > sizeof address) return answer(EINVAL);
   if (size > 0 && ReadMemory(notification.pid, notification.data.args[1], &address, size) !=
                       static_cast<ssize_t>(size))
-    return Reply(notification.id, EFAULT, 0, false);
+    return answer(EFAULT);
   UniqueFd socket = Duplicate(notification.pid, static_cast<int>(notification.data.args[0]));
-  if (!socket.Valid()) return Reply(notification.id, errno == EBADF ? EBADF : EACCES, 0, false);
+  if (!socket.Valid()) return answer(errno == EBADF ? EBADF : EACCES);
   int domain = 0;
   socklen_t domain_size = sizeof domain;
   if (getsockopt(socket.Get(), SOL_SOCKET, SO_DOMAIN, &domain, &domain_size) != 0)
-    return Reply(notification.id, errno, 0, false);
-  if (!StillValid(notification.id)) return;
-  int error = 0;
+    return answer(errno);
+  if (!StillValid(notification.id)) return true;
+  const auto* generic = reinterpret_cast<const sockaddr*>(&address);
+  bool inet = domain == AF_INET || domain == AF_INET6;
+  int error = EAFNOSUPPORT;
   if (domain == AF_UNIX) {
-    error = ConnectUnix(notification, socket.Get(), reinterpret_cast<const sockaddr_un&>(address),
-                        size);
-  } else if ((domain == AF_INET || domain == AF_INET6) && address.ss_family == AF_UNSPEC) {
-    error = connect(socket.Get(), reinterpret_cast<sockaddr*>(&address), size) == 0
-                ? 0
-                : errno;  // dissolves
-  } else if ((domain == AF_INET || domain == AF_INET6) &&
-             (address.ss_family == AF_INET || address.ss_family == AF_INET6)) {
+    error = ConnectUnix(pending, socket.Get(), reinterpret_cast<const sockaddr_un&>(address), size);
+  } else if (domain == AF_NETLINK || (inet && address.ss_family == AF_UNSPEC)) {  // that dissolves
+    error = connect(socket.Get(), generic, size) == 0 ? 0 : errno;
+  } else if (inet && (address.ss_family == AF_INET || address.ss_family == AF_INET6)) {
     if (IsLoopback(address)) {
-      error = connect(socket.Get(), reinterpret_cast<sockaddr*>(&address), size) == 0 ? 0 : errno;
+      error = ConnectSlice(socket.Get(), generic, size, pending.since);
     } else {
       Record(notification.data.nr, Name(address));
       error = rule.error;
     }
-  } else if (domain == AF_NETLINK) {
-    error = connect(socket.Get(), reinterpret_cast<sockaddr*>(&address), size) == 0 ? 0 : errno;
-  } else {
-    error = EAFNOSUPPORT;
   }
-  Reply(notification.id, error, 0, false);
+  return error != kSliceOver && answer(error);
 }
 
-int Sandbox::ConnectUnix(const seccomp_notif& notification, int socket, const sockaddr_un& address,
+int Sandbox::ConnectUnix(const Pending& pending, int socket, const sockaddr_un& address,
                          socklen_t size) {
-  if (size <= sizeof(sa_family_t) || address.sun_family != AF_UNIX)
-    return connect(socket, reinterpret_cast<const sockaddr*>(&address), size) == 0 ? 0 : errno;
+  const seccomp_notif& notification = pending.notification;
   // Abstract names belong to the sandbox's own network namespace.
-  if (address.sun_path[0] == 0)
-    return connect(socket, reinterpret_cast<const sockaddr*>(&address), size) == 0 ? 0 : errno;
+  if (size <= sizeof(sa_family_t) || address.sun_family != AF_UNIX || address.sun_path[0] == 0)
+    return ConnectSlice(socket, reinterpret_cast<const sockaddr*>(&address), size, pending.since);
   size_t room = size - offsetof(sockaddr_un, sun_path);
   std::string path(
       address.sun_path,
       strnlen(address.sun_path, room < sizeof address.sun_path ? room : sizeof address.sun_path));
   UniqueFd file = OpenInside(notification.pid, Absolute(notification.pid, "/cwd", path), O_PATH);
   if (!file.Valid()) return errno;
+  auto refuse = [&] {
+    Record(notification.data.nr, "unix:" + path);
+    return EACCES;
+  };
+  // A service of the host whose socket lies in a granted folder is not the sandbox's to reach
+  // (kernel-notes B6), nor to wake.
+  if (sockets_.IsForeign(file.Get())) return refuse();
   sockaddr_un target{};
   target.sun_family = AF_UNIX;
   std::string link = "/proc/self/fd/" + std::to_string(file.Get());
   memcpy(target.sun_path, link.c_str(), link.size() + 1);
-  if (connect(socket, reinterpret_cast<sockaddr*>(&target), sizeof target) != 0) return errno;
-  // A service of the host whose socket lies in a granted folder is not the sandbox's to reach
-  // (kernel-notes B6).
+  int error =
+      ConnectSlice(socket, reinterpret_cast<sockaddr*>(&target), sizeof target, pending.since);
+  if (error != 0) return error;
+  // Where the kernel does not tell beforehand, the one who answered does.
   ucred peer{};
   socklen_t peer_size = sizeof peer;
   struct stat status {};
@@ -367,8 +427,7 @@ int Sandbox::ConnectUnix(const seccomp_notif& notification, int socket, const so
              status.st_ino == pid_namespace_;
   if (own) return 0;
   shutdown(socket, SHUT_RDWR);
-  Record(notification.data.nr, "unix:" + path);
-  return EACCES;
+  return refuse();
 }
 
 // Where a path leads on the host, links followed; empty when nothing is there.
@@ -554,8 +613,10 @@ Broker& TheBroker() {
 
 }  // namespace
 
-uint32_t WatchListener(UniqueFd listener, int init_pid, const std::vector<NotifyRule>& rules) {
-  return TheBroker().Add(std::make_shared<Sandbox>(std::move(listener), init_pid, rules));
+uint32_t WatchListener(UniqueFd listener, UniqueFd sockets, int init_pid,
+                       const std::vector<NotifyRule>& rules) {
+  return TheBroker().Add(
+      std::make_shared<Sandbox>(std::move(listener), std::move(sockets), init_pid, rules));
 }
 
 std::vector<DenialRecord> TakeDenials(uint32_t handle) {

@@ -42,9 +42,11 @@ struct DenialRecord {
   uint64_t count;
 };
 
-// Starts answering. `init_pid` is the sandbox's init as this process sees it. The descriptors are
-// taken over. Returns a handle for the calls below.
-uint32_t WatchListener(UniqueFd listener, int init_pid, const std::vector<NotifyRule>& rules);
+// Starts answering. `sockets` tells of the sandbox's sockets (NETLINK_SOCK_DIAG); `init_pid` is the
+// sandbox's init as this process sees it. The descriptors are taken over. Returns a handle for the
+// calls below.
+uint32_t WatchListener(UniqueFd listener, UniqueFd sockets, int init_pid,
+                       const std::vector<NotifyRule>& rules);
 
 // What was refused since the last call, and forgets it.
 std::vector<DenialRecord> TakeDenials(uint32_t handle);

@@ -39,7 +39,7 @@ enum class OpCode : uint16_t {
   kPivot = 12,
   kHostname = 13,  // s: name
   kLoopback = 14,
-  kSysctl = 15,    // s: path, value
+  kSysctl = 15,    // n: 1 where it is a help and no wall; s: path, value
   kIdentity = 16,  // n: uid, gid, drop supplementary groups
   kCapabilities = 17,
   kRlimit = 18,  // n: resource, soft, hard

@@ -1,6 +1,7 @@
 import { styleText } from "node:util";
 import { Command, Option } from "commander";
 import { HoldfastError } from "../errors.ts";
+import { currentFolder } from "../host/paths.ts";
 import type { Policy, PolicyProblem } from "../policy/policy.ts";
 
 /** The exit status of a policy that cannot be used: nothing was started (building.md 3). */
@@ -102,7 +103,7 @@ async function explain(file: string | undefined, options: ExplainOptions): Promi
     import("../sandbox/explain.ts"),
     import("../plan/explain-text.ts"),
   ]);
-  const explained = explainPolicy(policy, options.workdir ?? process.cwd());
+  const explained = explainPolicy(policy, options.workdir ?? currentFolder());
   process.stdout.write(options.json ? `${JSON.stringify(explained, null, 2)}\n` : renderExplanation(explained));
 }
 

@@ -1,3 +1,4 @@
+import { constants } from "node:os";
 import { Command, CommanderError } from "commander";
 import { reportError } from "./report.ts";
 
@@ -14,6 +15,8 @@ export async function program(args: readonly string[]): Promise<number> {
     .configureHelp({ showGlobalOptions: false });
   top.command("run").description("run a command behind kernel walls: holdfast run -- CMD ARG…").allowUnknownOption();
   const name = args.find((word) => !word.startsWith("-"));
+  // Both have something to bring to its end whoever reads.
+  if (name !== "worker" && name !== "demo") endWithReader();
   for (const command of await commands(name)) top.addCommand(exiting(command));
   try {
     if (args.length === 0) {
@@ -26,6 +29,14 @@ export async function program(args: readonly string[]): Promise<number> {
     if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : usageStatus;
     return reportError(error);
   }
+}
+
+/** A reader that goes away, as `head` does, ends the command without a word, as it ends any other program of a pipe. */
+function endWithReader(): void {
+  process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+    if (error.code === "EPIPE") process.exit(128 + constants.signals.SIGPIPE);
+    throw error;
+  });
 }
 
 function exiting(command: Command): Command {

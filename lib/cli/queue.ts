@@ -1,10 +1,11 @@
 import { createHash } from "node:crypto";
 import { readdirSync } from "node:fs";
-import { homedir } from "node:os";
-import { dirname, join, resolve } from "node:path";
+import { constants, homedir } from "node:os";
+import { basename, dirname, join, resolve } from "node:path";
 import { Command, InvalidArgumentError } from "commander";
 import { HoldfastError } from "../errors.ts";
 import type { QueueClient, SessionResults } from "../queue/client.ts";
+import type { Task } from "../queue/task.ts";
 
 interface ServeOptions {
   tasks?: string;
@@ -99,12 +100,7 @@ async function serve(options: ServeOptions): Promise<void> {
     ...(options.state === undefined ? {} : { stateFile: options.state }),
     ...(environmentId ? { environmentId } : {}),
   });
-  const sessions = tasks.map(({ path, task }) =>
-    queue.submit(
-      { ...task, name: task.name ?? path.replace(/^.*\//, "").replace(/\.ya?ml$/, "") },
-      sourceOf(path, task),
-    ),
-  );
+  const sessions = tasks.map(({ path, task }) => queue.submit(named(task, path), sourceOf(path, task)));
   const ready = {
     url: queue.url,
     environment_id: queue.environmentId,
@@ -122,6 +118,11 @@ async function serve(options: ServeOptions): Promise<void> {
     process.once("SIGINT", stop);
   });
   await queue.close();
+}
+
+/** A task without a name is called as its file is. */
+function named(task: Task, path: string): Task {
+  return { ...task, name: task.name ?? basename(path).replace(/\.(ya?ml|json)$/, "") };
 }
 
 /** A file that was submitted before a restart is the same source; changed, it is another. */
@@ -174,7 +175,7 @@ async function connect(options: ClientOptions): Promise<QueueClient> {
 async function submit(files: readonly string[], options: ClientOptions): Promise<void> {
   const client = await connect(options);
   const { readTask } = await import("../queue/task.ts");
-  const tasks = files.map(readTask);
+  const tasks = files.map((path) => named(readTask(path), path));
   const ids: string[] = [];
   for (const task of tasks) {
     const id = await client.submit(task);
@@ -197,7 +198,10 @@ async function list(options: ClientOptions): Promise<void> {
 async function follow(session: string, options: ClientOptions): Promise<void> {
   const client = await connect(options);
   const stop = new AbortController();
-  process.once("SIGINT", () => stop.abort());
+  process.once("SIGINT", () => {
+    stop.abort();
+    process.exitCode = 128 + constants.signals.SIGINT;
+  });
   for await (const event of client.follow(session, stop.signal)) {
     process.stdout.write(options.json ? `${JSON.stringify(event)}\n` : describe(event));
     if (await isOver(client, session, event)) break;
@@ -211,7 +215,7 @@ async function follow(session: string, options: ClientOptions): Promise<void> {
       );
     }
   }
-  if (results.outcome !== "passed") process.exitCode = 1;
+  if (results.outcome !== "passed") process.exitCode ??= 1;
 }
 
 /** A session that stays idle after its last call never says that it is over. */

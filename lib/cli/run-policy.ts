@@ -4,7 +4,9 @@ import { inspectPath } from "../host/paths.ts";
 import { defaultPolicy } from "../policy/default-policy.ts";
 import { neverPassed } from "../policy/environment.ts";
 import { applyLimit } from "../policy/limits.ts";
-import type { PathGrant, Policy } from "../policy/policy.ts";
+import type { PathGrant, Policy, PolicyProblem } from "../policy/policy.ts";
+import { quote } from "../policy/problem.ts";
+import { passedOver } from "../sandbox/workspace.ts";
 import { say } from "./report.ts";
 import type { RunOptions } from "./run-options.ts";
 
@@ -14,7 +16,7 @@ async function basePolicy(options: RunOptions): Promise<Policy> {
     const { formatProblem, PolicyInvalidError } = await import("../policy/problem.ts");
     const { policy, problems } = readPolicy(options.policy);
     if (policy === null) throw new PolicyInvalidError(options.policy, problems);
-    for (const problem of options.quiet ? [] : problems) {
+    for (const problem of options.quiet ? [] : [...problems, ...passedOverWarnings(policy)]) {
       if (options.json) process.stderr.write(`${JSON.stringify({ event: "warning", ...problem })}\n`);
       else say(formatProblem(problem));
     }
@@ -32,6 +34,18 @@ async function basePolicy(options: RunOptions): Promise<Policy> {
   return presetPolicy(options.preset);
 }
 
+/** OpenShell says so too; a file of holdfast's has asked for it in words. */
+function passedOverWarnings(policy: Policy): PolicyProblem[] {
+  if (policy.dialect !== "openshell") return [];
+  return passedOver(policy).map(({ path, fault, line = 1, column = 1 }) => ({
+    severity: "warning",
+    file: policy.source,
+    line,
+    column,
+    message: `${quote(path)} ${fault}, and is passed over`,
+  }));
+}
+
 function grants(paths: readonly string[], flag: string): PathGrant[] {
   return paths.map((path) => {
     const absolute = resolve(path);
@@ -42,8 +56,9 @@ function grants(paths: readonly string[], flag: string): PathGrant[] {
         hint: "Name the folders that the command has to write.",
       });
     }
-    if (inspectPath(absolute).kind === "missing") {
-      throw new HoldfastError(`${flag} ${path}: it does not exist`, {
+    const { fault } = inspectPath(absolute);
+    if (fault !== undefined) {
+      throw new HoldfastError(`${flag} ${path}: it ${fault}`, {
         code: "ERR_HOLDFAST_PATH_MISSING",
         step: "usage",
         path: absolute,

@@ -1,6 +1,7 @@
 import { readlinkSync, writeSync } from "node:fs";
 import type { Writable } from "node:stream";
 import { HoldfastError } from "../errors.ts";
+import { currentFolder } from "../host/paths.ts";
 import { displayPath } from "../sandbox/display-path.ts";
 import type { ConfinedProcess } from "../sandbox/process.ts";
 import { Sandbox } from "../sandbox/sandbox.ts";
@@ -41,7 +42,7 @@ export async function run(args: readonly string[]): Promise<number> {
     const policy = await runPolicy(options);
     if (options.diff !== undefined) patch = await (await import("./overlay.ts")).PatchFile.open(options.diff);
     const sandbox = await Sandbox.create(
-      { policy, workdir: options.workdir ?? process.cwd() },
+      { policy, workdir: options.workdir ?? currentFolder() },
       { traceOpens: options.traceDenials },
     );
     const tell = teller(options);

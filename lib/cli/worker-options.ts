@@ -71,7 +71,12 @@ export function addWorkerOptions(command: Command): Command {
     .option("--environment-key-file <file>", "the environment key; ANTHROPIC_ENVIRONMENT_KEY by default")
     .addOption(new Option("--environment-key <key>").hideHelp().argParser(neverAnArgument))
     .option("--base-url <url>", "the API; ANTHROPIC_BASE_URL by default")
-    .addOption(new Option("--log-format <format>", "one line each for people, or JSON").choices(["text", "json"]))
+    .addOption(
+      new Option("--log-format <format>", "a line for people (on a terminal), or JSON (else)").choices([
+        "text",
+        "json",
+      ]),
+    )
     .option("--json", "the same as --log-format json");
 }
 

@@ -1,6 +1,7 @@
 import { resolve } from "node:path";
 import { HoldfastError } from "../errors.ts";
 import { inspectPath, isWithin } from "../host/paths.ts";
+import { mountPointFault, normalise } from "../policy/paths.ts";
 import type { Policy } from "../policy/policy.ts";
 import { SandboxPool } from "../sandbox/pool.ts";
 import { Sandbox } from "../sandbox/sandbox.ts";
@@ -21,6 +22,7 @@ export interface WorkerSetup {
   readonly maxIdleMs: number;
   readonly policy: Policy;
   readonly workdir: string;
+  readonly mountAt: string | undefined;
   readonly extraction: Extraction | null;
 }
 
@@ -36,15 +38,17 @@ export async function readSetup(flags: WorkerFlags): Promise<WorkerSetup> {
   // Whoever reads the log may go away; the sessions go on.
   process.stdout.on("error", () => {});
   const redactor = new Redactor();
-  const log = createLog(flags.json === true ? "json" : (flags.logFormat ?? "text"), redactor);
+  const format = flags.json === true ? "json" : (flags.logFormat ?? (process.stdout.isTTY ? "text" : "json"));
+  const log = createLog(format, redactor);
   const workdir = resolve(flags.workdir);
   refuseVisible(flags.environmentKeyFile, workdir);
   const environmentKey = takeCredentials(flags.environmentKeyFile, redactor, log);
   const baseUrl = readBaseUrl(flags.baseUrl ?? process.env["ANTHROPIC_BASE_URL"], log);
   const maxIdleMs = await readMaxIdle(flags.maxIdle);
-  const policy = await readPolicy(flags);
+  const mountAt = readMountPoint(flags.mountAt);
+  const policy = await readPolicy(flags, log);
   const extraction = readExtraction(flags, policy, workdir, log);
-  return { flags, log, redactor, environmentKey, baseUrl, maxIdleMs, policy, workdir, extraction };
+  return { flags, log, redactor, environmentKey, baseUrl, maxIdleMs, policy, workdir, mountAt, extraction };
 }
 
 function refuseVisible(keyFile: string | undefined, workdir: string): void {
@@ -109,10 +113,24 @@ async function readMaxIdle(text: string): Promise<number> {
   }
 }
 
-async function readPolicy(flags: WorkerFlags): Promise<Policy> {
+function readMountPoint(path: string | undefined): string | undefined {
+  const fault = path === undefined ? undefined : mountPointFault(path);
+  if (fault === undefined) return path === undefined ? undefined : normalise(path);
+  throw new HoldfastError(`--mount-at ${JSON.stringify(path)}: that ${fault}`, {
+    code: "ERR_HOLDFAST_USAGE",
+    step: "usage",
+    hint: "Name an absolute path that is the workspace's own, such as /workspace.",
+  });
+}
+
+async function readPolicy(flags: WorkerFlags, log: WorkerLog): Promise<Policy> {
   if (flags.policy !== undefined) {
-    const { loadPolicy } = await import("../policy/load.ts");
-    return loadPolicy(flags.policy);
+    const { readPolicy: read } = await import("../policy/load.ts");
+    const { PolicyInvalidError } = await import("../policy/problem.ts");
+    const { policy, problems } = read(flags.policy);
+    if (policy === null) throw new PolicyInvalidError(flags.policy, problems);
+    for (const { file, line, column, message } of problems) log.warn({ file, line, column }, message);
+    return policy;
   }
   const { namedPreset } = await import("../policy/presets.ts");
   return namedPreset(flags.preset ?? "agent");
@@ -143,14 +161,14 @@ function readExtraction(flags: WorkerFlags, policy: Policy, workdir: string, log
  * @throws HoldfastError as `Sandbox.create`
  */
 export async function prepareServing(setup: WorkerSetup, sessions: number): Promise<Serving> {
-  const { flags, log, redactor, policy, workdir, extraction, maxIdleMs } = setup;
+  const { flags, log, redactor, policy, workdir, mountAt, extraction, maxIdleMs } = setup;
   const base = {
     policy,
     workdir,
     // A policy can ask for less than an overlay shows, but writing to the real folder is for the command line to say.
     workspace: flags.workspace ?? (policy.workspace.mode === "fresh" ? "fresh" : "overlay"),
     tools: true,
-    ...(flags.mountAt === undefined ? {} : { mountAt: flags.mountAt }),
+    ...(mountAt === undefined ? {} : { mountAt }),
   } as const;
   const first = await Sandbox.create(base);
   const inside = first.workdir;

@@ -26,6 +26,16 @@ function required(value: string | undefined, what: string, hint: string): string
   throw new HoldfastError(`${what} is missing`, { code: "ERR_HOLDFAST_USAGE", step: "usage", hint });
 }
 
+/** What becomes part of a request. One that no request can carry would fail at every poll, for ever. */
+function sendable(value: string, what: string): string {
+  if (/^[\x21-\x7e]+$/.test(value) && value !== "." && value !== "..") return value;
+  throw new HoldfastError(`${what} cannot be sent: ${JSON.stringify(value)}`, {
+    code: "ERR_HOLDFAST_USAGE",
+    step: "usage",
+    hint: "Give one of printable ASCII characters without spaces.",
+  });
+}
+
 /** Aborted when the process is asked to end. */
 function untilAsked(): AbortSignal {
   const controller = new AbortController();
@@ -47,10 +57,17 @@ async function poll(flags: PollFlags): Promise<number> {
   const asked = untilAsked();
   const { readSetup, prepareServing } = await import("./worker-setup.ts");
   const setup = await readSetup(flags);
-  const environmentId = required(
-    flags.environmentId ?? process.env["ANTHROPIC_ENVIRONMENT_ID"],
+  const environmentId = sendable(
+    required(
+      flags.environmentId ?? process.env["ANTHROPIC_ENVIRONMENT_ID"],
+      "the environment's id",
+      "Give --environment-id, or set ANTHROPIC_ENVIRONMENT_ID.",
+    ),
     "the environment's id",
-    "Give --environment-id, or set ANTHROPIC_ENVIRONMENT_ID.",
+  );
+  const workerId = sendable(
+    flags.workerId || process.env["ANTHROPIC_WORKER_ID"] || `${hostname()}-${crypto.randomUUID()}`,
+    "the worker's id",
   );
   const environmentKey = required(
     setup.environmentKey,
@@ -68,7 +85,7 @@ async function poll(flags: PollFlags): Promise<number> {
         environmentId,
         environmentKey,
         baseUrl,
-        workerId: flags.workerId ?? process.env["ANTHROPIC_WORKER_ID"] ?? `${hostname()}-${crypto.randomUUID()}`,
+        workerId,
         concurrency: flags.concurrency,
         drain: flags.drain ?? false,
         once: flags.once ?? false,
@@ -111,8 +128,9 @@ async function handle(flags: WorkerFlags): Promise<number> {
   const serving = await prepareServing(setup, 0);
   try {
     const client = createClient(credential, setup.baseUrl);
-    await serveItem(claimed, { client, hasSessionsToken: token !== null }, serving.item, asked);
-    return 0;
+    const end = await serveItem(claimed, { client, hasSessionsToken: token !== null }, serving.item, asked);
+    // Whoever started it logs a status other than 0.
+    return end === "failed" || end === "refused" ? 1 : 0;
   } finally {
     await serving[Symbol.asyncDispose]();
   }

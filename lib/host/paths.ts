@@ -1,5 +1,6 @@
 import { lstatSync, readlinkSync, realpathSync, type Stats, statSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
+import { HoldfastError } from "../errors.ts";
 
 /** What a path of the host is, with every link followed. */
 export interface PathFacts {
@@ -8,6 +9,8 @@ export interface PathFacts {
   /** Where it really is; the same path when no component is a link. */
   readonly real: string;
   readonly kind: "directory" | "file" | "device" | "other" | "missing";
+  /** Of a missing one: `does not exist`, or why it cannot be told. */
+  readonly fault?: string;
   readonly uid: number;
   readonly gid: number;
   /** Links on the way, outermost first: they are made again inside, so that the asked-for spelling works too. */
@@ -15,6 +18,17 @@ export interface PathFacts {
 }
 
 const mostLinks = 40;
+
+function missing(path: string, real: string, links: PathFacts["links"], error?: unknown): PathFacts {
+  const code = error instanceof Error && "code" in error ? String(error.code) : "ENOENT";
+  const faults: Readonly<Record<string, string>> = {
+    ENOENT: "does not exist",
+    ENOTDIR: "does not exist: something above it is no folder",
+    ELOOP: "does not exist: its links lead in a circle",
+    EACCES: "cannot be reached by this user",
+  };
+  return { path, real, kind: "missing", fault: faults[code] ?? `cannot be reached (${code})`, uid: -1, gid: -1, links };
+}
 
 /** Follows a path; a missing or unreadable one is `missing`, never an exception. */
 export function inspectPath(asked: string): PathFacts {
@@ -27,10 +41,15 @@ export function inspectPath(asked: string): PathFacts {
   while (rest.length > 0 && links.length < mostLinks) {
     const [first = "", ...others] = rest;
     const next = join(at, first);
-    const status = lstatSync(next, { throwIfNoEntry: false });
-    if (status === undefined) return { path, real: next, kind: "missing", uid: -1, gid: -1, links };
-    if (status.isSymbolicLink()) {
-      const target = readlinkSync(next);
+    let status: Stats;
+    let target: string | undefined;
+    try {
+      status = lstatSync(next);
+      target = status.isSymbolicLink() ? readlinkSync(next) : undefined;
+    } catch (error) {
+      return missing(path, next, links, error);
+    }
+    if (target !== undefined) {
       links.push({ path: next, target });
       climbs ||= target.includes("..");
       rest = [
@@ -59,9 +78,22 @@ export function inspectPath(asked: string): PathFacts {
           ? "device"
           : "other";
     return { path, real, kind, uid: status.uid, gid: status.gid, links };
-  } catch {
-    // A folder above that the caller may not search, or a loop.
-    return { path, real: path, kind: "missing", uid: -1, gid: -1, links };
+  } catch (error) {
+    return missing(path, path, links, error);
+  }
+}
+
+/** @throws HoldfastError ERR_HOLDFAST_WORKDIR when the folder that this process was started in has been removed */
+export function currentFolder(): string {
+  try {
+    return process.cwd();
+  } catch (cause) {
+    throw new HoldfastError("the current folder does not exist any more", {
+      code: "ERR_HOLDFAST_WORKDIR",
+      step: "workspace",
+      hint: "Change into a folder that exists, or name one with --workdir.",
+      cause,
+    });
   }
 }
 

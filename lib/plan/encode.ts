@@ -44,7 +44,17 @@ export const bindFlags = {
 };
 
 /** Resources of asm-generic/resource.h. */
-export const resources = { cpu: 0, fsize: 1, core: 4, nproc: 6, nofile: 7 } as const;
+export const resources = {
+  cpu: 0,
+  fsize: 1,
+  core: 4,
+  nproc: 6,
+  nofile: 7,
+  memlock: 8,
+  sigpending: 11,
+  nice: 13,
+  rtprio: 14,
+} as const;
 
 /** Layers of native/init/setup.h: what a call's request names. */
 export const layerIds = { base: 1, readOnly: 2 } as const;
@@ -76,7 +86,7 @@ export function encodePlan(plan: LaunchPlan): Uint8Array {
   for (const step of plan.mounts) operations.push(mountOperation(step));
   // After the mounts: the init makes the network namespace beside them.
   if (has("network")) {
-    for (const { path, value } of plan.sysctls) push(opCodes.sysctl, [], [path, value]);
+    for (const { path, value, optional } of plan.sysctls) push(opCodes.sysctl, [optional ? 1 : 0], [path, value]);
     if (does("loopback")) push(opCodes.loopback, [], []);
   }
   // While nothing else stands in the way, so that it is the namespaces and mounts that are proved.
@@ -144,7 +154,7 @@ function mountOperation(step: MountStep): Operation {
     case "copy":
       return [opCodes.copy, [step.mode], [step.source, step.path]];
     case "tmpfs":
-      return [opCodes.tmpfs, [step.sizeBytes, 0, step.mode, 0], [step.path]];
+      return [opCodes.tmpfs, [step.sizeBytes, step.inodes, step.mode, 0], [step.path]];
     case "proc":
       return [opCodes.proc, [], [step.path]];
     case "devpts":

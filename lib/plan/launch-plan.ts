@@ -14,7 +14,7 @@ export interface LaunchPlan {
   /** What the init does to itself, in the order of `initSteps`; every plan of the product has all of them. */
   readonly steps: readonly InitStep[];
   /** `KEY=value` lines for /proc/sys, set before the namespace's rights are dropped. */
-  readonly sysctls: readonly { readonly path: string; readonly value: string }[];
+  readonly sysctls: readonly { readonly path: string; readonly value: string; readonly optional?: boolean }[];
   readonly landlock: {
     readonly abi: number;
     /** What the init and everything below it may do. */
@@ -79,7 +79,13 @@ export type MountStep =
   | BindStep
   /** A small file of the host's, as it is now; passed over where there is none. */
   | { readonly op: "copy"; readonly source: string; readonly path: string; readonly mode: number }
-  | { readonly op: "tmpfs"; readonly path: string; readonly sizeBytes: number; readonly mode: number }
+  | {
+      readonly op: "tmpfs";
+      readonly path: string;
+      readonly sizeBytes: number;
+      readonly inodes: number;
+      readonly mode: number;
+    }
   | { readonly op: "proc"; readonly path: string }
   | { readonly op: "devpts"; readonly path: string }
   | {
@@ -115,7 +121,7 @@ export interface Ruleset {
 }
 
 export interface Rlimit {
-  readonly resource: "cpu" | "core" | "nofile" | "nproc" | "fsize";
+  readonly resource: "cpu" | "core" | "nofile" | "nproc" | "fsize" | "memlock" | "sigpending" | "nice" | "rtprio";
   readonly soft: number;
   readonly hard: number;
 }

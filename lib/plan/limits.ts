@@ -17,6 +17,12 @@ export function rlimits(policy: Policy): Rlimit[] {
   const add = (resource: Rlimit["resource"], value: number | undefined): void => {
     if (value !== undefined) found.push({ resource, soft: value, hard: value });
   };
+  // Counted for the user outside as well, who is to have some left: the kernel's own defaults are all that he has.
+  add("sigpending", 4096);
+  // What a user who may do audio or real-time work brings along, and what is locked is never swapped out.
+  add("rtprio", 0);
+  add("nice", 0);
+  add("memlock", 8 * 1024 * 1024);
   add("nproc", limits.processes === undefined ? undefined : withRoom(limits.processes));
   add("nofile", limits.openFiles);
   add("fsize", limits.fileSizeBytes);

@@ -28,6 +28,11 @@ export const canaryPath: string = `${toolFolder}/canary`;
 
 const defaultTmpBytes = 2 * 1024 ** 3;
 
+/** The kernel keeps about a kilobyte for each name, beside the size: a page a file, and room for a small one's many. */
+function inodesFor(bytes: number): number {
+  return Math.max(16_384, Math.ceil(bytes / 4096));
+}
+
 export interface MountPlan {
   readonly steps: readonly MountStep[];
   readonly idMapped: readonly IdMapped[];
@@ -42,7 +47,10 @@ export interface MountPlan {
 /** Whether a granted path is answered by the sandbox's own folder of that name. */
 export function isOwn(path: string): boolean {
   return (
-    own.has(path) || isWithin(path, "/proc") || /^\/dev\/(null|zero|full|random|urandom|tty|ptmx|fd|std.*)$/.test(path)
+    own.has(path) ||
+    isWithin(path, "/proc") ||
+    isWithin(path, toolFolder) ||
+    /^\/dev\/(null|zero|full|random|urandom|tty|ptmx|fd|std\w+)(\/|$)/.test(path)
   );
 }
 
@@ -101,7 +109,9 @@ export function mountPlan(policy: Policy, host: HostCapabilities, identity: Iden
       grant.system || grant.kind === "device" ? undefined : mapped(grant.source, grant.owner),
     );
     (readOnly ? read : write).push(grant.source);
-    if (readOnly && grant.kind === "directory" && readOnlyFolders.length < 3) readOnlyFolders.push(grant.source);
+    // In sysfs no folder can be tried to be made: what is refused there is no wall's doing.
+    const canBeTried = grant.kind === "directory" && !isWithin(grant.source, "/sys");
+    if (readOnly && canBeTried && readOnlyFolders.length < 3) readOnlyFolders.push(grant.source);
   }
   // A merged /usr: whoever grants /usr means its programs to start, and they name /lib64 and /bin.
   for (const { path, link } of host.topLevel) {
@@ -145,6 +155,7 @@ export function mountPlan(policy: Policy, host: HostCapabilities, identity: Iden
       for (const grant of below) if (grant.source !== path && isWithin(grant.source, path)) bindAgain(grant);
     }
   }
+  for (const path of workspace.covered) steps.push({ op: "mask", path });
   if (workspace.toolRuntime !== null) {
     bind({ source: workspace.toolRuntime.node, path: `${toolFolder}/node`, from: "host", readOnly: true });
     bind({ source: workspace.toolRuntime.programs, path: `${toolFolder}/programs`, from: "host", readOnly: true });
@@ -158,8 +169,9 @@ export function mountPlan(policy: Policy, host: HostCapabilities, identity: Iden
 
 /** One tmpfs for everything private, so that one size bounds it. */
 function privateSteps(policy: Policy, write: string[], workspace: Workspace): MountStep[] {
+  const sizeBytes = policy.limits.tmpSizeBytes ?? defaultTmpBytes;
   const steps: MountStep[] = [
-    { op: "tmpfs", path: scratch, sizeBytes: policy.limits.tmpSizeBytes ?? defaultTmpBytes, mode: 0o755 },
+    { op: "tmpfs", path: scratch, sizeBytes, inodes: inodesFor(sizeBytes), mode: 0o755 },
     { op: "mkdir", path: "/run", mode: 0o755 },
     { op: "mkdir", path: "/root", mode: 0o700 },
   ];
@@ -192,7 +204,8 @@ function deviceSteps(host: HostCapabilities): MountStep[] {
         source: `/dev/${name}`,
         path: `/dev/${name}`,
         from: "host",
-        readOnly: false,
+        // Devices are written all the same; their times, which everybody outside can read, are not.
+        readOnly: true,
         device: true,
       }),
     ),

@@ -56,7 +56,12 @@ export function plan(policy: Policy, host: HostCapabilities, workspace: Workspac
     idMapped: mounts.idMapped,
     steps: initSteps,
     // Fast open would start a flow without a connect (kernel-notes B3); the backlog is the egress proxy's.
-    sysctls: [{ path: "/proc/sys/net/ipv4/tcp_fastopen", value: "0" }],
+    // What a user namespace takes counts for its maker as well: some is left to the same user's programs outside.
+    sysctls: [
+      { path: "/proc/sys/net/ipv4/tcp_fastopen", value: "0" },
+      { path: "/proc/sys/user/max_inotify_instances", value: "64", optional: true },
+      { path: "/proc/sys/user/max_inotify_watches", value: "131072", optional: true },
+    ],
     landlock: { abi: host.landlockAbi, base, call: callRuleset(host.landlockAbi), readOnly },
     seccomp: filterFor(host.architecture, {
       traceOpens: workspace.seccomp.traceOpens,

@@ -1,5 +1,6 @@
 import { HoldfastError } from "../errors.ts";
 import type { Policy, WallName } from "../policy/policy.ts";
+import { quote } from "../policy/problem.ts";
 import type { LaunchPlan } from "./launch-plan.ts";
 import type { Workspace } from "./workspace.ts";
 
@@ -31,29 +32,46 @@ function lackOf(wall: WallName, policy: Policy, plan: LaunchPlan, workspace: Wor
 export function requiredBy(policy: Policy, wall: string): string {
   const named = policy.requires.find((each) => each === wall);
   if (named === undefined) return "";
-  const line = policy.requiresLines?.[named];
-  return `, which ${policy.source}${line === undefined ? "" : `:${line}`} requires`;
+  return `, which ${placeIn(policy, policy.requiresAt?.[named])} requires`;
+}
+
+/** `FILE:LINE:COLUMN`, as far as the place is known. */
+export function placeIn(policy: Policy, at: { line?: number; column?: number } | undefined): string {
+  return [policy.source, at?.line, at?.column].filter((part) => part !== undefined).join(":");
 }
 
 /**
- * Holds a plan against the walls that its policy requires by name. The others are required in any case: they are in
- * every plan, and a launch whose host refuses one fails.
+ * Holds this host against what its policy asks of it: the paths that must exist, and the walls that it requires by name.
+ * (The other walls are required in any case: they are in every plan, and a launch whose host refuses one fails.)
  *
- * @throws HoldfastError ERR_HOLDFAST_WALL_UNAVAILABLE naming all that are missing, each with its line of the policy
+ * @throws HoldfastError ERR_HOLDFAST_WALL_UNAVAILABLE or ERR_HOLDFAST_PATH_MISSING with all that is missing, each as
+ *   `file:line:column: message`
  */
 export function assertRequired(policy: Policy, plan: LaunchPlan, workspace: Workspace): void {
-  const missing = policy.requires.flatMap((wall) => {
+  const walls = policy.requires.flatMap((wall) => {
     const why = lackOf(wall, policy, plan, workspace);
-    const line = policy.requiresLines?.[wall];
-    return why === null ? [] : [`${wall}${line === undefined ? "" : `, line ${line}`} (${why})`];
+    const at = policy.requiresAt?.[wall];
+    return why === null ? [] : [{ at, message: `this host does not give the wall ${wall}: ${why}` }];
   });
-  if (missing.length === 0) return;
-  throw new HoldfastError(
-    `${policy.source} requires ${missing.length === 1 ? "a wall" : "walls"} that this host does not give: ${missing.join("; ")}`,
-    {
-      code: "ERR_HOLDFAST_WALL_UNAVAILABLE",
-      step: "plan",
-      hint: "`holdfast doctor` says how each can be had; or take it out of `requires`.",
-    },
-  );
+  const paths = (workspace.missing ?? []).map((grant) => ({
+    at: grant,
+    message: `${quote(grant.path)} ${grant.fault ?? "does not exist"}`,
+  }));
+  const lines = [...paths, ...walls]
+    .toSorted((a, b) => (a.at?.line ?? 0) - (b.at?.line ?? 0) || (a.at?.column ?? 0) - (b.at?.column ?? 0))
+    .map(({ at, message }) => `${placeIn(policy, at)}: ${message}`);
+  if (lines.length === 0) return;
+  const hints = [
+    ...(paths.length === 0
+      ? []
+      : [
+          "Create what does not exist, take it out of the policy, or write landlock.compatibility: best_effort to pass it over.",
+        ]),
+    ...(walls.length === 0 ? [] : ["`holdfast doctor` says how each wall can be had; or take it out of `requires`."]),
+  ];
+  throw new HoldfastError(lines.join("\n"), {
+    code: walls.length === 0 ? "ERR_HOLDFAST_PATH_MISSING" : "ERR_HOLDFAST_WALL_UNAVAILABLE",
+    step: "plan",
+    hint: hints.join(" "),
+  });
 }

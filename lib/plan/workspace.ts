@@ -1,3 +1,5 @@
+import type { PathGrant } from "../policy/policy.ts";
+
 /** One path of the host that the sandbox is to see, with its links followed before the plan is made. */
 export interface ResolvedGrant {
   readonly path: string;
@@ -21,6 +23,8 @@ export interface Workspace {
   readonly path: string;
   readonly owner: { readonly uid: number; readonly gid: number };
   readonly grants: readonly ResolvedGrant[];
+  /** Granted, not there, and not forgiven: a plan is refused for them. */
+  readonly missing?: readonly (PathGrant & { readonly fault?: string })[];
   /** Relative to the workspace: folders made mount points so that they cannot be renamed away, then read-only names. */
   readonly pinned: readonly string[];
   readonly readOnly: readonly string[];
@@ -34,6 +38,8 @@ export interface Workspace {
   readonly copiedFolders?: ReadonlyMap<string, bigint>;
   /** Folders outside the workspace that exist only inside and only for this session. */
   readonly privateFolders: readonly string[];
+  /** Folders of holdfast's own, inside, that lie in what is shown: they are covered. */
+  readonly covered: readonly string[];
   readonly toolRuntime: { readonly node: string; readonly programs: string } | null;
   /** The caller's environment, as far as the policy passes it on. */
   readonly environment: Readonly<Record<string, string>>;

@@ -63,7 +63,7 @@ export const defaultPolicy: Policy = Object.freeze({
   environment: Object.freeze({ pass: defaultPass, set: Object.freeze({}) }),
   protectedNames: Object.freeze({ names: protectedNameList }),
   requires: Object.freeze([]),
-  requiresLines: Object.freeze({}),
+  requiresAt: Object.freeze({}),
   workspace: Object.freeze({ mode: "direct", access: "read-write" }),
   extract: Object.freeze([]),
 });

@@ -1,5 +1,15 @@
 import { isUtf8 } from "node:buffer";
-import { type Document, isAlias, isMap, isScalar, isSeq, LineCounter, type ParsedNode, parseDocument } from "yaml";
+import {
+  type Document,
+  isAlias,
+  isMap,
+  isScalar,
+  isSeq,
+  LineCounter,
+  type ParsedNode,
+  parseDocument,
+  visit,
+} from "yaml";
 import type { Place, Problems } from "./problem.ts";
 import { quote } from "./problem.ts";
 
@@ -74,17 +84,29 @@ export function readDocument(bytes: Uint8Array, problems: Problems): Node | unde
 }
 
 function reportFaults(document: Document, counter: LineCounter, problems: Problems): void {
-  const faults = [...document.errors, ...document.warnings];
+  const faults = [...document.errors, ...document.warnings].toSorted((a, b) => a.pos[0] - b.pos[0]);
   const deep = faults.find((fault) => fault.code === "RESOURCE_EXHAUSTION");
-  if (deep !== undefined) {
-    problems.error(place(counter, deep.pos[0]), tooDeep);
-    return;
-  }
-  for (const fault of faults) {
-    const several = fault.code === "MULTIPLE_DOCS";
-    const message = several ? "a policy is one document, and another begins here" : lowerFirst(fault.message);
-    problems.error(place(counter, fault.pos[0]), several ? message : `not valid YAML: ${message}`);
-  }
+  // One wrong character makes the parser complain of all that follows: only its first complaint is about the file.
+  const fault = deep ?? faults[0];
+  if (fault === undefined) return;
+  const quoted = fault.code === "MISSING_CHAR" ? unclosedQuote(document, fault.pos[0]) : undefined;
+  const at = place(counter, quoted ?? fault.pos[0]);
+  if (quoted !== undefined) problems.error(at, "not valid YAML: the quote that begins here is not closed");
+  else if (fault === deep) problems.error(at, tooDeep);
+  else if (fault.code === "MULTIPLE_DOCS") problems.error(at, "a policy is one document, and another begins here");
+  else problems.error(at, `not valid YAML: ${lowerFirst(fault.message)}`);
+}
+
+/** Where the quoted text begins whose end the parser missed at an offset: there the writer looks, not at the file's end. */
+function unclosedQuote(document: Document, offset: number): number | undefined {
+  let start: number | undefined;
+  visit(document, {
+    Scalar(_key, node) {
+      const isQuoted = node.type === "QUOTE_DOUBLE" || node.type === "QUOTE_SINGLE";
+      if (isQuoted && node.range && node.range[0] < offset && offset <= node.range[2]) start = node.range[0];
+    },
+  });
+  return start;
 }
 
 function readText(bytes: Uint8Array, problems: Problems): string | undefined {
@@ -194,6 +216,10 @@ class Converter {
       const expanded = this.#convert(target, depth + 1);
       this.#expanding -= 1;
       return expanded;
+    }
+    if (node.tag !== undefined) {
+      const tag = node.tag.replace("tag:yaml.org,2002:", "!!");
+      this.#problems.error(at, `a policy has no tags: ${tag}`, "leave it out");
     }
     if (node.anchor !== undefined && this.#expanding === 0) this.#anchors.set(node.anchor, node);
     if (isScalar(node)) return this.#convertScalar(node.value, node.source, at);

@@ -34,9 +34,12 @@ export function checkEndpoint(found: EndpointSection, what: string, context: Con
   const ports = checkPorts(found, what, context);
   checkAddresses(found, what, context);
   checkPathAndTls(found, what, ports, context);
-  checkProtocol(found, what, context);
   checkSigning(found, what, context);
-  checkRules(found, what, context);
+  // What depends on the protocol cannot be judged without it.
+  if (!found.isBroken("protocol")) {
+    checkProtocol(found, what, context);
+    checkRules(found, what, context);
+  }
   return build(found, ports);
 }
 
@@ -44,7 +47,7 @@ function checkHost(found: EndpointSection, what: string, { problems }: Context):
   const { values } = found;
   const host = values.host ?? "";
   const at = found.valuePlace("host");
-  if (found.has("host") && values.host === undefined) return;
+  if (found.isBroken("host")) return;
   if (host === "") {
     if (values.protocol === "tcp") {
       problems.error(at, `${what}: protocol tcp needs a DNS host`, "its name is what the sandbox asks for");
@@ -69,9 +72,8 @@ function checkPorts(found: EndpointSection, what: string, context: Context): rea
     if (context.dialect === "openshell") context.problems.warning(found.place("port"), message, "ports counts");
     else context.problems.error(found.place("port"), message, "write ports alone");
   }
-  const unreadable = (["port", "ports"] as const).some((key) => found.has(key) && values[key] === undefined);
-  if (several.length === 0 && single === 0 && !unreadable) {
-    context.problems.error(found.at, `${what} needs a port`, "port: 443, or ports: [80, 443]");
+  if (several.length === 0 && single === 0 && !found.isBroken("port") && !found.isBroken("ports")) {
+    context.problems.error(found.valuePlace("port"), `${what} needs a port`, "port: 443, or ports: [80, 443]");
   }
   return several.length > 0 ? several.map((port) => port.value) : single > 0 ? [single] : [];
 }
@@ -166,7 +168,7 @@ function checkSigning(found: EndpointSection, what: string, { problems }: Contex
   const { values } = found;
   if (values.credential_signing === undefined) return;
   const at = found.valuePlace("credential_signing");
-  if ((values.signing_service ?? "") === "") {
+  if ((values.signing_service ?? "") === "" && !found.isBroken("signing_service")) {
     problems.error(at, `${what}.credential_signing needs signing_service`, "the AWS service, such as s3 or bedrock");
   }
   if (values.request_body_credential_rewrite) {

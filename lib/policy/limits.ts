@@ -1,5 +1,6 @@
 import { HoldfastError } from "../errors.ts";
 import type { Limits } from "./policy.ts";
+import { quote } from "./problem.ts";
 import { suggest } from "./spelling.ts";
 
 /** A limit's name, as policies and `--limit NAME=VALUE` spell it. */
@@ -103,12 +104,11 @@ export function readSize(text: string): LimitReading<number> {
   if (match !== null) return bounded(text, Number(match[1]) * (sizeUnits[match[2] ?? ""] ?? 1));
   const accepted = "a size is a whole number of bytes, or one with K, M, G or T: 64K, 512M, 2G";
   const near = /^(\d+)(?:\.(\d+))?\s*([kmgt])?(?:i?b)?$/i.exec(text);
-  if (near === null) return { message: `${JSON.stringify(text)} is not a size`, hint: accepted };
+  if (near === null) return { message: `${quote(text)} is not a size`, hint: accepted };
   const unit = near[3]?.toUpperCase() ?? "";
-  if (near[2] === undefined)
-    return { message: `${JSON.stringify(text)} is not a size`, hint: `write ${near[1]}${unit}` };
+  if (near[2] === undefined) return { message: `${quote(text)} is not a size`, hint: `write ${near[1]}${unit}` };
   return {
-    message: `${JSON.stringify(text)} is not a size: fractions are not accepted`,
+    message: `${quote(text)} is not a size: fractions are not accepted`,
     hint: smallerUnit(`${near[1]}.${near[2]}`, unit, ["", "K", "M", "G", "T"], 1024) ?? accepted,
   };
 }
@@ -119,13 +119,13 @@ export function readDuration(text: string): LimitReading<number> {
   if (match !== null) return bounded(text, Number(match[1]) * (durationUnits[match[2] ?? ""] ?? 1));
   const accepted = "a duration is a whole number with ms, s, m or h: 500ms, 30s, 5m, 2h";
   if (/^\d+$/.test(text)) {
-    return { message: `${JSON.stringify(text)} is not a duration: it has no unit`, hint: `write ${text}s for seconds` };
+    return { message: `${quote(text)} is not a duration: it has no unit`, hint: `write ${text}s for seconds` };
   }
   const near = /^(\d+)\.(\d+)(s|m|h)$/.exec(text);
-  if (near === null) return { message: `${JSON.stringify(text)} is not a duration`, hint: accepted };
+  if (near === null) return { message: `${quote(text)} is not a duration`, hint: accepted };
   const factor = near[3] === "s" ? 1000 : 60;
   return {
-    message: `${JSON.stringify(text)} is not a duration: fractions are not accepted`,
+    message: `${quote(text)} is not a duration: fractions are not accepted`,
     hint: smallerUnit(`${near[1]}.${near[2]}`, near[3] ?? "", ["ms", "s", "m", "h"], factor) ?? accepted,
   };
 }
@@ -138,14 +138,14 @@ function smallerUnit(value: string, unit: string, units: readonly string[], fact
 
 function bounded(text: string, value: number): LimitReading<number> {
   if (value > Number.MAX_SAFE_INTEGER) {
-    return { message: `${JSON.stringify(text)} is too large`, hint: "leave the limit out, or write none" };
+    return { message: `${quote(text)} is too large`, hint: "leave the limit out, or write none" };
   }
   return { value };
 }
 
 function readCount(text: string): LimitReading<number> {
   if (/^\d+$/.test(text)) return bounded(text, Number(text));
-  return { message: `${JSON.stringify(text)} is not a count`, hint: "a count is a whole number: 64" };
+  return { message: `${quote(text)} is not a count`, hint: "a count is a whole number: 64" };
 }
 
 const unitReaders = { count: readCount, size: readSize, duration: readDuration };
@@ -155,7 +155,7 @@ export function readLimit(name: LimitName, text: string): LimitReading<number | 
   if (text === "none") return { value: null };
   const kind = limitKinds[name];
   if (/^[-−]/.test(text)) {
-    return { message: `${name} cannot be negative: ${JSON.stringify(text)}`, hint: "write none for no limit" };
+    return { message: `${name} cannot be negative: ${quote(text)}`, hint: "write none for no limit" };
   }
   const reading = unitReaders[kind.unit](text);
   if (!("value" in reading)) return { message: `${name}: ${reading.message}`, hint: reading.hint };
@@ -214,8 +214,8 @@ export function parseSize(text: string): number {
 
 function parsed(text: string, reading: LimitReading<number>, most: number): number {
   if (!("value" in reading)) throw limitError(reading.message, reading.hint);
-  if (reading.value === 0) throw limitError(`${JSON.stringify(text)} is 0`, "write a value above 0");
-  if (reading.value > most) throw limitError(`${JSON.stringify(text)} is too large`, "write a smaller value");
+  if (reading.value === 0) throw limitError(`${quote(text)} is 0`, "write a value above 0");
+  if (reading.value > most) throw limitError(`${quote(text)} is too large`, "write a smaller value");
   return reading.value;
 }
 

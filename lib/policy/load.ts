@@ -19,6 +19,7 @@ import {
   toolsSection,
   workspaceSection,
 } from "./sections.ts";
+import { nearest } from "./spelling.ts";
 
 /** A file's policy, null when it has errors, and everything that is to be said about it, in its order. */
 export interface ParsedPolicy {
@@ -86,6 +87,7 @@ export const policySchema: JsonSchema = Object.freeze({
   $schema: "https://json-schema.org/draft/2020-12/schema",
   title: "holdfast policy",
   ...holdfastShape.schema,
+  properties: { ...(holdfastShape.schema["properties"] as JsonSchema), version: { const: 1 } },
 });
 
 /**
@@ -106,7 +108,9 @@ function readRoot(root: Node, problems: Problems): Policy | null {
     return null;
   }
   const index = root.entries.findIndex((entry) => entry.key === "holdfast");
-  const context: Context = { dialect: index === -1 ? "openshell" : "holdfast", problems };
+  // A marker that is misspelt is one error; judged as OpenShell's, the file would be full of them.
+  const isOurs = index !== -1 || nearest(root.entries[0]?.key ?? "", ["holdfast"]) !== undefined;
+  const context: Context = { dialect: isOurs ? "holdfast" : "openshell", problems };
   if (index > 0)
     problems.error(root.entries[index]?.at ?? root.at, '"holdfast: 1" must be the first key of the policy');
   return context.dialect === "openshell" ? readOpenshell(root, context) : readHoldfast(root, context);
@@ -154,13 +158,15 @@ function build(found: Read<typeof openshellShape>, context: Context): Policy {
   const networkMiddlewares = values.network_middlewares ?? defaultPolicy.networkMiddlewares;
   checkMiddlewareCover(networkMiddlewares, networkPolicies, context);
   const filesystem = values.filesystem_policy ?? absentFilesystem(dialect);
+  // A path that a file of ours names is meant, and to pass over it would hide a slip; OpenShell does.
+  const ownPaths = dialect === "holdfast" && found.has("filesystem_policy");
   const baseline = dialect === "openshell" && Object.keys(networkPolicies).length > 0;
   return Object.freeze({
     ...defaultPolicy,
     source: problems.file,
     dialect,
     filesystem: baseline ? withBaseline(filesystem) : filesystem,
-    compatibility: values.landlock?.compatibility ?? defaultPolicy.compatibility,
+    compatibility: values.landlock?.compatibility ?? (ownPaths ? "hard_requirement" : "best_effort"),
     process: values.process ?? defaultPolicy.process,
     networkPolicies,
     networkMiddlewares,
@@ -213,6 +219,8 @@ function unreadable(file: string, cause: unknown): HoldfastError {
     ENOENT: "there is no such file",
     EISDIR: "it is a folder",
     EACCES: "it may not be read by this user",
+    ENOTDIR: "something in its path is no folder",
+    ELOOP: "its links lead in a circle",
   };
   return new HoldfastError(`cannot read the policy ${file}: ${reasons[code ?? ""] ?? code ?? String(cause)}`, {
     code: "ERR_HOLDFAST_POLICY_UNREADABLE",

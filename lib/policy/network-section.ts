@@ -31,13 +31,17 @@ export const networkPoliciesSection: Reader<Named<NetworkPolicy>> = {
     const found = entries.read(node, what, context);
     if (found === undefined) return undefined;
     const policies = new Map<string, { value: NetworkPolicy }>();
+    const comparable: NamedEndpoint[] = [];
     for (const [key, entry] of found) {
-      policies.set(key, { value: buildEntry(key, entry, `${what}.${key}`, context) });
+      const value = buildEntry(key, entry, `${what}.${key}`, context);
+      policies.set(key, { value });
+      for (const [index, section] of (entry.value.values.endpoints ?? []).entries()) {
+        const endpoint = value.endpoints[index];
+        // One that was not read in full may differ only by what is reported already.
+        if (endpoint !== undefined && section.isWhole) comparable.push({ policy: value.name, endpoint });
+      }
     }
-    checkAmbiguity(
-      [...policies.values()].map((policy) => policy.value),
-      context,
-    );
+    checkAmbiguity(comparable, context);
     return record(policies);
   },
 };
@@ -77,18 +81,17 @@ interface NamedEndpoint {
  * Endpoints that can stand for the same connection or request must agree on how it is carried and parsed, else the
  * order of evaluation would decide (openshell.md 1.16). Their rules may differ.
  */
-function checkAmbiguity(policies: readonly NetworkPolicy[], { problems }: Context): void {
-  const all: readonly NamedEndpoint[] = policies.flatMap((policy) =>
-    policy.endpoints.map((endpoint) => ({ policy: policy.name, endpoint })),
-  );
+function checkAmbiguity(all: readonly NamedEndpoint[], { problems }: Context): void {
   if (all.length > mostEndpoints) {
     const at = all[mostEndpoints]?.endpoint ?? { line: 1, column: 1 };
     problems.error(at, `the policy has ${all.length} endpoints; ${mostEndpoints} are the most`);
     return;
   }
   const budget = comparisonBudget();
+  const alike = all.map(({ endpoint }) => handling(endpoint));
   for (const [index, left] of all.entries()) {
-    for (const right of all.slice(index + 1)) {
+    for (const [offset, right] of all.slice(index + 1).entries()) {
+      if (alike[index] === alike[index + 1 + offset]) continue;
       const shared = left.endpoint.ports.filter((port) => right.endpoint.ports.includes(port));
       if (shared.length === 0 || !hostsOverlap(left.endpoint.host, right.endpoint.host, budget)) continue;
       const conflicts = [
@@ -102,6 +105,13 @@ function checkAmbiguity(policies: readonly NetworkPolicy[], { problems }: Contex
       problems.error(right.endpoint, message, "make them agree, or keep them apart by host, port or path");
     }
   }
+}
+
+/** All that two endpoints could differ in below. */
+function handling(endpoint: NetworkEndpoint): string {
+  const judged = judgesGraphql(endpoint);
+  const apart = { line: 0, column: 0, host: "", ports: [], path: "", rules: [], denyRules: [], access: "" };
+  return JSON.stringify({ ...endpoint, ...apart, graphqlPersistedQueries: judged });
 }
 
 function differences(pairs: Readonly<Record<string, readonly [unknown, unknown]>>): readonly string[] {
@@ -174,7 +184,7 @@ export const networkMiddlewaresSection: Reader<Named<NetworkMiddleware>> = {
     for (const [key, entry] of found) {
       const middleware = buildMiddleware(key, entry, `${what}.${key}`, context);
       const other = orders.get(middleware.order);
-      if (other !== undefined) {
+      if (other !== undefined && !entry.value.isBroken("order")) {
         const message = `${what}.${key} has the order ${middleware.order}, as ${quote(other)} does`;
         context.problems.error(entry.value.valuePlace("order"), message, "give each its own order");
       }

@@ -6,14 +6,14 @@ import { text } from "./reader.ts";
 const longestPath = 4096;
 
 /** Collapses `//` and `/./`, takes a trailing `/` off. Lexical: links are the kernel's business. */
-function normalise(path: string): string {
+export function normalise(path: string): string {
   const parts = path.split("/").filter((part) => part !== "" && part !== ".");
   return `/${parts.join("/")}`;
 }
 
 /** An absolute path without `..`, normalised. Never looked up on the disk. */
 export const absolutePath: Reader<string> = {
-  schema: { type: "string", pattern: "^/" },
+  schema: { type: "string", pattern: "^/(?!(.*/)?\\.\\.(/|$))" },
   read(node, what, context) {
     const path = text.read(node, what, context);
     if (path === undefined) return undefined;
@@ -43,4 +43,26 @@ export function relativeFault(path: string): string | undefined {
   if (parts.includes("..")) return `must not contain "..": ${quote(path)}`;
   if (parts.includes(".") || parts.includes("")) return `must not contain empty or "." parts: ${quote(path)}`;
   return undefined;
+}
+
+/** What a sandbox is made of: a workspace mounted there would take it away from every program inside. */
+const occupied = [
+  ...["/proc", "/dev", "/sys", "/etc", "/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"],
+  "/.holdfast",
+];
+
+/** What of the sandbox's own would be hidden by a mount at a normalised path, or undefined when nothing would. */
+export function hiddenBy(path: string): string | undefined {
+  if (path === "/") return path;
+  return occupied.find((folder) => `${path}/`.startsWith(`${folder}/`) || folder.startsWith(`${path}/`));
+}
+
+/** Why a workspace cannot appear at a path, or undefined when it can. */
+export function mountPointFault(path: string): string | undefined {
+  if (!path.startsWith("/")) return "is not absolute";
+  if (path.includes("\0")) return "holds a NUL";
+  if (Buffer.byteLength(path) > longestPath) return `is longer than ${longestPath} bytes`;
+  if (path.split("/").includes("..")) return 'must not contain ".."';
+  const hidden = hiddenBy(normalise(path));
+  return hidden === undefined ? undefined : `would hide ${hidden}, which the sandbox needs`;
 }

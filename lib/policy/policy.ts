@@ -74,7 +74,7 @@ export interface Policy {
     readonly readOnly: readonly PathGrant[];
     readonly readWrite: readonly PathGrant[];
   };
-  /** `best_effort` forgives missing paths, never a wall. */
+  /** `best_effort` forgives missing paths, never a wall; a file of holdfast's must ask for it. */
   readonly compatibility: "best_effort" | "hard_requirement";
   /** As whom programs run. */
   readonly process: {
@@ -106,8 +106,8 @@ export interface Policy {
   };
   /** Walls that must stand; empty means all that this kernel offers. Never fewer than Landlock and seccomp. */
   readonly requires: readonly WallName[];
-  /** The line of the file that requires each wall; absent for presets and policies built in code. */
-  readonly requiresLines?: Readonly<Partial<Record<WallName, number>>>;
+  /** Where the file requires each wall; absent for presets and policies built in code. */
+  readonly requiresAt?: Readonly<Partial<Record<WallName, { readonly line: number; readonly column: number }>>>;
   /** How the workspace is shown. */
   readonly workspace: {
     readonly mode: "direct" | "overlay" | "fresh";

@@ -14,6 +14,7 @@ const mostProblems = 100;
 export class Problems {
   readonly file: string;
   #problems: PolicyProblem[] = [];
+  readonly #told = new Set<string>();
   #errors = 0;
   #left = 0;
 
@@ -34,6 +35,10 @@ export class Problems {
     return this.#errors > 0;
   }
 
+  get errorCount(): number {
+    return this.#errors;
+  }
+
   /** In the file's order. */
   list(): readonly PolicyProblem[] {
     const sorted = this.#problems.toSorted((a, b) => a.line - b.line || a.column - b.column);
@@ -45,6 +50,10 @@ export class Problems {
   }
 
   #add(severity: "error" | "warning", at: Place, message: string, hint: string | undefined): void {
+    // What an alias repeats is told once.
+    const identity = `${at.line}:${at.column}:${message}`;
+    if (this.#told.has(identity)) return;
+    this.#told.add(identity);
     if (this.#problems.length >= mostProblems) {
       this.#left += 1;
       return;
@@ -58,9 +67,14 @@ function placed(file: string, at: Place): { file: string; line: number; column: 
   return { file, line: at.line, column: at.column };
 }
 
+/** Longer messages lose their middle: a key may be as long as its file. */
+const longestMessage = 600;
+
 /** Text of the file's own may hold control characters: they must not reach a terminal. */
 function printable(text: string): string {
-  return text.replaceAll(/[\p{Cc}\p{Cf}\p{Co}\p{Cs}\u2028\u2029]/gu, (character) => {
+  const half = longestMessage / 2;
+  const whole = text.length <= longestMessage ? text : `${text.slice(0, half)} … ${text.slice(-half)}`;
+  return whole.replaceAll(/[\p{Cc}\p{Cf}\p{Co}\p{Cs}\u2028\u2029]/gu, (character) => {
     const code = (character.codePointAt(0) ?? 0).toString(16).padStart(4, "0");
     return `\\u{${code}}`;
   });

@@ -76,8 +76,9 @@ export function word<const W extends string>(
   words: readonly W[],
   options: { caseless?: boolean; lax?: "openshell"; laxMeaning?: string; omitted?: boolean } = {},
 ): Reader<W> {
+  const all = options.omitted && !words.some((each) => each === "") ? [...words, ""] : words;
   return {
-    schema: { enum: words },
+    schema: options.caseless ? { anyOf: [{ enum: all }, { type: "string", pattern: anyCase(words) }] } : { enum: all },
     read(node, what, context) {
       const value = text.read(node, what, context);
       if (value === undefined || (value === "" && options.omitted)) return undefined;
@@ -98,6 +99,12 @@ export function word<const W extends string>(
       return undefined;
     },
   };
+}
+
+/** A pattern for words in any case; JSON Schema's patterns have no flags. */
+function anyCase(words: readonly string[]): string {
+  const letters = (each: string): string => each.replaceAll(/[a-z]/g, (letter) => `[${letter}${letter.toUpperCase()}]`);
+  return `^(${words.map(letters).join("|")})$`;
 }
 
 function choice(all: readonly string[]): string {
@@ -170,9 +177,13 @@ export function dictionary<T>(element: Reader<T>): Reader<ReadonlyMap<string, Pl
 /** The values of a section that were there and could be read, with the places of their keys. */
 export interface Section<F> {
   readonly at: Place;
+  /** Whether nothing in it was refused: else it may not be what the writer meant. */
+  readonly isWhole: boolean;
   readonly values: { readonly [K in keyof F]?: Read<F[K]> };
-  /** Whether the key is written in the file, readable or not. */
+  /** Whether the key is written in the file, readable or not, or another was written that is near to it. */
   has(key: keyof F): boolean;
+  /** Whether what the key stands for is already known to be wrong, so that nothing more is to be said about it. */
+  isBroken(key: keyof F): boolean;
   /** The key's place, or the section's where the key is not written. */
   place(key: keyof F): Place;
   /** The place of the key's value, or the section's. */
@@ -206,6 +217,8 @@ export function section<F extends { readonly [K in keyof F]: Reader<unknown> }>(
         return undefined;
       }
       const prefix = what === "" ? "" : `${what}.`;
+      const errorsBefore = context.problems.errorCount;
+      const written = new Set(map.entries.map((entry) => entry.key));
       const values: Record<string, unknown> = {};
       const places = new Map<PropertyKey, Place>();
       const valuePlaces = new Map<PropertyKey, Place>();
@@ -215,6 +228,12 @@ export function section<F extends { readonly [K in keyof F]: Reader<unknown> }>(
           const own = options.unknown?.(entry.key, context);
           const message = own?.message ?? `unknown key ${quote(entry.key)}${what === "" ? "" : ` in ${what}`}`;
           context.problems.error(entry.at, message, own === undefined ? suggest(entry.key, names) : own.hint);
+          // The key that was meant is not missing as well: that would be two errors for one.
+          const meant = own === undefined ? nearest(entry.key, names) : undefined;
+          if (meant !== undefined && !written.has(meant)) {
+            places.set(meant, entry.at);
+            valuePlaces.set(meant, entry.value.at);
+          }
           continue;
         }
         places.set(entry.key, entry.at);
@@ -227,8 +246,10 @@ export function section<F extends { readonly [K in keyof F]: Reader<unknown> }>(
       }
       return {
         at: map.at,
+        isWhole: context.problems.errorCount === errorsBefore,
         values: values as Section<F>["values"],
         has: (key) => places.has(key),
+        isBroken: (key) => places.has(key) && !Object.hasOwn(values, key),
         place: (key) => places.get(key) ?? map.at,
         valuePlace: (key) => valuePlaces.get(key) ?? map.at,
       };

@@ -12,7 +12,7 @@ export function networkRefusal(policy: Policy): HoldfastError | null {
   const [name, rule] = first;
   const others = rules.length === 1 ? "" : ` and ${rules.length - 1} more`;
   return new HoldfastError(
-    `${policy.source}:${rule.line}: the network rule "${name}"${others} cannot be enforced: this version has no egress`,
+    `${policy.source}:${rule.line}:${rule.column}: the network rule "${name}"${others} cannot be enforced: this version has no egress`,
     {
       code: "ERR_HOLDFAST_NETWORK_UNSUPPORTED",
       step: "egress",

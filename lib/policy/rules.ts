@@ -14,7 +14,11 @@ export function checkRules(found: EndpointSection, what: string, context: Contex
   const { values } = found;
   for (const [id, query] of values.graphql_persisted_queries ?? []) {
     const of = `${what}.graphql_persisted_queries.${id}`;
-    checkOperationType(query.value.values.operation_type ?? "", query.at, of, context);
+    // Missing, it is the query's own fault.
+    const at = query.value.has("operation_type") ? query.value.valuePlace("operation_type") : query.at;
+    if (!query.value.isBroken("operation_type")) {
+      checkOperationType(query.value.values.operation_type ?? "", at, of, context);
+    }
   }
   for (const [index, rule] of (values.rules ?? []).entries()) {
     checkRule(found, rule, `${what}.rules[${index}].allow`, "allow", context);
@@ -37,10 +41,6 @@ function checkAllowBase(found: EndpointSection, what: string, { problems }: Cont
   }
   if (values.deny_rules?.length === 0) problems.error(denyAt, `${what}.deny_rules is empty`, "leave it out");
   if (hasRules && hasAccess) problems.error(found.place("access"), `${what}: rules and access exclude each other`);
-  if (found.has("protocol") && protocol === undefined) {
-    // An unknown protocol is reported where it was read; what follows would only repeat it.
-    return;
-  }
   if (protocol === undefined || protocol === "" || protocol === "tcp") {
     const name =
       protocol === "tcp" ? "protocol tcp is not inspected and cannot have" : "without a protocol there is no";
@@ -54,11 +54,17 @@ function checkAllowBase(found: EndpointSection, what: string, { problems }: Cont
     const hint = protocol === "mcp" ? "mcp.allow_all_known_mcp_methods: true, or rules" : 'rules with method: "*"';
     problems.error(found.place("access"), `${what}: protocol ${protocol} has no access presets`, hint);
   } else if (!hasRules && !hasAccess) {
-    const profile = values.mcp?.values.allow_all_known_mcp_methods === true;
-    if (protocol === "mcp" && profile) return;
+    if (protocol === "mcp" && allowsAllMethods(found)) return;
     const hint = protocol === "json-rpc" || protocol === "mcp" ? "write rules" : "write access: read-only, or rules";
     problems.error(found.valuePlace("protocol"), `${what}: protocol ${protocol} has nothing that it allows`, hint);
   }
+}
+
+/** Whether an mcp endpoint needs no rules; also where that was written in a way that is already reported. */
+function allowsAllMethods(found: EndpointSection): boolean {
+  const options = found.values.mcp;
+  const key = "allow_all_known_mcp_methods";
+  return found.isBroken("mcp") || options?.values[key] === true || options?.isBroken(key) === true;
 }
 
 function checkRule(
@@ -113,6 +119,7 @@ function refusePathAndQuery(rule: ReadRule, what: string, protocol: string, { pr
 function checkJsonRpc(rule: ReadRule, what: string, context: Context): void {
   const { problems } = context;
   const { section, body } = rule;
+  if (section.isBroken("method")) return;
   if (body.method === "") problems.error(section.valuePlace("method"), `${what}.method is missing`);
   else if (body.method !== "*" && hasGlob(body.method)) {
     const message = `${what}.method: JSON-RPC methods are exact, or "*", not ${quote(body.method)}`;
@@ -156,7 +163,7 @@ function checkMcp(
   const methodAt = section.valuePlace("method");
   const tool = namesTool(rule);
   if (body.method === "") {
-    if (options?.allow_all_known_mcp_methods !== true) {
+    if (!section.isBroken("method") && !allowsAllMethods(found)) {
       problems.error(methodAt, `${what}.method is missing`, "or write mcp.allow_all_known_mcp_methods: true");
     }
   } else {
@@ -229,7 +236,9 @@ function checkGraphql(found: EndpointSection, rule: ReadRule, what: string, cont
     );
   }
   if (protocol === "graphql" || (protocol === "websocket" && used)) {
-    checkOperationType(body.operationType, section.valuePlace("operation_type"), what, context);
+    if (!section.isBroken("operation_type")) {
+      checkOperationType(body.operationType, section.valuePlace("operation_type"), what, context);
+    }
     if (section.has("fields") && section.values.fields?.length === 0) {
       problems.error(section.place("fields"), `${what}.fields is empty`, "leave it out to match every field");
     }

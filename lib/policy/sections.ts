@@ -1,11 +1,11 @@
 import { defaultLimits, defaultPass, toolNames } from "./default-policy.ts";
 import { looksSecret, matchesName, neverPassed } from "./environment.ts";
 import { type LimitName, limitKinds, limitNames, readLimit, readSize, withLimit } from "./limits.ts";
-import { absolutePath, relativeFault } from "./paths.ts";
+import { absolutePath, hiddenBy, relativeFault } from "./paths.ts";
 import type { ExtractRule, Limits, Policy, WallName } from "./policy.ts";
 import { type Place, quote } from "./problem.ts";
 import { protectedNameList } from "./protected-names.ts";
-import type { Context, Read, Reader } from "./reader.ts";
+import type { Context, JsonSchema, Read, Reader } from "./reader.ts";
 import { dictionary, integer, list, placed, section, text, word } from "./reader.ts";
 import { suggest } from "./spelling.ts";
 
@@ -57,9 +57,16 @@ export const landlockSection: Reader<{ compatibility?: Policy["compatibility"] |
 const largestId = 4_294_967_294;
 
 const identity: Reader<number | "sandbox"> = {
-  schema: { anyOf: [{ const: "sandbox" }, { type: "integer", minimum: 1, maximum: largestId }] },
+  schema: {
+    anyOf: [
+      { const: "sandbox" },
+      { type: "integer", minimum: 1, maximum: largestId },
+      { type: "string", pattern: "^[0-9]{1,10}$" },
+    ],
+  },
   read(node, what, context) {
-    const written = node.kind === "scalar" && node.value !== null ? String(node.value) : undefined;
+    const isString = node.kind === "scalar" && typeof node.value === "string";
+    const written = node.kind !== "scalar" || node.value === null ? undefined : isString ? `${node.value}` : node.text;
     if (written === "sandbox") return "sandbox";
     // An empty string is an omitted field in OpenShell's wire form.
     if (written === "" && context.dialect === "openshell") return undefined;
@@ -95,10 +102,22 @@ export const processSection: Reader<Policy["process"]> = {
   },
 };
 
+const limitPatterns = {
+  count: "^(none|[0-9]+)$",
+  size: "^(none|[0-9]+[KMGT]?)$",
+  duration: "^(none|[0-9]+(ms|s|m|h))$",
+};
+
+function limitSchema({ meaning, unit, least, most }: (typeof limitKinds)[LimitName]): JsonSchema {
+  const string = { type: "string", pattern: limitPatterns[unit] };
+  const number = { type: "integer", minimum: least, maximum: most };
+  return { description: meaning, anyOf: unit === "duration" ? [string] : [string, number] };
+}
+
 /** A limit's value; `null` is `none`. */
 function limitReader(name: LimitName): Reader<{ value: number | null }> {
   return {
-    schema: { description: limitKinds[name].meaning, type: ["string", "integer"] },
+    schema: limitSchema(limitKinds[name]),
     read(node, what, context) {
       const written = node.kind === "scalar" && (typeof node.value === "string" || typeof node.value === "number");
       if (node.kind !== "scalar" || !written) {
@@ -213,15 +232,15 @@ function wordList<W extends string>(words: readonly W[]): Reader<readonly W[]> {
   return mapped(list(word(words)), (found) => Object.freeze([...new Set(found)]));
 }
 
-/** Walls that must stand, with the line that asks for each. */
-export const requiresSection: Reader<Required<Pick<Policy, "requires" | "requiresLines">>> = mapped(
+/** Walls that must stand, with the place that asks for each. */
+export const requiresSection: Reader<Required<Pick<Policy, "requires" | "requiresAt">>> = mapped(
   list(placed(word(wallNames))),
   (found) => {
-    const lines = new Map<WallName, number>();
-    for (const { value, at } of found) if (!lines.has(value)) lines.set(value, at.line);
+    const places = new Map<WallName, Place>();
+    for (const { value, at } of found) if (!places.has(value)) places.set(value, at);
     return Object.freeze({
-      requires: Object.freeze([...lines.keys()]),
-      requiresLines: Object.freeze(Object.fromEntries(lines)),
+      requires: Object.freeze([...places.keys()]),
+      requiresAt: Object.freeze(Object.fromEntries([...places].map(([wall, at]) => [wall, Object.freeze({ ...at })]))),
     });
   },
 );
@@ -232,11 +251,8 @@ export const toolsSection: Reader<readonly string[]> = mapped(wordList(toolNames
   return undefined;
 });
 
-/** Folders of the sandbox's own, or the system's, which a workspace would hide. */
-const occupied = ["/proc", "/dev", "/sys", "/etc", "/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"];
-
 const mountPoint = mapped(absolutePath, (path, at, what, { problems }) => {
-  const hidden = path === "/" ? "/" : occupied.find((folder) => path === folder || path.startsWith(`${folder}/`));
+  const hidden = hiddenBy(path);
   if (hidden === undefined) return path;
   problems.error(at, `${what} is ${quote(path)}, which would hide ${hidden}`, "a path such as /workspace");
   return undefined;

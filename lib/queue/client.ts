@@ -61,37 +61,61 @@ export class QueueClient {
     return ids;
   }
 
-  /** All events of a session from its first, then live ones, each once, until the session ends or `signal` aborts. */
+  /**
+   * All events of a session from its first, then live ones, each once, until the session ends or `signal` aborts.
+   *
+   * @throws HoldfastError ERR_HOLDFAST_QUEUE_UNREACHABLE also when the queue goes away meanwhile
+   */
   async *follow(sessionId: string, signal?: AbortSignal): AsyncGenerator<Record<string, unknown>> {
     const base = `/v1/sessions/${encodeURIComponent(sessionId)}/events`;
     const seen = new Set<unknown>();
     const live = await this.#request("GET", `${base}/stream`, undefined, signal);
-    for (let page: string | null = "0"; page !== null; ) {
-      const answer = (await this.#json("GET", `${base}?limit=1000&page=${page}`)) as {
-        data: Record<string, unknown>[];
-        next_page: string | null;
-      };
-      for (const event of answer.data) {
-        seen.add(event["id"]);
-        yield event;
-        if (isLast(event)) {
-          await live.body?.cancel();
-          return;
+    const reader = live.body?.getReader();
+    try {
+      for (let page: string | null = "0"; page !== null; ) {
+        const answer = (await this.#json("GET", `${base}?limit=1000&page=${page}`)) as {
+          data: Record<string, unknown>[];
+          next_page: string | null;
+        };
+        for (const event of answer.data) {
+          seen.add(event["id"]);
+          yield event;
+          if (isLast(event)) return;
+        }
+        page = answer.next_page;
+      }
+      const decoder = new EventStreamDecoder();
+      for (;;) {
+        const chunk = await reader?.read().catch((error: unknown) => {
+          if (signal?.aborted) return undefined;
+          throw this.#unreachable("has gone away", error);
+        });
+        if (signal?.aborted) return;
+        if (chunk === undefined || chunk.done) throw this.#unreachable("has gone away", undefined);
+        for (const { event, data } of decoder.push(chunk.value)) {
+          if (event === null || event === "ping") continue;
+          const body = JSON.parse(data) as Record<string, unknown>;
+          if (seen.has(body["id"])) continue;
+          seen.add(body["id"]);
+          yield body;
+          if (isLast(body)) return;
         }
       }
-      page = answer.next_page;
+    } finally {
+      // However it is left: an open stream keeps the process alive.
+      await reader?.cancel().catch(() => {});
     }
-    const decoder = new EventStreamDecoder();
-    for await (const chunk of live.body ?? []) {
-      for (const { event, data } of decoder.push(chunk)) {
-        if (event === null || event === "ping") continue;
-        const body = JSON.parse(data) as Record<string, unknown>;
-        if (seen.has(body["id"])) continue;
-        seen.add(body["id"]);
-        yield body;
-        if (isLast(body)) return;
-      }
-    }
+  }
+
+  #unreachable(what: string, error: unknown): HoldfastError {
+    const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
+    const why = cause === undefined ? "" : `: ${cause instanceof Error ? cause.message : cause}`;
+    return new HoldfastError(`the queue at ${this.#url} ${what}${why}`, {
+      code: "ERR_HOLDFAST_QUEUE_UNREACHABLE",
+      step: "queue",
+      hint: "Start it with `holdfast queue serve`, or give the --url that it printed.",
+      cause: error,
+    });
   }
 
   async #json(method: string, path: string, body?: object): Promise<unknown> {
@@ -111,16 +135,7 @@ export class QueueClient {
         ...(signal === undefined ? {} : { signal }),
       });
     } catch (error) {
-      const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
-      throw new HoldfastError(
-        `the queue at ${this.#url} does not answer: ${cause instanceof Error ? cause.message : cause}`,
-        {
-          code: "ERR_HOLDFAST_QUEUE_UNREACHABLE",
-          step: "queue",
-          hint: "Start it with `holdfast queue serve`, or give the --url that it printed.",
-          cause: error,
-        },
-      );
+      throw this.#unreachable("does not answer", error);
     }
     if (response.ok) return response;
     const text = await response.text();

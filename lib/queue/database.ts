@@ -70,19 +70,25 @@ export function openDatabase(file: string | undefined): DatabaseSync {
     closeSync(openSync(file, "a", 0o600));
     chmodSync(file, 0o600);
     database = new sqlite.DatabaseSync(file);
-    database.exec("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA busy_timeout = 2000;");
+    // One queue for one file: two would play its sessions twice.
+    database.exec("PRAGMA busy_timeout = 2000; PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL;");
+    database.exec("PRAGMA synchronous = NORMAL; BEGIN EXCLUSIVE; COMMIT;");
     const version = Number(database.prepare("PRAGMA user_version").get()?.["user_version"] ?? 0);
     if (version === 0) database.exec(`BEGIN; ${schema} PRAGMA user_version = ${schemaVersion}; COMMIT;`);
     else if (version !== schemaVersion) throw new Error(`it is of version ${version}, not ${schemaVersion}`);
     return database;
   } catch (error) {
     database?.close();
+    const why = error instanceof Error ? error.message : String(error);
+    const isLocked = why === "database is locked";
     throw new HoldfastError(
-      `the queue's state file ${file} cannot be used: ${error instanceof Error ? error.message : error}`,
+      `the queue's state file ${file} cannot be used: ${isLocked ? "another queue has it open" : why}`,
       {
         code: "ERR_HOLDFAST_QUEUE_STATE",
         step: "queue",
-        hint: "Give another --state file, or remove this one if its sessions are no longer needed.",
+        hint: isLocked
+          ? "End the other queue first, or give another --state file."
+          : "Give another --state file, or remove this one if its sessions are no longer needed.",
         path: file,
         cause: error,
       },

@@ -35,7 +35,10 @@ export class Player {
   /** Verdicts and interrupts that were still to come when the queue last ended. */
   resume(): void {
     for (const id of this.#sessions.unfinished()) {
-      for (const call of this.#sessions.openCalls(id)) if (call.state === "asked") this.#confirmLater(id, call);
+      for (const call of this.#sessions.openCalls(id)) {
+        if (call.state === "asked") this.#confirmLater(id, call);
+        this.#interruptLater(id, call);
+      }
     }
   }
 
@@ -224,13 +227,16 @@ export class Player {
       });
       this.#settle(call, { text: script.answer, isError: false });
     } else if (state === "asked") this.#confirmLater(sessionId, call);
-    if (script.interrupt_after_ms !== undefined) {
-      this.#later(script.interrupt_after_ms, () => {
-        if (this.#sessions.call(sessionId, call.id)?.state === "open") {
-          this.accept(sessionId, { type: "user.interrupt" });
-        }
-      });
-    }
+    this.#interruptLater(sessionId, call);
+  }
+
+  #interruptLater(sessionId: string, call: CallRecord): void {
+    const { interrupt_after_ms: ms } = call.script;
+    if (ms === undefined) return;
+    this.#later(ms, () => {
+      if (this.#sessions.call(sessionId, call.id)?.state !== "open") return;
+      this.accept(sessionId, { type: "user.interrupt" });
+    });
   }
 
   #confirmLater(sessionId: string, call: CallRecord): void {

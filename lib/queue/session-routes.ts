@@ -37,6 +37,7 @@ export async function routeSessions(
     allow(caller, "operator");
     room.streams.send(id, { type: "session.deleted", id: `sevt_deleted_${id}` });
     room.sessions.delete(id);
+    room.work.forget(id);
     return { json: { type: "session_deleted", id } };
   }
   if (verb === "events") return routeEvents(request, id, detail, room);

@@ -51,6 +51,8 @@ export class Skills {
     return {
       type: "skill_version",
       id: text(row, "id"),
+      // Older SDKs know versions by a number, and take the highest for the latest.
+      version: text(row, "number"),
       skill_id: skillId,
       name: text(row, "name"),
       description: text(row, "description"),
@@ -77,7 +79,9 @@ export class Skills {
         ? this.#database
             .prepare("SELECT * FROM skill_versions WHERE skill_id = ? ORDER BY number DESC LIMIT 1")
             .get(skillId)
-        : this.#database.prepare("SELECT * FROM skill_versions WHERE skill_id = ? AND id = ?").get(skillId, version)
+        : this.#database
+            .prepare("SELECT * FROM skill_versions WHERE skill_id = ? AND ? IN (id, CAST(number AS TEXT))")
+            .get(skillId, version)
     ) as Row | undefined;
     if (row === undefined) throw new WireError("not_found_error", `there is no version ${version} of skill ${skillId}`);
     return row;

@@ -1,6 +1,6 @@
 import { readFileSync, statSync } from "node:fs";
 import { dirname, resolve } from "node:path";
-import { isMap, isScalar, isSeq, LineCounter, parseDocument } from "yaml";
+import { isMap, isScalar, isSeq, LineCounter, type Pair, parseDocument, type YAMLMap } from "yaml";
 import * as z from "zod";
 import { HoldfastError } from "../errors.ts";
 
@@ -209,7 +209,7 @@ export function parseTask(text: string, source: string): Task {
   }
   const result = taskSchema.safeParse(value);
   if (result.success) return result.data;
-  const problems: string[] = [];
+  const problems: { readonly offset: number; readonly text: string }[] = [];
   const report = (issues: readonly z.core.$ZodIssue[], base: readonly PropertyKey[]): void => {
     for (const issue of issues) {
       const path = [...base, ...issue.path];
@@ -223,28 +223,50 @@ export function parseTask(text: string, source: string): Task {
         if (best !== undefined) report(best, path);
         continue;
       }
-      problems.push(`${at(offsetOf(document.contents, path))}: ${path.join(".") || "the task"}: ${issue.message}`);
+      const what = path.join(".") || "the task";
+      if (issue.code === "unrecognized_keys") {
+        for (const key of issue.keys) {
+          problems.push({
+            offset: offsetOf(document.contents, path, key),
+            text: `${what}: unknown word ${quoted(key)}`,
+          });
+        }
+      } else problems.push({ offset: offsetOf(document.contents, path), text: `${what}: ${issue.message}` });
     }
   };
   report(result.error.issues, []);
-  throw refusal(source, problems);
+  problems.sort((left, right) => left.offset - right.offset);
+  throw refusal(
+    source,
+    problems.map(({ offset, text: problem }) => `${at(offset)}: ${problem}`),
+  );
 }
 
-/** Where the node at a path begins, or the nearest node above it that exists. */
-function offsetOf(node: unknown, path: readonly PropertyKey[]): number {
+function quoted(word: string): string {
+  return JSON.stringify(word.length > 100 ? `${word.slice(0, 100)}…` : word);
+}
+
+/** Where the node at a path begins, or the nearest node above it that exists; with `key`, where that word of it stands. */
+function offsetOf(node: unknown, path: readonly PropertyKey[], key?: string): number {
   let offset = 0;
   let here = node;
-  for (const key of [...path, undefined]) {
+  for (const part of [...path, undefined]) {
     if (isMap(here) || isSeq(here) || isScalar(here)) offset = here.range?.[0] ?? offset;
-    if (key === undefined) break;
+    if (part === undefined) break;
     if (isMap(here)) {
-      const pair = here.items.find((item) => isScalar(item.key) && item.key.value === key);
+      const pair = pairOf(here, part);
       if (pair === undefined) break;
       here = pair.value;
-    } else if (isSeq(here) && typeof key === "number") here = here.items[key];
+    } else if (isSeq(here) && typeof part === "number") here = here.items[part];
     else break;
   }
-  return offset;
+  if (key === undefined || !isMap(here)) return offset;
+  const word = pairOf(here, key)?.key;
+  return isScalar(word) ? (word.range?.[0] ?? offset) : offset;
+}
+
+function pairOf(map: YAMLMap, key: PropertyKey): Pair | undefined {
+  return map.items.find((item) => isScalar(item.key) && item.key.value === key);
 }
 
 /**

@@ -47,6 +47,11 @@ export class WorkItems {
     return id;
   }
 
+  /** Takes a session's item that nobody has claimed off the queue. */
+  forget(sessionId: string): void {
+    this.#database.prepare("DELETE FROM work WHERE session_id = ? AND state = 'queued'").run(sessionId);
+  }
+
   /** Puts items whose lease ran out back to the queue. Returns how many. */
   expireLeases(): number {
     const now = this.#options.now();

@@ -227,6 +227,8 @@ async function compareEntry(
   if (!overlay && before !== null && after === null) {
     // A copy has no whiteouts: what came into the real folder later was not deleted by the session.
     if (changedOutside && copiedAt !== undefined) return;
+    // Left out of the copy: holdfast's own folders.
+    if (before.type === "directory" && copiedFolders?.has(path) === false) return;
     if (before.type === "device" || before.type === "fifo" || before.type === "socket") return; // never copied
   }
   const conflict = above.inConflict || changedOutside;

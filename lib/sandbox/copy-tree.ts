@@ -36,6 +36,7 @@ const { COPYFILE_EXCL, COPYFILE_FICLONE } = constants;
  * file systems mounted in it are left out. No link is followed. What may not be read is there, empty and closed, as it
  * would be there and closed in an overlay.
  *
+ * @param leftOut paths relative to the tree
  * @returns the inode of each folder of the copy by its path
  * @throws HoldfastError ERR_HOLDFAST_COPY when it cannot be completed
  */
@@ -43,10 +44,11 @@ export async function copyTree(
   from: string,
   to: string,
   owners: OwnerMap | null,
+  leftOut: readonly string[] = [],
 ): Promise<ReadonlyMap<BytePath, bigint>> {
   using source = Directory.at(from);
   using target = Directory.at(to);
-  const copy = new TreeCopy(owners, source.own().device);
+  const copy = new TreeCopy(owners, source.own().device, leftOut);
   await copy.copyFolder(source, target, "", 0);
   return copy.folders;
 }
@@ -55,11 +57,13 @@ class TreeCopy {
   readonly folders = new Map<BytePath, bigint>();
   readonly #owners: OwnerMap | null;
   readonly #device: bigint;
+  readonly #leftOut: ReadonlySet<BytePath>;
   readonly #walk = new Walk();
 
-  constructor(owners: OwnerMap | null, device: bigint) {
+  constructor(owners: OwnerMap | null, device: bigint, leftOut: readonly string[]) {
     this.#owners = owners;
     this.#device = device;
+    this.#leftOut = new Set(leftOut.map((path) => Buffer.from(path).toString("latin1")));
   }
 
   async copyFolder(source: Directory, target: Directory, path: BytePath, depth: number): Promise<void> {
@@ -67,6 +71,7 @@ class TreeCopy {
       const entry = source.entry(name);
       if (entry === null) continue;
       const below = joinPath(path, name);
+      if (this.#leftOut.has(below)) continue;
       try {
         await this.#copyEntry(source, target, name, entry, below, depth);
       } catch (error) {

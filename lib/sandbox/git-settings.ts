@@ -15,7 +15,7 @@ const settings: Readonly<Record<string, readonly string[]>> = {
     "precomposeunicode",
     "symlinks",
   ],
-  remote: ["url", "fetch", "tagopt", "promisor", "partialclonefilter"],
+  remote: ["url", "fetch", "tagopt", "mirror", "promisor", "partialclonefilter"],
   branch: ["remote", "merge", "rebase"],
   submodule: ["url", "active"],
   extensions: ["objectformat", "partialclone", "refstorage", "compatobjectformat"],

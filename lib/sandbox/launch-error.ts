@@ -4,9 +4,10 @@ import { ownProcCovers, uncoverProc } from "../host/proc-covers.ts";
 import { isNativeFailure } from "../native.ts";
 import { opCodes } from "../plan/encode.ts";
 import { wallNumbers } from "../plan/launch-plan.ts";
-import { requiredBy } from "../plan/requires.ts";
+import { placeIn, requiredBy } from "../plan/requires.ts";
 import { defaultPolicy } from "../policy/default-policy.ts";
 import type { Policy } from "../policy/policy.ts";
+import { quote } from "../policy/problem.ts";
 import { errnoName } from "./process.ts";
 
 const walls = new Map<number, string>(Object.entries(wallNumbers).map(([name, number]) => [number, name]));
@@ -70,6 +71,20 @@ export function launchError(cause: unknown, policy: Policy = defaultPolicy): unk
           : cause.step === "setup" || cause.step === "mount"
             ? "mount"
             : "clone";
+  if (cause.syscall === "open" && errno === "EACCES") {
+    // Root can see it, the user that the sandbox then is cannot.
+    const { readOnly, readWrite } = policy.filesystem;
+    const grant = [...readOnly, ...readWrite].find(({ path }) => path === cause.path);
+    return new HoldfastError(
+      `${placeIn(policy, grant)}: ${quote(cause.path)} cannot be reached by the user that the sandbox runs as`,
+      {
+        code: "ERR_HOLDFAST_LAUNCH",
+        step,
+        hint: "Let that user through the folders above it, take it out of the policy, or start holdfast as its owner.",
+        ...details,
+      },
+    );
+  }
   const missing = cause.syscall === "open_tree" && errno === "ENOENT";
   return new HoldfastError(
     missing

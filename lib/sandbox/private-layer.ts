@@ -1,6 +1,7 @@
 import { statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
+import { isWithin } from "../host/paths.ts";
 import { isNativeFailure, native } from "../native.ts";
 import { opCodes } from "../plan/encode.ts";
 import type { Workspace } from "../plan/workspace.ts";
@@ -53,10 +54,12 @@ async function copyWorkspace(
   workspace: Workspace,
   who: { readonly uid: number; readonly gid: number } | null,
 ): Promise<Workspace> {
-  const { privateFolder, hostPath, owner } = workspace;
+  const { privateFolder, hostPath, owner, covered, path: inside } = workspace;
   if (privateFolder === null) return workspace;
   const owners = who === null ? null : { from: owner, to: who };
-  const copiedFolders = await copyTree(hostPath, join(privateFolder, "up"), owners);
+  // The copy itself is among holdfast's own folders, which may lie in the workspace.
+  const leftOut = covered.filter((path) => isWithin(path, inside)).map((path) => path.slice(inside.length + 1));
+  const copiedFolders = await copyTree(hostPath, join(privateFolder, "up"), owners, leftOut);
   return { ...workspace, copiedFolders, copiedAt: await timeAfter(join(privateFolder, "copied")) };
 }
 

@@ -40,6 +40,24 @@ export function privateRoot(): string {
 }
 
 /**
+ * Where holdfast keeps what is its own, made or not: layers of running sandboxes, control sockets, and the compiled code
+ * that the next launcher runs. Covered wherever a session would see them.
+ */
+export function ownFolders(): string[] {
+  const state = process.env["XDG_STATE_HOME"] ?? join(homedir(), ".local", "state");
+  const cache = process.env["XDG_CACHE_HOME"] || join(homedir(), ".cache"); // as lib/cli/main.ts has it
+  const runtime = process.env["XDG_RUNTIME_DIR"];
+  return [
+    join(state, "holdfast"),
+    join(homedir(), ".local", "state", "holdfast"),
+    join(cache, "holdfast"),
+    ...(runtime === undefined || runtime === "" ? [] : [join(runtime, "holdfast")]),
+    `/run/user/${uid()}/holdfast`,
+    join(tmpdir(), `holdfast-${uid()}`),
+  ];
+}
+
+/**
  * Where control sockets lie: in memory where there is such a place. On disk, a socket is the dearest part of a sandbox:
  * ext4 searches for an inode that was not used just before.
  */

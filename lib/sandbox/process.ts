@@ -36,7 +36,8 @@ export interface StartOptions extends SpawnOptions {
   readonly pty?: PtyOptions;
   /** File mode creation mask; 0o022 when absent. */
   readonly umask?: number;
-  /** Called when it has ended, before that is told: it may still be given the limit that ended it. */
+  /** Called when it has ended, before that is told, and when its limit is asked for: it may be given the one it reached. */
+  readonly lookForLimits?: () => void;
   readonly onEnd?: () => void;
   /** Only the end is waited for: nobody hears of its start, and it has no pid. */
   readonly quiet?: boolean;
@@ -76,7 +77,9 @@ export class ConfinedProcess extends EventEmitter implements SandboxProcess {
   readonly #killSignal: number;
   readonly #isQuiet: boolean;
   readonly #onEnd: () => void;
-  #timers: NodeJS.Timeout[] = [];
+  readonly #lookForLimits: () => void;
+  #timeout: NodeJS.Timeout | undefined;
+  #forceKill: NodeJS.Timeout | undefined;
   #ended = false;
   #closed = false;
   #outputLeft = Number.POSITIVE_INFINITY;
@@ -95,6 +98,7 @@ export class ConfinedProcess extends EventEmitter implements SandboxProcess {
     this.spawnfile = request.file;
     this.spawnargs = request.args;
     this.#onEnd = options.onEnd ?? (() => {});
+    this.#lookForLimits = options.lookForLimits ?? (() => {});
     this.#cgroup = cgroup;
     this.#forceKillAfterMs = options.forceKillAfterMs ?? defaultForceKillMs;
     this.#isQuiet = options.quiet === true;
@@ -133,16 +137,18 @@ export class ConfinedProcess extends EventEmitter implements SandboxProcess {
       if (after === wallTimeMs) this.limit ??= "wall-time";
       this.#terminate();
     };
-    this.#timers.push(setTimeout(end, after));
+    this.#timeout = setTimeout(end, after);
   }
 
   #heed(signal: AbortSignal): void {
     const onAbort = (): void => {
-      if (this.#ended) return;
+      const hadEnded = this.#ended;
+      // As a ChildProcess: the end was told. Whoever waits for the pipes as well has something to cancel.
+      if (hadEnded && !this.#isQuiet) return;
       this.isCanceled = true;
       this.#terminate();
       // Whoever waits for the end alone is told by the result.
-      if (!this.#isQuiet) this.emit("error", abortError(signal.reason));
+      if (!this.#isQuiet && !hadEnded) this.emit("error", abortError(signal.reason));
     };
     if (signal.aborted) queueMicrotask(onAbort);
     else signal.addEventListener("abort", onAbort, { once: true });
@@ -218,6 +224,11 @@ export class ConfinedProcess extends EventEmitter implements SandboxProcess {
     this.kill("SIGKILL");
   }
 
+  limitReached(): string | null {
+    if (!this.#ended) this.#lookForLimits();
+    return this.limit;
+  }
+
   ref(): void {
     if (!this.#referenced && !this.#ended) this.#channel.ref();
     this.#referenced = true;
@@ -258,8 +269,20 @@ export class ConfinedProcess extends EventEmitter implements SandboxProcess {
   }
 
   #terminate(): void {
+    if (this.#ended) {
+      this.#abandonOutputs();
+      return;
+    }
     if (!this.kill(this.#killSignal) || this.#killSignal === signals.SIGKILL) return;
-    this.#timers.push(setTimeout(() => this.kill("SIGKILL"), this.#forceKillAfterMs));
+    this.kill("SIGCONT"); // as timeout(1): a stopped program hears of it too
+    this.#forceKill = setTimeout(() => this.kill("SIGKILL"), this.#forceKillAfterMs);
+  }
+
+  /** What the program left running may hold its pipes open for ever. */
+  #abandonOutputs(): void {
+    for (const stream of this.#outputs) stream?.destroy();
+    this.closeRaw();
+    this.#maybeClose();
   }
 
   #onEvent(event: InitEvent): void {
@@ -328,9 +351,8 @@ export class ConfinedProcess extends EventEmitter implements SandboxProcess {
   #settle(): void {
     this.#ended = true;
     this.#onEnd();
-    for (const timer of this.#timers) clearTimeout(timer);
-    this.#timers = [];
-    this.#unsubscribe();
+    clearTimeout(this.#forceKill);
+    this.#timeout?.unref(); // it goes on until the pipes are closed
     if (!this.#referenced) this.#channel.ref();
     this.#channel.remove(this.#id);
     // The child may have ended before it read everything.
@@ -348,6 +370,8 @@ export class ConfinedProcess extends EventEmitter implements SandboxProcess {
         return;
       }
       this.closeRaw();
+      clearTimeout(this.#timeout);
+      this.#unsubscribe();
       this.emit("close", this.exitCode, this.signalCode);
     };
     // Later, so that whoever hears of `exit`, or waited for it, may still take a stream.

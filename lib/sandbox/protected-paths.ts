@@ -1,25 +1,69 @@
 import { lstatSync, readdirSync, readlinkSync, realpathSync } from "node:fs";
-import { join, relative as relativePath } from "node:path";
+import { join, posix, relative as relativePath } from "node:path";
 import { isWithin } from "../host/paths.ts";
+import { native } from "../native.ts";
+import { type BytePath, joinPath, toBytes } from "./directory.ts";
 
 /** Where protected names lie in a workspace, relative to it. */
 export interface ProtectedPaths {
   /** Folders above a protected name: made mount points, so that none can be renamed away (kernel-notes E1). */
   readonly pinned: readonly string[];
   readonly readOnly: readonly string[];
-  /** Folders that were looked at: a name that is not there yet is looked for again when the call has ended. */
-  readonly folders: readonly string[];
+  /** Projects that were looked at: a name that is not there yet is looked for again when the call has ended. */
+  readonly projects: readonly Project[];
+  /** Whether those are all that there are. */
+  readonly complete: boolean;
   /** Names, or folders above one, that are links: what they lead to in the workspace is read-only. */
   readonly links: readonly { readonly path: string; readonly target: string }[];
 }
 
-const deepest = 3;
-const mostFolders = 512;
-const skipped = new Set(["node_modules", ".git", "__pycache__", "target", "dist", "build", ".venv", "venv"]);
+/** A folder that git, or whoever opens it, takes for a project: the workspace itself, and every repository in it. */
+export interface Project {
+  readonly folder: BytePath;
+  /** A repository without a `.git`: hooks and settings lie in the folder itself. */
+  readonly bare: boolean;
+}
 
-export function kindOf(path: string): "directory" | "file" | "missing" {
+/** How far is looked: before a session each repository costs mounts, afterwards only a look. */
+export interface LookLimits {
+  readonly folders: number;
+  readonly projects: number;
+  readonly innerRepositories: number;
+  readonly innerFolders: number;
+}
+
+export const limitsBefore: LookLimits = {
+  folders: 4096,
+  projects: 256,
+  innerRepositories: 64,
+  innerFolders: 2_000,
+};
+export const limitsAfter: LookLimits = {
+  folders: 100_000,
+  projects: 100_000,
+  innerRepositories: 100_000,
+  innerFolders: 200_000,
+};
+
+/** What it is called for system calls. */
+export function bytePath(text: string): BytePath {
+  return Buffer.from(text).toString("latin1");
+}
+
+/** Null where the name is no UTF-8: such a one can be looked at, and cannot be in a plan. */
+function textPath(path: BytePath): string | null {
+  const text = toBytes(path).toString();
+  return bytePath(text) === path ? text : null;
+}
+
+/** Where a folder of the workspace lies. */
+export function placeOf(root: BytePath, folder: BytePath): BytePath {
+  return folder === "" ? root : `${root}/${folder}`;
+}
+
+export function kindOf(path: BytePath): "directory" | "file" | "missing" {
   try {
-    const status = lstatSync(path, { throwIfNoEntry: false });
+    const status = lstatSync(toBytes(path), { throwIfNoEntry: false });
     if (status === undefined) return "missing";
     return status.isDirectory() ? "directory" : "file";
   } catch {
@@ -27,28 +71,24 @@ export function kindOf(path: string): "directory" | "file" | "missing" {
   }
 }
 
-function foldersIn(path: string): string[] {
+function foldersIn(path: BytePath): BytePath[] {
   try {
-    const entries = readdirSync(path, { withFileTypes: true });
-    return entries.filter((entry) => entry.isDirectory()).map(({ name }) => name);
+    const entries = readdirSync(toBytes(path), { withFileTypes: true, encoding: "buffer" });
+    return entries.filter((entry) => entry.isDirectory()).map(({ name }) => name.toString("latin1"));
   } catch {
     return []; // not ours to read: not ours to be tricked by either
   }
 }
 
-/** The folders of a workspace that may hold a project of their own: itself and what lies up to three levels below. */
-export function projectFolders(root: string): string[] {
-  const found = [""];
-  for (let at = 0; at < found.length && found.length < mostFolders; at++) {
-    const folder = found[at] ?? "";
-    if (folder.split("/").length > deepest) continue;
-    for (const name of foldersIn(join(root, folder))) {
-      if (skipped.has(name)) continue;
-      if (found.length >= mostFolders) break;
-      found.push(folder === "" ? name : `${folder}/${name}`);
-    }
-  }
-  return found;
+/** The projects of a workspace, itself first, at any depth. */
+export function findProjects(
+  root: string,
+  limits: LookLimits,
+): { readonly projects: readonly Project[]; readonly complete: boolean } {
+  const { found, complete } = native().findRepositories(root, limits.folders);
+  const repositories = found.map(({ path, bare }) => ({ folder: path.toString("latin1"), bare }));
+  const projects = [{ folder: "", bare: false }, ...repositories.filter(({ folder, bare }) => folder !== "" || bare)];
+  return { projects: projects.slice(0, limits.projects), complete: complete && projects.length <= limits.projects };
 }
 
 /**
@@ -56,10 +96,10 @@ export function projectFolders(root: string): string[] {
  * each by itself is most of what finding them costs. Case is passed over, and a list with anything but ASCII in it
  * proves nothing: a folder may fold cases (ext4's casefold), and then the kernel finds what the list spells otherwise.
  */
-export function absentIn(path: string): (name: string) => boolean {
+export function absentIn(path: BytePath): (name: string) => boolean {
   const listed = new Set<string>();
   try {
-    for (const name of readdirSync(path)) {
+    for (const name of readdirSync(toBytes(path), "latin1")) {
       if (/[^ -~]/.test(name)) return () => false;
       listed.add(name.toLowerCase());
     }
@@ -75,28 +115,19 @@ export function absentIn(path: string): (name: string) => boolean {
 const gitFolder = ".git/";
 const wholeFolders: readonly string[] = [".git/modules", ".git/worktrees"];
 
-/** How far inner repositories are looked for: before a session each costs mounts, afterwards only a look. */
-export interface InnerLimits {
-  readonly repositories: number;
-  readonly folders: number;
-}
-
-const limitsBefore: InnerLimits = { repositories: 64, folders: 2_000 };
-export const limitsAfter: InnerLimits = { repositories: 100_000, folders: 200_000 };
-
 /**
  * The repositories inside a repository's own folder, relative to the project: submodules and worktrees have hooks and
  * settings of their own there, and git runs them from outside.
  */
-function innerRepositories(project: string, limits: InnerLimits): readonly string[] {
-  const found: string[] = [];
+function innerRepositories(project: BytePath, limits: LookLimits): readonly BytePath[] {
+  const found: BytePath[] = [];
   const left = [...wholeFolders];
   for (let looked = 0; left.length > 0; looked++) {
     // More than can be looked after one by one.
-    if (looked >= limits.folders || found.length >= limits.repositories) return wholeFolders;
+    if (looked >= limits.innerFolders || found.length >= limits.innerRepositories) return wholeFolders;
     const at = left.pop() ?? "";
-    const names = foldersIn(join(project, at));
-    if (kindOf(join(project, at, "HEAD")) === "missing") {
+    const names = foldersIn(`${project}/${at}`);
+    if (kindOf(`${project}/${at}/HEAD`) === "missing") {
       for (const name of names) left.push(`${at}/${name}`); // a submodule's name may have slashes
     } else {
       found.push(at);
@@ -106,92 +137,129 @@ function innerRepositories(project: string, limits: InnerLimits): readonly strin
   return found;
 }
 
+/** Git's own names of a list, as they are called in a repository's own folder. */
+export function namesOfGit(names: readonly string[]): readonly string[] {
+  return names.filter((name) => name.startsWith(gitFolder)).map((name) => name.slice(gitFolder.length));
+}
+
 /** The names to look for in one project: those of the policy, and git's own once more for each inner repository. */
 export function namesIn(
-  project: string,
+  project: BytePath,
+  { bare }: Pick<Project, "bare">,
   names: readonly string[],
   isAbsent: (name: string) => boolean,
-  limits: InnerLimits = limitsBefore,
-): readonly string[] {
+  limits: LookLimits = limitsBefore,
+): readonly BytePath[] {
+  if (bare) return namesOfGit(names);
   if (isAbsent(gitFolder)) return names;
   const inner = innerRepositories(project, limits);
   if (inner === wholeFolders) return [...names, ...inner];
-  const ofGit = names.filter((name) => name.startsWith(gitFolder)).map((name) => name.slice(gitFolder.length));
-  return [...names, ...inner.flatMap((repository) => ofGit.map((name) => `${repository}/${name}`))];
+  return [...names, ...inner.flatMap((repository) => namesOfGit(names).map((name) => `${repository}/${name}`))];
 }
 
-/** Of a name in a project's folder the path relative to the workspace. */
-export function inFolder(folder: string, name: string): string {
-  return folder === "" ? name : `${folder}/${name}`;
-}
-
-export function foldersAbove(relative: string): string[] {
+export function foldersAbove(relative: BytePath): BytePath[] {
   const parts = relative.split("/");
   return parts.slice(0, -1).map((_, i) => parts.slice(0, i + 1).join("/"));
 }
 
 /** Whether a link or a file stands on the way to a name. */
-function isTurned(project: string, name: string): boolean {
-  return foldersAbove(name).some((path) => kindOf(join(project, path)) === "file");
+function isTurned(project: BytePath, name: BytePath): boolean {
+  return foldersAbove(name).some((path) => kindOf(`${project}/${path}`) === "file");
 }
 
-/** Looks for the names in a workspace on the host. Below the top only repositories count, not every folder's dot files. */
+/**
+ * Looks for the names in a workspace on the host. Below the top only repositories count, not every folder's dot files.
+ * A folder whose name is no UTF-8 is left to the look afterwards.
+ */
 export function findProtected(root: string, names: readonly string[]): ProtectedPaths {
+  const top = bytePath(root);
   const pinned = new Set<string>();
   const readOnly = new Set<string>();
   const links = new Set<string>();
-  const isLink = (relative: string): boolean => lstatSync(join(root, relative)).isSymbolicLink();
-  const protect = (relative: string): void => {
-    for (const path of foldersAbove(relative)) pinned.add(path);
-    readOnly.add(relative);
+  const { projects: all, complete } = findProjects(root, limitsBefore);
+  const projects = all.filter(({ folder }) => textPath(folder) !== null);
+  const isLink = (relative: BytePath): boolean => lstatSync(toBytes(`${top}/${relative}`)).isSymbolicLink();
+  const add = (to: Set<string>, path: BytePath): void => {
+    const text = textPath(path);
+    if (text !== null) to.add(text);
   };
-  const folders = projectFolders(root).filter(
-    (folder) => folder === "" || kindOf(join(root, folder, ".git")) !== "missing",
-  );
-  for (const folder of folders) {
-    const isAbsent = absentIn(join(root, folder));
-    for (const name of namesIn(join(root, folder), names, isAbsent)) {
+  const protect = (relative: BytePath): void => {
+    for (const path of foldersAbove(relative)) add(pinned, path);
+    add(readOnly, relative);
+  };
+  for (const project of projects) {
+    const { folder, bare } = project;
+    const place = placeOf(top, folder);
+    const isAbsent = absentIn(place);
+    for (const name of namesIn(place, project, names, isAbsent)) {
       if (isAbsent(name)) continue;
-      const relative = inFolder(folder, name);
+      const relative = joinPath(folder, name);
       const above = foldersAbove(relative);
       // A parent that is a file or a link (the .git of a worktree) is itself what leads elsewhere.
-      const turned = above.find((path) => kindOf(join(root, path)) === "file");
-      const link = [turned, relative].find(
-        (path) => path !== undefined && kindOf(join(root, path)) === "file" && isLink(path),
-      );
+      const turned = above.find((at) => kindOf(`${top}/${at}`) === "file");
+      const link = [turned, relative].find((at) => at !== undefined && kindOf(`${top}/${at}`) === "file" && isLink(at));
       if (link !== undefined) {
         // A link cannot be a mount point without following it: what it leads to is one, and it is looked at afterwards.
-        links.add(link);
+        add(links, link);
         const target = targetIn(root, relative);
         if (target !== null) protect(target);
         continue;
       }
       if (turned !== undefined) {
-        readOnly.add(turned);
+        add(readOnly, turned);
         continue;
       }
-      if (kindOf(join(root, relative)) === "missing") {
+      if (kindOf(`${top}/${relative}`) === "missing") {
         // Its parents stay where they are, so that the name cannot be made under another folder of that name.
-        if (name.startsWith(gitFolder))
-          for (const path of above) if (kindOf(join(root, path)) === "directory") pinned.add(path);
+        if (bare || name.startsWith(gitFolder))
+          for (const at of above) if (kindOf(`${top}/${at}`) === "directory") add(pinned, at);
         continue;
       }
       protect(relative);
     }
   }
+  for (const path of otherNames(root, [...readOnly])) readOnly.add(path);
   return {
     pinned: [...pinned].sort(),
     readOnly: [...readOnly].sort(),
-    folders,
+    projects,
+    complete: complete && projects.length === all.length,
     links: [...links].sort().map((path) => ({ path, target: readlinkSync(join(root, path)) })),
   };
 }
 
+/** More files than this below protected names are not asked for their other names. */
+const mostLinked = 4096;
+
+/** Other names in the workspace of what is protected: what is written by one of them is written under all. */
+function otherNames(root: string, readOnly: readonly string[]): string[] {
+  const inodes = new Map<bigint, bigint>();
+  const left = readOnly.map((path) => join(root, path));
+  for (let looked = 0; left.length > 0 && looked < mostLinked; looked++) {
+    const path = left.pop() ?? "";
+    try {
+      const status = lstatSync(path, { bigint: true });
+      if (status.isDirectory()) left.push(...readdirSync(path).map((name) => join(path, name)));
+      else if (status.isFile() && status.nlink > 1n) inodes.set(status.ino, status.dev);
+    } catch {
+      // Gone, or not ours to see.
+    }
+  }
+  if (inodes.size === 0) return [];
+  const found = native().findNames(root, [...inodes.keys()], limitsAfter.folders);
+  return found.flatMap((bytes) => {
+    const name = textPath(bytes.toString("latin1"));
+    if (name === null || readOnly.some((path) => isWithin(name, path))) return [];
+    const status = lstatSync(join(root, name), { bigint: true, throwIfNoEntry: false });
+    return status !== undefined && inodes.get(status.ino) === status.dev ? [name] : [];
+  });
+}
+
 /** Where a path with links in it leads, relative to the workspace; null when that is outside it, or nothing. */
-function targetIn(root: string, path: string): string | null {
+function targetIn(root: string, path: BytePath): BytePath | null {
   try {
-    const real = realpathSync(join(root, path));
-    return isWithin(real, root) && real !== root ? relativePath(root, real) : null;
+    const real = realpathSync(toBytes(posix.join(bytePath(root), path)), "utf8");
+    return isWithin(real, root) && real !== root ? bytePath(relativePath(root, real)) : null;
   } catch {
     return null;
   }
@@ -199,11 +267,12 @@ function targetIn(root: string, path: string): string | null {
 
 /** The protected names that are missing now, absolute: what a killed launcher's reaper puts aside if it appears. */
 export function missingProtected(root: string, names: readonly string[], found: ProtectedPaths): string[] {
-  return found.folders.flatMap((folder) => {
-    const isAbsent = absentIn(join(root, folder));
-    const prefix = folder === "" ? root : join(root, folder);
-    return namesIn(prefix, names, isAbsent)
-      .filter((name) => isAbsent(name) || (kindOf(join(prefix, name)) === "missing" && !isTurned(prefix, name)))
-      .map((name) => join(prefix, name));
+  const top = bytePath(root);
+  return found.projects.flatMap((project) => {
+    const place = placeOf(top, project.folder);
+    const isAbsent = absentIn(place);
+    return namesIn(place, project, names, isAbsent)
+      .filter((name) => isAbsent(name) || (kindOf(`${place}/${name}`) === "missing" && !isTurned(place, name)))
+      .flatMap((name) => textPath(`${place}/${name}`) ?? []);
   });
 }

@@ -1,13 +1,43 @@
 import { closeSync, lchownSync, readFileSync, renameSync, symlinkSync } from "node:fs";
-import { join, posix } from "node:path";
+import { posix } from "node:path";
 import { isWithin } from "../host/paths.ts";
 import type { Workspace } from "../plan/workspace.ts";
-import { type BytePath, Directory, DirectoryChain, nameOf, parentOf } from "./directory.ts";
+import {
+  type BytePath,
+  Directory,
+  DirectoryChain,
+  type Entry,
+  joinPath,
+  nameOf,
+  parentOf,
+  toBytes,
+} from "./directory.ts";
 import { isHarmlessGitConfig } from "./git-settings.ts";
-import { absentIn, foldersAbove, inFolder, kindOf, limitsAfter, namesIn, projectFolders } from "./protected-paths.ts";
+import {
+  absentIn,
+  bytePath,
+  findProjects,
+  foldersAbove,
+  limitsAfter,
+  namesIn,
+  type Project,
+  type ProtectedPaths,
+  placeOf,
+} from "./protected-paths.ts";
 
 const suffix = ".refused-by-holdfast";
 const mostSettings = 1024 * 1024;
+
+/** How the workspace was when the session began. */
+export interface Beginning {
+  readonly found: ProtectedPaths;
+  /** Protected names that were not there, absolute. */
+  readonly missing: readonly string[];
+  /** In nanoseconds since 1970. */
+  readonly since: bigint;
+  /** Which folder it was: another may stand under its name by now. */
+  readonly folder: Pick<Entry, "device" | "inode">;
+}
 
 /**
  * Puts aside what was planted under a protected name during the call, by renaming it: nothing is lost and nothing runs
@@ -20,36 +50,96 @@ const mostSettings = 1024 * 1024;
 export function putAside(
   root: string,
   names: readonly string[],
-  missingBefore: readonly string[],
+  before: Beginning,
   { readOnly, protectedLinks = [] }: Pick<Workspace, "readOnly" | "protectedLinks">,
 ): string[] {
   using top = Directory.at(root);
+  const { device, inode } = top.own();
+  if (device !== before.folder.device || inode !== before.folder.inode) return [];
   using chain = new DirectoryChain(top);
-  const before = new Set(missingBefore);
-  const refused = new Set<string>();
-  for (const folder of projectFolders(root)) {
-    const project = join(root, folder);
-    if (folder !== "" && kindOf(join(project, ".git")) === "missing") continue;
-    const isAbsent = absentIn(project);
-    for (const name of namesIn(project, names, isAbsent, limitsAfter)) {
+  const place = bytePath(root);
+  const kept = readOnly.map(bytePath);
+  const refused = new Set<BytePath>();
+  const look = new PlantedNames(place, before);
+  const take = (planted: BytePath): void => {
+    if (refused.has(planted) || kept.some((path) => isWithin(planted, path))) return;
+    rename(chain, planted);
+    refused.add(planted);
+  };
+  for (const project of findProjects(root, limitsAfter).projects) {
+    const isAbsent = absentIn(placeOf(place, project.folder));
+    for (const name of namesIn(placeOf(place, project.folder), project, names, isAbsent, limitsAfter)) {
       if (isAbsent(name)) continue;
-      const relative = inFolder(folder, name);
-      if (!before.has(join(root, relative)) && !isNew(root, folder, name, missingBefore)) continue;
       try {
-        const planted = findPlanted(chain, relative);
-        if (planted === null || refused.has(planted) || readOnly.some((path) => isWithin(planted, path))) continue;
-        if (isHarmless(chain, planted, root)) continue;
-        rename(chain, planted);
-        refused.add(planted);
+        const planted = findPlanted(chain, joinPath(project.folder, name));
+        if (planted === null || !look.isPlanted(chain, project, name) || isHarmless(chain, planted, root)) continue;
+        // An ordinary folder that was made a repository may have had a `config` of its own.
+        take(project.bare && look.isNewProject(project) ? joinPath(project.folder, "HEAD") : planted);
       } catch {
         // Exchanged at this moment by another sandbox over the same folder, whose own end will look again.
       }
     }
   }
   for (const { path, target } of protectedLinks) {
-    if (restoreLink(chain, path, target)) refused.add(path);
+    if (restoreLink(chain, path, target)) refused.add(bytePath(path));
   }
-  return [...refused];
+  return [...refused].map((path) => toBytes(path).toString());
+}
+
+/** Tells what a session has put under a protected name from what was there before. */
+class PlantedNames {
+  readonly #root: BytePath;
+  readonly #before: Beginning;
+  readonly #missing: ReadonlySet<BytePath>;
+  readonly #known: ReadonlySet<BytePath>;
+
+  constructor(root: BytePath, before: Beginning) {
+    this.#root = root;
+    this.#before = before;
+    this.#missing = new Set(before.missing.map(bytePath));
+    this.#known = new Set(before.found.projects.map(keyOf));
+  }
+
+  isNewProject(project: Project): boolean {
+    return !this.#known.has(keyOf(project));
+  }
+
+  isPlanted(chain: DirectoryChain, project: Project, name: BytePath): boolean {
+    const place = placeOf(this.#root, project.folder);
+    if (this.#missing.has(`${place}/${name}`)) return true;
+    if (name === ".git/modules" || name === ".git/worktrees") return true; // more than can be looked at
+    if (this.isNewProject(project)) {
+      // Else it may have been there, among more than could be looked at.
+      return this.#before.found.complete || this.#hasChanged(chain, project, name);
+    }
+    const [, inner = ""] = /^(\.git\/(?:modules|worktrees)\/.+)\/[^/]+$/.exec(name) ?? [];
+    return inner !== "" && !this.#before.missing.some((path) => bytePath(path).startsWith(`${place}/${inner}/`));
+  }
+
+  /** The kernel's own mark of any change, which nobody can set back: a rename leaves it too. */
+  #hasChanged(chain: DirectoryChain, { folder, bare }: Project, name: BytePath): boolean {
+    const isLate = ({ ctimeNs }: Entry): boolean => ctimeNs >= this.#before.since - clockGrainNs;
+    const entryAt = (path: BytePath): Entry | null => chain.reach(parentOf(path)).entry(nameOf(path));
+    const path = joinPath(folder, name);
+    const above = bare ? folder : joinPath(folder, ".git");
+    for (const at of [path, above]) {
+      const entry = at === "" ? chain.reach("").own() : entryAt(at);
+      if (entry !== null && isLate(entry)) return true;
+    }
+    if (entryAt(path)?.type !== "directory") return false;
+    const inside = chain.reach(path);
+    return inside.namesNow().some((each) => {
+      const entry = inside.entry(each);
+      return entry !== null && isLate(entry);
+    });
+  }
+}
+
+/** A change may be marked with the time of the clock's last tick. */
+const clockGrainNs = 20_000_000n;
+
+function keyOf({ folder, bare }: Project): string {
+  return `${bare ? "bare" : "git"} ${folder}`;
 }
 
 /** Puts a link back that was replaced or removed; returns whether it was. */
@@ -59,7 +149,7 @@ function restoreLink(chain: DirectoryChain, relative: string, target: string): b
     const folder = chain.reach(parentOf(path));
     const entry = folder.entry(nameOf(path));
     if (entry?.type === "link" && folder.readLink(nameOf(path)).toString() === target) return false;
-    if (entry !== null) rename(chain, relative);
+    if (entry !== null) rename(chain, path);
     const { uid, gid } = folder.own();
     symlinkSync(target, folder.at(nameOf(path)));
     if (process.geteuid?.() === 0) lchownSync(folder.at(nameOf(path)), uid, gid);
@@ -70,22 +160,16 @@ function restoreLink(chain: DirectoryChain, relative: string, target: string): b
 }
 
 /** What stands under the name: itself, or the first thing on the way that is no folder. Null when nothing does. */
-function findPlanted(chain: DirectoryChain, relative: string): string | null {
+function findPlanted(chain: DirectoryChain, relative: BytePath): BytePath | null {
   for (const path of [...foldersAbove(relative), relative]) {
-    const bytes = bytePath(path);
-    const entry = chain.reach(parentOf(bytes)).entry(nameOf(bytes));
+    const entry = chain.reach(parentOf(path)).entry(nameOf(path));
     if (entry === null) return null;
     if (path === relative || entry.type !== "directory") return path;
   }
   return null;
 }
 
-function bytePath(path: string): BytePath {
-  return Buffer.from(path).toString("latin1");
-}
-
-function rename(chain: DirectoryChain, relative: string): void {
-  const path = bytePath(relative);
+function rename(chain: DirectoryChain, path: BytePath): void {
   const folder = chain.reach(parentOf(path));
   for (let n = 0; n < 100; n++) {
     const aside = `${nameOf(path)}${suffix}${n === 0 ? "" : `-${n}`}`;
@@ -96,8 +180,8 @@ function rename(chain: DirectoryChain, relative: string): void {
 }
 
 /** What `git init`, `git clone` and `git worktree add` make: sample hooks, and settings that run nothing. */
-function isHarmless(chain: DirectoryChain, relative: string, root: string): boolean {
-  const path = bytePath(relative);
+function isHarmless(chain: DirectoryChain, path: BytePath, root: string): boolean {
+  const relative = toBytes(path).toString();
   const folder = chain.reach(parentOf(path));
   const type = folder.entry(nameOf(path))?.type;
   switch (nameOf(path)) {
@@ -132,19 +216,4 @@ function textOf(folder: Directory, name: BytePath): string | null {
   } finally {
     closeSync(fd);
   }
-}
-
-/** Whether the repository that the name belongs to was none when the call began: none of its names was looked for then. */
-function isNew(root: string, folder: string, name: string, missingBefore: readonly string[]): boolean {
-  if (name === ".git/modules" || name === ".git/worktrees") return true; // more than can be looked at
-  const [, inner = ""] = /^(\.git\/(?:modules|worktrees)\/.+)\/[^/]+$/.exec(name) ?? [];
-  if (inner !== "") {
-    const prefix = `${join(root, folder, inner)}/`;
-    return !missingBefore.some((path) => path.startsWith(prefix));
-  }
-  const prefix = `${join(root, folder)}/`;
-  return (
-    folder !== "" &&
-    !missingBefore.some((path) => path.startsWith(prefix) && !path.slice(prefix.length).includes("/.git/"))
-  );
 }

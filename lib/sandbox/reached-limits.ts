@@ -23,7 +23,7 @@ export class ReachedLimits {
 
   constructor(broker: number) {
     this.#broker = broker;
-    native().onLimitReached(broker, () => this.#take());
+    native().onLimitReached(broker, () => this.look());
   }
 
   add(call: LimitedCall): void {
@@ -32,12 +32,13 @@ export class ReachedLimits {
 
   /** At a call's end: what was reached by it however short ago is its limit by then. */
   end(call: LimitedCall): void {
-    this.#take();
+    this.look();
     this.#calls.delete(call);
     if (this.#calls.size === 0) this.#kept = [];
   }
 
-  #take(): void {
+  /** Ends the calls that reached one by now. */
+  look(): void {
     for (const { kind, sessions } of native().takeLimits(this.#broker))
       this.#kept.push({ limit: limitKinds[kind] ?? "", sessions });
     const calls = [...this.#calls];

@@ -1,5 +1,6 @@
 import { channel, tracingChannel } from "node:diagnostics_channel";
 import { errorMonitor } from "node:events";
+import { statSync } from "node:fs";
 import { join } from "node:path";
 import type { Audit } from "../audit/audit.ts";
 import { HoldfastError } from "../errors.ts";
@@ -13,7 +14,7 @@ import { plan as makePlan } from "../plan/plan.ts";
 import { syscallName } from "../plan/seccomp-profile.ts";
 import { toolFolder, type Workspace } from "../plan/workspace.ts";
 import { defaultPolicy } from "../policy/default-policy.ts";
-import type { ExtractRule, Policy } from "../policy/policy.ts";
+import type { ExtractRule, Limits, Policy } from "../policy/policy.ts";
 import { networkRefusal } from "../policy/refusal.ts";
 import type { ApplyOptions, ApplyResult } from "./apply.ts";
 import { capture } from "./capture.ts";
@@ -33,7 +34,7 @@ import { checkCall, checkSandboxOptions, environmentList } from "./options.ts";
 import { launchLayered, layersOf, sourceOf } from "./private-layer.ts";
 import { ConfinedProcess, type StartOptions } from "./process.ts";
 import { missingProtected } from "./protected-paths.ts";
-import { putAside } from "./put-aside.ts";
+import { type Beginning, putAside } from "./put-aside.ts";
 import { ReachedLimits } from "./reached-limits.ts";
 import { forgetLeftover, registerLeftover } from "./reaper.ts";
 import type {
@@ -98,7 +99,7 @@ export class Sandbox implements SandboxLike {
   /** Protected names that appeared during the session and were put aside when it ended. */
   refusedNames: readonly string[] = [];
   readonly #init: LiveInit;
-  readonly #missing: readonly string[];
+  readonly #beginning: Beginning;
   readonly #cgroup: SandboxCgroup | null;
   readonly #environment: readonly string[];
   readonly #audit: Audit | undefined;
@@ -115,12 +116,11 @@ export class Sandbox implements SandboxLike {
     plan: LaunchPlan,
     workspace: Workspace,
     init: LiveInit,
-    missing: readonly string[],
+    beginning: Beginning,
     cgroup: SandboxCgroup | null,
     audit: Audit | undefined,
-    since: bigint,
   ) {
-    this.#since = since;
+    this.#since = beginning.since;
     this.#audit = audit;
     this.name = name;
     this.policy = policy;
@@ -134,7 +134,7 @@ export class Sandbox implements SandboxLike {
     const purposes = [...plan.seccomp.notify.values()];
     const tellsLimits = purposes.some((purpose) => purpose === "wait" || purpose === "descriptor");
     this.#reached = tellsLimits && init.broker !== 0 ? new ReachedLimits(init.broker) : null;
-    this.#missing = missing;
+    this.#beginning = beginning;
     this.#cgroup = cgroup;
     this.#environment = Object.entries(plan.environment).map(([key, value]) => `${key}=${value}`);
     this.files = new ConfinedFiles(() => this.#live());
@@ -186,6 +186,8 @@ export class Sandbox implements SandboxLike {
         workspace.mode === "direct" && workspace.access === "read-write"
           ? missingProtected(workspace.hostPath, ungranted(policy, workspace.hostPath), found)
           : [];
+      const { dev, ino } = statSync(workspace.hostPath, { bigint: true });
+      const beginning: Beginning = { found, missing, since, folder: { device: dev, inode: ino } };
       // Both at once: the init raises the walls, the rest is made ready here.
       let sandbox: Sandbox | undefined;
       const [first, socket] = await Promise.allSettled([
@@ -204,7 +206,7 @@ export class Sandbox implements SandboxLike {
       }
       const { over, plan, init } = first.value;
       hooks.onLaunched?.(init);
-      sandbox = new Sandbox(name, policy, plan, over, init, missing, cgroup, options.audit, since);
+      sandbox = new Sandbox(name, policy, plan, over, init, beginning, cgroup, options.audit);
       try {
         assertHeld(workspace.cgroup, cgroup, init.pid);
         if (socket.status === "rejected") throw socket.reason;
@@ -278,6 +280,10 @@ export class Sandbox implements SandboxLike {
     this.#audit?.append({ type: "policy.applied", sandbox: this.name, policy: policy.source });
   }
 
+  get limits(): Limits {
+    return this.policy.limits;
+  }
+
   /**
    * Starts a program; the object behaves like a ChildProcess.
    *
@@ -318,7 +324,7 @@ export class Sandbox implements SandboxLike {
         // Where the broker tells of limits, its session must be known.
         quiet: options.quiet === true && this.#reached === null,
       },
-      { ...options, onEnd: () => this.#reached?.end(child) },
+      { ...options, onEnd: () => this.#reached?.end(child), lookForLimits: () => this.#reached?.look() },
       this.#cgroup,
     );
     this.#reached?.add(child);
@@ -487,8 +493,8 @@ export class Sandbox implements SandboxLike {
     const { workspace } = this;
     if (workspace.mode === "direct" && workspace.access === "read-write") {
       const names = ungranted(this.policy, workspace.hostPath);
-      this.refusedNames = putAside(workspace.hostPath, names, this.#missing, workspace);
-      await forgetLeftover("planted", ...this.#missing);
+      this.refusedNames = putAside(workspace.hostPath, names, this.#beginning, workspace);
+      await forgetLeftover("planted", ...this.#beginning.missing);
     }
     if (workspace.privateFolder !== null) await clearPrivateFolder(workspace.privateFolder);
   }

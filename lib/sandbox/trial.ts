@@ -28,6 +28,7 @@ function trialPlan(mounts: readonly MountStep[]): LaunchPlan {
     readOnly: [],
     privateFolder: null,
     privateFolders: [],
+    covered: [],
     toolRuntime: null,
     environment: {},
     seccomp: { traceOpens: false },

@@ -1,6 +1,6 @@
 import type { Readable, Writable } from "node:stream";
 import type { Audit } from "../audit/audit.ts";
-import type { Policy } from "../policy/policy.ts";
+import type { Limits, Policy } from "../policy/policy.ts";
 
 /** How far one wall stands on this host for this sandbox. */
 export interface WallStatus {
@@ -71,7 +71,10 @@ export interface SpawnOptions {
   mergeStderr?: boolean;
   /** Cancels the call: SIGTERM to the whole group, SIGKILL after `forceKillAfterMs`. */
   signal?: AbortSignal;
-  /** Ends the call after so many milliseconds, in the same way; 0: not. The policy's `wall-time` holds besides. */
+  /**
+   * Ends the call after so many milliseconds, in the same way; 0: not. Where the program has ended and what it left running
+   * holds its pipes, closes those. The policy's `wall-time` holds besides.
+   */
   timeoutMs?: number;
   /** The same by child_process's name. */
   timeout?: number;
@@ -218,6 +221,8 @@ export interface SandboxProcess extends NodeJS.EventEmitter, Disposable {
    * @throws TypeError ERR_UNKNOWN_SIGNAL
    */
   kill(signal?: NodeJS.Signals | number): boolean;
+  /** The limit of the policy that it, or something that it started, has reached by now; it is being ended for that. */
+  limitReached(): string | null;
   /** Keeps this process alive while it runs, as it does at first. */
   ref(): void;
   /** No longer keeps this process alive. */
@@ -230,6 +235,8 @@ export interface SandboxLike extends AsyncDisposable {
   /** The workspace's path inside. */
   readonly workdir: string;
   readonly enforcement: readonly WallStatus[];
+  /** What the policy lets a call use up. */
+  readonly limits: Limits;
   readonly files: SandboxFiles;
   /** Where the tools' own Node and programs are inside; null when the sandbox was made without tools. */
   readonly toolRuntime: { readonly node: string; readonly programs: string } | null;

@@ -8,8 +8,9 @@ import { randomText } from "../native.ts";
 import { isOwn } from "../plan/mounts.ts";
 import type { ResolvedGrant, Workspace } from "../plan/workspace.ts";
 import { isPassed } from "../policy/environment.ts";
+import { mountPointFault, normalise } from "../policy/paths.ts";
 import type { PathGrant, Policy } from "../policy/policy.ts";
-import { privateRoot } from "./private-root.ts";
+import { ownFolders, privateRoot } from "./private-root.ts";
 import { findProtected, type ProtectedPaths } from "./protected-paths.ts";
 import { registerLeftover } from "./reaper.ts";
 import { removeTree } from "./remove-tree.ts";
@@ -28,27 +29,25 @@ export const systemFolders: readonly string[] = [
   "/nix",
   "/gnu",
   "/etc",
+  "/sys",
 ];
 
-/** The policy's grants with every link followed, before the plan is made. */
-export function resolveGrants(policy: Policy, host: HostCapabilities): ResolvedGrant[] {
-  const missing: PathGrant[] = [];
+/** The policy's grants with every link followed, before the plan is made, and those that lead nowhere and must not. */
+export function resolveGrants(policy: Policy, host: HostCapabilities): Required<Pick<Workspace, "grants" | "missing">> {
+  const missing: (PathGrant & { fault?: string })[] = [];
   const found: ResolvedGrant[] = [];
   const take = (grant: PathGrant, access: "read" | "write"): void => {
     if (grant.path === "/") {
       // Everything, but for what is always the sandbox's own.
       const hidden = new Set(["/proc", "/dev", "/tmp", "/etc", "/sys", "/run"]);
-      for (const { path, link } of host.topLevel) {
-        if (hidden.has(path)) continue;
-        if (link === null) take({ ...grant, path, optional: true }, access);
-        else take({ ...grant, path, optional: true }, access);
-      }
+      for (const { path } of host.topLevel) if (!hidden.has(path)) take({ ...grant, path, optional: true }, access);
       return;
     }
     if (isOwn(grant.path)) return;
     const facts = inspectPath(grant.path);
     if (facts.kind === "missing") {
-      if (!grant.optional && policy.compatibility === "hard_requirement") missing.push(grant);
+      const { fault = "does not exist" } = facts;
+      if (!grant.optional && policy.compatibility === "hard_requirement") missing.push({ ...grant, fault });
       return;
     }
     found.push({
@@ -63,19 +62,16 @@ export function resolveGrants(policy: Policy, host: HostCapabilities): ResolvedG
   };
   for (const grant of policy.filesystem.readOnly) take(grant, "read");
   for (const grant of policy.filesystem.readWrite) take(grant, "write");
-  if (missing.length > 0) {
-    throw new HoldfastError(
-      missing
-        .map(({ path, line }) => `${policy.source}${line === undefined ? "" : `:${line}`}: ${path} does not exist`)
-        .join("\n"),
-      {
-        code: "ERR_HOLDFAST_PATH_MISSING",
-        step: "policy",
-        hint: "Create it, take it out of the policy, or set landlock.compatibility to best_effort to pass missing paths over.",
-      },
-    );
-  }
-  return found;
+  return { grants: found, missing };
+}
+
+/** Granted by name, not there, and forgiven by best_effort. */
+export function passedOver(policy: Policy): (PathGrant & { fault: string })[] {
+  if (policy.compatibility === "hard_requirement") return [];
+  return [...policy.filesystem.readOnly, ...policy.filesystem.readWrite].flatMap((grant) => {
+    const { fault } = grant.optional || isOwn(grant.path) ? {} : inspectPath(grant.path);
+    return fault === undefined ? [] : [{ ...grant, fault }];
+  });
 }
 
 export interface PreparedWorkspace {
@@ -94,10 +90,32 @@ export async function prepareWorkspace(
   extras: Extras & { hostUid: (owner: { uid: number; gid: number }) => { uid: number; gid: number } },
 ): Promise<PreparedWorkspace> {
   const described = describeWorkspace(options, policy, host, extras);
-  const { workspace } = described;
-  if (!isLayered(workspace)) return described;
+  const workspace = { ...described.workspace, covered: coverOwnFolders(described.workspace) };
+  if (!isLayered(workspace)) return { ...described, workspace };
   const privateFolder = await makePrivateFolder(name, extras.hostUid(workspace.owner));
   return { ...described, workspace: { ...workspace, privateFolder } };
+}
+
+/**
+ * Where folders of holdfast's own are inside, of those that lie in what is shown. They are made where they are missing:
+ * what another sandbox made later would lie open in this one.
+ */
+function coverOwnFolders({ access, hostPath, path: inside, grants }: Workspace): string[] {
+  const shown = grants.map(({ source }) => ({ source, path: source }));
+  if (access !== "none") shown.push({ source: hostPath, path: inside });
+  const covered = new Set<string>();
+  for (const folder of ownFolders()) {
+    // Of a missing folder this is the first part that is missing.
+    if (!shown.some(({ source }) => isWithin(inspectPath(folder).real, source))) continue;
+    try {
+      mkdirSync(folder, { recursive: true, mode: 0o700 });
+    } catch {
+      continue; // nobody can make it, so nobody uses it
+    }
+    const { real } = inspectPath(folder);
+    for (const { source, path } of shown) if (isWithin(real, source)) covered.add(path + real.slice(source.length));
+  }
+  return [...covered];
 }
 
 /** Whether its writes go to a layer of their own: what cannot be written needs none. */
@@ -114,15 +132,12 @@ export function describeWorkspace(
 ): PreparedWorkspace {
   const facts = inspectPath(options.workdir);
   if (facts.kind !== "directory") {
-    throw new HoldfastError(
-      `the workspace ${options.workdir} ${facts.kind === "missing" ? "does not exist" : "is not a folder"}`,
-      {
-        code: "ERR_HOLDFAST_WORKDIR",
-        step: "workspace",
-        path: options.workdir,
-        hint: "Name an existing folder with --workdir.",
-      },
-    );
+    throw new HoldfastError(`the workspace ${options.workdir} ${facts.fault ?? "is not a folder"}`, {
+      code: "ERR_HOLDFAST_WORKDIR",
+      step: "workspace",
+      path: options.workdir,
+      hint: "Name an existing folder with --workdir.",
+    });
   }
   if (facts.real === "/") {
     throw new HoldfastError("the root folder cannot be the workspace", {
@@ -133,13 +148,14 @@ export function describeWorkspace(
     });
   }
   const mode = options.workspace ?? policy.workspace.mode;
-  const access = policy.filesystem.includeWorkdir ? policy.workspace.access : "none";
-  const path = options.mountAt ?? policy.workspace.mountAt ?? facts.real;
+  const path = mountPoint(options.mountAt) ?? policy.workspace.mountAt ?? facts.real;
+  const { grants, missing } = resolveGrants(policy, host);
+  const access = policy.filesystem.includeWorkdir ? workspaceAccess(policy, grants, path) : "none";
   const owner = { uid: facts.uid, gid: facts.gid };
   const found =
     access === "read-write" && mode !== "fresh"
       ? findProtected(facts.real, ungranted(policy, facts.real))
-      : { pinned: [], readOnly: [], folders: [], links: [] };
+      : { pinned: [], readOnly: [], projects: [], complete: true, links: [] };
   return {
     found,
     workspace: {
@@ -148,18 +164,40 @@ export function describeWorkspace(
       hostPath: facts.real,
       path,
       owner,
-      grants: resolveGrants(policy, host),
+      // The workspace is shown as such: a grant of the same folder has had its say.
+      grants: access === "none" ? grants : grants.filter((grant) => grant.source !== path),
+      missing,
       pinned: found.pinned,
       readOnly: found.readOnly,
       protectedLinks: found.links,
       privateFolder: null,
       privateFolders: (options.privateFolders ?? []).filter((folder) => !isWithin(folder, path)),
+      covered: [],
       toolRuntime: extras.toolRuntime,
       environment: passedEnvironment(policy),
       seccomp: extras.seccomp,
       cgroup: extras.cgroup,
     },
   };
+}
+
+function mountPoint(path: string | undefined): string | undefined {
+  if (path === undefined) return undefined;
+  const fault = mountPointFault(path);
+  if (fault === undefined) return normalise(path);
+  throw new HoldfastError(`the workspace cannot appear at ${JSON.stringify(path)}: that ${fault}`, {
+    code: "ERR_HOLDFAST_WORKDIR",
+    step: "workspace",
+    path,
+    hint: "Name a path such as /workspace with --mount-at.",
+  });
+}
+
+/** A file of ours that names the workspace itself as read-only means it; OpenShell adds the rights up. */
+function workspaceAccess(policy: Policy, grants: readonly ResolvedGrant[], path: string): "read-write" | "read-only" {
+  const named = grants.filter(({ source }) => source === path).map(({ access }) => access);
+  const isNarrowed = policy.dialect === "holdfast" && named.includes("read") && !named.includes("write");
+  return isNarrowed ? "read-only" : policy.workspace.access;
 }
 
 /** The protected names but those that the policy makes writable by name. */

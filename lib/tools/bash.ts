@@ -1,6 +1,6 @@
 import type { SandboxLike } from "../sandbox/types.ts";
 import { ShellFailure, ShellSession } from "./shell-session.ts";
-import { abortReason, optionalString, type Tool, ToolError, type ToolInput } from "./tool.ts";
+import { abortReason, optionalBoolean, optionalString, type Tool, ToolError, type ToolInput } from "./tool.ts";
 import { Turns } from "./turns.ts";
 
 const DEFAULT_TIMEOUT_MS = 120_000;
@@ -52,8 +52,8 @@ export function createBashTool({ sandbox, callTimeoutMs }: BashToolOptions): Too
     },
     run(input, signal) {
       const command = optionalString("bash", input, "command");
-      const isRestart = input["restart"] === true;
-      const timeoutMs = Math.min(requestedTimeout(input), callTimeoutMs);
+      const isRestart = optionalBoolean("bash", input, "restart");
+      const timeoutMs = Math.min(requestedTimeout(input), callTimeoutMs, sandbox.limits.wallTimeMs ?? callTimeoutMs);
       return turns.run(async () => {
         // Cancelled while it waited: the shell is in the middle of nothing and lives on.
         if (signal.aborted) throw new ToolError(`bash: ${abortReason(signal)}`);
@@ -68,7 +68,8 @@ export function createBashTool({ sandbox, callTimeoutMs }: BashToolOptions): Too
 }
 
 function requestedTimeout(input: ToolInput): number {
-  const value = input["timeout_ms"];
   // 0 is documented as the default.
-  return typeof value === "number" && value > 0 ? value : DEFAULT_TIMEOUT_MS;
+  const value = input["timeout_ms"] ?? 0;
+  if (typeof value !== "number") throw new ToolError("bash: timeout_ms must be a number");
+  return value > 0 ? value : DEFAULT_TIMEOUT_MS;
 }

@@ -2,7 +2,7 @@ import type { PathRules, SandboxFiles } from "../sandbox/types.ts";
 import { readWhole } from "./bounded-read.ts";
 import { errnoOf, fileErrorText, refuseNul, rootHolding } from "./paths.ts";
 import { closeOutcome, notAFile, refuseUnresolved, sizeWords } from "./read.ts";
-import { optionalString, requiredString, type Tool, ToolError } from "./tool.ts";
+import { optionalBoolean, optionalString, requiredString, type Tool, ToolError } from "./tool.ts";
 import type { Turns } from "./turns.ts";
 import { refuseUnwritten } from "./write.ts";
 
@@ -58,7 +58,7 @@ export function createEditTool({ files, rules, limitBytes, turns }: EditToolOpti
       const newText = optionalString("edit", input, "new_string");
       // An empty one is a deletion that was asked for; a missing one is a mistake that would destroy text.
       if (newText === undefined) throw new ToolError("edit: new_string is required");
-      const all = input["replace_all"] === true;
+      const all = optionalBoolean("edit", input, "replace_all");
       refuseNul(path);
 
       return await turns.run(async () => {

@@ -12,6 +12,8 @@ const REASONS: Readonly<Record<string, string>> = {
   ENOSPC: "no space left on device",
   EMFILE: "too many open files",
   ENFILE: "too many open files",
+  // No file system here has a bound below what fits into a call's input: it is the policy's.
+  EFBIG: "the limit file-size was reached",
 };
 
 /** The words for an errno. The kernel's own text is not used: it differs between systems and may name a path. */

@@ -82,8 +82,8 @@ export async function runSearch(options: SearchOptions, task: SearchTask): Promi
     }
   }
   if (result.timedOut) return { lines, end: "out-of-time" };
-  const how = result.signal === null ? `status ${result.exitCode}` : result.signal;
-  throw new ToolError(`${tool}: search failed: it ended with ${result.limit ?? how}`);
+  if (result.limit !== null) throw new ToolError(`${tool}: search failed: the limit ${result.limit} was reached`);
+  throw new ToolError(`${tool}: search failed: it ended with ${result.signal ?? `status ${result.exitCode}`}`);
 }
 
 function* messagesOf(output: Buffer): Generator<SearchMessage> {

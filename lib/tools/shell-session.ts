@@ -1,4 +1,6 @@
 import { randomUUID } from "node:crypto";
+import { StringDecoder } from "node:string_decoder";
+import type { Limits } from "../policy/policy.ts";
 import type { SandboxLike, SandboxProcess } from "../sandbox/types.ts";
 import { OutputTail } from "./output-tail.ts";
 import { abortReason } from "./tool.ts";
@@ -8,6 +10,8 @@ const OUTPUT_LIMIT = 102_400;
 /** How long after the shell's exit its last output may still come, when a job it left holds the pipe open. */
 const EXIT_DRAIN_MS = 200;
 const CLOSE_LIMIT_MS = 5_000;
+/** Two newlines and an exit status, around the marker. */
+const FRAME_BYTES = 5;
 // ECMA-48 control sequences: parameters, intermediates, final byte.
 const ANSI_SEQUENCE = /\x1b\[[0-9;?]*[ -/]*[@-~]/g;
 
@@ -22,6 +26,8 @@ export class ShellFailure extends Error {}
 
 interface PendingCommand {
   readonly tail: OutputTail;
+  /** Bytes that it may still print. */
+  outputLeft: number;
   readonly resolve: (result: CommandResult) => void;
   readonly reject: (error: Error) => void;
 }
@@ -29,7 +35,9 @@ interface PendingCommand {
 /** One persistent bash in the sandbox. After a failed `run` it is in an unknown state and must be closed. */
 export class ShellSession {
   readonly #process: SandboxProcess;
+  readonly #limits: Limits;
   readonly #exited: Promise<void>;
+  readonly #decoder = new StringDecoder("utf8");
   #pending: PendingCommand | null = null;
   #failure: Error | null = null;
 
@@ -43,15 +51,15 @@ export class ShellSession {
       env: { TERM: "dumb", PS1: "", PS2: "" },
     });
     this.#process = shell;
-    shell.stdout?.setEncoding("utf8");
+    this.#limits = sandbox.limits;
     // Read on without a command too: a background job must not stall on a full pipe.
-    shell.stdout?.on("data", (chunk: string) => this.#receive(chunk));
+    shell.stdout?.on("data", (chunk: Buffer) => this.#receive(chunk));
     shell.stdout?.on("error", () => undefined);
     // A shell that is gone is noticed by its exit.
     shell.stdin?.on("error", () => undefined);
     this.#exited = new Promise((resolve) => {
       shell.once("exit", () => {
-        setTimeout(() => this.#end(terminated()), EXIT_DRAIN_MS);
+        setTimeout(() => this.#end(terminated(shell.limit)), EXIT_DRAIN_MS);
         resolve();
       });
       shell.once("error", (error: Error) => {
@@ -59,7 +67,7 @@ export class ShellSession {
         resolve();
       });
     });
-    shell.once("close", () => this.#end(terminated()));
+    shell.once("close", () => this.#end(terminated(shell.limit)));
   }
 
   /**
@@ -73,17 +81,24 @@ export class ShellSession {
     if (this.#failure !== null) throw this.#failure;
     if (signal.aborted) throw new ShellFailure(abortReason(signal));
     const marker = `__HOLDFAST_${randomUUID()}_END__`;
+    // The marker's frame is not the command's output.
+    const outputLeft = (this.#limits.outputBytes ?? Number.POSITIVE_INFINITY) + marker.length + FRAME_BYTES;
     const result = new Promise<CommandResult>((resolve, reject) => {
-      this.#pending = { tail: new OutputTail(OUTPUT_LIMIT, marker), resolve, reject };
+      this.#pending = { tail: new OutputTail(OUTPUT_LIMIT, marker), outputLeft, resolve, reject };
     });
     const onAbort = (): void => this.#pending?.reject(new ShellFailure(abortReason(signal)));
+    const which = timeoutMs === this.#limits.wallTimeMs ? ": the limit wall-time was reached" : "";
     const onTimeout = (): void =>
-      this.#pending?.reject(new ShellFailure(`bash command timed out after ${timeoutMs}ms`));
+      this.#pending?.reject(new ShellFailure(`bash command timed out after ${timeoutMs}ms${which}`));
     signal.addEventListener("abort", onAbort, { once: true });
     const timer = setTimeout(onTimeout, timeoutMs);
     try {
       this.#process.stdin?.write(frame(command, marker));
-      return await result;
+      const ended = await result;
+      // What the command went beyond ends its shell in a moment: that is for this call to tell, not for the next.
+      const limit = this.#process.limitReached();
+      if (limit !== null) throw new ShellFailure(`bash session terminated: the limit ${limit} was reached`);
+      return ended;
     } finally {
       clearTimeout(timer);
       signal.removeEventListener("abort", onAbort);
@@ -93,7 +108,7 @@ export class ShellSession {
 
   /** Kills the shell and everything that it started. */
   async close(): Promise<void> {
-    this.#end(terminated());
+    this.#end(terminated(null));
     // Before its input ends: a shell that exits by itself leaves its jobs.
     this.#process.kill("SIGKILL");
     let timer: NodeJS.Timeout | undefined;
@@ -108,11 +123,19 @@ export class ShellSession {
     this.#process.stdout?.destroy();
   }
 
-  #receive(chunk: string): void {
-    const end = this.#pending?.tail.push(chunk);
-    if (!end) return;
+  #receive(chunk: Buffer): void {
+    const text = this.#decoder.write(chunk);
+    if (this.#pending === null) return;
+    const { tail, reject, resolve } = this.#pending;
+    this.#pending.outputLeft -= chunk.length;
+    const end = tail.push(text);
+    if (this.#pending.outputLeft < 0) {
+      reject(terminated("output"));
+      return;
+    }
+    if (end === null) return;
     const output = end.text.replace(ANSI_SEQUENCE, "").replace(/\n+$/, "");
-    this.#pending?.resolve({
+    resolve({
       output: end.isCut ? `[output truncated]\n${output}` : output,
       exitCode: end.number,
     });
@@ -124,8 +147,8 @@ export class ShellSession {
   }
 }
 
-function terminated(): Error {
-  return new ShellFailure("bash session terminated");
+function terminated(limit: string | null): Error {
+  return new ShellFailure(`bash session terminated${limit === null ? "" : `: the limit ${limit} was reached`}`);
 }
 
 /**

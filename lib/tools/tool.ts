@@ -47,6 +47,13 @@ export function optionalString(tool: string, input: ToolInput, property: string)
   return value;
 }
 
+/** Missing is false. Another type is refused: it would be taken for a "no" that nobody said, or a "false" for a "yes". */
+export function optionalBoolean(tool: string, input: ToolInput, property: string): boolean {
+  const value = input[property] ?? false;
+  if (typeof value !== "boolean") throw new ToolError(`${tool}: ${property} must be true or false`);
+  return value;
+}
+
 /** What the reason of an aborted signal says, for `<tool>: <reason>`. */
 export function abortReason(signal: AbortSignal): string {
   const reason: unknown = signal.reason;

@@ -50,7 +50,8 @@ export interface ToolRunner {
  */
 export function createToolset(sandbox: SandboxLike, options: ToolsetOptions = {}): ToolRunner {
   const { readLimitBytes: limitBytes = READ_LIMIT_BYTES, callTimeoutMs = longestCallMs } = options;
-  const searchTimeoutMs = options.searchTimeoutMs ?? SEARCH_TIMEOUT_MS;
+  const { wallTimeMs = Number.POSITIVE_INFINITY } = sandbox.limits;
+  const searchTimeoutMs = Math.min(options.searchTimeoutMs ?? SEARCH_TIMEOUT_MS, wallTimeMs);
   const rules: PathRules = {
     roots: [sandbox.workdir, ...(options.roots ?? [])],
     readOnlyRoots: options.readOnlyRoots ?? [],

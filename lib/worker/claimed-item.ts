@@ -1,3 +1,4 @@
+import type { Readable } from "node:stream";
 import { HoldfastError } from "../errors.ts";
 import type { WorkItem } from "./item.ts";
 import { settlesWithin } from "./timings.ts";
@@ -6,7 +7,7 @@ const inputMs = 5000;
 
 /** An item that a poller hands to its handler: JSON on standard input, and variables (protocol section 15). */
 export async function readClaimedItem(
-  input: AsyncIterable<Buffer | string> & { isTTY?: boolean },
+  input: Readable & { isTTY?: boolean },
   env: NodeJS.ProcessEnv,
 ): Promise<WorkItem & { readonly secret: string | null }> {
   const text = input.isTTY === true ? "" : await readAll(input);
@@ -57,12 +58,12 @@ export async function readClaimedItem(
 }
 
 /** Standard input to its end; a poller writes one document and closes. */
-async function readAll(input: AsyncIterable<Buffer | string>): Promise<string> {
+async function readAll(input: Readable): Promise<string> {
   const chunks: string[] = [];
   const reading = (async () => {
     for await (const chunk of input) chunks.push(chunk.toString());
   })();
-  // Somebody else's standard input may stay open: the variables say the rest then.
-  await settlesWithin(reading, inputMs);
+  // Somebody else's standard input may stay open: the variables say the rest then, and it keeps nobody from ending.
+  if (!(await settlesWithin(reading, inputMs))) input.destroy();
   return chunks.join("");
 }

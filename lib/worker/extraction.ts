@@ -1,5 +1,5 @@
-import { rmdirSync } from "node:fs";
-import { join } from "node:path";
+import { accessSync, constants, existsSync, rmdirSync, statSync } from "node:fs";
+import { dirname, join } from "node:path";
 import { HoldfastError } from "../errors.ts";
 import { inspectPath, isWithin } from "../host/paths.ts";
 import type { ExtractRule } from "../policy/policy.ts";
@@ -22,16 +22,40 @@ export interface Extraction {
  * Checks before anything is claimed what would only be noticed when a session's work is done.
  *
  * @param workdir the workspace on the host
- * @throws HoldfastError ERR_HOLDFAST_BAD_GLOB, or ERR_HOLDFAST_USAGE when the folder lies in the workspace
+ * @throws HoldfastError ERR_HOLDFAST_BAD_GLOB, or ERR_HOLDFAST_USAGE when the folder lies in the workspace or cannot be
+ * written to
  */
 export function checkExtraction({ rules, to }: Extraction, workdir: string): void {
   for (const { glob } of rules) new ExtractGlob(glob);
-  if (!isWithin(inspectPath(to).real, inspectPath(workdir).real)) return;
+  if (!isWithin(inspectPath(to).real, inspectPath(workdir).real)) {
+    checkWritable(to);
+    return;
+  }
   throw new HoldfastError(`files cannot be extracted to ${to}: it lies in the workspace`, {
     code: "ERR_HOLDFAST_USAGE",
     step: "usage",
     path: to,
     hint: "Name a folder outside the workspace with --to: sessions may rearrange what is in it.",
+  });
+}
+
+/** It is made when something leaves; that it cannot be is known before. */
+function checkWritable(to: string): void {
+  let folder = to;
+  while (!existsSync(folder) && dirname(folder) !== folder) folder = dirname(folder);
+  let why: string | undefined;
+  try {
+    if (statSync(folder).isDirectory()) accessSync(folder, constants.W_OK | constants.X_OK);
+    else why = `${folder} is no folder`;
+  } catch (error) {
+    why = `${folder} cannot be written to (${(error as NodeJS.ErrnoException).code})`;
+  }
+  if (why === undefined) return;
+  throw new HoldfastError(`files cannot be extracted to ${to}: ${why}`, {
+    code: "ERR_HOLDFAST_USAGE",
+    step: "usage",
+    path: to,
+    hint: "Name a folder with --to that this user can write to, or make.",
   });
 }
 

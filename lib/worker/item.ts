@@ -41,26 +41,27 @@ export interface ItemClient {
  * alone.
  *
  * @param signal the worker's end: cancels the running call
- * @returns how its session was left; undefined when none was served
+ * @returns how its session was left, or that it could not be served; undefined when there was none to serve
  */
 export async function serveItem(
   item: WorkItem,
   api: ItemClient,
   settings: ItemSettings,
   signal: AbortSignal,
-): Promise<SessionEnd | undefined> {
+): Promise<SessionEnd | "failed" | undefined> {
   const { log, timings = protocolTimings } = settings;
   // Before anything else: what follows may take longer than the lease.
   const lease = new Lease(api.client, item, timings, log);
   const running = AbortSignal.any([signal, lease.signal]);
   const began = performance.now();
-  let end: SessionEnd | undefined;
+  let end: SessionEnd | "failed" | undefined;
   try {
     if (item.type === "session") end = await serveIfAlive(new ServedItem(item, api, settings, timings, lease), running);
     else log.info({ work: item.id, type: item.type }, "not a session: passed over");
   } catch (error) {
     if (!running.aborted) {
       log.error({ work: item.id, session: item.sessionId, error: describe(error) }, "the item failed");
+      end = "failed";
     }
   }
   await lease.finish();

@@ -1,7 +1,7 @@
 import type { Anthropic } from "@anthropic-ai/sdk";
 import { describe, isFatal, statusOf } from "./failure.ts";
 import type { WorkerLog } from "./log.ts";
-import { jitter, pause, type WorkerTimings } from "./timings.ts";
+import { jitter, longestTimer, pause, type WorkerTimings } from "./timings.ts";
 
 /** A call's result as it is sent: one text block (protocol section 10). */
 export interface CallResult {
@@ -49,7 +49,8 @@ export async function postResult(
     if (settled.aborted) return "posted";
     const timeLeft = (): number => (options.ttlMs() ?? timings.postWindow) - (performance.now() - began);
     // One that hangs must not be waited for longer than the lease lasts.
-    const cut = AbortSignal.timeout(Math.ceil(Math.max(timeLeft(), timings.postBackoff)));
+    const most = Math.min(Math.max(timeLeft(), timings.postBackoff), longestTimer);
+    const cut = AbortSignal.timeout(Math.ceil(most));
     try {
       await options.client.beta.sessions.events.send(
         sessionId,

@@ -104,11 +104,17 @@ export class SessionRunner {
     let backoff = timings.streamBackoff;
     while (!this.#signal.aborted) {
       let live: LiveEvents | undefined;
+      let again: NodeJS.Timeout | undefined;
       try {
         // The stream first: what happens between the two waits in it.
-        live = await openLiveEvents(client, sessionId, this.#signal);
-        if (await this.#reconcile()) return this.#leave("terminated", "the session is over");
-        for await (const event of live) {
+        const opened = await openLiveEvents(client, sessionId, this.#signal);
+        live = opened;
+        const history = await this.#reconcile();
+        if (history === "over") return this.#leave("terminated", "the session is over");
+        // What is open in it alone would wait for a connection that may never break off.
+        if (history === "unread") again = setTimeout(() => void opened.close(), timings.historyAgain);
+        for await (const event of opened) {
+          again?.refresh();
           backoff = timings.streamBackoff;
           if (this.#dispatch.handle(event)) return this.#leave("terminated", "the session is over");
           if (this.#signal.aborted) return;
@@ -118,6 +124,7 @@ export class SessionRunner {
         if (isFatal(error)) throw error;
         log.warn({ session: sessionId, error: describe(error) }, "the session's events broke off");
       } finally {
+        clearTimeout(again);
         await live?.close();
       }
       await pause(backoff, this.#signal);
@@ -125,8 +132,8 @@ export class SessionRunner {
     }
   }
 
-  /** Reads the whole history and takes up what is open in it. Returns whether the session is over. */
-  async #reconcile(): Promise<boolean> {
+  /** Reads the whole history and takes up what is open in it; tells whether it could be read, and if the session is over. */
+  async #reconcile(): Promise<"read" | "unread" | "over"> {
     const { client, sessionId, log } = this.#options;
     const pass = new HistoryPass();
     try {
@@ -135,10 +142,10 @@ export class SessionRunner {
       this.#dispatch.abandonPass(pass);
       if (this.#signal.aborted) throw error;
       log.warn({ session: sessionId, error: describe(error) }, "the history could not be read");
-      return false;
+      return "unread";
     }
-    if (pass.isOver) return true;
+    if (pass.isOver) return "over";
     this.#dispatch.finishPass(pass);
-    return false;
+    return "read";
   }
 }

@@ -1,7 +1,7 @@
 import { isWithin } from "../host/paths.ts";
 import type { Sandbox } from "../sandbox/sandbox.ts";
 import type { Denial } from "../sandbox/types.ts";
-import { createToolset, longestCallMs, type ToolRunner } from "../tools/toolset.ts";
+import { createToolset, longestCallMs, type ToolResult, type ToolRunner } from "../tools/toolset.ts";
 import type { WorkerLog } from "./log.ts";
 import type { PlaceRequest, SessionPlace } from "./place.ts";
 import { SandboxFolders, type SessionFolders } from "./session-folders.ts";
@@ -39,7 +39,21 @@ export class SessionSandbox implements SessionPlace {
     });
     const offered =
       options.tools === undefined ? tools.names : tools.names.filter((name) => options.tools?.includes(name));
-    this.tools = { ...tools, names: offered };
+    this.tools = {
+      ...tools,
+      names: offered,
+      run: async (name, input, signal) => {
+        const result = await tools.run(name, input, signal);
+        this.#noteLimit(result);
+        return result;
+      },
+    };
+  }
+
+  /** A limit is a wall too, and whoever runs the worker is to see which one was met. */
+  #noteLimit({ text, isError }: ToolResult): void {
+    const limit = isError ? /^[a-z]+: .*: the limit ([a-z-]+) was reached$/.exec(text)?.[1] : undefined;
+    if (limit !== undefined) this.#kept.push({ kind: "limit", subject: limit, count: 1 });
   }
 
   get name(): string {

@@ -8,6 +8,8 @@ export interface WorkerTimings {
   readonly assumedTtl: number;
   readonly streamBackoff: number;
   readonly streamBackoffMost: number;
+  /** How long the stream may be silent before the connection is made anew to read a history that could not be read. */
+  readonly historyAgain: number;
   readonly postBackoff: number;
   readonly postBackoffMost: number;
   /** How long a result is posted again when the lease's length is not known. */
@@ -37,6 +39,7 @@ export const protocolTimings: WorkerTimings = Object.freeze({
   assumedTtl: 90_000,
   streamBackoff: 500,
   streamBackoffMost: 10_000,
+  historyAgain: 10_000,
   postBackoff: 1000,
   postBackoffMost: 30_000,
   postWindow: 300_000,
@@ -49,6 +52,9 @@ export const protocolTimings: WorkerTimings = Object.freeze({
   memoryHurried: 10_000,
   stop: 8000,
 });
+
+/** What one timer can take (31 bits); Node fires at once for more. */
+export const longestTimer: number = 2 ** 31 - 1;
 
 /** A delay shortened by a random 0 to 25 %, so that workers do not come back in step. */
 export function jitter(ms: number): number {
@@ -64,8 +70,7 @@ export async function pause(ms: number, signal: AbortSignal): Promise<void> {
       signal.removeEventListener("abort", done);
       resolve();
     };
-    // A timer takes 31 bits; beyond that Node would fire at once.
-    const timer = setTimeout(done, Math.min(ms, 2 ** 31 - 1));
+    const timer = setTimeout(done, Math.min(ms, longestTimer));
     signal.addEventListener("abort", done, { once: true });
   });
 }

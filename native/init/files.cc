@@ -7,7 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -254,6 +256,16 @@ int Reopen(int fd, int flags) {
   return open(path, flags | O_CLOEXEC);
 }
 
+// As on every call's processes. The signal that the kernel sends with it is blocked here, as all
+// are, so that the write fails with EFBIG (setrlimit(2)).
+void LimitFileSize(const Setup& setup) {
+  for (int i = 0; i < setup.rlimit_count(); i++) {
+    const ChildRlimit& limit = setup.rlimits()[i];
+    if (limit.resource == RLIMIT_FSIZE)
+      syscall(SYS_prlimit64, 0, RLIMIT_FSIZE, &limit.value, nullptr);
+  }
+}
+
 bool WriteAll(int from, int to) {
   char buffer[65536];
   for (;;) {
@@ -294,6 +306,7 @@ void OpenFile(const Setup& setup, const FileMessage& message, const char* string
 void WriteFile(const Setup& setup, const FileMessage& message, const char* strings, size_t size,
                int content_fd) {
   Confine(setup, message);
+  LimitFileSize(setup);
   umask(0);
   Request request{};
   Resolved resolved;
@@ -312,11 +325,13 @@ void WriteFile(const Setup& setup, const FileMessage& message, const char* strin
     if (S_ISDIR(status.st_mode)) Answer(message, FileStatus::kDirectory, 0, path, -1, nullptr, 0);
     if (!S_ISREG(status.st_mode)) Answer(message, FileStatus::kOther, 0, path, -1, nullptr, 0);
     mode = status.st_mode & 0777;
-    // The rename would replace a file that its mode protects; ask first, as an open for writing
-    // would.
+    // A file that is a mount of its own (a read-only name in a writable folder) would only be found
+    // busy by the rename. Its mode and a program that runs it do not matter: it is replaced, not
+    // opened, as in the official tool.
     int probe = Reopen(resolved.fd, O_WRONLY | O_NONBLOCK | O_NOCTTY);
-    if (probe < 0) Answer(message, FileStatus::kError, errno, path, -1, nullptr, 0);
-    close(probe);
+    if (probe < 0 && errno == EROFS)
+      Answer(message, FileStatus::kError, EROFS, path, -1, nullptr, 0);
+    if (probe >= 0) close(probe);
   } else {
     for (const char* at = resolved.missing; at != nullptr && at < name;) {
       const char* end = strchrnul(at, '/');

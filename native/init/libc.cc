@@ -329,6 +329,12 @@ LIBC(ssize_t, ReadAt, "pread64", (int fd, void* data, size_t size, off_t offset)
 LIBC(ssize_t, ReadAt32, "pread", (int fd, void* data, size_t size, off_t offset)) {
   return Call(SYS_pread64, fd, data, size, offset);
 }
+LIBC(ssize_t, WriteAt, "pwrite64", (int fd, const void* data, size_t size, off_t offset)) {
+  return Call(SYS_pwrite64, fd, data, size, offset);
+}
+LIBC(ssize_t, WriteAt32, "pwrite", (int fd, const void* data, size_t size, off_t offset)) {
+  return WriteAt(fd, data, size, offset);
+}
 LIBC(int, Close, "close", (int fd)) { return IntCall(SYS_close, fd); }
 LIBC(int, Duplicate, "dup2", (int from, int to)) {
   // dup3(2), which arm64 has alone, refuses equal numbers.
@@ -470,6 +476,9 @@ LIBC(int, Clone, "clone", (int (*run)(void*), void* stack_end, int flags, void* 
 }
 LIBC(pid_t, Wait4, "wait4", (pid_t pid, int* status, int options, struct rusage* usage)) {
   return IntCall(SYS_wait4, pid, status, options, usage);
+}
+LIBC(int, WaitId, "waitid", (int type, id_t id, siginfo_t* out, int options)) {
+  return IntCall(SYS_waitid, type, id, out, options, 0);
 }
 LIBC(pid_t, WaitPid, "waitpid", (pid_t pid, int* status, int options)) {
   return Wait4(pid, status, options, nullptr);

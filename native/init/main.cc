@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -37,6 +38,22 @@ void Report(const Failure& failure) {
   SendPacket(kControlFd, &message, sizeof message, nullptr, 0, 0);
 }
 
+// When the host runs out of memory, what is confined goes first: much of what it can take is the
+// kernel's, of which no process is seen to be the owner. Whoever raised it cannot lower it again
+// inside, where proc is read-only.
+void GoFirst() {
+  int fd = open("/proc/self/oom_score_adj", O_RDWR | O_CLOEXEC);
+  if (fd < 0) return;
+  char text[16];
+  ssize_t size = read(fd, text, sizeof text - 1);
+  text[size > 0 ? size : 0] = 0;
+  if (strtoull(text, nullptr, 10) < 500) {
+    ssize_t ignored = pwrite(fd, "500", 3, 0);
+    static_cast<void>(ignored);
+  }
+  close(fd);
+}
+
 int Init() {
   sigset_t all;
   sigfillset(&all);
@@ -48,6 +65,7 @@ int Init() {
   // The thread that cloned us is the parent that counts (prctl(2)); the addon's lives as long as
   // the process. Its death before this line shows as the control socket's end.
   prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+  GoFirst();
   // Sources of binds and descriptors in flight, whatever the caller's soft limit.
   rlimit files{};
   if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
@@ -77,13 +95,14 @@ int Init() {
     return 1;
   }
   MessageType ready = MessageType::kReady;
-  int listener = setup->listener_fd();
-  if (SendPacket(kControlFd, &ready, sizeof ready, &listener, listener >= 0 ? 1 : 0, 0) != 0)
-    return 1;
+  int broker[2] = {setup->listener_fd(), setup->sockets_fd()};
+  int broker_count = broker[0] < 0 ? 0 : broker[1] < 0 ? 1 : 2;
+  if (SendPacket(kControlFd, &ready, sizeof ready, broker, broker_count, 0) != 0) return 1;
   Event event{};
   event.type = EventType::kReady;
   if (write(kEventsFd, &event, sizeof event) != static_cast<ssize_t>(sizeof event)) return 1;
-  if (listener >= 0) close(listener);
+  for (int fd : broker)
+    if (fd >= 0) close(fd);
   Serve(*setup, CgroupEvents(counters, message.memory_limit));
   return 0;
 }

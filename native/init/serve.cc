@@ -34,6 +34,11 @@ int64_t NowMs() {
   return static_cast<int64_t>(now.tv_sec) * 1000 + now.tv_nsec / 1000000;
 }
 
+uint64_t CpuTimeOf(const struct rusage& usage) {
+  return static_cast<uint64_t>(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * 1000000u +
+         static_cast<uint64_t>(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec);
+}
+
 class Server {
  public:
   Server(const Setup& setup, const CgroupEvents& cgroup) : setup_(setup), cgroup_(cgroup) {}
@@ -51,6 +56,7 @@ class Server {
   bool UsedUp(const struct rusage& usage) const;
   bool OutgrewMemory(const struct rusage& usage) const;
   void Look();
+  bool AnyAlive() const;
   int UntilLook() const;
   void Enforce(const LimitReached& reached);
   void EnforceMemory(uint32_t call);
@@ -245,6 +251,7 @@ void Server::Reap() {
     }
     Call* call = pid > 0 ? ByLeader(pid) : nullptr;
     if (call == nullptr) {  // an orphan that came to us
+      if (pid > 0 && call_count_ == 1) calls_[0].orphans_us += CpuTimeOf(usage);
       if (pid > 0 && Exceeded(status, SIGXFSZ, RLIMIT_FSIZE) && call_count_ == 1)
         Enforce({LimitKind::kFileSize, 0});
       continue;
@@ -339,14 +346,22 @@ void Server::Enforce(const LimitReached& reached) {
     // Reported before the kill, so that the exit that follows is known to be the limit's doing.
     Send(EventType::kLimit, id, 0, static_cast<uint32_t>(reached.kind), nullptr);
     KillTree(calls_[reached.call]);
+    // With one call what left its tree is its doing as well, and would go on without it.
+    if (call_count_ == 1 && !AnyTool()) kill(-1, SIGKILL);
     return;
   }
   Send(EventType::kLimit, id, 0, static_cast<uint32_t>(reached.kind), nullptr);
   kill(-1, SIGKILL);  // nobody's: all that is not the init
 }
 
+// Whether something is to be watched: a call, or what calls have left running.
+bool Server::AnyAlive() const {
+  siginfo_t information;
+  return call_count_ > 0 || waitid(P_ALL, 0, &information, WEXITED | WNOHANG | WNOWAIT) == 0;
+}
+
 int Server::UntilLook() const {
-  if (!watched_ || call_count_ == 0) return -1;
+  if (!watched_ || !AnyAlive()) return -1;
   int64_t left = due_ms_ - NowMs();
   if (left < 0) left = 0;
   // Whose memory it was must be known before the kernel kills.
@@ -381,7 +396,7 @@ void Server::Run() {
     if (ready < 0 && errno != EINTR) return;
     // By the clock, not only when all is quiet: orphans that end without a pause would keep us from
     // it.
-    if (watched_ && call_count_ > 0 && (NowMs() >= due_ms_ || cgroup_.MemoryGrew())) Look();
+    if (watched_ && AnyAlive() && (NowMs() >= due_ms_ || cgroup_.MemoryGrew())) Look();
     if (ready <= 0) continue;
     if (sources[1].revents != 0) {
       signalfd_siginfo information;

@@ -6,6 +6,7 @@
 #include <linux/filter.h>
 #include <linux/if.h>
 #include <linux/keyctl.h>
+#include <linux/netlink.h>
 #include <linux/securebits.h>
 #include <signal.h>
 #include <stdio.h>
@@ -163,7 +164,7 @@ bool Setup::Sysctl(const Operation& op) {
   wrote_sysctl_ = true;
   if (strncmp(path, kProc, sizeof kProc - 1) != 0) return Fail("open", path, EINVAL);
   int fd = openat(host_proc_fd_, path + sizeof kProc - 1, O_WRONLY | O_CLOEXEC);
-  if (fd < 0) return Fail("open", path, errno);
+  if (fd < 0) return op.numbers[0] || Fail("open", path, errno);
   ssize_t written = write(fd, op.strings[1].data, op.strings[1].size);
   int error = errno;
   close(fd);
@@ -193,10 +194,11 @@ bool Setup::Apply(const Operation& op, int source) {
       return MoveMount(source, "", AT_FDCWD, first, kMoveMountFEmptyPath) == 0 ||
              Fail("move_mount", first, errno);
     case OpCode::kDevpts:
-      // No gid=5: the group is not in a single-id map (kernel-notes E3).
+      // No gid=5: the group is not in a single-id map (kernel-notes E3). A maximum: all terminals
+      // of the host's namespaces come out of one number.
       if (!Mkdir(first, 0755)) return false;
       return mount("devpts", first, "devpts", MS_NOSUID | MS_NOEXEC,
-                   "newinstance,ptmxmode=0666,mode=0620") == 0 ||
+                   "newinstance,ptmxmode=0666,mode=0620,max=256") == 0 ||
              Fail("mount", first, errno);
     case OpCode::kOverlay:
       return Overlay(op);
@@ -462,6 +464,9 @@ bool Setup::Loopback() {
   request.ifr_flags = IFF_UP | IFF_RUNNING;
   int error = ioctl(fd, SIOCSIFFLAGS, &request) == 0 ? 0 : errno;
   close(fd);
+  // For the broker, which asks it whose a listener is; where the kernel has no such thing, it looks
+  // after it has connected.
+  sockets_fd_ = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG);
   return error == 0 || Fail("ioctl", "lo", error);
 }
 
@@ -509,6 +514,12 @@ bool Setup::Rlimit(const Operation& op) {
   // A hard limit that we were started with cannot be raised again (getrlimit(2)).
   rlimit64 wanted{op.numbers[1], op.numbers[2]};
   if (wanted.rlim_max > now.rlim_max) wanted.rlim_max = now.rlim_max;
+  // Descriptors on their way through sockets are counted for all of a user's processes against the
+  // limit of the one that sends (unix(7), ETOOMANYREFS): the launcher's must not be reached by us.
+  if (resource == RLIMIT_NOFILE && now.rlim_max != RLIM_INFINITY) {
+    rlim64_t most = now.rlim_max - (now.rlim_max < 8192 ? now.rlim_max / 8 : 1024);
+    if (wanted.rlim_max > most) wanted.rlim_max = most;
+  }
   if (wanted.rlim_cur > wanted.rlim_max) wanted.rlim_cur = wanted.rlim_max;
   rlimits_[rlimit_count_++] = {resource, wanted};
   return true;

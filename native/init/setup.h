@@ -12,7 +12,7 @@ namespace holdfast {
 
 constexpr int kMaxLayers = 8;
 constexpr int kMaxRlimits = 16;
-constexpr int kMaxSources = 1024;
+constexpr int kMaxSources = 16384;
 
 // A wall that a child puts on before its exec, on top of what the init has.
 struct Layer {
@@ -58,6 +58,7 @@ class Setup {
   int rlimit_count() const { return rlimit_count_; }
   const WatchedLimits& limits() const { return limits_; }
   int listener_fd() const { return listener_fd_; }
+  int sockets_fd() const { return sockets_fd_; }
 
  private:
   bool Fail(const char* call, const char* path, int error);
@@ -93,6 +94,7 @@ class Setup {
   int rlimit_count_ = 0;
   WatchedLimits limits_;
   int listener_fd_ = -1;
+  int sockets_fd_ = -1;
   int abstract_fd_ = -1;
   int host_proc_fd_ = -1;
   bool wrote_sysctl_ = false;

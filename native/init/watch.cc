@@ -23,7 +23,9 @@ struct Process {
   pid_t parent;
   pid_t session;
   char state;
-  uint64_t cpu_ticks;
+  uint64_t start;  // with the pid it is one process
+  uint64_t own_ticks;
+  uint64_t cpu_ticks;  // with the children that it has waited for
   uint64_t resident_pages;
   uint64_t threads;
   uint32_t call;
@@ -67,6 +69,8 @@ bool ReadStat(pid_t pid, Process* process) {
               static_cast<pid_t>(fields[4]),
               static_cast<pid_t>(fields[6]),
               state,
+              fields[22],
+              fields[14] + fields[15],
               fields[14] + fields[15] + fields[16] + fields[17],
               fields[24],
               fields[20] > 0 ? fields[20] : 1,
@@ -157,6 +161,50 @@ uint64_t OpenDescriptors(pid_t pid) {
   return count;
 }
 
+// What was alive at the last look, in the order of pids.
+struct Spent {
+  pid_t pid;
+  uint64_t start;
+  uint64_t ticks;
+  uint32_t call_id;
+};
+Spent spent[kMaxProcesses];
+int spent_count = 0;
+
+// A child whose parent ignores SIGCHLD leaves its time to nobody: what was seen of it is kept.
+void NoteGone(int count, Call* calls, int call_count) {
+  int at = 0;
+  for (int i = 0; i < spent_count; i++) {
+    while (at < count && processes[at].pid < spent[i].pid) at++;
+    bool alive = at < count && processes[at].pid == spent[i].pid &&
+                 processes[at].start == spent[i].start && processes[at].state != 'Z';
+    for (int c = 0; c < call_count && !alive; c++)
+      if (calls[c].id == spent[i].call_id) calls[c].gone_ticks += spent[i].ticks;
+  }
+  spent_count = 0;
+  for (int i = 0; i < count; i++) {
+    const Process& process = processes[i];
+    // With one call all is its doing, what left its session and lost its parent too.
+    uint32_t call = process.call == kNoCall && call_count == 1 ? 0 : process.call;
+    if (process.state != 'Z' && call != kNoCall)
+      spent[spent_count++] = {process.pid, process.start, process.own_ticks, calls[call].id};
+  }
+}
+
+// Two sums that are both too small: what parents were told with what is alive, and what was seen.
+uint64_t CpuTime(const Call& call, uint32_t index, int count, bool only) {
+  uint64_t told = 0;
+  uint64_t seen = call.gone_ticks;
+  for (int i = 0; i < count; i++) {
+    if (processes[i].call != index && !(only && processes[i].call == kNoCall)) continue;
+    told += processes[i].cpu_ticks;
+    seen += processes[i].own_ticks;
+  }
+  uint64_t told_us = told * 1000000 / kTicksPerSecond + call.orphans_us;
+  uint64_t seen_us = seen * 1000000 / kTicksPerSecond;
+  return told_us > seen_us ? told_us : seen_us;
+}
+
 uint64_t unowned_pages = 0;
 
 void NoteResident(int count, Call* calls, int call_count) {
@@ -188,7 +236,7 @@ uint32_t Heaviest(const Call* calls, int call_count, uint64_t memory_limit) {
 bool TmpIsFull(const WatchedLimits& limits) {
   struct statfs status;
   return limits.tmp && statfs(limits.tmp_path, &status) == 0 && status.f_blocks > 0 &&
-         status.f_bfree == 0;
+         (status.f_bfree == 0 || status.f_ffree == 0);
 }
 
 bool Watch(const WatchedLimits& limits, Call* calls, int call_count, LimitReached* reached) {
@@ -236,14 +284,12 @@ bool Watch(const WatchedLimits& limits, Call* calls, int call_count, LimitReache
     }
   }
   if (limits.cpu_us != 0) {
+    NoteGone(count, calls, call_count);
     for (int c = 0; c < call_count; c++) {
-      uint64_t used = 0;
-      for (int i = 0; i < count; i++)
-        if (processes[i].call == static_cast<uint32_t>(c)) used += processes[i].cpu_ticks;
-      if (used * 1000000 / kTicksPerSecond >= limits.cpu_us) {
-        *reached = {LimitKind::kCpuTime, static_cast<uint32_t>(c)};
-        return true;
-      }
+      auto index = static_cast<uint32_t>(c);
+      if (CpuTime(calls[c], index, count, call_count == 1) < limits.cpu_us) continue;
+      *reached = {LimitKind::kCpuTime, index};
+      return true;
     }
   }
   if (limits.open_files != 0) {

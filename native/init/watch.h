@@ -27,6 +27,8 @@ struct Call {
   bool ended = false;
   bool kill_tree_on_exit = false;
   uint64_t resident_pages = 0;  // of all its processes, when last looked at
+  uint64_t orphans_us = 0;      // CPU time of what ended with us as its parent
+  uint64_t gone_ticks = 0;      // CPU time of all that has ended, as far as it was seen
 };
 
 struct LimitReached {

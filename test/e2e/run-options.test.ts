@@ -1,7 +1,8 @@
+import { spawnSync } from "node:child_process";
 import { chmodSync, existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { join, relative } from "node:path";
 import test from "ava";
-import { folder, run, shell } from "./holdfast.ts";
+import { folder, holdfast, run, shell } from "./holdfast.ts";
 
 for (const [args, message, hint] of [
   [["--polcy", "x", "--", "true"], /unknown option --polcy/, /Did you mean --policy\?/],
@@ -50,6 +51,37 @@ test("A command does not start when the policy has an error: each is one line wi
   t.regex(result.stderr, /policy\.yaml:5:\d+: /);
   t.false(existsSync(join(cwd, "made")));
 });
+
+for (const [title, text, told] of [
+  ["holdfast's dialect", "holdfast: 1\nfilesystem_policy:\n  read_only: [/usr, /no/such]\n", "3:21: "],
+  [
+    "OpenShell's, hard_requirement",
+    "version: 1\nfilesystem_policy: {include_workdir: true, read_only: [/usr, /no/such]}\nlandlock: {compatibility: hard_requirement}\n",
+    "2:62: ",
+  ],
+  [
+    "OpenShell's, best_effort",
+    "version: 1\nfilesystem_policy: {include_workdir: true, read_only: [/usr, /no/such]}\n",
+    "2:62: warning: ",
+  ],
+  [
+    "holdfast's dialect, best_effort",
+    "holdfast: 1\nfilesystem_policy:\n  read_only: [/usr, /no/such]\nlandlock: {compatibility: best_effort}\n",
+    null,
+  ],
+] as const) {
+  test(`A granted path that does not exist: ${title}`, async (t) => {
+    const cwd = folder(t);
+    writeFileSync(join(cwd, "policy.yaml"), text);
+    const result = await run(t, ["--policy", "policy.yaml", "--", "touch", "made"], { cwd });
+    const starts = told === null || told.includes("warning");
+    t.is(result.status, starts ? 0 : 125, result.stderr);
+    t.is(existsSync(join(cwd, "made")), starts);
+    const [first = ""] = result.stderr.split("\n");
+    if (told === null) t.is(first, "");
+    else t.true(first.startsWith(`holdfast: policy.yaml:${told}"/no/such" does not exist`), first);
+  });
+}
 
 test("What a policy is warned of is said before the command runs, and not with --quiet", async (t) => {
   const cwd = folder(t);
@@ -196,4 +228,17 @@ test("--help prints the usage to standard output and starts nothing", async (t) 
   t.is(result.status, 0);
   t.regex(result.stdout.toString(), /^Usage: holdfast run/);
   t.is(result.stderr, "");
+});
+
+test("A working folder that was removed is one sentence", async (t) => {
+  const cwd = folder(t);
+  const gone = join(cwd, "gone");
+  mkdirSync(gone);
+  const script = `rmdir "$PWD"; exec "$0" run -- true`;
+  const ran = spawnSync("sh", ["-c", script, holdfast], { cwd: gone, encoding: "utf8", timeout: 60_000 });
+  t.is(ran.status, 125);
+  t.regex(
+    ran.stderr,
+    /holdfast: the current folder does not exist any more\n {2}.*--workdir.*\[ERR_HOLDFAST_WORKDIR\]/,
+  );
 });

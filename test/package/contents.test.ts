@@ -26,6 +26,8 @@ test("The package holds what is needed to run, to read and to build from source,
   const files = packedFiles(t);
   const needed = [
     "bin/holdfast",
+    "demo/tasks/1-build.yaml",
+    "demo/workspace/Makefile",
     "dist/lib/index.js",
     "dist/lib/index.d.ts",
     "dist/command/main.cjs",

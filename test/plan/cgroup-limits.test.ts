@@ -27,10 +27,11 @@ test("A policy wants a cgroup for a limit of memory, or when it requires the wal
   t.deepEqual(wantedCgroup({ ...preset, requires: ["seccomp"] }), { memory: false, processes: false });
 });
 
-test("A required cgroup is refused with the line that requires it, and with why there is none", (t) => {
+test("A required cgroup is refused with the place that requires it, and with why there is none", (t) => {
   const preset = presetPolicy("default");
   const requires: WallName[] = ["cgroup-memory", "cgroup-processes"];
-  const base = { ...preset, source: "p.yaml", requires, requiresLines: { "cgroup-memory": 7, "cgroup-processes": 8 } };
+  const requiresAt = { "cgroup-memory": { line: 7, column: 3 }, "cgroup-processes": { line: 8, column: 3 } };
+  const base = { ...preset, source: "p.yaml", requires, requiresAt };
   const none = { memory: false, processes: false };
   const reasons = { memory: "mkdir: EACCES", processes: "no hierarchy" };
   const message = (policy: Policy): string => {
@@ -40,9 +41,8 @@ test("A required cgroup is refused with the line that requires it, and with why 
   };
   t.is(
     message({ ...base, limits: { ...preset.limits, memoryBytes: 2 ** 30 } }),
-    "p.yaml requires walls that this host does not give: " +
-      "cgroup-memory, line 7 (no cgroup can be made: mkdir: EACCES); " +
-      "cgroup-processes, line 8 (no cgroup can be made: no hierarchy)",
+    "p.yaml:7:3: this host does not give the wall cgroup-memory: no cgroup can be made: mkdir: EACCES\n" +
+      "p.yaml:8:3: this host does not give the wall cgroup-processes: no cgroup can be made: no hierarchy",
   );
-  t.regex(message(base), /cgroup-memory, line 7 \(the policy sets no limit memory for it to hold\)/);
+  t.regex(message(base), /^p.yaml:7:3: .* the wall cgroup-memory: the policy sets no limit memory for it to hold$/m);
 });

@@ -70,6 +70,7 @@ export function fixedWorkspace(policy: Policy): Workspace {
     readOnly: [".git/config", ".git/hooks", ".vscode"],
     privateFolder: mode === "direct" ? null : "/home/me/.local/state/holdfast/sandboxes/hf-1",
     privateFolders: [],
+    covered: [],
     toolRuntime: null,
     environment: { LANG: "de_DE.UTF-8", TERM: "xterm" },
     seccomp: { traceOpens: false },

@@ -4,7 +4,7 @@ import { filterFor } from "../../lib/plan/filter.ts";
 import { handledFs, handledNet, scoped } from "../../lib/plan/landlock.ts";
 import type { LaunchPlan, MountStep, Ruleset } from "../../lib/plan/launch-plan.ts";
 import { plan } from "../../lib/plan/plan.ts";
-import type { Limits, WallName } from "../../lib/policy/policy.ts";
+import type { Limits, Policy, WallName } from "../../lib/policy/policy.ts";
 import { type PresetName, presetPolicy, presets } from "../../lib/policy/presets.ts";
 import { fixedHost, fixedWorkspace, planOf } from "./fixed-plan.ts";
 
@@ -149,8 +149,31 @@ test("A wall that a policy requires and this host lacks stops it, all such walls
   t.notThrows(() => required(all, 6, true));
   const error = t.throws(() => required(all, 3));
   t.true(HoldfastError.is(error) && error.code === "ERR_HOLDFAST_WALL_UNAVAILABLE" && error.exitCode === 125);
-  t.regex(error?.message ?? "", /landlock-network \(.*6\.7\)\); landlock-scope \(.*6\.12\)\); cgroup-memory \(/);
+  t.regex(
+    error?.message ?? "",
+    /wall landlock-network: .*6\.7\)\n.*wall landlock-scope: .*6\.12\)\n.*wall cgroup-memory: /,
+  );
   t.notRegex(error?.message ?? "", /user-namespace|seccomp/);
+});
+
+test("Missing paths and missing walls are told together, in the order of the file", (t) => {
+  const at = (line: number, column: number) => ({ line, column });
+  const policy: Policy = {
+    ...presetPolicy("default"),
+    source: "p.yaml",
+    requires: ["landlock-scope"],
+    requiresAt: { "landlock-scope": at(3, 12) },
+  };
+  const missing = [
+    { path: "/b", ...at(9, 5) },
+    { path: "/a\n", ...at(2, 20) },
+  ];
+  const error = t.throws(() => plan(policy, { ...fixedHost, landlockAbi: 3 }, { ...fixedWorkspace(policy), missing }));
+  t.deepEqual(error?.message.split("\n"), [
+    'p.yaml:2:20: "/a\\n" does not exist',
+    "p.yaml:3:12: this host does not give the wall landlock-scope: Landlock has scopes from ABI 6 on (Linux 6.12)",
+    'p.yaml:9:5: "/b" does not exist',
+  ]);
 });
 
 test("A grant below another stays what it is: mounts are made from the outside in", (t) => {

@@ -64,7 +64,7 @@ test("Every key of the dialect is read", (t) => {
     environment: { pass: ["TERM", "LC_*"], set: { GREETING: "hello, world" } },
     protectedNames: { names: [".git/hooks", "deploy"] },
     requires: ["seccomp", "landlock-filesystem"],
-    requiresLines: { seccomp: 26, "landlock-filesystem": 26 },
+    requiresAt: { seccomp: { line: 26, column: 12 }, "landlock-filesystem": { line: 26, column: 21 } },
     workspace: { mode: "fresh", access: "read-only", mountAt: "/workspace" },
     tools: ["bash", "read"],
     extract: [{ glob: "*.csv" }, { glob: "out/**", maxFiles: 10, maxBytes: 5 * 1024 ** 2 }],

@@ -163,6 +163,11 @@ for (const [title, text, expected] of loads) {
 }
 
 const refused: readonly (readonly [string, string, RegExp])[] = [
+  [
+    "a number in another notation as an id",
+    "version: 1\nfilesystem_policy: {}\nprocess: {run_as_user: 1e3}\n",
+    /^3:24: .*, not "1e3"$/,
+  ],
   ["no version", "filesystem_policy: {}\n", /^1:1: version is missing/],
   [
     "holdfast's own sections",
@@ -373,6 +378,7 @@ const pairs: readonly (readonly [string, string, string, boolean])[] = [
   ["protocols told apart by path", `${left}, path: /a`, `${left.replace("rest", "graphql")}, path: /b`, true],
   ["protocols on one path", `${left}, path: /v?`, `${left.replace("rest", "graphql")}, path: /v1`, false],
   ["paths of disjoint classes", `${left}, path: "/v[12]"`, `${left.replace("rest", "graphql")}, path: "/v[34]"`, true],
+  ["tls, left empty in one", `${left}, tls: ""`, "host: a.example.com, port: 443, tls: skip", false],
   ["a more specific path", left, `${left.replace("rest", "graphql")}, path: /graphql`, true],
   [
     "** beside a deep host",

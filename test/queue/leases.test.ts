@@ -2,6 +2,7 @@ import { mkdtemp, rm, stat } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import test, { type ExecutionContext } from "ava";
+import { QueueClient } from "../../lib/queue/client.ts";
 import { QueueServer, type QueueServerOptions } from "../../lib/queue/server.ts";
 
 interface Answer {
@@ -267,6 +268,32 @@ test("The state outlasts the queue, keeps no credential, and is its owner's alon
     results.calls.map(({ text }) => text),
     ["one", "two"],
   );
+});
+
+test("An interrupt that was still to come comes after a restart of the queue", async (t) => {
+  const folder = await mkdtemp(join(tmpdir(), "holdfast-queue-"));
+  t.teardown(() => rm(folder, { recursive: true, force: true }));
+  const stateFile = join(folder, "queue.db");
+  const first = await QueueServer.start({ stateFile });
+  const id = first.submit({ calls: [{ ...call, interrupt_after_ms: 200 }] });
+  await first.close();
+  const second = await QueueServer.start({ stateFile });
+  t.teardown(() => second.close());
+  const client = new QueueClient(second.url, second.operatorKey);
+  for await (const event of client.follow(id)) if (event["type"] === "user.interrupt") break;
+  t.pass();
+});
+
+test("A second queue is refused a state that another has open", async (t) => {
+  const folder = await mkdtemp(join(tmpdir(), "holdfast-queue-"));
+  t.teardown(() => rm(folder, { recursive: true, force: true }));
+  const stateFile = join(folder, "queue.db");
+  const first = await QueueServer.start({ stateFile });
+  t.teardown(() => first.close());
+  await t.throwsAsync(QueueServer.start({ stateFile }), {
+    code: "ERR_HOLDFAST_QUEUE_STATE",
+    message: /another queue has it open/,
+  });
 });
 
 test("A file that is no state of a queue is refused and left as it is", async (t) => {

@@ -1,9 +1,19 @@
 import { execFileSync, spawnSync } from "node:child_process";
-import { chmodSync, existsSync, lstatSync, readFileSync, readlinkSync, symlinkSync } from "node:fs";
+import {
+  chmodSync,
+  existsSync,
+  linkSync,
+  lstatSync,
+  readFileSync,
+  readlinkSync,
+  renameSync,
+  symlinkSync,
+} from "node:fs";
 import { join } from "node:path";
 import test from "ava";
 import { protectedNameList } from "../../lib/policy/protected-names.ts";
 import { findProtected } from "../../lib/sandbox/protected-paths.ts";
+import { putAside } from "../../lib/sandbox/put-aside.ts";
 import { isRoot, makeFiles, runInside, scratchFolder, sessionOver, snapshot } from "./session.ts";
 
 const hasGit = spawnSync("git", ["--version"]).error === undefined;
@@ -172,5 +182,174 @@ test("A folder that may not be searched does not keep the rest from being protec
   chmodSync(join(workspace, "closed"), 0);
   const found = findProtected(workspace, protectedNameList);
   t.deepEqual(found.readOnly, [".vscode"]);
-  t.deepEqual(found.folders, isRoot ? ["", "closed"] : [""]);
+  t.deepEqual(
+    found.projects.map(({ folder }) => folder),
+    isRoot ? ["", "closed"] : [""],
+  );
+});
+
+const evilConfig = "[core]\n\tfsmonitor = /tmp/evil\n";
+const plant = `mkdir -p .git/hooks; echo evil > .git/hooks/pre-commit; printf '[core]\\n\\tfsmonitor = evil\\n' > .git/config`;
+
+test("A repository is protected at any depth, and in folders that tools fill as well", async (t) => {
+  const repositories = ["a/b/c/d/e/f", "node_modules/dependency", "build", "dist/deep/below"];
+  const { sandbox, workspace } = await sessionOver(
+    t,
+    Object.fromEntries(
+      repositories.flatMap((folder) => [
+        [`${folder}/.git/HEAD`, "ref: refs/heads/main\n"],
+        [`${folder}/.git/config`, "[core]\n"],
+        [`${folder}/.git/hooks/pre-commit`, "mine\n"],
+      ]),
+    ),
+    "true",
+    { workspace: "direct" },
+  );
+  for (const folder of repositories) {
+    for (const command of [
+      "echo evil > .git/config",
+      "echo evil > .git/hooks/pre-commit",
+      "echo evil > .git/hooks/post-merge",
+      "mv .git x",
+      `cd ..; mv ${folder.split("/").at(-1)} x`,
+    ]) {
+      const { exitCode } = await sandbox.exec("sh", ["-c", `cd ${folder} && ${command}`]);
+      t.not(exitCode, 0, `${folder}: ${command}`);
+    }
+  }
+  await sandbox.dispose();
+  t.deepEqual(sandbox.refusedNames, []);
+  t.is(readFileSync(join(workspace, "build/.git/hooks/pre-commit"), "utf8"), "mine\n");
+});
+
+test("A repository is found wherever a session plants it", async (t) => {
+  const { sandbox } = await sessionOver(
+    t,
+    { "build/a": "", "node_modules/b/c": "" },
+    `plant() { mkdir -p "$1"; (cd "$1"; ${plant}); }
+     for i in $(seq 600); do mkdir decoy$i; done
+     plant zz; plant build; plant node_modules/b; plant 1/2/3/4/5/6/7/8; plant "$(printf 'name-\\377')"`,
+    { workspace: "direct" },
+  );
+  await sandbox.dispose();
+  const planted = ["1/2/3/4/5/6/7/8", "build", "name-\ufffd", "node_modules/b", "zz"];
+  t.deepEqual(
+    [...sandbox.refusedNames].sort(),
+    planted.flatMap((folder) => [`${folder}/.git/config`, `${folder}/.git/hooks`]),
+  );
+});
+
+test("An ordinary folder that a session makes a bare repository stops being one, and what was in it stays", async (t) => {
+  const { sandbox, workspace } = await sessionOver(
+    t,
+    {
+      "src/config/settings": "mine\n",
+      "main.git/HEAD": "ref: refs/heads/main\n",
+      "main.git/objects/a": "",
+      "main.git/refs/a": "",
+    },
+    `for folder in . src other; do
+       mkdir -p $folder/objects $folder/refs $folder/hooks
+       echo 'ref: refs/heads/main' > $folder/HEAD; echo evil > $folder/hooks/post-checkout
+     done
+     mkdir main.git/hooks; echo evil > main.git/hooks/pre-push; echo evil > main.git/config
+     mkdir -p fine/objects fine/refs fine/hooks; echo x > fine/hooks/pre-push.sample
+     echo 'ref: refs/heads/main' > fine/HEAD; printf '[core]\\n\\tbare = true\\n' > fine/config`,
+    { workspace: "direct" },
+  );
+  await sandbox.dispose();
+  t.deepEqual([...sandbox.refusedNames].sort(), [
+    "HEAD",
+    "main.git/config",
+    "main.git/hooks",
+    "other/HEAD",
+    "src/HEAD",
+  ]);
+  t.is(readFileSync(join(workspace, "src/config/settings"), "utf8"), "mine\n");
+});
+
+test("A bare repository's hooks and settings are read-only", async (t) => {
+  const { sandbox } = await sessionOver(
+    t,
+    {
+      "deep/main.git/HEAD": "ref: refs/heads/main\n",
+      "deep/main.git/config": "[core]\n",
+      "deep/main.git/hooks/update": "mine\n",
+      "deep/main.git/objects/a": "",
+      "deep/main.git/refs/a": "",
+    },
+    "true",
+    { workspace: "direct" },
+  );
+  t.is((await sandbox.exec("sh", ["-c", "echo x > deep/main.git/refs/b"])).exitCode, 0);
+  for (const command of [
+    "echo evil > deep/main.git/config",
+    "echo evil > deep/main.git/hooks/update",
+    "mv deep/main.git x",
+    "mv deep x",
+  ]) {
+    const { exitCode } = await sandbox.exec("sh", ["-c", command]);
+    t.not(exitCode, 0, command);
+  }
+});
+
+test("What is protected cannot be written by another of its names", async (t) => {
+  const folder = makeFiles(join(scratchFolder(t), "project"), {
+    ".git/HEAD": "x\n",
+    ".git/config": "[core]\n",
+    ".git/hooks/pre-commit": "mine\n",
+    ".vscode/deep/tasks.json": "{}\n",
+    "below/a": "",
+    ordinary: "mine\n",
+  });
+  const names = {
+    "config-copy": ".git/config",
+    "below/hook": ".git/hooks/pre-commit",
+    "below/tasks.json": ".vscode/deep/tasks.json",
+    "ordinary-copy": "ordinary",
+  };
+  for (const [name, of] of Object.entries(names)) linkSync(join(folder, of), join(folder, name));
+  const { sandbox } = await sessionOver(t, {}, "true", { workdir: folder, workspace: "direct" });
+  for (const [name, of] of Object.entries(names)) {
+    await sandbox.exec("sh", ["-c", `echo evil > ${name}`]);
+    const text = readFileSync(join(folder, of), "utf8");
+    if (of === "ordinary") t.is(text, "evil\n");
+    else t.not(text, "evil\n", name);
+  }
+});
+
+test("Hooks that nobody could look at before a session stay, unless the session has changed them", async (t) => {
+  const folder = makeFiles(join(scratchFolder(t), "project"), {
+    "one/.git/config": evilConfig,
+    "one/.git/hooks/pre-commit": "mine\n",
+    "other/.git/config": evilConfig,
+    "other/.git/hooks/pre-commit": "mine\n",
+  });
+  const begun = lstatSync(folder, { bigint: true });
+  const found = {
+    ...findProtected(folder, protectedNameList),
+    projects: [{ folder: "", bare: false }],
+    complete: false,
+  };
+  const before = { found, missing: [], folder: { device: begun.dev, inode: begun.ino } };
+  const since = BigInt(Date.now() + 60_000) * 1_000_000n;
+  const nothing = { readOnly: [], protectedLinks: [] };
+  t.deepEqual(putAside(folder, protectedNameList, { ...before, since }, nothing), []);
+  t.deepEqual(putAside(folder, protectedNameList, { ...before, since: 0n }, nothing).sort(), [
+    "one/.git/config",
+    "one/.git/hooks",
+    "other/.git/config",
+    "other/.git/hooks",
+  ]);
+});
+
+test("Nothing is put aside in a folder that took the workspace's place", (t) => {
+  const folder = makeFiles(scratchFolder(t), { "work/a": "", "other/.bashrc": "mine\n" });
+  const { dev, ino } = lstatSync(join(folder, "work"), { bigint: true });
+  const found = findProtected(join(folder, "work"), protectedNameList);
+  renameSync(join(folder, "work"), join(folder, "old"));
+  renameSync(join(folder, "other"), join(folder, "work"));
+  const before = { found, missing: [join(folder, "work/.bashrc")], since: 0n, folder: { device: dev, inode: ino } };
+  t.deepEqual(putAside(join(folder, "work"), protectedNameList, before, { readOnly: [], protectedLinks: [] }), []);
+  t.true(existsSync(join(folder, "work/.bashrc")));
 });

@@ -74,6 +74,14 @@ test.serial("A write that cannot be finished leaves the old file and nothing bes
   t.is(await session.bash("cat shut/f; ls -A shut; chmod 755 shut"), "old\nf");
 });
 
+test.serial("A file is replaced whatever its mode is and whoever runs it, and keeps its mode", async (t) => {
+  const session = await openSession(t);
+  await session.bash("echo old > f; chmod 444 f; cp /bin/sleep g; ./g 60 >/dev/null 2>&1 &");
+  t.is((await session.run("edit", { file_path: "f", old_string: "old", new_string: "new" })).isError, false);
+  t.is((await session.run("write", { file_path: "g", content: "new" })).text, "wrote 3 bytes to g");
+  t.is(await session.bash("cat f g; stat -c %a f g"), "new\nnew444\n755");
+});
+
 test.serial("Edits at the same time do not lose one another", async (t) => {
   const session = await openSession(t);
   const words = Array.from({ length: 12 }, (_, index) => `<${index}>`);

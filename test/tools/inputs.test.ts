@@ -22,6 +22,18 @@ test.serial("Whatever the input is, every tool answers with a text", async (t) =
   }
 });
 
+test.serial("A flag or a number of another type is refused, not passed over", async (t) => {
+  const session = await openSession(t);
+  await session.bash("x=1; echo 'a a' > f");
+  const edit = { file_path: "f", old_string: "a", new_string: "b" };
+  for (const value of ["false", "true", 1, 0, [], {}]) {
+    t.is((await session.run("edit", { ...edit, replace_all: value })).text, "edit: replace_all must be true or false");
+    t.is((await session.run("bash", { command: "x=2", restart: value })).text, "bash: restart must be true or false");
+  }
+  t.is((await session.run("bash", { command: "x=2", timeout_ms: "5" })).text, "bash: timeout_ms must be a number");
+  t.is((await session.run("bash", { command: "cat f; echo $x", restart: null, timeout_ms: null })).text, "a a\n1");
+});
+
 test.serial("Odd texts in any place come to well-formed results", async (t) => {
   const session = await openSession(t);
   const odd = fc.string({ unit: "binary", maxLength: 30 });

@@ -58,6 +58,21 @@ test.serial("A line without an end is left out in bounded memory", async (t) => 
   t.is((await session.run("grep", { pattern: "needle" })).text, `${path}:1:needle first\n${path}:3:needle last`);
 });
 
+test.serial("Lines are counted as `read` counts them, whatever separators stand inside one", async (t) => {
+  const session = await openSession(t);
+  const path = join(session.workdir, "f");
+  writeFileSync(path, "a\u2028b\u2029c\u0085d\u000be\nneedle\n");
+  t.is((await session.run("grep", { pattern: "needle" })).text, `${path}:2:needle`);
+  t.is((await session.run("read", { file_path: "f", view_range: [2, 2] })).text, "needle");
+});
+
+test.serial("A binary file's first block ends with its last whole line, also where that ends in CR", async (t) => {
+  const session = await openSession(t);
+  const path = join(session.workdir, "f");
+  writeFileSync(path, `\0\n${"x".repeat(65_526)}\nneedle\rneedle\r`);
+  t.is((await session.run("grep", { pattern: "needle" })).text, `${path}:3:needle`);
+});
+
 test.serial("A file of nothing but zeros ends at its first block", async (t) => {
   const session = await openSession(t);
   const path = join(session.workdir, "zeros");

@@ -2,6 +2,8 @@ import { chmodSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { ExecutionContext } from "ava";
+import { defaultPolicy } from "../../lib/policy/default-policy.ts";
+import type { Limits } from "../../lib/policy/policy.ts";
 import { Sandbox } from "../../lib/sandbox/sandbox.ts";
 import { createToolset, type ToolResult, type ToolRunner, type ToolsetOptions } from "../../lib/tools/toolset.ts";
 
@@ -17,12 +19,17 @@ export interface Session {
   countProcesses(text: string): Promise<number>;
 }
 
-export async function openSession(t: ExecutionContext, options?: ToolsetOptions): Promise<Session> {
+export async function openSession(
+  t: ExecutionContext,
+  options?: ToolsetOptions,
+  limits: Limits = {},
+): Promise<Session> {
   const workdir = mkdtempSync(join(tmpdir(), "holdfast-tools-"));
   // Started by root, the sandbox runs as somebody else.
   chmodSync(workdir, 0o777);
   t.teardown(() => rmSync(workdir, { recursive: true, force: true }));
-  const sandbox = await Sandbox.create({ workdir, tools: true, workspace: "direct" });
+  const policy = { ...defaultPolicy, limits: { ...defaultPolicy.limits, ...limits } };
+  const sandbox = await Sandbox.create({ workdir, tools: true, workspace: "direct", policy });
   t.teardown(() => sandbox.dispose());
   const tools = createToolset(sandbox, options);
   t.teardown(() => tools.close());

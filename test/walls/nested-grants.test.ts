@@ -1,4 +1,14 @@
-import { chmodSync, chownSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  chownSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import test from "ava";
@@ -75,6 +85,52 @@ test("A folder of a writable workspace that is granted for reading stays as it i
     [],
     ["overwritten", "made", "moved"],
   ]);
+});
+
+test("A workspace that a policy also names as read-only is read-only; in OpenShell's words the rights add up", async (t) => {
+  for (const dialect of ["holdfast", "openshell"] as const) {
+    const [top = ""] = folders();
+    t.teardown(() => rmSync(top, { recursive: true, force: true }));
+    const sandbox = await Sandbox.create({ workdir: top, policy: { ...granting([top], []), dialect } });
+    t.teardown(() => sandbox.dispose());
+    const told = await written(sandbox, [top]);
+    t.deepEqual(told, [dialect === "holdfast" ? [] : ["overwritten", "made", "moved"]], dialect);
+  }
+});
+
+test("A grant that cannot be reached is an error with its place, whoever cannot reach it", async (t) => {
+  const [top = "", a = "", b = ""] = folders();
+  t.teardown(() => rmSync(top, { recursive: true, force: true }));
+  chmodSync(a, 0);
+  t.teardown(() => chmodSync(a, 0o755));
+  const policy: Policy = {
+    ...granting([], []),
+    source: "p.yaml",
+    compatibility: "hard_requirement",
+    filesystem: { ...defaultPolicy.filesystem, readOnly: [{ path: b, line: 3, column: 5 }] },
+  };
+  const error = await t.throwsAsync(Sandbox.create({ workdir: top, policy }));
+  t.true(error.message.startsWith(`p.yaml:3:5: "${b}" cannot be reached by `), error.message);
+  // As a path that leads through a file.
+  const through = {
+    ...policy,
+    filesystem: { ...policy.filesystem, readOnly: [{ path: join(top, "file/x"), line: 7 }] },
+  };
+  const other = await t.throwsAsync(Sandbox.create({ workdir: top, policy: through }));
+  t.true(other.message.startsWith(`p.yaml:7: "${join(top, "file/x")}" does not exist`), other.message);
+});
+
+test("Of /run and /sys all is shown", async (t) => {
+  const work = mkdtempSync(join(tmpdir(), "holdfast-work-"));
+  t.teardown(() => rmSync(work, { recursive: true, force: true }));
+  for (const run of ["/run", "/var/run"]) {
+    const sandbox = await Sandbox.create({ workdir: work, policy: granting([run, "/sys"], []) });
+    t.teardown(() => sandbox.dispose());
+    const { stdout } = await sandbox.exec("sh", ["-c", `ls -A ${run}; echo /; ls -A /sys`]);
+    const [shown = "", sys = ""] = stdout.toString().split("/\n");
+    t.deepEqual(shown.split("\n").filter(Boolean).sort(), readdirSync(run).sort());
+    t.true(sys.includes("kernel\n"));
+  }
 });
 
 /** Whether a folder was put in the place of another, as the host sees it, by moving away one of those above it. */

@@ -33,7 +33,11 @@ async function serve(
   const ids = tasks.map((task) => queue.submit(task));
   const worker = WorkerProcess.start(
     t,
-    ["poll", "--workdir", workdir, "--drain", "--max-idle", "2s", "--base-url", queue.url, ...args],
+    [
+      ...["poll", "--workdir", workdir, "--drain", "--max-idle", "2s", "--base-url", queue.url],
+      ...(args.includes("--log-format") ? [] : ["--log-format", "text"]),
+      ...args,
+    ],
     { ANTHROPIC_ENVIRONMENT_KEY: queue.environmentKey, ANTHROPIC_ENVIRONMENT_ID: queue.environmentId },
   );
   t.deepEqual(await worker.ended, { code: 0, signal: null });
@@ -149,6 +153,21 @@ test("Shells that go away, closed descriptors and background jobs leave a sessio
       ],
     },
   ]);
+});
+
+test("A limit that a command reached is told by its own call, and the next one works", async (t) => {
+  // Kernels before 6.15 tell nobody but the shell.
+  const reached = { matches: "^bash: bash session terminated|File size limit exceeded" };
+  const { worker, results } = await serve(t, [
+    {
+      calls: Array.from({ length: 12 }, () => [
+        bash("truncate -s 100G big; echo $?", reached),
+        bash("echo next", { equals: "next" }),
+      ]).flat(),
+    },
+  ]);
+  const told = results[0]?.calls.filter(({ text }) => text?.includes("the limit file-size was reached"));
+  t.is(worker.stdout.match(/refused .*kind=limit subject=file-size count=1/g)?.length ?? 0, told?.length ?? -1);
 });
 
 test("Sessions side by side see neither each other's files nor each other's processes", async (t) => {

@@ -2,6 +2,8 @@ import { chmodSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "
 import { createServer } from "node:net";
 import { join } from "node:path";
 import test, { type ExecutionContext } from "ava";
+import { holdfast } from "../e2e/holdfast.ts";
+import { hasTerminal, Terminal } from "../e2e/pty.ts";
 import {
   type Event,
   environmentKey,
@@ -29,7 +31,7 @@ async function stage(t: ExecutionContext, prefix = ""): Promise<Stage> {
     server,
     workdir,
     poll: (args = [], env = {}) =>
-      WorkerProcess.start(t, ["poll", "--workdir", workdir, "--log-format", "json", ...args], {
+      WorkerProcess.start(t, ["poll", "--workdir", workdir, ...args], {
         ANTHROPIC_ENVIRONMENT_KEY: environmentKey,
         ANTHROPIC_ENVIRONMENT_ID: "env_test",
         ANTHROPIC_BASE_URL: server.url,
@@ -230,6 +232,35 @@ test("The log says each claim, call, refusal and end in one JSON line, and goes 
   t.deepEqual(await worker.ended, { code: 0, signal: null });
 });
 
+test("Without a flag the log is for people on a terminal, and JSON elsewhere", async (t) => {
+  const { server, workdir, poll } = await stage(t);
+  const elsewhere = poll(["--drain"]);
+  await elsewhere.ended;
+  t.like(lines(elsewhere)[0], { msg: "polling", level: 30 });
+  if (!hasTerminal(t)) return;
+  server.enqueue({ id: "work_1" });
+  server.happen(bash("sevt_1", "echo one"));
+  const terminal = new Terminal(t, [holdfast, "worker", "poll", "--workdir", workdir, "--once"], {
+    cwd: workdir,
+    columns: 200,
+    env: {
+      PATH: process.env["PATH"],
+      HOME: scratch(t),
+      TERM: "xterm",
+      ANTHROPIC_ENVIRONMENT_KEY: environmentKey,
+      ANTHROPIC_ENVIRONMENT_ID: "env_test",
+      ANTHROPIC_BASE_URL: server.url,
+    },
+  });
+  await server.until(() => server.results().length === 1);
+  server.happen(terminated);
+  t.is(await terminal.ended, 0);
+  const green = "\u001b[32m·\u001b[39m";
+  for (const line of ["claimed  work=work_1", "tool call  session=sesn_test tool=bash", "torn down", "item ended"]) {
+    t.true(terminal.shown.includes(`${green} ${line}`), `${line} is not in ${terminal.shown}`);
+  }
+});
+
 test("On a terminal's behalf, a name from a session cannot steer it", async (t) => {
   const { server, poll } = await stage(t);
   server.enqueue({ id: "work_1" });
@@ -386,3 +417,34 @@ for (const [what, input, says] of [
     t.deepEqual(server.requests, []);
   });
 }
+
+test("worker handle ends when the item has, although its standard input stays open", async (t) => {
+  const { server, workdir } = await stage(t);
+  server.happen(terminated);
+  const worker = WorkerProcess.start(
+    t,
+    ["handle", "--workdir", workdir, "--base-url", server.url],
+    {
+      ANTHROPIC_WORK_ID: "work_9",
+      ANTHROPIC_ENVIRONMENT_ID: "env_test",
+      ANTHROPIC_SESSION_ID: "sesn_test",
+      ANTHROPIC_ENVIRONMENT_KEY: environmentKey,
+    },
+    null,
+  );
+  t.deepEqual(await worker.ended, { code: 0, signal: null });
+  t.is(server.of("stop").length, 1);
+});
+
+test("worker handle ends with 1 when the session cannot be had, and stops the item", async (t) => {
+  const { server, workdir } = await stage(t);
+  server.failAlways("session", { status: 404 });
+  const worker = WorkerProcess.start(
+    t,
+    ["handle", "--workdir", workdir, "--base-url", server.url],
+    { ANTHROPIC_ENVIRONMENT_KEY: environmentKey },
+    JSON.stringify(item),
+  );
+  t.deepEqual(await worker.ended, { code: 1, signal: null });
+  t.is(server.of("stop").length, 1);
+});

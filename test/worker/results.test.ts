@@ -105,6 +105,21 @@ test("A post that hangs is given up with the lease's length, and the next call i
   t.is(calls.length, 2);
 });
 
+for (const ttlSeconds of [30 * 86_400, 1e15]) {
+  test(`A lease of ${ttlSeconds} seconds, more than a timer can take, cuts no post off`, async (t) => {
+    const { server, start } = await openHarness(t);
+    server.ttlSeconds = ttlSeconds;
+    server.enqueue({ id: "work_1" });
+    void start();
+    await server.until(() => server.of("heartbeat").length === 1 && server.openStreams === 1);
+    server.happen(toolUse("sevt_1"));
+    await server.until(() => server.results().length === 1);
+    server.happen(toolUse("sevt_2"));
+    await server.until(() => server.results().length === 2);
+    t.is(server.of("post").length, 2);
+  });
+}
+
 test("No result is posted before a retry-after has passed", async (t) => {
   const { server, start } = await openHarness(t);
   server.fail("post", ...Array.from({ length: 4 }, () => ({ status: 429, headers: { "retry-after": "0.6" } })));

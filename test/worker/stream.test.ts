@@ -215,6 +215,16 @@ test("A history that fails on a later page runs nothing of it until it can be re
   t.is(calls.length, 2);
 });
 
+test("A history that could not be read is read again when the stream has been silent for a while", async (t) => {
+  const { server, start } = await openHarness(t, { timings: { historyAgain: 200 } });
+  server.history.push(toolUse("sevt_1"));
+  server.fail("history", ...Array.from({ length: 3 }, () => ({ status: 503, headers: { "retry-after-ms": "1" } })));
+  server.enqueue({ id: "work_1" });
+  void start();
+  await server.until(() => server.results().length === 1);
+  t.is(server.of("stream").length, 2);
+});
+
 test("A call of a history that broke off is run when it comes on the stream", async (t) => {
   const { server, start, calls } = await openHarness(t);
   server.fail(

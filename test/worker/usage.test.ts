@@ -64,7 +64,30 @@ const cases: Readonly<Record<string, Misuse>> = {
     args: ["--extract", "*", "--to", "{workdir}/out"],
     says: /lies in the workspace/,
   },
+  "A place for files that cannot be made": {
+    args: ["--extract", "*", "--to", "/etc/hostname/out"],
+    says: /\/etc\/hostname is no folder/,
+  },
   "A pattern that is none": { args: ["--extract", "/etc/*", "--to", "/tmp"], says: /not relative/ },
+  "A place for the workspace that is not absolute": { args: ["--mount-at", "workspace"], says: /not absolute/ },
+  "A place for the workspace with ..": { args: ["--mount-at", "/work/../etc"], says: /"\.\."/ },
+  "A place for the workspace in what the sandbox needs": {
+    args: ["--mount-at", "/usr/src"],
+    says: /--mount-at "\/usr\/src": that would hide \/usr.*\n.*\/workspace/,
+  },
+  "The root as the place for the workspace": { args: ["--mount-at", "/"], says: /would hide \// },
+  "A place for the workspace where the sandbox keeps its tools": {
+    args: ["--mount-at", "//.holdfast/"],
+    says: /would hide \/\.holdfast/,
+  },
+  "A worker id that no header can carry": {
+    args: ["--worker-id", "a\nb"],
+    says: /worker's id cannot be sent: "a\\nb"/,
+  },
+  "An environment id that leads elsewhere": {
+    args: ["--environment-id", ".."],
+    says: /environment's id cannot be sent/,
+  },
   "A base URL that is none": { args: ["--base-url", "queue.example"], says: /not a URL/ },
   "A base URL of another kind": { args: ["--base-url", "ftp://queue.example"], says: /ftp:/ },
   "A base URL with a credential": {

@@ -61,7 +61,8 @@ export class WorkerProcess {
     t: ExecutionContext,
     args: readonly string[],
     env: Readonly<Record<string, string>> = {},
-    input?: string,
+    /** What it reads; null: nothing, and it never ends. */
+    input: string | null = "",
   ): WorkerProcess {
     const home = scratch(t);
     const child = spawn(process.execPath, [main, "worker", ...args], {
@@ -70,7 +71,7 @@ export class WorkerProcess {
       stdio: ["pipe", "pipe", "pipe"],
     });
     child.stdin?.on("error", () => {});
-    child.stdin?.end(input);
+    if (input !== null) child.stdin?.end(input);
     const worker = new WorkerProcess(child, home);
     t.teardown(async () => {
       if (child.exitCode === null && child.signalCode === null) child.kill("SIGKILL");

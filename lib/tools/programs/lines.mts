@@ -9,8 +9,9 @@ export interface Line {
 }
 
 /**
- * Splits a file that comes in blocks into lines, in memory bounded by one block. Lines end where Node's readline ends
- * them: LF, CRLF, CR, U+2028 and U+2029. A line that is too long is counted and left out.
+ * Splits a file that comes in blocks into lines, in memory bounded by one block. Lines end at LF, CRLF and
+ * CR, as in Node's readline up to version 22: numbers that agree with `read`'s matter more than the U+2028 and U+2029
+ * that later versions split at. A line that is too long is counted and left out.
  */
 export class Lines {
   readonly #decoder = new StringDecoder("utf8");
@@ -22,9 +23,9 @@ export class Lines {
 
   *push(block: Buffer): Generator<Line, void, void> {
     this.isBinary ||= block.includes(0);
-    // A CR at the end waits for the LF that may follow it.
     const text = this.#rest + this.#decoder.write(block);
-    const ending = /\r?\n|\r(?!\n|$)|[\u2028\u2029]/g;
+    // A CR at the end waits for the LF that may follow it, unless nothing follows.
+    const ending = this.isBinary ? /\r?\n|\r/g : /\r?\n|\r(?!\n|$)/g;
     let from = 0;
     for (let match = ending.exec(text); match !== null; match = ending.exec(text)) {
       yield* this.#line(text.slice(from, match.index));

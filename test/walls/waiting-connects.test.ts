@@ -1,0 +1,83 @@
+// A connect that waits for its peer (a full backlog) waits in the launcher: it must hold up nobody else there.
+
+import { readdirSync, readFileSync } from "node:fs";
+import { setTimeout as delay } from "node:timers/promises";
+import test from "ava";
+import { Sandbox } from "../../lib/sandbox/sandbox.ts";
+import { scratchFolder } from "../sandbox/session.ts";
+
+const prelude = `
+import errno, os, socket, struct, sys, threading
+def unix(name):
+    server = socket.socket(socket.AF_UNIX); server.bind("/tmp/" + name); server.listen(0)
+    return server, lambda: socket.socket(socket.AF_UNIX), "/tmp/" + name
+def tcp(name):
+    server = socket.socket(); server.bind(("127.0.0.1", 0)); server.listen(0)
+    return server, socket.socket, server.getsockname()
+def fill(make, address, count):
+    def connect():
+        try: make().connect(address)
+        except OSError: pass
+    for _ in range(count): threading.Thread(target=connect, daemon=True).start()
+`;
+
+async function python(sandbox: Sandbox, script: string): Promise<string> {
+  const ran = await sandbox.exec("python3", ["-c", prelude + script], { timeoutMs: 30_000 });
+  return ran.stdout.toString() + ran.stderr.toString() + (ran.timedOut ? "timed out" : "");
+}
+
+test("Connects that wait do not keep others from connecting", async (t) => {
+  const sandbox = await Sandbox.create({ workdir: scratchFolder(t) });
+  t.teardown(() => sandbox.dispose());
+  const script = `
+for kind in unix, tcp:
+    server, make, address = kind(kind.__name__)
+    fill(make, address, 60)
+    other, _, free = tcp("free")
+    client = socket.socket(); client.connect(free); print(other.accept()[1] == client.getsockname())
+sys.stdout.flush(); os._exit(0)
+`;
+  t.is(await python(sandbox, script), "True\nTrue\n");
+});
+
+test("A connect that waits succeeds when it is accepted, and ends with its own time-out", async (t) => {
+  const sandbox = await Sandbox.create({ workdir: scratchFolder(t) });
+  t.teardown(() => sandbox.dispose());
+  const script = `
+for kind in unix, tcp:
+    server, make, address = kind(kind.__name__ + "2")
+    fill(make, address, 20)
+    late = make(); late.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", 0, 300000))
+    try: late.connect(address); print("connected")
+    except OSError as error: print(errno.errorcode[error.errno])
+    served = threading.Thread(target=lambda: [server.accept() for _ in range(24)], daemon=True); served.start()
+    last = make(); last.connect(address); print("connected")
+    print(struct.unpack("ll", last.getsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, 16)))
+sys.stdout.flush(); os._exit(0)
+`;
+  t.is(await python(sandbox, script), "EAGAIN\nconnected\n(0, 0)\nEINPROGRESS\nconnected\n(0, 0)\n");
+});
+
+test("Nothing in the launcher waits for a sandbox that has ended", async (t) => {
+  t.timeout(20_000);
+  const sandbox = await Sandbox.create({ workdir: scratchFolder(t) });
+  const script = `
+server, make, address = tcp("last"); fill(make, address, 40)
+print("full", flush=True); threading.Event().wait()
+`;
+  const child = sandbox.spawn("python3", ["-c", prelude + script], { stdin: "ignore" });
+  await new Promise((resolve) => child.stdout?.once("data", resolve));
+  const connecting = (): number =>
+    readdirSync("/proc/self/task").filter((id) => {
+      try {
+        return readFileSync(`/proc/self/task/${id}/comm`, "utf8") === "holdfast-broker\n";
+      } catch {
+        return false; // it has just ended
+      }
+    }).length;
+  t.true(connecting() > 1);
+  await sandbox.dispose();
+  // TCP would give up after 127 s.
+  while (connecting() > 0) await delay(5);
+  t.is(connecting(), 0);
+});
