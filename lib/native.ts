@@ -11,8 +11,10 @@ import { HoldfastError } from "./errors.ts";
 /** Refusals and judgements that the broker makes for one system call (native/notify.h). */
 export interface NotifyRule {
   readonly number: number;
-  readonly answer: 0 | 1 | 2 | 3 | 4;
+  readonly answer: 0 | 1 | 2 | 3 | 4 | 5;
   readonly error: number;
+  /** As many as a process may have; 0 where they are not counted. */
+  readonly descriptors: number;
   readonly pathArgument: number;
 }
 
@@ -116,10 +118,10 @@ export interface Native {
   receive(control: number): { data: Buffer; fd: number } | null;
   takeDenials(broker: number): DenialRecord[];
   unwatch(broker: number): void;
-  /** Calls with a session, as the sandbox numbers them, in which a process was ended for writing beyond the largest file. */
-  onFileSizeReached(broker: number, listener: (session: number) => void): void;
-  /** Whether that has happened in the session; 0 asks for any. Forgets what it answers. */
-  takeFileSizeReached(broker: number, session: number): boolean;
+  /** Calls when there may be something for `takeLimits`. */
+  onLimitReached(broker: number, listener: () => void): void;
+  /** Limits that a process inside met and only the broker saw: LimitKind of native/wire.h, and the sessions it lies in. */
+  takeLimits(broker: number): { kind: number; sessions: number[] }[];
   /** Hands on what comes on a stream, read by a thread of the addon's; null at its end. */
   watchEvents(fd: number, listener: (chunk: Buffer | null) => void): void;
   /** A process that outlives this one to clear what the list says; the list is a memfd that this process writes. */

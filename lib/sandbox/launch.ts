@@ -3,7 +3,7 @@ import { namespaceFlags } from "../host/namespaces.ts";
 import { initFile, type Launched, type NativeFailure, type NotifyRule, native, noCgroupEvents } from "../native.ts";
 import { encodePlan } from "../plan/encode.ts";
 import type { LaunchPlan } from "../plan/launch-plan.ts";
-import { type Architecture, syscallName } from "../plan/seccomp-profile.ts";
+import { type Architecture, type NotificationPurpose, syscallName } from "../plan/seccomp-profile.ts";
 import type { SandboxCgroup } from "./cgroup.ts";
 import { Channel } from "./channel.ts";
 
@@ -38,17 +38,37 @@ export function abandon(begun: number): void {
 /** What the broker is to answer for each call that the filter hands it. */
 function notifyRules(plan: LaunchPlan, architecture: Architecture): NotifyRule[] {
   if (!plan.steps.includes("seccomp")) return [];
-  return [...plan.seccomp.notify].map(([number, purpose]): NotifyRule => {
-    if (purpose === "connect") return { number, answer: 1, error: enetunreach, pathArgument: 0 };
-    if (purpose === "open") {
-      const name = syscallName(architecture, number);
-      return { number, answer: 2, error: 0, pathArgument: name === "open" || name === "creat" ? 0 : 1 };
-    }
-    if (purpose === "wait") return { number, answer: 4, error: 0, pathArgument: 0 };
-    if (purpose === "map") return { number, answer: 3, error: eacces, pathArgument: 0 };
-    return { number, answer: 0, error: eperm, pathArgument: 0 };
+  const purposes = [...plan.seccomp.notify];
+  const limit = plan.rlimits.find(({ resource }) => resource === "nofile")?.soft ?? 0;
+  const descriptors = purposes.some(([, purpose]) => purpose === "descriptor") ? limit : 0;
+  return purposes.map(([number, purpose]): NotifyRule => {
+    const rule = { number, answer: answers[purpose], error: errors[purpose] ?? 0, descriptors: 0, pathArgument: 0 };
+    if (purpose === "descriptor") return { ...rule, descriptors };
+    if (purpose !== "open") return rule;
+    const name = syscallName(architecture, number);
+    return { ...rule, descriptors, pathArgument: name === "open" || name === "creat" ? 0 : 1 };
   });
 }
+
+/** Answer of native/notify.h; what only another mode asks is refused here. */
+const answers: Readonly<Record<NotificationPurpose, NotifyRule["answer"]>> = {
+  refuse: 0,
+  bind: 0,
+  metadata: 0,
+  connect: 1,
+  open: 2,
+  map: 3,
+  wait: 4,
+  descriptor: 5,
+};
+
+const errors: Readonly<Partial<Record<NotificationPurpose, number>>> = {
+  refuse: eperm,
+  bind: eperm,
+  metadata: eperm,
+  connect: enetunreach,
+  map: eacces,
+};
 
 /**
  * Raises the walls of a plan and waits for their proof.

@@ -27,7 +27,6 @@ import { describeDenials } from "./denials.ts";
 import { enforcementOf } from "./enforcement.ts";
 import { ExecError } from "./exec-error.ts";
 import type { ExtractOptions, Manifest } from "./extract.ts";
-import { FileSizeLimit } from "./file-size.ts";
 import { ConfinedFiles } from "./files.ts";
 import { abandon, begin, type LiveInit, launch } from "./launch.ts";
 import { launchError } from "./launch-error.ts";
@@ -36,6 +35,7 @@ import { launchLayered, layersOf, sourceOf } from "./private-layer.ts";
 import { ConfinedProcess, type StartOptions } from "./process.ts";
 import { missingProtected } from "./protected-paths.ts";
 import { type Beginning, putAside } from "./put-aside.ts";
+import { ReachedLimits } from "./reached-limits.ts";
 import { forgetLeftover, registerLeftover } from "./reaper.ts";
 import type {
   Denial,
@@ -80,13 +80,21 @@ export interface LaunchHooks {
  * const { stdout, exitCode } = await sandbox.exec("make", ["test"]);
  */
 export class Sandbox implements SandboxLike {
+  /** For logs and the control socket. */
   readonly name: string;
+  /** What is permitted in it. */
   readonly policy: Policy;
+  /** What was raised for it, as data. */
   readonly plan: LaunchPlan;
+  /** The workspace as it is shown. */
   readonly workspace: Workspace;
+  /** The workspace's path inside. */
   readonly workdir: string;
+  /** How far each wall stands. */
   readonly enforcement: readonly WallStatus[];
+  /** Opens and replaces files inside. */
   readonly files: SandboxFiles;
+  /** Where the tools' own Node and programs are inside; null when it was made without tools. */
   readonly toolRuntime: { readonly node: string; readonly programs: string } | null;
   /** Protected names that appeared during the session and were put aside when it ended. */
   refusedNames: readonly string[] = [];
@@ -95,7 +103,7 @@ export class Sandbox implements SandboxLike {
   readonly #cgroup: SandboxCgroup | null;
   readonly #environment: readonly string[];
   readonly #audit: Audit | undefined;
-  readonly #fileSize: FileSizeLimit | null;
+  readonly #reached: ReachedLimits | null;
   /** When its view of the workspace was made, in nanoseconds since 1970. */
   readonly #since: bigint;
   #socket: ControlSocket | undefined;
@@ -123,7 +131,9 @@ export class Sandbox implements SandboxLike {
     this.toolRuntime =
       workspace.toolRuntime === null ? null : { node: `${toolFolder}/node`, programs: `${toolFolder}/programs` };
     this.#init = init;
-    this.#fileSize = workspace.seccomp.fileSizeLimit === true ? new FileSizeLimit(init.broker) : null;
+    const purposes = [...plan.seccomp.notify.values()];
+    const tellsLimits = purposes.some((purpose) => purpose === "wait" || purpose === "descriptor");
+    this.#reached = tellsLimits && init.broker !== 0 ? new ReachedLimits(init.broker) : null;
     this.#beginning = beginning;
     this.#cgroup = cgroup;
     this.#environment = Object.entries(plan.environment).map(([key, value]) => `${key}=${value}`);
@@ -158,13 +168,12 @@ export class Sandbox implements SandboxLike {
     const capabilities = thisHost();
     const name = options.name ?? `hf-${randomText(5)}`;
     const traceOpens = hooks.traceOpens ?? false;
-    const fileSizeLimit = policy.limits.fileSizeBytes !== undefined;
     // Up to the end of this millisecond: what was written just before is no conflict.
     const since = BigInt(Date.now() + 1) * 1_000_000n;
     const { workspace, found } = await prepareWorkspace(options, policy, capabilities, name, {
       toolRuntime: options.tools ? { node: process.execPath, programs: toolPrograms() } : null,
       cgroup: heldByCgroup(policy),
-      seccomp: { traceOpens, fileSizeLimit },
+      seccomp: { traceOpens },
       hostUid: (owner) => {
         const who = identity(policy, capabilities, owner);
         return { uid: who.hostUid, gid: who.hostGid };
@@ -312,17 +321,13 @@ export class Sandbox implements SandboxLike {
         terminal: options.pty?.settings,
         umask: options.umask ?? 0o022,
         killTreeOnExit: options.killTreeOnExit ?? false,
-        // Where file sizes are limited, its session must be known.
-        quiet: options.quiet === true && this.#fileSize === null,
+        // Where the broker tells of limits, its session must be known.
+        quiet: options.quiet === true && this.#reached === null,
       },
-      {
-        ...options,
-        limitAtEnd: () => this.#fileSize?.end(child) ?? null,
-        limitByNow: () => this.#fileSize?.reached(child) ?? null,
-      },
+      { ...options, onEnd: () => this.#reached?.end(child), lookForLimits: () => this.#reached?.look() },
       this.#cgroup,
     );
-    this.#fileSize?.add(child);
+    this.#reached?.add(child);
     if (this.#audit !== undefined) this.#record(this.#audit, child, file);
     return child;
   }
@@ -464,6 +469,7 @@ export class Sandbox implements SandboxLike {
     return this.#disposing;
   }
 
+  /** As `dispose`, for `await using`. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.dispose();
   }

@@ -233,14 +233,18 @@ uint32_t Heaviest(const Call* calls, int call_count, uint64_t memory_limit) {
   return most > sum / 2 ? best : kNoCall;
 }
 
+bool TmpIsFull(const WatchedLimits& limits) {
+  struct statfs status;
+  return limits.tmp && statfs(limits.tmp_path, &status) == 0 && status.f_blocks > 0 &&
+         (status.f_bfree == 0 || status.f_ffree == 0);
+}
+
 bool Watch(const WatchedLimits& limits, Call* calls, int call_count, LimitReached* reached) {
   static const auto page = static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
   if (limits.tmp) {
     // What filled it may stay there: only the call that fills it is ended, later ones meet ENOSPC.
     static bool was_full = false;
-    struct statfs status;
-    bool full = statfs(limits.tmp_path, &status) == 0 && status.f_blocks > 0 &&
-                (status.f_bfree == 0 || status.f_ffree == 0);
+    bool full = TmpIsFull(limits);
     bool filled = full && !was_full;
     was_full = full;
     if (filled) {
