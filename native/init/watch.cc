@@ -163,9 +163,9 @@ uint64_t OpenDescriptors(pid_t pid) {
 
 // What was alive at the last look, in the order of pids.
 struct Spent {
-  pid_t pid;
   uint64_t start;
   uint64_t ticks;
+  pid_t pid;
   uint32_t call_id;
 };
 Spent spent[kMaxProcesses];
@@ -187,7 +187,7 @@ void NoteGone(int count, Call* calls, int call_count) {
     // With one call all is its doing, what left its session and lost its parent too.
     uint32_t call = process.call == kNoCall && call_count == 1 ? 0 : process.call;
     if (process.state != 'Z' && call != kNoCall)
-      spent[spent_count++] = {process.pid, process.start, process.own_ticks, calls[call].id};
+      spent[spent_count++] = {process.start, process.own_ticks, process.pid, calls[call].id};
   }
 }
 
