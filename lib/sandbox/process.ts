@@ -142,9 +142,8 @@ export class ConfinedProcess extends EventEmitter implements SandboxProcess {
 
   #heed(signal: AbortSignal): void {
     const onAbort = (): void => {
+      // As a ChildProcess: the end was told. Only the pipes, which what it left running may hold, are closed.
       const hadEnded = this.#ended;
-      // As a ChildProcess: the end was told. Whoever waits for the pipes as well has something to cancel.
-      if (hadEnded && !this.#isQuiet) return;
       this.isCanceled = true;
       this.#terminate();
       // Whoever waits for the end alone is told by the result.
@@ -291,6 +290,7 @@ export class ConfinedProcess extends EventEmitter implements SandboxProcess {
         this.pid = event.value;
         this.session = event.detail;
         this.#takeMaster();
+        this.#lookForLimits(); // it may have reached one before its session was known
         this.emit("spawn");
         break;
       case "failed":
