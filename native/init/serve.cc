@@ -54,7 +54,7 @@ class Server {
   void Reap();
   bool Exceeded(int status, int signal, int resource) const;
   bool UsedUp(const struct rusage& usage) const;
-  bool OutgrewMemory(const struct rusage& usage) const;
+  bool OutgrewMemory(const struct rusage& usage);
   void Look();
   bool AnyAlive() const;
   int UntilLook() const;
@@ -72,6 +72,7 @@ class Server {
   Call calls_[kMaxCalls];
   int call_count_ = 0;
   bool watched_ = false;
+  bool is_kill_unexplained_ = false;  // of memory, by the kernel
   int interval_ms_ = kFirstWatchMs;
   int64_t due_ms_ = 0;
   // Children of file operations, kept apart: they are the init's own and count for no limit.
@@ -310,10 +311,16 @@ bool Server::UsedUp(const struct rusage& usage) const {
   return limit != 0 && us(usage.ru_utime) + us(usage.ru_stime) >= limit;
 }
 
-// One of its processes alone was larger.
-bool Server::OutgrewMemory(const struct rusage& usage) const {
+// One of its processes alone was larger. With a cgroup: nearly so, and the kernel killed somebody
+// before we had seen who grew.
+bool Server::OutgrewMemory(const struct rusage& usage) {
+  uint64_t peak = static_cast<uint64_t>(usage.ru_maxrss) * 1024;
+  if (is_kill_unexplained_ && peak > cgroup_.memory_limit() / 2) {
+    is_kill_unexplained_ = false;
+    return true;
+  }
   uint64_t limit = setup_.limits().memory_bytes;
-  return limit != 0 && static_cast<uint64_t>(usage.ru_maxrss) * 1024 > limit;
+  return limit != 0 && peak > limit;
 }
 
 void Server::Look() {
@@ -371,7 +378,8 @@ int Server::UntilLook() const {
 
 // The kernel has killed one process for it: what is left of the call goes too, by the limit's name.
 void Server::EnforceMemory(uint32_t call) {
-  if (call == kNoCall) return;
+  is_kill_unexplained_ = call == kNoCall;
+  if (is_kill_unexplained_) return;
   Enforce({LimitKind::kMemory, call});
   cgroup_.MemoryReached();  // of what the kernel killed of it meanwhile nobody else is to blame
 }
