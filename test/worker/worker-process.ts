@@ -22,6 +22,14 @@ export interface Ending {
   readonly signal: NodeJS.Signals | null;
 }
 
+/** Of this process's environment: the second is where Node keeps what it compiled. */
+const inherited = Object.fromEntries(
+  ["PATH", "NODE_COMPILE_CACHE"].flatMap((name) => {
+    const value = process.env[name];
+    return value === undefined ? [] : [[name, value]];
+  }),
+);
+
 const mostAtOnce = 3;
 let running = 0;
 const waiting: (() => void)[] = [];
@@ -68,7 +76,7 @@ export class WorkerProcess {
     const home = scratch(t);
     const child = spawn(command, ["worker", ...args], {
       cwd: home,
-      env: { PATH: process.env["PATH"], HOME: home, LANG: "C.UTF-8", ...env },
+      env: { ...inherited, HOME: home, LANG: "C.UTF-8", ...env },
       stdio: ["pipe", "pipe", "pipe"],
     });
     child.stdin?.on("error", () => {});
