@@ -280,6 +280,7 @@ export class Sandbox implements SandboxLike {
     this.#audit?.append({ type: "policy.applied", sandbox: this.name, policy: policy.source });
   }
 
+  /** The policy's limits: what a call is given where it asks for nothing shorter or smaller. */
   get limits(): Limits {
     return this.policy.limits;
   }
