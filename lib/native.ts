@@ -8,16 +8,6 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { HoldfastError } from "./errors.ts";
 
-/** Refusals and judgements that the broker makes for one system call (native/notify.h). */
-export interface NotifyRule {
-  readonly number: number;
-  readonly answer: 0 | 1 | 2 | 3 | 4 | 5;
-  readonly error: number;
-  /** As many as a process may have; 0 where they are not counted. */
-  readonly descriptors: number;
-  readonly pathArgument: number;
-}
-
 export interface IdMappedTree {
   readonly source: string;
   readonly recursive: boolean;
@@ -100,9 +90,10 @@ export interface Native {
   launch(request: LaunchRequest): Promise<Launched>;
   /**
    * After that record, or the end of the records: the handle of the broker that answers what the filter hands out, 0
-   * where it hands out nothing. Throws what failed.
+   * where it hands out nothing. `notify` has the fields of NotifyRule (native/notify.h), one rule after another. Throws
+   * what failed.
    */
-  ready(control: number, pid: number, notify: readonly NotifyRule[]): number;
+  ready(control: number, pid: number, notify: Int32Array): number;
   /** Resolves when the init's process is gone, and reaps it. */
   waitExit(pidfd: number): Promise<number>;
   kill(pidfd: number): number;

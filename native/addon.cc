@@ -202,16 +202,11 @@ Napi::Value Launch(const Napi::CallbackInfo& info) {
 Napi::Value Ready(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   std::vector<holdfast::NotifyRule> rules;
-  auto notify = info[2].As<Napi::Array>();
-  for (uint32_t i = 0; i < notify.Length(); i++) {
-    auto rule = notify.Get(i).As<Napi::Object>();
-    rules.push_back(
-        {rule.Get("number").As<Napi::Number>().Int32Value(),
-         static_cast<holdfast::Answer>(rule.Get("answer").As<Napi::Number>().Uint32Value()),
-         rule.Get("error").As<Napi::Number>().Int32Value(),
-         rule.Get("descriptors").As<Napi::Number>().Int32Value(),
-         rule.Get("pathArgument").As<Napi::Number>().Int32Value()});
-  }
+  auto notify = info[2].As<Napi::Int32Array>();
+  constexpr size_t kFields = 5;
+  for (size_t i = 0; i + kFields <= notify.ElementLength(); i += kFields)
+    rules.push_back({notify[i], static_cast<holdfast::Answer>(notify[i + 1]), notify[i + 2],
+                     notify[i + 3], notify[i + 4]});
   holdfast::UniqueFd listener;
   holdfast::UniqueFd sockets;
   int control = info[0].As<Napi::Number>().Int32Value();

@@ -33,7 +33,7 @@ import { launchError } from "./launch-error.ts";
 import { checkCall, checkSandboxOptions, environmentList } from "./options.ts";
 import { launchLayered, layersOf, sourceOf } from "./private-layer.ts";
 import { ConfinedProcess, type StartOptions } from "./process.ts";
-import { missingProtected } from "./protected-paths.ts";
+import { missingProtected, type ProtectedPaths } from "./protected-paths.ts";
 import { type Beginning, putAside } from "./put-aside.ts";
 import { ReachedLimits } from "./reached-limits.ts";
 import { forgetLeftover, registerLeftover } from "./reaper.ts";
@@ -182,35 +182,39 @@ export class Sandbox implements SandboxLike {
     let cgroup: SandboxCgroup | null = null;
     try {
       const { drop, hostUid, hostGid } = identity(policy, capabilities, workspace.owner);
-      const missing =
-        workspace.mode === "direct" && workspace.access === "read-write"
-          ? missingProtected(workspace.hostPath, ungranted(policy, workspace.hostPath), found)
-          : [];
-      const { dev, ino } = statSync(workspace.hostPath, { bigint: true });
-      const beginning: Beginning = { found, missing, since, folder: { device: dev, inode: ino } };
-      // Both at once: the init raises the walls, the rest is made ready here.
+      // All at once: the init raises the walls, the rest is made ready here.
       let sandbox: Sandbox | undefined;
-      const [first, socket] = await Promise.allSettled([
-        launchLayered(workspace, drop ? { uid: hostUid, gid: hostGid } : null, async (over, isSecond) => {
+      const launching = launchLayered(
+        workspace,
+        drop ? { uid: hostUid, gid: hostGid } : null,
+        async (over, isSecond) => {
           const made = makePlan(policy, capabilities, over);
           const plan = hooks.alterPlan?.(made) ?? made;
           if (plan.cgroup !== null) cgroup ??= await SandboxCgroup.make(name, plan.cgroup);
           const init = await launch(plan, capabilities.architecture, isSecond ? 0 : begun, cgroup);
           return { over, plan, init };
-        }),
-        prepareControl(name, missing, () => sandbox),
-      ]);
+        },
+      );
+      const prepare = async (): Promise<{ beginning: Beginning; socket: ControlSocket }> => {
+        const beginning = beginningOf(policy, workspace, found, since);
+        return { beginning, socket: await prepareControl(name, beginning.missing, () => sandbox) };
+      };
+      const [first, beside] = await Promise.allSettled([launching, prepare()]);
       if (first.status === "rejected") {
-        if (socket.status === "fulfilled") await socket.value.close();
+        if (beside.status === "fulfilled") await beside.value.socket.close();
         throw first.reason;
       }
       const { over, plan, init } = first.value;
       hooks.onLaunched?.(init);
+      if (beside.status === "rejected") {
+        await endInit(init);
+        throw beside.reason;
+      }
+      const { beginning, socket } = beside.value;
       sandbox = new Sandbox(name, policy, plan, over, init, beginning, cgroup, options.audit);
+      sandbox.#open(socket);
       try {
         assertHeld(workspace.cgroup, cgroup, init.pid);
-        if (socket.status === "rejected") throw socket.reason;
-        sandbox.#open(socket.value);
       } catch (error) {
         await sandbox.end();
         throw error;
@@ -476,16 +480,9 @@ export class Sandbox implements SandboxLike {
   }
 
   async #end(): Promise<void> {
-    const { pidfd, broker, channel } = this.#init;
-    native().kill(pidfd);
-    const gone = native().waitExit(pidfd);
     // Meanwhile: nobody can reach by its name what is ending.
-    await this.#socket?.close();
-    await gone;
-    native().close(pidfd);
-    channel.close();
+    await endInit(this.#init, () => this.#socket?.close());
     await SandboxCgroup.remove(this.#cgroup);
-    if (broker !== 0) native().unwatch(broker);
     this.#audit?.append({ type: "sandbox.ended", sandbox: this.name });
   }
 
@@ -510,6 +507,29 @@ export class Sandbox implements SandboxLike {
     }
     return this.#init.channel;
   }
+}
+
+/** How the workspace was before anything ran in it. */
+function beginningOf(policy: Policy, workspace: Workspace, found: ProtectedPaths, since: bigint): Beginning {
+  const { mode, access, hostPath } = workspace;
+  const isDirect = mode === "direct" && access === "read-write";
+  const missing = isDirect ? missingProtected(hostPath, ungranted(policy, hostPath), found) : [];
+  const { dev, ino } = statSync(hostPath, { bigint: true });
+  return { found, missing, since, folder: { device: dev, inode: ino } };
+}
+
+/** Kills an init, and with it all that is inside; `meanwhile` is done before it is waited for. */
+async function endInit(
+  { pidfd, broker, channel }: LiveInit,
+  meanwhile?: () => Promise<void> | undefined,
+): Promise<void> {
+  native().kill(pidfd);
+  const gone = native().waitExit(pidfd);
+  await meanwhile?.();
+  await gone;
+  native().close(pidfd);
+  channel.close();
+  if (broker !== 0) native().unwatch(broker);
 }
 
 /** What is on disk or will be is the reaper's too, and the sandbox can be reached by its name. */
