@@ -49,7 +49,7 @@ struct ChildAttempt {
   long (*attempt)();
   int wanted;
   const char* what;
-  volatile int result = ECHILD;
+  volatile int result;
 };
 ChildAttempt child_attempts[2];
 int child_attempt_count = 0;

@@ -3,7 +3,7 @@ import { endTurn, sessionsToken, terminated, toolUse } from "./faulty-server.ts"
 import { openHarness, untilCancelled } from "./harness.ts";
 
 /** Many heartbeats within a lease, none of which a busy machine takes longer for than it may last. */
-const often = { heartbeatFirst: 50, heartbeatLongest: 800 };
+const often = { heartbeatFirst: 800, heartbeatLongest: 800 };
 
 const lost = {
   status: 412,
