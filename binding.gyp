@@ -44,7 +44,8 @@
       "cflags": ["-fPIC", "-pthread", "-isystem", "<!(node -p \"require('path').resolve(require('node-addon-api').include_dir)\")"],
       "cflags_cc!": ["-fno-exceptions", "-fno-rtti"],
       "cflags_cc": ["-fexceptions"],
-      "ldflags": ["-pthread", "-Wl,--version-script=<(module_root_dir)/native/exports.map"],
+      # nodelete: its threads outlive the worker thread that loaded it.
+      "ldflags": ["-pthread", "-Wl,-z,nodelete", "-Wl,--version-script=<(module_root_dir)/native/exports.map"],
       "actions": [
         {
           # Assembled anew whenever the init is: .incbin is not a dependency that make can see.

@@ -40,12 +40,19 @@ const brand = Symbol.for("holdfast.error");
  * not an error.
  */
 export class HoldfastError extends Error {
+  /** Stable, `ERR_HOLDFAST_*`: docs/errors.md has them all. */
   readonly code: string;
+  /** Where it happened. */
   readonly step: ErrorStep;
+  /** One sentence that says what to do. */
   readonly hint: string;
+  /** What the command exits with for it. */
   readonly exitCode: number;
+  /** The name of the errno, where the kernel refused something. */
   readonly errno: string | undefined;
+  /** What the kernel refused. */
   readonly syscall: string | undefined;
+  /** On what. */
   readonly path: string | undefined;
 
   constructor(message: string, options: HoldfastErrorOptions) {

@@ -8,14 +8,6 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { HoldfastError } from "./errors.ts";
 
-/** Refusals and judgements that the broker makes for one system call (native/notify.h). */
-export interface NotifyRule {
-  readonly number: number;
-  readonly answer: 0 | 1 | 2 | 3 | 4;
-  readonly error: number;
-  readonly pathArgument: number;
-}
-
 export interface IdMappedTree {
   readonly source: string;
   readonly recursive: boolean;
@@ -98,9 +90,10 @@ export interface Native {
   launch(request: LaunchRequest): Promise<Launched>;
   /**
    * After that record, or the end of the records: the handle of the broker that answers what the filter hands out, 0
-   * where it hands out nothing. Throws what failed.
+   * where it hands out nothing. `notify` has the fields of NotifyRule (native/notify.h), one rule after another. Throws
+   * what failed.
    */
-  ready(control: number, pid: number, notify: readonly NotifyRule[]): number;
+  ready(control: number, pid: number, notify: Int32Array): number;
   /** Resolves when the init's process is gone, and reaps it. */
   waitExit(pidfd: number): Promise<number>;
   kill(pidfd: number): number;
@@ -116,10 +109,10 @@ export interface Native {
   receive(control: number): { data: Buffer; fd: number } | null;
   takeDenials(broker: number): DenialRecord[];
   unwatch(broker: number): void;
-  /** Calls with a session, as the sandbox numbers them, in which a process was ended for writing beyond the largest file. */
-  onFileSizeReached(broker: number, listener: (session: number) => void): void;
-  /** Whether that has happened in the session; 0 asks for any. Forgets what it answers. */
-  takeFileSizeReached(broker: number, session: number): boolean;
+  /** Calls when there may be something for `takeLimits`. */
+  onLimitReached(broker: number, listener: () => void): void;
+  /** Limits that a process inside met and only the broker saw: LimitKind of native/wire.h, and the sessions it lies in. */
+  takeLimits(broker: number): { kind: number; sessions: number[] }[];
   /** Hands on what comes on a stream, read by a thread of the addon's; null at its end. */
   watchEvents(fd: number, listener: (chunk: Buffer | null) => void): void;
   /** A process that outlives this one to clear what the list says; the list is a memfd that this process writes. */

@@ -16,6 +16,8 @@
 #include <unistd.h>
 
 #include <memory>
+#include <mutex>
+#include <set>
 #include <string>
 #include <thread>
 
@@ -30,6 +32,38 @@
 namespace {
 
 using holdfast::Status;
+
+// What lives in one environment: a worker thread has one of its own, and threads of ours outlive
+// it.
+struct Environment {
+  std::mutex mutex;
+  bool open = true;
+  std::set<int> inits;  // pidfds: they end with it, since whoever would end them is gone
+
+  // Runs before Node takes down what `call` uses, or not at all.
+  template <typename Call>
+  bool WhileOpen(Call call) {
+    std::lock_guard<std::mutex> lock(mutex);
+    if (open) call();
+    return open;
+  }
+
+  void Close() {
+    std::lock_guard<std::mutex> lock(mutex);
+    open = false;
+    for (int pidfd : inits) {
+      syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, nullptr, 0);
+      holdfast::OnLauncherThread([pidfd] {
+        holdfast::WaitForInit(pidfd);
+        close(pidfd);
+      });
+    }
+  }
+};
+
+using EnvironmentRef = std::shared_ptr<Environment>;
+
+EnvironmentRef In(Napi::Env env) { return *env.GetInstanceData<EnvironmentRef>(); }
 
 Napi::Object ToError(Napi::Env env, const Status& status) {
   std::string text = status.step + ": " + status.syscall;
@@ -71,21 +105,22 @@ Napi::Value OnLauncher(Napi::Env env, std::function<Status(Result*)> work,
   // settled.
   job->settle = Napi::ThreadSafeFunction::New(env, Napi::Function(), "holdfast", 0, 1);
   Napi::Value promise = job->deferred.Promise();
-  holdfast::OnLauncherThread([job, work = std::move(work)] {
+  auto settle = [](Napi::Env environment, Napi::Function, std::shared_ptr<Job>* data) {
+    std::unique_ptr<std::shared_ptr<Job>> owned(data);
+    Job& done = **owned;
+    if (environment == nullptr) return;  // the runtime is shutting down
+    if (done.status.Ok())
+      done.deferred.Resolve(done.convert(environment, &done.result));
+    else
+      done.deferred.Reject(ToError(environment, done.status));
+  };
+  holdfast::OnLauncherThread([job, settle, home = In(env), work = std::move(work)] {
     job->status = work(&job->result);
-    auto* held = new std::shared_ptr<Job>(job);
-    napi_status called = job->settle.BlockingCall(
-        held, [](Napi::Env environment, Napi::Function, std::shared_ptr<Job>* data) {
-          std::unique_ptr<std::shared_ptr<Job>> owned(data);
-          Job& done = **owned;
-          if (environment == nullptr) return;  // the runtime is shutting down
-          if (done.status.Ok())
-            done.deferred.Resolve(done.convert(environment, &done.result));
-          else
-            done.deferred.Reject(ToError(environment, done.status));
-        });
-    if (called != napi_ok) delete held;
-    job->settle.Release();
+    home->WhileOpen([&] {
+      auto* held = new std::shared_ptr<Job>(job);
+      if (job->settle.BlockingCall(held, settle) != napi_ok) delete held;
+      job->settle.Release();
+    });
   });
   return promise;
 }
@@ -103,6 +138,7 @@ void Abandon(const Napi::CallbackInfo& info) {
 Napi::Value LaunchedObject(Napi::Env env, holdfast::Launched* launched) {
   Napi::Object result = Napi::Object::New(env);
   result.Set("pid", launched->pid);
+  In(env)->WhileOpen([&] { In(env)->inits.insert(launched->pidfd.Get()); });
   result.Set("pidfd", launched->pidfd.Release());
   result.Set("control", launched->control.Release());
   result.Set("events", launched->events.Release());
@@ -166,15 +202,11 @@ Napi::Value Launch(const Napi::CallbackInfo& info) {
 Napi::Value Ready(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   std::vector<holdfast::NotifyRule> rules;
-  auto notify = info[2].As<Napi::Array>();
-  for (uint32_t i = 0; i < notify.Length(); i++) {
-    auto rule = notify.Get(i).As<Napi::Object>();
-    rules.push_back(
-        {rule.Get("number").As<Napi::Number>().Int32Value(),
-         static_cast<holdfast::Answer>(rule.Get("answer").As<Napi::Number>().Uint32Value()),
-         rule.Get("error").As<Napi::Number>().Int32Value(),
-         rule.Get("pathArgument").As<Napi::Number>().Int32Value()});
-  }
+  auto notify = info[2].As<Napi::Int32Array>();
+  constexpr size_t kFields = 5;
+  for (size_t i = 0; i + kFields <= notify.ElementLength(); i += kFields)
+    rules.push_back({notify[i], static_cast<holdfast::Answer>(notify[i + 1]), notify[i + 2],
+                     notify[i + 3], notify[i + 4]});
   holdfast::UniqueFd listener;
   holdfast::UniqueFd sockets;
   int control = info[0].As<Napi::Number>().Int32Value();
@@ -194,7 +226,10 @@ Napi::Value WaitExit(const Napi::CallbackInfo& info) {
         *result = holdfast::WaitForInit(pidfd);
         return Status::Fine();
       },
-      [](Napi::Env env, int* result) -> Napi::Value { return Napi::Number::New(env, *result); });
+      [pidfd](Napi::Env env, int* result) -> Napi::Value {
+        In(env)->WhileOpen([&] { In(env)->inits.erase(pidfd); });
+        return Napi::Number::New(env, *result);
+      });
 }
 
 Napi::Value Kill(const Napi::CallbackInfo& info) {
@@ -256,25 +291,36 @@ Napi::Value TakeDenials(const Napi::CallbackInfo& info) {
   return result;
 }
 
-// The function is called with a session of the sandbox; it does not keep the event loop alive.
-void OnFileSizeReached(const Napi::CallbackInfo& info) {
-  auto listener = std::make_shared<Napi::ThreadSafeFunction>(Napi::ThreadSafeFunction::New(
+// It does not keep the event loop alive.
+void OnLimitReached(const Napi::CallbackInfo& info) {
+  EnvironmentRef home = In(info.Env());
+  auto* listener = new Napi::ThreadSafeFunction(Napi::ThreadSafeFunction::New(
       info.Env(), info[1].As<Napi::Function>(), "holdfast-limits", 0, 1));
   listener->Unref(info.Env());
   // Released with the last copy of the function that the broker holds.
-  std::shared_ptr<Napi::ThreadSafeFunction> owner(listener.get(),
-                                                  [listener](auto*) { listener->Release(); });
-  holdfast::OnFileSizeReached(info[0].As<Napi::Number>().Uint32Value(), [owner](int session) {
-    owner->NonBlockingCall([session](Napi::Env env, Napi::Function function) {
-      if (env != nullptr) function.Call({Napi::Number::New(env, session)});
-    });
-  });
+  std::shared_ptr<Napi::ThreadSafeFunction> shared(listener,
+                                                   [home](Napi::ThreadSafeFunction* function) {
+                                                     home->WhileOpen([&] { function->Release(); });
+                                                     delete function;
+                                                   });
+  holdfast::OnLimitReached(info[0].As<Napi::Number>().Uint32Value(),
+                           [home, shared] { home->WhileOpen([&] { shared->NonBlockingCall(); }); });
 }
 
-Napi::Value TakeFileSizeReached(const Napi::CallbackInfo& info) {
-  return Napi::Boolean::New(info.Env(),
-                            holdfast::TakeFileSizeReached(info[0].As<Napi::Number>().Uint32Value(),
-                                                          info[1].As<Napi::Number>().Int32Value()));
+Napi::Value TakeLimits(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  auto records = holdfast::TakeLimits(info[0].As<Napi::Number>().Uint32Value());
+  Napi::Array result = Napi::Array::New(env, records.size());
+  for (uint32_t i = 0; i < records.size(); i++) {
+    Napi::Array sessions = Napi::Array::New(env, records[i].sessions.size());
+    for (uint32_t j = 0; j < records[i].sessions.size(); j++)
+      sessions.Set(j, records[i].sessions[j]);
+    Napi::Object item = Napi::Object::New(env);
+    item.Set("kind", static_cast<uint32_t>(records[i].kind));
+    item.Set("sessions", sessions);
+    result.Set(i, item);
+  }
+  return result;
 }
 
 void Unwatch(const Napi::CallbackInfo& info) {
@@ -413,33 +459,36 @@ void WatchEvents(const Napi::CallbackInfo& info) {
   int fd = info[0].As<Napi::Number>().Int32Value();
   auto listener = Napi::ThreadSafeFunction::New(info.Env(), info[1].As<Napi::Function>(),
                                                 "holdfast-events", 0, 1);
-  std::thread([fd, listener]() mutable {
+  std::thread([fd, listener, home = In(info.Env())]() mutable {
     sigset_t all;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, nullptr);
-    for (;;) {
-      auto* chunk = new std::vector<char>(4096);
+    for (bool end = false; !end;) {
+      auto chunk = std::make_unique<std::vector<char>>(4096);
       ssize_t size;
       do {
         pollfd source{fd, POLLIN, 0};
         poll(&source, 1, -1);
         size = read(fd, chunk->data(), chunk->size());
       } while (size < 0 && (errno == EINTR || errno == EAGAIN));
-      bool end = size <= 0;
+      end = size <= 0;
       chunk->resize(end ? 0 : static_cast<size_t>(size));
-      napi_status called = listener.BlockingCall(
-          chunk, [](Napi::Env env, Napi::Function function, std::vector<char>* data) {
-            std::unique_ptr<std::vector<char>> owned(data);
-            if (env == nullptr) return;  // the runtime is shutting down
-            Napi::Value value = env.Null();
-            if (!owned->empty())
-              value = Napi::Buffer<char>::Copy(env, owned->data(), owned->size());
-            function.Call({value});
-          });
-      if (called != napi_ok) delete chunk;
-      if (end || called != napi_ok) break;
+      auto hand = [](Napi::Env env, Napi::Function function, std::vector<char>* data) {
+        std::unique_ptr<std::vector<char>> owned(data);
+        if (env == nullptr) return;  // the runtime is shutting down
+        Napi::Value value = env.Null();
+        if (!owned->empty()) value = Napi::Buffer<char>::Copy(env, owned->data(), owned->size());
+        function.Call({value});
+      };
+      bool open = home->WhileOpen([&] {
+        if (listener.BlockingCall(chunk.get(), hand) == napi_ok)
+          static_cast<void>(chunk.release());
+        else
+          end = true;
+        if (end) listener.Release();
+      });
+      end = end || !open;
     }
-    listener.Release();
   }).detach();
 }
 
@@ -523,38 +572,42 @@ Napi::Value FindNames(const Napi::CallbackInfo& info) {
 }
 
 Napi::Object Init(Napi::Env env, Napi::Object exports) {
+  auto* home = new EnvironmentRef(std::make_shared<Environment>());
+  env.SetInstanceData(home);
+  napi_add_env_cleanup_hook(
+      env, [](void* data) { (*static_cast<EnvironmentRef*>(data))->Close(); }, home);
   const struct {
     const char* name;
     Napi::Value (*function)(const Napi::CallbackInfo&);
   } functions[] = {
-      {"ready",               Ready              },
-      {"begin",               Begin              },
-      {"launch",              Launch             },
-      {"waitExit",            WaitExit           },
-      {"kill",                Kill               },
-      {"exec",                Exec               },
-      {"receive",             Receive            },
-      {"takeDenials",         TakeDenials        },
-      {"startReaper",         StartReaper        },
-      {"probe",               Probe              },
-      {"probeClone",          ProbeClone         },
-      {"probeSeccompAction",  ProbeSeccompAction },
-      {"probePidfdGetfd",     ProbePidfdGetfd    },
-      {"probeMemfdExec",      ProbeMemfdExec     },
-      {"peerCredentials",     PeerCredentials    },
-      {"getTerminal",         GetTerminal        },
-      {"setTerminal",         SetTerminal        },
-      {"inForeground",        InForeground       },
-      {"windowSize",          WindowSize         },
-      {"takeFileSizeReached", TakeFileSizeReached},
-      {"getXattr",            GetXattr           },
-      {"setXattr",            SetXattr           },
-      {"readNow",             ReadNow            },
-      {"random",              Random             },
-      {"write",               Write              },
-      {"listenUnix",          ListenUnix         },
-      {"findRepositories",    FindRepositories   },
-      {"findNames",           FindNames          },
+      {"ready",              Ready             },
+      {"begin",              Begin             },
+      {"launch",             Launch            },
+      {"waitExit",           WaitExit          },
+      {"kill",               Kill              },
+      {"exec",               Exec              },
+      {"receive",            Receive           },
+      {"takeDenials",        TakeDenials       },
+      {"startReaper",        StartReaper       },
+      {"probe",              Probe             },
+      {"probeClone",         ProbeClone        },
+      {"probeSeccompAction", ProbeSeccompAction},
+      {"probePidfdGetfd",    ProbePidfdGetfd   },
+      {"probeMemfdExec",     ProbeMemfdExec    },
+      {"peerCredentials",    PeerCredentials   },
+      {"getTerminal",        GetTerminal       },
+      {"setTerminal",        SetTerminal       },
+      {"inForeground",       InForeground      },
+      {"windowSize",         WindowSize        },
+      {"takeLimits",         TakeLimits        },
+      {"getXattr",           GetXattr          },
+      {"setXattr",           SetXattr          },
+      {"readNow",            ReadNow           },
+      {"random",             Random            },
+      {"write",              Write             },
+      {"listenUnix",         ListenUnix        },
+      {"findRepositories",   FindRepositories  },
+      {"findNames",          FindNames         },
   };
   for (const auto& item : functions)
     exports.Set(item.name, Napi::Function::New(env, item.function, item.name));
@@ -563,8 +616,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("abandon", Napi::Function::New(env, Abandon, "abandon"));
   exports.Set("close", Napi::Function::New(env, Close, "close"));
   exports.Set("unwatch", Napi::Function::New(env, Unwatch, "unwatch"));
-  exports.Set("onFileSizeReached",
-              Napi::Function::New(env, OnFileSizeReached, "onFileSizeReached"));
+  exports.Set("onLimitReached", Napi::Function::New(env, OnLimitReached, "onLimitReached"));
   exports.Set("setWindowSize", Napi::Function::New(env, SetWindowSize, "setWindowSize"));
   return exports;
 }

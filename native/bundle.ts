@@ -26,8 +26,9 @@ async function bundleCommand(): Promise<void> {
 
 /** Every combination of the options that a sandbox with namespaces may have. */
 function* combinations(): Generator<SeccompOptions> {
-  for (let bits = 0; bits < 8; bits++)
-    yield { traceOpens: (bits & 1) !== 0, mappedFiles: (bits & 2) !== 0, fileSizeLimit: (bits & 4) !== 0 };
+  const options = ["traceOpens", "mappedFiles", "fileSizeLimit", "openFilesLimit"] as const;
+  for (let bits = 0; bits < 2 ** options.length; bits++)
+    yield Object.fromEntries(options.map((option, place) => [option, (bits & (2 ** place)) !== 0]));
 }
 
 async function compileFilters(): Promise<void> {

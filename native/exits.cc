@@ -6,7 +6,6 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/wait.h>
@@ -20,8 +19,9 @@ namespace holdfast {
 
 namespace {
 
-// A call with more children alive at once has a limit of its own to meet first.
-constexpr size_t kMostHeld = 2048;
+// Each costs the launcher a descriptor, which it shares with all its sandboxes: of what a sandbox
+// has more, it is not known how it ended.
+constexpr size_t kMostHeld = 256;
 
 // include/uapi/linux/pidfd.h
 struct PidfdInfo {
@@ -52,16 +52,6 @@ std::string ReadAll(const std::string& path) {
   return text;
 }
 
-// proc_pid_status(5): the last number of NSsid is the session as the process itself numbers it.
-int32_t InnerSession(int32_t pid) {
-  std::string status = ReadAll("/proc/" + std::to_string(pid) + "/status");
-  size_t line = status.find("\nNSsid:");
-  if (line == std::string::npos) return 0;
-  size_t end = status.find('\n', line + 1);
-  size_t last = status.find_last_of("\t ", end);
-  return last == std::string::npos ? 0 : atoi(status.c_str() + last + 1);
-}
-
 int EndWithSeven(void*) { _exit(7); }
 
 }  // namespace
@@ -85,68 +75,55 @@ bool PidfdTellsExit() {
 
 ExitWatch::ExitWatch() : epoll_(epoll_create1(EPOLL_CLOEXEC)) {}
 
-void ExitWatch::HoldChildren(uint32_t tid) {
+bool ExitWatch::HoldChildren(int32_t tid, int32_t session) {
   std::string tasks = "/proc/" + std::to_string(tid) + "/task";
   DIR* directory = opendir(tasks.c_str());
-  if (directory == nullptr) return;
-  std::lock_guard<std::mutex> lock(mutex_);
-  while (dirent* entry = readdir(directory)) {
-    if (entry->d_name[0] == '.') continue;
-    std::string children = ReadAll(tasks + "/" + entry->d_name + "/children");
-    char* rest = nullptr;
-    for (char* word = strtok_r(children.data(), " ", &rest); word != nullptr;
-         word = strtok_r(nullptr, " ", &rest)) {
-      int32_t pid = atoi(word);
-      auto known = held_.find(pid);
-      int status;
-      // The number may be another process's by now.
-      if (known != held_.end() && ExitStatus(known->second.pidfd.Get(), &status))
-        HarvestLocked(nullptr);
-      if (held_.count(pid) != 0 || held_.size() >= kMostHeld) continue;
-      UniqueFd pidfd(PidfdOpen(pid, 0));
-      if (!pidfd.Valid()) continue;
-      epoll_event event{};
-      event.events = EPOLLET;  // and EPOLLHUP, which is always told: it was reaped
-      event.data.u64 = static_cast<uint64_t>(pid);
-      if (epoll_ctl(epoll_.Get(), EPOLL_CTL_ADD, pidfd.Get(), &event) != 0) continue;
-      int32_t session = InnerSession(pid);
-      held_.emplace(pid, Held{std::move(pidfd), session});
-    }
-  }
+  if (directory == nullptr) return false;
+  std::string children;
+  while (dirent* entry = readdir(directory))
+    if (entry->d_name[0] != '.') children += ReadAll(tasks + "/" + entry->d_name + "/children");
   closedir(directory);
+  std::lock_guard<std::mutex> lock(mutex_);
+  const char* at = children.c_str();
+  for (char* end = nullptr;; at = end) {
+    auto pid = static_cast<int32_t>(strtol(at, &end, 10));
+    if (end == at) return !exceeded_.empty();
+    auto known = held_.find(pid);
+    int status;
+    // The number may be another process's by now.
+    if (known != held_.end() && ExitStatus(known->second.pidfd.Get(), &status)) HarvestLocked();
+    if (held_.count(pid) != 0 || held_.size() >= kMostHeld) continue;
+    UniqueFd pidfd(PidfdOpen(pid, 0));
+    if (!pidfd.Valid()) continue;
+    epoll_event event{};
+    event.events = EPOLLET;  // and EPOLLHUP, which is always told: it was reaped
+    event.data.u64 = static_cast<uint64_t>(pid);
+    if (epoll_ctl(epoll_.Get(), EPOLL_CTL_ADD, pidfd.Get(), &event) == 0)
+      held_.emplace(pid, Held{std::move(pidfd), session});
+  }
 }
 
-void ExitWatch::HarvestLocked(std::set<int32_t>* fresh) {
+void ExitWatch::HarvestLocked() {
   for (auto at = held_.begin(); at != held_.end();) {
     int status;
     if (!ExitStatus(at->second.pidfd.Get(), &status)) {
       ++at;
       continue;
     }
-    if (WIFSIGNALED(status) && WTERMSIG(status) == SIGXFSZ &&
-        exceeded_.insert(at->second.session).second && fresh != nullptr)
-      fresh->insert(at->second.session);
+    if (WIFSIGNALED(status) && WTERMSIG(status) == SIGXFSZ) exceeded_.push_back(at->second.session);
     at = held_.erase(at);
   }
 }
 
-std::set<int32_t> ExitWatch::Harvest() {
-  std::set<int32_t> fresh;
+std::vector<int32_t> ExitWatch::Harvest() {
   epoll_event events[64];
   while (epoll_wait(epoll_.Get(), events, 64, 0) == 64) {
   }
+  std::vector<int32_t> taken;
   std::lock_guard<std::mutex> lock(mutex_);
-  HarvestLocked(&fresh);
-  return fresh;
-}
-
-bool ExitWatch::TakeExceeded(int32_t session) {
-  std::lock_guard<std::mutex> lock(mutex_);
-  HarvestLocked(nullptr);
-  if (session != 0) return exceeded_.erase(session) > 0;
-  bool any = !exceeded_.empty();
-  exceeded_.clear();
-  return any;
+  HarvestLocked();
+  taken.swap(exceeded_);
+  return taken;
 }
 
 }  // namespace holdfast

@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <map>
 #include <mutex>
-#include <set>
+#include <vector>
 
 #include "fd.h"
 
@@ -15,7 +15,7 @@ namespace holdfast {
 // Whether a pidfd tells the status of a process that was reaped (PIDFD_INFO_EXIT, Linux 6.15).
 bool PidfdTellsExit();
 
-// Sessions in which a process was ended for writing beyond RLIMIT_FSIZE (SIGXFSZ, setrlimit(2)).
+// Looks for processes that were ended for writing beyond RLIMIT_FSIZE (SIGXFSZ, setrlimit(2)).
 class ExitWatch {
  public:
   ExitWatch();
@@ -23,15 +23,14 @@ class ExitWatch {
   // Readable when something that is held was reaped.
   int Fd() const { return epoll_.Get(); }
 
-  // Holds the children of a thread's process; the thread stands at the entry of its wait.
-  void HoldChildren(uint32_t tid);
+  // Holds the children of a thread's process; the thread stands at the entry of its wait. They are
+  // counted to its session: one that began a session of its own was started from there. Returns
+  // whether there is something to harvest already.
+  bool HoldChildren(int32_t tid, int32_t session);
 
-  // Looks at what was reaped. Returns the sessions, as the sandbox numbers them, that were not
-  // there before.
-  std::set<int32_t> Harvest();
-
-  // Whether a process of the session was ended so; 0 asks for any. Forgets what it answers.
-  bool TakeExceeded(int32_t session);
+  // Looks at what was reaped since the last time. Returns the sessions in which a process was ended
+  // so.
+  std::vector<int32_t> Harvest();
 
  private:
   struct Held {
@@ -39,12 +38,12 @@ class ExitWatch {
     int32_t session;
   };
 
-  void HarvestLocked(std::set<int32_t>* fresh);
+  void HarvestLocked();
 
   UniqueFd epoll_;
   std::mutex mutex_;
   std::map<int32_t, Held> held_;  // by pid, as we see it
-  std::set<int32_t> exceeded_;
+  std::vector<int32_t> exceeded_;
 };
 
 }  // namespace holdfast

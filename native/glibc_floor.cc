@@ -37,11 +37,15 @@ char __libc_single_threaded = 0;
 #undef stat64
 #undef lstat64
 #undef fstat64
+#undef fstatat64
 int stat64(const char* path, struct stat64* out) noexcept { return StatAt(AT_FDCWD, path, out, 0); }
 int lstat64(const char* path, struct stat64* out) noexcept {
   return StatAt(AT_FDCWD, path, out, AT_SYMLINK_NOFOLLOW);
 }
 int fstat64(int fd, struct stat64* out) noexcept { return StatAt(fd, "", out, AT_EMPTY_PATH); }
+int fstatat64(int folder, const char* path, struct stat64* out, int flags) noexcept {
+  return StatAt(folder, path, out, flags);
+}
 
 // glibc 2.32 and 2.34: moved from libpthread to libc, with new versions.
 int pthread_sigmask(int how, const sigset_t* set, sigset_t* old) noexcept {

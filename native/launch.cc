@@ -75,7 +75,7 @@ int Child(void* pointer) {
       constexpr unsigned long kUsed[] = {
           CAP_CHOWN,     CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_FOWNER,           CAP_FSETID,
           CAP_SETGID,    CAP_SETUID,       CAP_SETPCAP,         CAP_NET_BIND_SERVICE, CAP_NET_ADMIN,
-          CAP_SYS_ADMIN, CAP_MKNOD,        CAP_SETFCAP};
+          CAP_SYS_ADMIN, CAP_SYS_RESOURCE, CAP_MKNOD,           CAP_SETFCAP};
       for (unsigned long capability : kUsed)
         syscall(SYS_prctl, PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, capability, 0, 0);
     }

@@ -1,6 +1,7 @@
 #include "notify.h"
 
 #include <arpa/inet.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -30,6 +31,7 @@
 #include "exits.h"
 #include "kernel.h"
 #include "listeners.h"
+#include "sessions.h"
 
 namespace holdfast {
 
@@ -51,7 +53,7 @@ struct Pending {
 class Sandbox : public std::enable_shared_from_this<Sandbox> {
  public:
   Sandbox(UniqueFd listener, UniqueFd sockets, int init_pid, const std::vector<NotifyRule>& rules)
-      : listener_(std::move(listener)), sockets_(std::move(sockets)) {
+      : listener_(std::move(listener)), sockets_(std::move(sockets)), sessions_(init_pid) {
     for (const NotifyRule& rule : rules) {
       rules_[rule.number] = rule;
       if (rule.answer == Answer::kWait && exits_ == nullptr && PidfdTellsExit())
@@ -64,10 +66,8 @@ class Sandbox : public std::enable_shared_from_this<Sandbox> {
 
   void Serve();
   std::vector<DenialRecord> Take();
-  void OnFileSizeReached(std::function<void(int)> reached);
-  bool TakeFileSizeReached(int session) {
-    return exits_ != nullptr && exits_->TakeExceeded(session);
-  }
+  void OnLimitReached(std::function<void()> changed);
+  std::vector<LimitRecord> TakeLimits();
   void Close();
 
  private:
@@ -82,7 +82,10 @@ class Sandbox : public std::enable_shared_from_this<Sandbox> {
   void Dispatch(const seccomp_notif& notification);
   void ForgetTheGone();
   void Work();
-  void Harvest();
+  bool Harvest();
+  void CountDescriptors(const seccomp_notif& notification, const NotifyRule& rule);
+  bool Reached(LimitKind kind, int32_t session);
+  void TellOfLimits();
   bool StillValid(uint64_t id) {
     return ioctl(listener_.Get(), SECCOMP_IOCTL_NOTIF_ID_VALID, &id) == 0;
   }
@@ -93,8 +96,10 @@ class Sandbox : public std::enable_shared_from_this<Sandbox> {
   std::map<int, NotifyRule> rules_;
   std::mutex mutex_;
   std::map<std::pair<int, std::string>, uint64_t> denials_;
+  Sessions sessions_;
   std::unique_ptr<ExitWatch> exits_;
-  std::function<void(int)> reached_;
+  std::vector<LimitRecord> limits_;
+  std::function<void()> limits_changed_;
   std::deque<Pending> waiting_;  // not tried yet: those first
   std::deque<Pending> stuck_;    // tried for a while
   size_t many_ = kManyWaiting;
@@ -226,7 +231,7 @@ void Sandbox::Serve() {
         {exits_ == nullptr ? -1 : exits_->Fd(), POLLIN, 0}
     };
     if (poll(sources, 2, -1) < 0 && errno != EINTR) return;
-    if (sources[1].revents != 0) Harvest();
+    if (sources[1].revents != 0 && Harvest()) TellOfLimits();
     if ((sources[0].revents & POLLIN) == 0) {
       if (sources[0].revents & (POLLHUP | POLLERR))
         return;  // the last process behind the filter is gone
@@ -264,7 +269,14 @@ void Sandbox::Handle(const seccomp_notif& notification) {
       MappedFile(notification, found->second);
       break;
     case Answer::kWait:
-      if (exits_ != nullptr) exits_->HoldChildren(notification.pid);
+      if (exits_ != nullptr) {
+        auto tid = static_cast<int32_t>(notification.pid);
+        if (exits_->HoldChildren(tid, sessions_.Of(tid)) && Harvest()) TellOfLimits();
+      }
+      Reply(notification.id, 0, 0, true);
+      break;
+    case Answer::kDescriptor:
+      CountDescriptors(notification, found->second);
       Reply(notification.id, 0, 0, true);
       break;
   }
@@ -447,6 +459,7 @@ void Sandbox::TraceOpen(const seccomp_notif& notification, const NotifyRule& rul
     NoteRefusal(notification, Absolute(notification.pid, folder.c_str(), path),
                 OpenFlags(notification, rule));
   }
+  CountDescriptors(notification, rule);
   Reply(notification.id, 0, 0, true);
 }
 
@@ -483,22 +496,81 @@ void Sandbox::MappedFile(const seccomp_notif& notification, const NotifyRule& ru
   Reply(notification.id, fine ? 0 : rule.error, 0, fine);
 }
 
-void Sandbox::Harvest() {
-  std::set<int32_t> sessions = exits_->Harvest();
-  std::lock_guard<std::mutex> lock(mutex_);
-  for (int32_t session : sessions)
-    if (reached_) reached_(session);
+// How many descriptors a process has from a number on. All of them: the size of its folder (Linux
+// 6.2); else its entries are counted.
+int Descriptors(uint32_t tid, int from) {
+  std::string path = ProcPath(tid, "/fd");
+  struct stat status;
+  if (from == 0 && stat(path.c_str(), &status) == 0 && status.st_size > 0)
+    return static_cast<int>(status.st_size);
+  DIR* directory = opendir(path.c_str());
+  if (directory == nullptr) return 0;
+  int count = 0;
+  while (dirent* entry = readdir(directory))
+    count += entry->d_name[0] != '.' && atoi(entry->d_name) >= from;
+  closedir(directory);
+  return count;
 }
 
-void Sandbox::OnFileSizeReached(std::function<void(int)> reached) {
+bool MakesTwo(int number) {
+#ifdef SYS_pipe
+  if (number == SYS_pipe) return true;
+#endif
+  return number == SYS_pipe2;
+}
+
+// The call goes on, and is answered EMFILE where this finds that it will be.
+void Sandbox::CountDescriptors(const seccomp_notif& notification, const NotifyRule& rule) {
+  if (rule.descriptors == 0) return;
+  int from = 0;
+  // F_DUPFD takes the lowest free number from its argument on.
+  if (notification.data.nr == SYS_fcntl) from = static_cast<int>(notification.data.args[2]);
+  if (from < 0 || from >= rule.descriptors) return;
+  int needed = MakesTwo(notification.data.nr) ? 2 : 1;
+  if (Descriptors(notification.pid, from) + needed <= rule.descriptors - from) return;
+  if (Reached(LimitKind::kOpenFiles, sessions_.Of(static_cast<int32_t>(notification.pid))))
+    TellOfLimits();
+}
+
+bool Sandbox::Reached(LimitKind kind, int32_t session) {
+  LimitRecord record{kind, sessions_.Chain(session)};
   std::lock_guard<std::mutex> lock(mutex_);
-  reached_ = std::move(reached);
+  for (const LimitRecord& known : limits_)
+    if (known.kind == kind && known.sessions == record.sessions) return false;
+  if (limits_.size() >= kMaxSubjects) return false;
+  limits_.push_back(std::move(record));
+  return true;
+}
+
+bool Sandbox::Harvest() {
+  if (exits_ == nullptr) return false;
+  bool any = false;
+  for (int32_t session : exits_->Harvest()) any = Reached(LimitKind::kFileSize, session) || any;
+  return any;
+}
+
+void Sandbox::TellOfLimits() {
+  std::lock_guard<std::mutex> lock(mutex_);
+  if (limits_changed_) limits_changed_();
+}
+
+void Sandbox::OnLimitReached(std::function<void()> changed) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  limits_changed_ = std::move(changed);
+}
+
+std::vector<LimitRecord> Sandbox::TakeLimits() {
+  Harvest();
+  std::vector<LimitRecord> taken;
+  std::lock_guard<std::mutex> lock(mutex_);
+  taken.swap(limits_);
+  return taken;
 }
 
 void Sandbox::Close() {
   std::lock_guard<std::mutex> lock(mutex_);
   closed_ = true;
-  reached_ = nullptr;
+  limits_changed_ = nullptr;
   wake_.notify_all();
 }
 
@@ -552,14 +624,14 @@ std::vector<DenialRecord> TakeDenials(uint32_t handle) {
   return sandbox == nullptr ? std::vector<DenialRecord>{} : sandbox->Take();
 }
 
-void OnFileSizeReached(uint32_t handle, std::function<void(int)> reached) {
+void OnLimitReached(uint32_t handle, std::function<void()> changed) {
   std::shared_ptr<Sandbox> sandbox = TheBroker().Find(handle);
-  if (sandbox != nullptr) sandbox->OnFileSizeReached(std::move(reached));
+  if (sandbox != nullptr) sandbox->OnLimitReached(std::move(changed));
 }
 
-bool TakeFileSizeReached(uint32_t handle, int session) {
+std::vector<LimitRecord> TakeLimits(uint32_t handle) {
   std::shared_ptr<Sandbox> sandbox = TheBroker().Find(handle);
-  return sandbox != nullptr && sandbox->TakeFileSizeReached(session);
+  return sandbox == nullptr ? std::vector<LimitRecord>{} : sandbox->TakeLimits();
 }
 
 void UnwatchListener(uint32_t handle) { TheBroker().Remove(handle); }

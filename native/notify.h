@@ -12,6 +12,7 @@
 
 #include "fd.h"
 #include "result.h"
+#include "wire.h"
 
 namespace holdfast {
 
@@ -22,12 +23,15 @@ enum class Answer : uint32_t {
   kTraceOpen = 2,   // record what is out of reach, let the kernel decide
   kMappedFile = 3,  // map code only from read-only mounts or files with an execute bit
   kWait = 4,        // hold the caller's children, so that how they end is known; let it wait
+  kDescriptor = 5,  // see whether the caller has as many descriptors as it may have; go on
 };
 
 struct NotifyRule {
   int number;  // of the system call
   Answer answer;
-  int error;          // errno of a refusal
+  int error;  // errno of a refusal
+  // kDescriptor, kTraceOpen: as many descriptors as a process may have; 0: not looked at.
+  int descriptors;
   int path_argument;  // kTraceOpen: which argument is the path; the one before it is the folder, or
                       // there is none
 };
@@ -47,12 +51,18 @@ uint32_t WatchListener(UniqueFd listener, UniqueFd sockets, int init_pid,
 // What was refused since the last call, and forgets it.
 std::vector<DenialRecord> TakeDenials(uint32_t handle);
 
-// With kWait: `reached` is called, on a thread of the broker's, with a session of the sandbox (as
-// it numbers them) in which a process was ended for writing beyond the largest file.
-void OnFileSizeReached(uint32_t handle, std::function<void(int)> reached);
+// A limit that a process inside met, which nobody but the broker sees.
+struct LimitRecord {
+  LimitKind kind;
+  // As the sandbox numbers them: the process's, then those that it was started from.
+  std::vector<int32_t> sessions;
+};
 
-// Whether that has happened in the session; 0 asks for any. Forgets what it answers.
-bool TakeFileSizeReached(uint32_t handle, int session);
+// `changed` is called, on a thread of the broker's, when there may be something to take.
+void OnLimitReached(uint32_t handle, std::function<void()> changed);
+
+// What was reached since the last call, however short ago, and forgets it.
+std::vector<LimitRecord> TakeLimits(uint32_t handle);
 
 // Stops answering; calls that wait are answered ENOSYS by the kernel.
 void UnwatchListener(uint32_t handle);

@@ -12,7 +12,9 @@ export interface AuditEvent {
 
 /** Takes finished lines; must not throw for one that cannot be kept, but say so. */
 export interface AuditSink {
+  /** One record, without a line end. */
   write(line: string): void;
+  /** No more will come. */
   close(): void;
 }
 
@@ -57,6 +59,7 @@ export class Audit {
     this.#sink.write(JSON.stringify({ time: new Date().toISOString(), sequence: ++this.#sequence, ...event }));
   }
 
+  /** Closes the sink. */
   close(): void {
     this.#sink.close();
   }

@@ -14,7 +14,7 @@ const walls: Readonly<Record<string, ExpectedWall>> = {
   "scans the network": { wall: "network namespace", refused: /^connect 192\.0\.2\.1:80$/ },
   "kills its parent": { wall: "pid namespace, Landlock scope" },
   "traces another process": { wall: "seccomp, init not dumpable", refused: /^syscall (mount|unshare)$/ },
-  "fills the disk": { wall: "limit tmp-size" },
+  "fills the disk": { wall: "limit tmp-size", refused: /^limit tmp-size$/ },
   "escapes by a link": { wall: "mount view, Landlock" },
   "escapes by a link, with the read tool": { wall: "path judged by the kernel" },
   "writes through the root link": { wall: "path judged by the kernel" },
@@ -53,6 +53,9 @@ function label({ task }: Story): string {
 
 /** Prints each call of a session as it is answered, with its time from the model's asking to the answer. */
 export async function showCalls(client: QueueClient, story: Story): Promise<void> {
+  const room = Math.max(30, lineWidth() - 28);
+  const inputWidth = Math.min(52, Math.floor(room * 0.55));
+  const answerWidth = Math.min(44, room - inputWidth);
   const asked = new Map<unknown, { tool: string; input: string; at: number }>();
   for await (const event of client.follow(story.id)) {
     if (event["type"] === "agent.tool_use") {
@@ -67,10 +70,10 @@ export async function showCalls(client: QueueClient, story: Story): Promise<void
     const text = firstLine(content[0]?.text ?? "");
     // The first call waits for the worker as well.
     const ms = `${(performance.now() - Math.max(call.at, story.claimedAt)).toFixed(0)} ms`.padStart(8);
-    const outcome = event["is_error"] === true ? paint("yellow", clip(text, 44)) : clip(text, 44);
-    say(
-      `${label(story)} ${ms}  ${call.tool.padEnd(5)} ${clip(call.input.replace(/\s+/g, " "), 52).padEnd(52)}  ${outcome}`,
-    );
+    const words = clip(call.input.replace(/\s+/g, " "), inputWidth);
+    const answer = clip(text, answerWidth);
+    const outcome = event["is_error"] === true ? paint("yellow", answer) : answer;
+    say(`${label(story)} ${ms}  ${call.tool.padEnd(5)} ${words.padEnd(inputWidth)}  ${outcome}`);
   }
 }
 
@@ -122,7 +125,9 @@ export function showAttempts(story: Story, results: SessionResults, outside: Rea
     if (isHeld) held += 1;
     const verdict = isHeld ? paint("green", "held   ") : paint("red", "ESCAPED");
     const got = refusals.length > 0 ? `refused: ${refusals.join(", ")}` : telling(call?.text ?? "it was not answered");
-    say(`  ${verdict} ${what.padEnd(37)} ${wall.padEnd(43)} ${paint("dim", clip(got, 60))}`);
+    say(
+      `  ${verdict} ${what.padEnd(37)} ${wall.padEnd(43)} ${paint("dim", clip(got, Math.min(60, lineWidth() - 94)))}`,
+    );
   });
   const all = story.task.calls.length;
   return { what: `${held} of ${all} attempts of the hostile session were held, each by its wall`, fine: held === all };
@@ -154,7 +159,13 @@ function firstLine(text: string): string {
   return text.split("\n").find((line) => line.trim() !== "") ?? "";
 }
 
+/** What a line may take: lines that a terminal breaks are hard to read as a table. */
+function lineWidth(): number {
+  return process.stdout.columns ?? 160;
+}
+
 function clip(text: string, most: number): string {
+  if (most < 10) return "";
   const plain = text.replace(/[^\x20-\x7e]/g, " ");
   return plain.length > most ? `${plain.slice(0, most - 1)}…` : plain;
 }

@@ -1,6 +1,7 @@
 import { resolve } from "node:path";
 import { HoldfastError } from "../errors.ts";
 import { inspectPath, isWithin } from "../host/paths.ts";
+import { mountPointFault, normalise } from "../policy/paths.ts";
 import type { Policy } from "../policy/policy.ts";
 import { SandboxPool } from "../sandbox/pool.ts";
 import { Sandbox } from "../sandbox/sandbox.ts";
@@ -21,6 +22,7 @@ export interface WorkerSetup {
   readonly maxIdleMs: number;
   readonly policy: Policy;
   readonly workdir: string;
+  readonly mountAt: string | undefined;
   readonly extraction: Extraction | null;
 }
 
@@ -43,9 +45,10 @@ export async function readSetup(flags: WorkerFlags): Promise<WorkerSetup> {
   const environmentKey = takeCredentials(flags.environmentKeyFile, redactor, log);
   const baseUrl = readBaseUrl(flags.baseUrl ?? process.env["ANTHROPIC_BASE_URL"], log);
   const maxIdleMs = await readMaxIdle(flags.maxIdle);
+  const mountAt = readMountPoint(flags.mountAt);
   const policy = await readPolicy(flags, log);
   const extraction = readExtraction(flags, policy, workdir, log);
-  return { flags, log, redactor, environmentKey, baseUrl, maxIdleMs, policy, workdir, extraction };
+  return { flags, log, redactor, environmentKey, baseUrl, maxIdleMs, policy, workdir, mountAt, extraction };
 }
 
 function refuseVisible(keyFile: string | undefined, workdir: string): void {
@@ -110,6 +113,16 @@ async function readMaxIdle(text: string): Promise<number> {
   }
 }
 
+function readMountPoint(path: string | undefined): string | undefined {
+  const fault = path === undefined ? undefined : mountPointFault(path);
+  if (fault === undefined) return path === undefined ? undefined : normalise(path);
+  throw new HoldfastError(`--mount-at ${JSON.stringify(path)}: that ${fault}`, {
+    code: "ERR_HOLDFAST_USAGE",
+    step: "usage",
+    hint: "Name an absolute path that is the workspace's own, such as /workspace.",
+  });
+}
+
 async function readPolicy(flags: WorkerFlags, log: WorkerLog): Promise<Policy> {
   if (flags.policy !== undefined) {
     const { readPolicy: read } = await import("../policy/load.ts");
@@ -148,14 +161,14 @@ function readExtraction(flags: WorkerFlags, policy: Policy, workdir: string, log
  * @throws HoldfastError as `Sandbox.create`
  */
 export async function prepareServing(setup: WorkerSetup, sessions: number): Promise<Serving> {
-  const { flags, log, redactor, policy, workdir, extraction, maxIdleMs } = setup;
+  const { flags, log, redactor, policy, workdir, mountAt, extraction, maxIdleMs } = setup;
   const base = {
     policy,
     workdir,
     // A policy can ask for less than an overlay shows, but writing to the real folder is for the command line to say.
     workspace: flags.workspace ?? (policy.workspace.mode === "fresh" ? "fresh" : "overlay"),
     tools: true,
-    ...(flags.mountAt === undefined ? {} : { mountAt: flags.mountAt }),
+    ...(mountAt === undefined ? {} : { mountAt }),
   } as const;
   const first = await Sandbox.create(base);
   const inside = first.workdir;

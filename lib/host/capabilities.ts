@@ -11,8 +11,11 @@ export interface IdRange {
 
 /** What this host offers, probed: the plan is made from this and the policy alone. */
 export interface HostCapabilities {
+  /** As `uname -m` has it. */
   readonly architecture: "x86_64" | "aarch64";
+  /** Who this process is. */
   readonly uid: number;
+  /** Its group. */
   readonly gid: number;
   /**
    * The ids that root may become here: all on a host, few or only its own in a user namespace (a rootless container).

@@ -1,5 +1,5 @@
 import { lstatSync, readlinkSync, realpathSync, type Stats, statSync } from "node:fs";
-import { dirname, join, resolve } from "node:path";
+import { dirname, resolve } from "node:path";
 import { HoldfastError } from "../errors.ts";
 
 /** What a path of the host is, with every link followed. */
@@ -40,11 +40,14 @@ export function inspectPath(asked: string): PathFacts {
   let climbs = false;
   while (rest.length > 0 && links.length < mostLinks) {
     const [first = "", ...others] = rest;
-    const next = join(at, first);
+    const next = at === "/" ? `/${first}` : `${at}/${first}`;
     let status: Stats;
     let target: string | undefined;
     try {
-      status = lstatSync(next);
+      // Optional grants are often missing, and an exception takes longer than all the rest.
+      const found = lstatSync(next, { throwIfNoEntry: false });
+      if (found === undefined) return missing(path, next, links);
+      status = found;
       target = status.isSymbolicLink() ? readlinkSync(next) : undefined;
     } catch (error) {
       return missing(path, next, links, error);

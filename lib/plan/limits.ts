@@ -1,5 +1,6 @@
 import type { Policy } from "../policy/policy.ts";
 import type { CgroupLimits, Rlimit, WatchedLimits } from "./launch-plan.ts";
+import type { SeccompOptions } from "./seccomp-profile.ts";
 import type { Workspace } from "./workspace.ts";
 
 /**
@@ -28,6 +29,17 @@ export function rlimits(policy: Policy): Rlimit[] {
   // The sum over the call is watched; this ends a single process that outruns the watch. Whole seconds, rounded up.
   add("cpu", limits.cpuTimeMs === undefined ? undefined : Math.ceil(limits.cpuTimeMs / 1000) + 1);
   return found;
+}
+
+/** Up to here each new descriptor is counted when it is made; of more the init looks now and then. */
+const mostCountedFiles = 4096;
+
+/** Which limits are held by the kernel in a way that only the broker can learn of (docs/seccomp.md). */
+export function notifiedLimits({ limits }: Policy): Pick<SeccompOptions, "fileSizeLimit" | "openFilesLimit"> {
+  return {
+    fileSizeLimit: limits.fileSizeBytes !== undefined,
+    openFilesLimit: limits.openFiles !== undefined && limits.openFiles <= mostCountedFiles,
+  };
 }
 
 /** The init is one of them, and a call that goes beyond is ended by name before the kernel tells it EAGAIN. */

@@ -191,8 +191,19 @@ function privateSteps(policy: Policy, write: string[], workspace: Workspace): Mo
 }
 
 function procSteps(): MountStep[] {
-  // What no program needs and a curious one could learn the host from.
-  const masked = ["kcore", "keys", "key-users", "sched_debug", "timer_list"];
+  // What no program needs and a curious one could learn the host from: its devices, when keys are typed (interrupts).
+  const masked = [
+    "acpi",
+    "asound",
+    "interrupts",
+    "kcore",
+    "key-users",
+    "keys",
+    "latency_stats",
+    "sched_debug",
+    "scsi",
+    "timer_list",
+  ];
   return [{ op: "proc", path: "/proc" }, ...masked.map((name): MountStep => ({ op: "mask", path: `/proc/${name}` }))];
 }
 

@@ -6,7 +6,7 @@ import { filterFor } from "./filter.ts";
 import { identity } from "./identity.ts";
 import { baseRuleset, callRuleset, readOnlyRuleset } from "./landlock.ts";
 import { initSteps, type LaunchPlan, type Verification } from "./launch-plan.ts";
-import { cgroupLimits, rlimits, watchedLimits } from "./limits.ts";
+import { cgroupLimits, notifiedLimits, rlimits, watchedLimits } from "./limits.ts";
 import { canaryPath, mountPlan } from "./mounts.ts";
 import { assertRequired } from "./requires.ts";
 import type { Workspace } from "./workspace.ts";
@@ -65,7 +65,7 @@ export function plan(policy: Policy, host: HostCapabilities, workspace: Workspac
     landlock: { abi: host.landlockAbi, base, call: callRuleset(host.landlockAbi), readOnly },
     seccomp: filterFor(host.architecture, {
       traceOpens: workspace.seccomp.traceOpens,
-      fileSizeLimit: workspace.seccomp.fileSizeLimit,
+      ...notifiedLimits(policy),
       mappedFiles: policy.process.mappedFiles === "executable-only",
     }),
     rlimits: rlimits(policy),

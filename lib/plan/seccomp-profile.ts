@@ -11,12 +11,13 @@ export interface SeccompOptions {
   readonly traceOpens?: boolean | undefined;
   readonly mappedFiles?: boolean | undefined;
   readonly fileSizeLimit?: boolean | undefined;
+  readonly openFilesLimit?: boolean | undefined;
   readonly noNamespaces?: boolean | undefined;
   readonly noTruncateRight?: boolean | undefined;
 }
 
 /** Why a call is handed to the broker: to be recorded and refused with EPERM, or to be judged. */
-export type NotificationPurpose = "refuse" | "connect" | "open" | "map" | "wait" | "bind" | "metadata";
+export type NotificationPurpose = "refuse" | "connect" | "open" | "map" | "wait" | "descriptor" | "bind" | "metadata";
 
 /** What happens to a call. `return` answers with success without doing anything. */
 export type SeccompAction =
@@ -91,7 +92,7 @@ export interface ProfileEntry extends Judgement {
 }
 
 export interface ProfileRule extends Judgement {
-  /** An option's name, or `!` and its name. */
+  /** Options' names, or `!` and the name; all of them have to hold. */
   readonly when?: string;
   readonly if?: readonly ProfileCondition[];
 }
@@ -127,6 +128,7 @@ const PURPOSES: ReadonlySet<string> = new Set<NotificationPurpose>([
   "open",
   "map",
   "wait",
+  "descriptor",
   "bind",
   "metadata",
 ]);
@@ -244,10 +246,11 @@ function settleEntry(entry: ProfileEntry, options: SeccompOptions): Clause[] {
 }
 
 function holds(when: string | undefined, options: SeccompOptions): boolean {
-  if (when === undefined) return true;
-  const name = when.replace(/^!/, "");
-  if (!(name in loadProfile().options)) throw profileError(`the option ${name} is not declared`);
-  return (options[name as keyof SeccompOptions] === true) !== when.startsWith("!");
+  return (when?.split(" ") ?? []).every((word) => {
+    const name = word.replace(/^!/, "");
+    if (!(name in loadProfile().options)) throw profileError(`the option ${name} is not declared`);
+    return (options[name as keyof SeccompOptions] === true) !== word.startsWith("!");
+  });
 }
 
 function settleJudgement(judgement: Judgement): Clause {

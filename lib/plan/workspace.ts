@@ -43,7 +43,7 @@ export interface Workspace {
   readonly toolRuntime: { readonly node: string; readonly programs: string } | null;
   /** The caller's environment, as far as the policy passes it on. */
   readonly environment: Readonly<Record<string, string>>;
-  readonly seccomp: { readonly traceOpens: boolean; readonly fileSizeLimit?: boolean };
+  readonly seccomp: { readonly traceOpens: boolean };
   /** Whether a cgroup holds memory and processes, so that the init need not watch them. */
   readonly cgroup: HeldByCgroup;
 }

@@ -23,7 +23,9 @@ import { nearest } from "./spelling.ts";
 
 /** A file's policy, null when it has errors, and everything that is to be said about it, in its order. */
 export interface ParsedPolicy {
+  /** Null when there is an error among the problems. */
   readonly policy: Policy | null;
+  /** Errors and warnings, in the order of their places. */
   readonly problems: readonly PolicyProblem[];
 }
 

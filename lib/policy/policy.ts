@@ -2,8 +2,11 @@ import type { NetworkMiddleware, NetworkPolicy } from "./network.ts";
 
 /** A path that a policy grants, with the place in the file that grants it (absent for flags and presets built in code). */
 export interface PathGrant {
+  /** Absolute. */
   readonly path: string;
+  /** From 1. */
   readonly line?: number;
+  /** From 1. */
   readonly column?: number;
   /** Nobody asked for it by name (a preset, OpenShell's baseline): passed over in silence where it does not exist. */
   readonly optional?: boolean;
@@ -31,20 +34,31 @@ export type WallName =
  * was filled in from the default preset when it was read.
  */
 export interface Limits {
+  /** Processes and threads that live at once. */
   readonly processes?: number;
+  /** Memory of all processes together. */
   readonly memoryBytes?: number;
+  /** Processor time of a call. */
   readonly cpuTimeMs?: number;
+  /** How long a call may take. */
   readonly wallTimeMs?: number;
+  /** Open descriptors of a process. */
   readonly openFiles?: number;
+  /** The largest file that can be written. */
   readonly fileSizeBytes?: number;
+  /** The size of the private /tmp and home. */
   readonly tmpSizeBytes?: number;
+  /** What a call may print, both streams together. */
   readonly outputBytes?: number;
 }
 
+/** Which files may leave the workspace. */
 export interface ExtractRule {
   /** Glob relative to the workspace. */
   readonly glob: string;
+  /** At most so many files; 1,000 when absent. */
   readonly maxFiles?: number;
+  /** Together at most so many bytes; 100 MiB when absent. */
   readonly maxBytes?: number;
 }
 
@@ -54,6 +68,7 @@ export interface Policy {
   readonly source: string;
   /** Whose words the file uses: a file without a marker is OpenShell's, one with `holdfast: 1` is ours. */
   readonly dialect: "holdfast" | "openshell";
+  /** What of the host can be seen, and what of it written. */
   readonly filesystem: {
     readonly includeWorkdir: boolean;
     readonly readOnly: readonly PathGrant[];
@@ -61,6 +76,7 @@ export interface Policy {
   };
   /** `best_effort` forgives missing paths, never a wall; a file of holdfast's must ask for it. */
   readonly compatibility: "best_effort" | "hard_requirement";
+  /** As whom programs run. */
   readonly process: {
     /** The uid inside; `sandbox` means 1000. Absent: the caller's own uid, or an unprivileged one under root. */
     readonly runAsUser?: number | "sandbox";
@@ -73,13 +89,17 @@ export interface Policy {
   };
   /** As parsed and validated (openshell.md 1.5); refused at launch while non-empty, until egress exists. */
   readonly networkPolicies: Readonly<Record<string, NetworkPolicy>>;
+  /** As parsed and validated; refused with the policies. */
   readonly networkMiddlewares: Readonly<Record<string, NetworkMiddleware>>;
+  /** What a sandbox may use up. */
   readonly limits: Limits;
+  /** Which variables there are inside. */
   readonly environment: {
     /** Names taken over from the caller's environment; one that ends in `*` stands for all that begin so. */
     readonly pass: readonly string[];
     readonly set: Readonly<Record<string, string>>;
   };
+  /** What stays read-only in a writable workspace. */
   readonly protectedNames: {
     /** Names relative to any folder of a writable workspace, read-only unless granted: `.git/hooks`, `.vscode`, … */
     readonly names: readonly string[];
@@ -88,6 +108,7 @@ export interface Policy {
   readonly requires: readonly WallName[];
   /** Where the file requires each wall; absent for presets and policies built in code. */
   readonly requiresAt?: Readonly<Partial<Record<WallName, { readonly line: number; readonly column: number }>>>;
+  /** How the workspace is shown. */
   readonly workspace: {
     readonly mode: "direct" | "overlay" | "fresh";
     /** Whether the workspace can be written; only where `includeWorkdir` grants it at all. */
@@ -96,15 +117,21 @@ export interface Policy {
   };
   /** Tools that the worker offers; absent: all six. */
   readonly tools?: readonly string[];
+  /** Which files may leave at the end. */
   readonly extract: readonly ExtractRule[];
 }
 
 /** A problem in a policy file, at its place. All of a file's problems are reported at once. */
 export interface PolicyProblem {
+  /** A warning keeps nothing from running. */
   readonly severity: "error" | "warning";
+  /** As it was called when it was read. */
   readonly file: string;
+  /** From 1. */
   readonly line: number;
+  /** From 1. */
   readonly column: number;
+  /** What is wrong. */
   readonly message: string;
   /** The nearest valid name, or what would be accepted. */
   readonly hint?: string;

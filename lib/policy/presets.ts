@@ -7,6 +7,7 @@ import type { PathGrant, Policy } from "./policy.ts";
 import { PolicyInvalidError } from "./problem.ts";
 import { nearest } from "./spelling.ts";
 
+/** A policy that comes with the package. */
 export type PresetName = "default" | "read-only" | "build" | "agent";
 
 /** The presets, with what each is for. Their files lie in the package's `presets/`. */

@@ -21,6 +21,7 @@ import { displayPath } from "./display-path.ts";
 import { isHarmlessGitConfig } from "./git-settings.ts";
 import { matchProtected } from "./protected-match.ts";
 
+/** How changes are carried over. */
 export interface ApplyOptions {
   /** The real folder; the change set's `lower` unless given (a workspace that began empty has none). */
   readonly to?: string;
@@ -32,6 +33,7 @@ export interface ApplyOptions {
   readonly overConflicts?: boolean;
 }
 
+/** Why a change was kept back. */
 export type RefusalReason =
   /** Under a protected name, or it would lead one elsewhere. */
   | "protected"
@@ -42,7 +44,9 @@ export type RefusalReason =
   /** A folder that stays because something in it does. */
   | "not-empty";
 
+/** What became of each change. */
 export interface ApplyResult {
+  /** What is done. */
   readonly applied: readonly Change[];
   /** What was kept back by rule. */
   readonly refused: readonly { readonly change: Change; readonly reason: RefusalReason; readonly detail: string }[];

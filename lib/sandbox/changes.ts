@@ -17,6 +17,7 @@ import {
 export interface Change {
   /** Relative to the workspace, in bytes: a name need not be UTF-8. `displayPath` makes text of it. */
   readonly path: Buffer;
+  /** What was done to it. */
   readonly kind: "added" | "modified" | "deleted" | "type-changed" | "mode-changed";
   /** As it is in the real folder; null for what was added. */
   readonly before: Entry | null;
@@ -28,7 +29,9 @@ export interface Change {
 
 /** Something that could not be compared, and why. It is not applied. */
 export interface ChangeProblem {
+  /** Relative to the workspace, in bytes. */
   readonly path: Buffer;
+  /** For people. */
   readonly reason: string;
 }
 
@@ -38,7 +41,9 @@ export interface ChangeSet {
   readonly lower: string | null;
   /** Where the session's files lie: an overlay's upper layer, a copy, or a folder that began empty. */
   readonly upper: string;
+  /** Folders before what lies in them. */
   readonly changes: readonly Change[];
+  /** What could not be compared. */
   readonly problems: readonly ChangeProblem[];
 }
 

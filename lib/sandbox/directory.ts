@@ -17,20 +17,28 @@ import { HoldfastError } from "../errors.ts";
 const O_PATH = 0o10000000;
 const { O_DIRECTORY, O_NOFOLLOW, O_NONBLOCK, O_NOCTTY, O_RDONLY } = constants;
 
+/** What a name stands for. */
 export type EntryType = "file" | "directory" | "link" | "fifo" | "socket" | "device";
 
 /** What lstat(2) says of a name. */
 export interface Entry {
+  /** What it is. */
   readonly type: EntryType;
   /** Permission bits with set-id and sticky, 0 to 0o7777. */
   readonly mode: number;
+  /** Its owner on disk. */
   readonly uid: number;
+  /** Its group on disk. */
   readonly gid: number;
   /** Bytes. */
   readonly size: number;
+  /** When its content was changed, in nanoseconds since 1970. */
   readonly mtimeNs: bigint;
+  /** When anything of it was changed. */
   readonly ctimeNs: bigint;
+  /** The file system it lies on. */
   readonly device: bigint;
+  /** Its number there. */
   readonly inode: bigint;
   /** How many names the inode has. */
   readonly names: number;

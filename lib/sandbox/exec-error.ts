@@ -5,6 +5,7 @@ import type { ExecResult } from "./types.ts";
 
 /** What `exec` with `reject` rejects with when the program failed: its message says how, `result` has all of it. */
 export class ExecError extends HoldfastError {
+  /** How the program ended, as `exec` resolves with it. */
   readonly result: ExecResult;
 
   constructor(file: string, result: ExecResult) {

@@ -25,6 +25,7 @@ import { matchProtected } from "./protected-match.ts";
 import { forgetLeftover, registerLeftover } from "./reaper.ts";
 import { type SessionFile, type SessionSource, visitAllFiles, visitChangedFiles } from "./session-files.ts";
 
+/** What may leave. */
 export interface ExtractOptions {
   /** Names that never leave (`policy.protectedNames.names`): a program at the other end would act on them. */
   readonly protectedNames: readonly string[];
@@ -36,6 +37,7 @@ export interface ExtractOptions {
 export interface ExtractedFile {
   /** Relative to the workspace, and to where it was put. */
   readonly path: string;
+  /** Its size. */
   readonly bytes: number;
   /** Of the bytes that were written, in hexadecimal. */
   readonly sha256: string;
@@ -47,16 +49,21 @@ export interface ExtractedFile {
 export interface KeptBack {
   /** For people: quoted where it holds characters that cannot be printed. */
   readonly path: string;
+  /** For people. */
   readonly reason: string;
 }
 
+/** What left, and what did not. */
 export interface Manifest {
   /** The folder that the files were put in. */
   readonly to: string;
+  /** In the order of their paths. */
   readonly files: readonly ExtractedFile[];
+  /** Of all of them. */
   readonly totalBytes: number;
   /** The first thousand. */
   readonly keptBack: readonly KeptBack[];
+  /** Of all that was kept back. */
   readonly keptBackCount: number;
 }
 

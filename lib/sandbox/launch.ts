@@ -1,9 +1,9 @@
 import { constants } from "node:os";
 import { namespaceFlags } from "../host/namespaces.ts";
-import { initFile, type Launched, type NativeFailure, type NotifyRule, native, noCgroupEvents } from "../native.ts";
+import { initFile, type Launched, type NativeFailure, native, noCgroupEvents } from "../native.ts";
 import { encodePlan } from "../plan/encode.ts";
 import type { LaunchPlan } from "../plan/launch-plan.ts";
-import { type Architecture, syscallName } from "../plan/seccomp-profile.ts";
+import { type Architecture, type NotificationPurpose, syscallName } from "../plan/seccomp-profile.ts";
 import type { SandboxCgroup } from "./cgroup.ts";
 import { Channel } from "./channel.ts";
 
@@ -35,20 +35,48 @@ export function abandon(begun: number): void {
   native().abandon(begun);
 }
 
-/** What the broker is to answer for each call that the filter hands it. */
-function notifyRules(plan: LaunchPlan, architecture: Architecture): NotifyRule[] {
-  if (!plan.steps.includes("seccomp")) return [];
-  return [...plan.seccomp.notify].map(([number, purpose]): NotifyRule => {
-    if (purpose === "connect") return { number, answer: 1, error: enetunreach, pathArgument: 0 };
-    if (purpose === "open") {
-      const name = syscallName(architecture, number);
-      return { number, answer: 2, error: 0, pathArgument: name === "open" || name === "creat" ? 0 : 1 };
-    }
-    if (purpose === "wait") return { number, answer: 4, error: 0, pathArgument: 0 };
-    if (purpose === "map") return { number, answer: 3, error: eacces, pathArgument: 0 };
-    return { number, answer: 0, error: eperm, pathArgument: 0 };
-  });
+/** Of each filter, which all sandboxes with the same options share: its rules, and the limit that they hold. */
+const encodedRules = new WeakMap<object, { readonly descriptors: number; readonly rules: Int32Array }>();
+
+/** What the broker is to answer for each call that the filter hands it: NotifyRule of native/notify.h, one after another. */
+function notifyRules({ steps, seccomp, rlimits }: LaunchPlan, architecture: Architecture): Int32Array {
+  if (!steps.includes("seccomp")) return new Int32Array();
+  const { notify } = seccomp;
+  const limit = rlimits.find(({ resource }) => resource === "nofile")?.soft ?? 0;
+  const descriptors = [...notify.values()].includes("descriptor") ? limit : 0;
+  const known = encodedRules.get(notify);
+  if (known?.descriptors === descriptors) return known.rules;
+  const rules = Int32Array.from(
+    [...notify].flatMap(([number, purpose]) => {
+      const name = purpose === "open" ? syscallName(architecture, number) : "";
+      const counted = purpose === "descriptor" || purpose === "open" ? descriptors : 0;
+      const pathArgument = purpose === "open" && name !== "open" && name !== "creat" ? 1 : 0;
+      return [number, answers[purpose], errors[purpose] ?? 0, counted, pathArgument];
+    }),
+  );
+  encodedRules.set(notify, { descriptors, rules });
+  return rules;
 }
+
+/** Answer of native/notify.h; what only another mode asks is refused here. */
+const answers: Readonly<Record<NotificationPurpose, number>> = {
+  refuse: 0,
+  bind: 0,
+  metadata: 0,
+  connect: 1,
+  open: 2,
+  map: 3,
+  wait: 4,
+  descriptor: 5,
+};
+
+const errors: Readonly<Partial<Record<NotificationPurpose, number>>> = {
+  refuse: eperm,
+  bind: eperm,
+  metadata: eperm,
+  connect: enetunreach,
+  map: eacces,
+};
 
 /**
  * Raises the walls of a plan and waits for their proof.

@@ -29,6 +29,7 @@ export class SandboxPool implements AsyncDisposable {
     }
   }
 
+  /** Ends those that nobody took. */
   async dispose(): Promise<void> {
     this.#closed = true;
     const left = this.#ready;
@@ -43,6 +44,7 @@ export class SandboxPool implements AsyncDisposable {
     );
   }
 
+  /** As `dispose`. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.dispose();
   }

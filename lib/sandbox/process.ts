@@ -36,10 +36,9 @@ export interface StartOptions extends SpawnOptions {
   readonly pty?: PtyOptions;
   /** File mode creation mask; 0o022 when absent. */
   readonly umask?: number;
-  /** Which limit is known, at its end, to have been reached below it. */
-  readonly limitAtEnd?: () => string | null;
-  /** The same while it goes on. */
-  readonly limitByNow?: () => string | null;
+  /** Called when it has ended, before that is told, and when its limit is asked for: it may be given the one it reached. */
+  readonly lookForLimits?: () => void;
+  readonly onEnd?: () => void;
   /** Only the end is waited for: nobody hears of its start, and it has no pid. */
   readonly quiet?: boolean;
   /** The policy's limits of one call. */
@@ -77,8 +76,8 @@ export class ConfinedProcess extends EventEmitter implements SandboxProcess {
   readonly #forceKillAfterMs: number;
   readonly #killSignal: number;
   readonly #isQuiet: boolean;
-  readonly #limitAtEnd: () => string | null;
-  readonly #limitByNow: () => string | null;
+  readonly #onEnd: () => void;
+  readonly #lookForLimits: () => void;
   #timeout: NodeJS.Timeout | undefined;
   #forceKill: NodeJS.Timeout | undefined;
   #ended = false;
@@ -98,8 +97,8 @@ export class ConfinedProcess extends EventEmitter implements SandboxProcess {
     this.#channel = channel;
     this.spawnfile = request.file;
     this.spawnargs = request.args;
-    this.#limitAtEnd = options.limitAtEnd ?? (() => null);
-    this.#limitByNow = options.limitByNow ?? (() => null);
+    this.#onEnd = options.onEnd ?? (() => {});
+    this.#lookForLimits = options.lookForLimits ?? (() => {});
     this.#cgroup = cgroup;
     this.#forceKillAfterMs = options.forceKillAfterMs ?? defaultForceKillMs;
     this.#isQuiet = options.quiet === true;
@@ -143,9 +142,8 @@ export class ConfinedProcess extends EventEmitter implements SandboxProcess {
 
   #heed(signal: AbortSignal): void {
     const onAbort = (): void => {
+      // As a ChildProcess: the end was told. Only the pipes, which what it left running may hold, are closed.
       const hadEnded = this.#ended;
-      // As a ChildProcess: the end was told. Whoever waits for the pipes as well has something to cancel.
-      if (hadEnded && !this.#isQuiet) return;
       this.isCanceled = true;
       this.#terminate();
       // Whoever waits for the end alone is told by the result.
@@ -226,8 +224,7 @@ export class ConfinedProcess extends EventEmitter implements SandboxProcess {
   }
 
   limitReached(): string | null {
-    const limit = this.#ended || this.limit !== null ? null : this.#limitByNow();
-    if (limit !== null) this.killForLimit(limit);
+    if (!this.#ended) this.#lookForLimits();
     return this.limit;
   }
 
@@ -293,6 +290,7 @@ export class ConfinedProcess extends EventEmitter implements SandboxProcess {
         this.pid = event.value;
         this.session = event.detail;
         this.#takeMaster();
+        this.#lookForLimits(); // it may have reached one before its session was known
         this.emit("spawn");
         break;
       case "failed":
@@ -352,8 +350,7 @@ export class ConfinedProcess extends EventEmitter implements SandboxProcess {
 
   #settle(): void {
     this.#ended = true;
-    const limit = this.#limitAtEnd();
-    this.limit ??= limit;
+    this.#onEnd();
     clearTimeout(this.#forceKill);
     this.#timeout?.unref(); // it goes on until the pipes are closed
     if (!this.#referenced) this.#channel.ref();

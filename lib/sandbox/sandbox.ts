@@ -27,15 +27,15 @@ import { describeDenials } from "./denials.ts";
 import { enforcementOf } from "./enforcement.ts";
 import { ExecError } from "./exec-error.ts";
 import type { ExtractOptions, Manifest } from "./extract.ts";
-import { FileSizeLimit } from "./file-size.ts";
 import { ConfinedFiles } from "./files.ts";
 import { abandon, begin, type LiveInit, launch } from "./launch.ts";
 import { launchError } from "./launch-error.ts";
 import { checkCall, checkSandboxOptions, environmentList } from "./options.ts";
 import { launchLayered, layersOf, sourceOf } from "./private-layer.ts";
 import { ConfinedProcess, type StartOptions } from "./process.ts";
-import { missingProtected } from "./protected-paths.ts";
+import { missingProtected, type ProtectedPaths } from "./protected-paths.ts";
 import { type Beginning, putAside } from "./put-aside.ts";
+import { ReachedLimits } from "./reached-limits.ts";
 import { forgetLeftover, registerLeftover } from "./reaper.ts";
 import type {
   Denial,
@@ -80,13 +80,21 @@ export interface LaunchHooks {
  * const { stdout, exitCode } = await sandbox.exec("make", ["test"]);
  */
 export class Sandbox implements SandboxLike {
+  /** For logs and the control socket. */
   readonly name: string;
+  /** What is permitted in it. */
   readonly policy: Policy;
+  /** What was raised for it, as data. */
   readonly plan: LaunchPlan;
+  /** The workspace as it is shown. */
   readonly workspace: Workspace;
+  /** The workspace's path inside. */
   readonly workdir: string;
+  /** How far each wall stands. */
   readonly enforcement: readonly WallStatus[];
+  /** Opens and replaces files inside. */
   readonly files: SandboxFiles;
+  /** Where the tools' own Node and programs are inside; null when it was made without tools. */
   readonly toolRuntime: { readonly node: string; readonly programs: string } | null;
   /** Protected names that appeared during the session and were put aside when it ended. */
   refusedNames: readonly string[] = [];
@@ -95,7 +103,7 @@ export class Sandbox implements SandboxLike {
   readonly #cgroup: SandboxCgroup | null;
   readonly #environment: readonly string[];
   readonly #audit: Audit | undefined;
-  readonly #fileSize: FileSizeLimit | null;
+  readonly #reached: ReachedLimits | null;
   /** When its view of the workspace was made, in nanoseconds since 1970. */
   readonly #since: bigint;
   #socket: ControlSocket | undefined;
@@ -123,7 +131,9 @@ export class Sandbox implements SandboxLike {
     this.toolRuntime =
       workspace.toolRuntime === null ? null : { node: `${toolFolder}/node`, programs: `${toolFolder}/programs` };
     this.#init = init;
-    this.#fileSize = workspace.seccomp.fileSizeLimit === true ? new FileSizeLimit(init.broker) : null;
+    const purposes = [...plan.seccomp.notify.values()];
+    const tellsLimits = purposes.some((purpose) => purpose === "wait" || purpose === "descriptor");
+    this.#reached = tellsLimits && init.broker !== 0 ? new ReachedLimits(init.broker) : null;
     this.#beginning = beginning;
     this.#cgroup = cgroup;
     this.#environment = Object.entries(plan.environment).map(([key, value]) => `${key}=${value}`);
@@ -158,13 +168,12 @@ export class Sandbox implements SandboxLike {
     const capabilities = thisHost();
     const name = options.name ?? `hf-${randomText(5)}`;
     const traceOpens = hooks.traceOpens ?? false;
-    const fileSizeLimit = policy.limits.fileSizeBytes !== undefined;
     // Up to the end of this millisecond: what was written just before is no conflict.
     const since = BigInt(Date.now() + 1) * 1_000_000n;
     const { workspace, found } = await prepareWorkspace(options, policy, capabilities, name, {
       toolRuntime: options.tools ? { node: process.execPath, programs: toolPrograms() } : null,
       cgroup: heldByCgroup(policy),
-      seccomp: { traceOpens, fileSizeLimit },
+      seccomp: { traceOpens },
       hostUid: (owner) => {
         const who = identity(policy, capabilities, owner);
         return { uid: who.hostUid, gid: who.hostGid };
@@ -173,35 +182,39 @@ export class Sandbox implements SandboxLike {
     let cgroup: SandboxCgroup | null = null;
     try {
       const { drop, hostUid, hostGid } = identity(policy, capabilities, workspace.owner);
-      const missing =
-        workspace.mode === "direct" && workspace.access === "read-write"
-          ? missingProtected(workspace.hostPath, ungranted(policy, workspace.hostPath), found)
-          : [];
-      const { dev, ino } = statSync(workspace.hostPath, { bigint: true });
-      const beginning: Beginning = { found, missing, since, folder: { device: dev, inode: ino } };
-      // Both at once: the init raises the walls, the rest is made ready here.
+      // All at once: the init raises the walls, the rest is made ready here.
       let sandbox: Sandbox | undefined;
-      const [first, socket] = await Promise.allSettled([
-        launchLayered(workspace, drop ? { uid: hostUid, gid: hostGid } : null, async (over, isSecond) => {
+      const launching = launchLayered(
+        workspace,
+        drop ? { uid: hostUid, gid: hostGid } : null,
+        async (over, isSecond) => {
           const made = makePlan(policy, capabilities, over);
           const plan = hooks.alterPlan?.(made) ?? made;
           if (plan.cgroup !== null) cgroup ??= await SandboxCgroup.make(name, plan.cgroup);
           const init = await launch(plan, capabilities.architecture, isSecond ? 0 : begun, cgroup);
           return { over, plan, init };
-        }),
-        prepareControl(name, missing, () => sandbox),
-      ]);
+        },
+      );
+      const prepare = async (): Promise<{ beginning: Beginning; socket: ControlSocket }> => {
+        const beginning = beginningOf(policy, workspace, found, since);
+        return { beginning, socket: await prepareControl(name, beginning.missing, () => sandbox) };
+      };
+      const [first, beside] = await Promise.allSettled([launching, prepare()]);
       if (first.status === "rejected") {
-        if (socket.status === "fulfilled") await socket.value.close();
+        if (beside.status === "fulfilled") await beside.value.socket.close();
         throw first.reason;
       }
       const { over, plan, init } = first.value;
       hooks.onLaunched?.(init);
+      if (beside.status === "rejected") {
+        await endInit(init);
+        throw beside.reason;
+      }
+      const { beginning, socket } = beside.value;
       sandbox = new Sandbox(name, policy, plan, over, init, beginning, cgroup, options.audit);
+      sandbox.#open(socket);
       try {
         assertHeld(workspace.cgroup, cgroup, init.pid);
-        if (socket.status === "rejected") throw socket.reason;
-        sandbox.#open(socket.value);
       } catch (error) {
         await sandbox.end();
         throw error;
@@ -271,6 +284,7 @@ export class Sandbox implements SandboxLike {
     this.#audit?.append({ type: "policy.applied", sandbox: this.name, policy: policy.source });
   }
 
+  /** The policy's limits: what a call is given where it asks for nothing shorter or smaller. */
   get limits(): Limits {
     return this.policy.limits;
   }
@@ -312,17 +326,13 @@ export class Sandbox implements SandboxLike {
         terminal: options.pty?.settings,
         umask: options.umask ?? 0o022,
         killTreeOnExit: options.killTreeOnExit ?? false,
-        // Where file sizes are limited, its session must be known.
-        quiet: options.quiet === true && this.#fileSize === null,
+        // Where the broker tells of limits, its session must be known.
+        quiet: options.quiet === true && this.#reached === null,
       },
-      {
-        ...options,
-        limitAtEnd: () => this.#fileSize?.end(child) ?? null,
-        limitByNow: () => this.#fileSize?.reached(child) ?? null,
-      },
+      { ...options, onEnd: () => this.#reached?.end(child), lookForLimits: () => this.#reached?.look() },
       this.#cgroup,
     );
-    this.#fileSize?.add(child);
+    this.#reached?.add(child);
     if (this.#audit !== undefined) this.#record(this.#audit, child, file);
     return child;
   }
@@ -464,21 +474,15 @@ export class Sandbox implements SandboxLike {
     return this.#disposing;
   }
 
+  /** As `dispose`, for `await using`. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.dispose();
   }
 
   async #end(): Promise<void> {
-    const { pidfd, broker, channel } = this.#init;
-    native().kill(pidfd);
-    const gone = native().waitExit(pidfd);
     // Meanwhile: nobody can reach by its name what is ending.
-    await this.#socket?.close();
-    await gone;
-    native().close(pidfd);
-    channel.close();
+    await endInit(this.#init, () => this.#socket?.close());
     await SandboxCgroup.remove(this.#cgroup);
-    if (broker !== 0) native().unwatch(broker);
     this.#audit?.append({ type: "sandbox.ended", sandbox: this.name });
   }
 
@@ -503,6 +507,29 @@ export class Sandbox implements SandboxLike {
     }
     return this.#init.channel;
   }
+}
+
+/** How the workspace was before anything ran in it. */
+function beginningOf(policy: Policy, workspace: Workspace, found: ProtectedPaths, since: bigint): Beginning {
+  const { mode, access, hostPath } = workspace;
+  const isDirect = mode === "direct" && access === "read-write";
+  const missing = isDirect ? missingProtected(hostPath, ungranted(policy, hostPath), found) : [];
+  const { dev, ino } = statSync(hostPath, { bigint: true });
+  return { found, missing, since, folder: { device: dev, inode: ino } };
+}
+
+/** Kills an init, and with it all that is inside; `meanwhile` is done before it is waited for. */
+async function endInit(
+  { pidfd, broker, channel }: LiveInit,
+  meanwhile?: () => Promise<void> | undefined,
+): Promise<void> {
+  native().kill(pidfd);
+  const gone = native().waitExit(pidfd);
+  await meanwhile?.();
+  await gone;
+  native().close(pidfd);
+  channel.close();
+  if (broker !== 0) native().unwatch(broker);
 }
 
 /** What is on disk or will be is the reaper's too, and the sandbox can be reached by its name. */

@@ -4,16 +4,21 @@ import type { Limits, Policy } from "../policy/policy.ts";
 
 /** How far one wall stands on this host for this sandbox. */
 export interface WallStatus {
+  /** As `holdfast doctor` calls it. */
   readonly wall: string;
+  /** `partial`: something weaker stands in for it. */
   readonly status: "enforced" | "partial" | "unavailable";
+  /** Why it is not enforced. */
   readonly reason?: string;
 }
 
 /** One thing that was refused, folded: equal refusals are counted, not repeated. */
 export interface Denial {
+  /** What was refused. */
   readonly kind: "syscall" | "connect" | "file" | "limit";
   /** The call's name, `host:port`, the path, or the limit's name. */
   readonly subject: string;
+  /** How often. */
   readonly count: number;
   /** The flag or rule that would grant it, where one exists. */
   readonly grant?: string;
@@ -21,8 +26,11 @@ export interface Denial {
 
 /** The resources that a finished call used. */
 export interface Usage {
+  /** Processor time in programs. */
   readonly userMs: number;
+  /** Processor time in the kernel for them. */
   readonly systemMs: number;
+  /** The most memory that one of its processes had. */
   readonly maxRssBytes: number;
 }
 
@@ -97,10 +105,13 @@ export interface ExecOptions extends SpawnOptions {
 
 /** How a call ended. */
 export interface ExecResult {
+  /** What it printed, up to `maxBufferBytes`. */
   readonly stdout: Buffer;
+  /** The same of standard error. */
   readonly stderr: Buffer;
   /** Null when a signal ended it. */
   readonly exitCode: number | null;
+  /** What ended it, if a signal did. */
   readonly signal: NodeJS.Signals | null;
   /** It took longer than `timeoutMs` or the policy's `wall-time`. */
   readonly timedOut: boolean;
@@ -114,10 +125,13 @@ export interface ExecResult {
   readonly truncated: boolean;
   /** The policy's limit that ended the call, if one did. */
   readonly limit: string | null;
+  /** From the request to the end of its output. */
   readonly durationMs: number;
+  /** With all that it started and waited for. */
   readonly usage: Usage;
   /** What was refused in the sandbox since the last look (`takeDenials`). */
   readonly denials: readonly Denial[];
+  /** Which walls it ran behind. */
   readonly enforcement: readonly WallStatus[];
 }
 
@@ -173,21 +187,31 @@ export interface SandboxFiles {
 export interface SandboxProcess extends NodeJS.EventEmitter, Disposable {
   /** Inside; undefined until `spawn`. */
   readonly pid: number | undefined;
+  /** Null unless it is a pipe. */
   readonly stdin: Writable | null;
+  /** Null unless it is a pipe. */
   readonly stdout: Readable | null;
+  /** Null unless it is a pipe of its own. */
   readonly stderr: Readable | null;
+  /** All three. */
   readonly stdio: readonly [Writable | null, Readable | null, Readable | null];
+  /** The program. */
   readonly spawnfile: string;
+  /** Its arguments, the program the first of them. */
   readonly spawnargs: readonly string[];
   /** False: there is no channel for messages. */
   readonly connected: boolean;
+  /** Null while it runs, and when a signal ended it. */
   readonly exitCode: number | null;
+  /** The signal that ended it. */
   readonly signalCode: NodeJS.Signals | null;
   /** Whether `kill()` has sent something. */
   readonly killed: boolean;
   /** The policy's limit that ended it, if one did. */
   readonly limit: string | null;
+  /** A timeout, or the limit `wall-time`, ended it. */
   readonly timedOut: boolean;
+  /** Its AbortSignal ended it. */
   readonly isCanceled: boolean;
   /** Known when it has ended. */
   readonly usage: Usage;
@@ -199,7 +223,9 @@ export interface SandboxProcess extends NodeJS.EventEmitter, Disposable {
   kill(signal?: NodeJS.Signals | number): boolean;
   /** The limit of the policy that it, or something that it started, has reached by now; it is being ended for that. */
   limitReached(): string | null;
+  /** Keeps this process alive while it runs, as it does at first. */
   ref(): void;
+  /** No longer keeps this process alive. */
   unref(): void;
 }
 

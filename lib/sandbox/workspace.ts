@@ -106,13 +106,14 @@ function coverOwnFolders({ access, hostPath, path: inside, grants }: Workspace):
   const covered = new Set<string>();
   for (const folder of ownFolders()) {
     // Of a missing folder this is the first part that is missing.
-    if (!shown.some(({ source }) => isWithin(inspectPath(folder).real, source))) continue;
+    const place = inspectPath(folder);
+    if (!shown.some(({ source }) => isWithin(place.real, source))) continue;
     try {
       mkdirSync(folder, { recursive: true, mode: 0o700 });
     } catch {
       continue; // nobody can make it, so nobody uses it
     }
-    const { real } = inspectPath(folder);
+    const { real } = place.kind === "missing" ? inspectPath(folder) : place;
     for (const { source, path } of shown) if (isWithin(real, source)) covered.add(path + real.slice(source.length));
   }
   return [...covered];

@@ -1,4 +1,5 @@
 import { isWithin } from "../host/paths.ts";
+import { hiddenBy } from "../policy/paths.ts";
 
 /** A memory store of a session and where its folder is inside. */
 export interface MemoryMount {
@@ -8,9 +9,6 @@ export interface MemoryMount {
 }
 
 const mostStores = 8;
-/** What a sandbox is made of. A store there would take something away from every program inside. */
-const taken = ["/bin", "/dev", "/etc", "/lib", "/lib32", "/lib64", "/proc", "/run", "/sbin", "/sys", "/usr"];
-
 /**
  * Where a session's memory stores go (protocol section 13): their mount path as it is, else `memory/` of the workspace.
  *
@@ -53,7 +51,7 @@ function folderOf(fields: Readonly<Record<string, unknown>>, storeId: string, wo
     .split("/")
     .filter((part) => part !== "" && part !== ".")
     .join("/")}`;
-  if (folder === "/" || isWithin(workdir, folder) || taken.some((place) => isWithin(folder, place))) {
+  if (folder === "/" || isWithin(workdir, folder) || hiddenBy(folder) !== undefined) {
     throw new Error(`a memory store cannot be mounted at ${folder}: the sandbox needs what is there`);
   }
   return folder;

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <linux/futex.h>
+#include <linux/if.h>
 #include <linux/sockios.h>
 #include <sched.h>
 #include <sys/socket.h>
@@ -25,6 +26,17 @@ int tid = 0;  // cleared by the kernel, with a wake-up, when the thread has ende
 int namespace_fd = -1;
 int thread_error = 0;
 const char* thread_call = "clone";
+bool has_loopback = false;
+
+// As little as the namespace itself costs, and beside the main thread as well. What fails here is
+// done, and said, in its turn.
+void RaiseLoopback(long socket) {
+  ifreq request{};
+  request.ifr_name[0] = 'l';
+  request.ifr_name[1] = 'o';
+  request.ifr_flags = IFF_UP | IFF_RUNNING;
+  has_loopback = RawSyscall(SYS_ioctl, socket, SIOCSIFFLAGS, reinterpret_cast<long>(&request)) == 0;
+}
 
 // Beside the main thread: raw calls, since errno is one for both (libc.cc).
 int MakeNamespace(void*) {
@@ -39,6 +51,7 @@ int MakeNamespace(void*) {
     thread_call = "ioctl";
     result = RawSyscall(SYS_ioctl, socket, SIOCGSKNS);
     if (result >= 0) namespace_fd = static_cast<int>(result);
+    if (result >= 0) RaiseLoopback(socket);
     RawSyscall(SYS_close, socket);
   }
   if (result < 0) thread_error = static_cast<int>(-result);
@@ -74,5 +87,7 @@ int JoinNetworkNamespace(const char** what) {
   close(namespace_fd);
   return error;
 }
+
+bool HasLoopback() { return has_loopback; }
 
 }  // namespace holdfast

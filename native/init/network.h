@@ -10,4 +10,7 @@ void BeginNetworkNamespace();
 // begun or it was joined already. Returns 0, or an errno with the call's name in `*what`.
 int JoinNetworkNamespace(const char** what);
 
+// Whether that thread raised the namespace's loopback device too.
+bool HasLoopback();
+
 }  // namespace holdfast

@@ -35,9 +35,20 @@ struct Record {
   char reserved[3];
 };
 
-// No link is followed and no other file system entered: the tree was a sandbox's to write.
-void RemoveTree(int parent, const char* name, dev_t device, int depth) {
-  if (unlinkat(parent, name, 0) == 0 || depth > 512) return;
+constexpr int kDeepest = 64;  // folders below this many are brought up before they are emptied
+
+int brought_up = 0;
+
+// No link is followed and no other file system entered: the tree was a sandbox's to write, as deep
+// as it liked. `top` is the tree's own folder once it is open.
+void RemoveTree(int parent, const char* name, dev_t device, int top, int depth) {
+  if (unlinkat(parent, name, 0) == 0) return;
+  if (depth > kDeepest) {
+    char up[32];
+    snprintf(up, sizeof up, ".holdfast-removal-%d", brought_up++);
+    renameat(parent, name, top, up);
+    return;
+  }
   int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
   if (fd < 0) {
     // An overlay's work folder has mode 0.
@@ -46,11 +57,11 @@ void RemoveTree(int parent, const char* name, dev_t device, int depth) {
     if (fd < 0) return;
   }
   struct stat status;
-  if (fstat(fd, &status) == 0 && status.st_dev == device) {
-    if ((status.st_mode & 0700) != 0700 && fchmod(fd, 0700) != 0)
-      depth = 512;  // what cannot be emptied stays
+  if (fstat(fd, &status) == 0 && status.st_dev == device &&
+      ((status.st_mode & 0700) == 0700 || fchmod(fd, 0700) == 0)) {
     Directory directory(fd);
-    while (const char* entry = directory.Next()) RemoveTree(fd, entry, device, depth + 1);
+    while (const char* entry = directory.Next())
+      RemoveTree(fd, entry, device, top < 0 ? fd : top, depth + 1);
   }
   close(fd);
   unlinkat(parent, name, AT_REMOVEDIR);
@@ -132,12 +143,17 @@ void KillCgroup(const char* path) {
 void Clear(char kind, const char* path) {
   switch (kind) {
     case 't':
-      // Again while an init, which dies with the launcher, is still at its last system call there.
+      // Again while an init, which dies with the launcher, is still at its last system call there,
+      // and while there is more that was brought up.
       for (int round = 0; round < 100; round++) {
         struct stat status;
         if (lstat(path, &status) != 0) break;
-        if (round > 0) usleep(2000);
-        RemoveTree(AT_FDCWD, path, status.st_dev, 0);
+        int before = brought_up;
+        RemoveTree(AT_FDCWD, path, status.st_dev, -1, 0);
+        if (brought_up != before)
+          round = 0;
+        else
+          usleep(2000);
       }
       break;
     case 'f':

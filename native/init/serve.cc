@@ -53,6 +53,8 @@ class Server {
             int fd_count);
   void Reap();
   bool Exceeded(int status, int signal, int resource) const;
+  bool UsedUp(const struct rusage& usage) const;
+  bool OutgrewMemory(const struct rusage& usage);
   void Look();
   bool AnyAlive() const;
   int UntilLook() const;
@@ -70,6 +72,7 @@ class Server {
   Call calls_[kMaxCalls];
   int call_count_ = 0;
   bool watched_ = false;
+  bool is_kill_unexplained_ = false;  // of memory, by the kernel
   int interval_ms_ = kFirstWatchMs;
   int64_t due_ms_ = 0;
   // Children of file operations, kept apart: they are the init's own and count for no limit.
@@ -276,12 +279,14 @@ void Server::Reap() {
                            : Heaviest(calls_, call_count_, cgroup_.memory_limit()));
     }
     // What it leaves running may be what reached a limit and made it fail.
-    if (watched_ && status != 0) Look();
+    if (watched_ && (status != 0 || TmpIsFull(setup_.limits()))) Look();
     call = ByLeader(pid);
     if (Exceeded(status, SIGXFSZ, RLIMIT_FSIZE))
       Send(EventType::kLimit, id, 0, static_cast<uint32_t>(LimitKind::kFileSize), nullptr);
-    if (Exceeded(status, SIGXCPU, RLIMIT_CPU))
+    if (Exceeded(status, SIGXCPU, RLIMIT_CPU) || UsedUp(usage))
       Send(EventType::kLimit, id, 0, static_cast<uint32_t>(LimitKind::kCpuTime), nullptr);
+    if (OutgrewMemory(usage))
+      Send(EventType::kLimit, id, 0, static_cast<uint32_t>(LimitKind::kMemory), nullptr);
     if (call != nullptr && call->kill_tree_on_exit) KillTree(*call);
     Send(EventType::kExited, id, status, 0, &usage);
     if (call != nullptr) Forget(call);
@@ -294,6 +299,28 @@ bool Server::Exceeded(int status, int signal, int resource) const {
   for (int i = 0; i < setup_.rlimit_count(); i++)
     if (setup_.rlimits()[i].resource == resource) return true;
   return false;
+}
+
+// What a call met between two looks and was over before the next: its own account tells, which
+// holds what it waited for as well (getrusage(2)).
+bool Server::UsedUp(const struct rusage& usage) const {
+  uint64_t limit = setup_.limits().cpu_us;
+  auto us = [](const timeval& time) {
+    return static_cast<uint64_t>(time.tv_sec) * 1000000u + static_cast<uint64_t>(time.tv_usec);
+  };
+  return limit != 0 && us(usage.ru_utime) + us(usage.ru_stime) >= limit;
+}
+
+// One of its processes alone was larger. With a cgroup: nearly so, and the kernel killed somebody
+// before we had seen who grew.
+bool Server::OutgrewMemory(const struct rusage& usage) {
+  uint64_t peak = static_cast<uint64_t>(usage.ru_maxrss) * 1024;
+  if (is_kill_unexplained_ && peak > cgroup_.memory_limit() / 2) {
+    is_kill_unexplained_ = false;
+    return true;
+  }
+  uint64_t limit = setup_.limits().memory_bytes;
+  return limit != 0 && peak > limit;
 }
 
 void Server::Look() {
@@ -351,7 +378,8 @@ int Server::UntilLook() const {
 
 // The kernel has killed one process for it: what is left of the call goes too, by the limit's name.
 void Server::EnforceMemory(uint32_t call) {
-  if (call == kNoCall) return;
+  is_kill_unexplained_ = call == kNoCall;
+  if (is_kill_unexplained_) return;
   Enforce({LimitKind::kMemory, call});
   cgroup_.MemoryReached();  // of what the kernel killed of it meanwhile nobody else is to blame
 }

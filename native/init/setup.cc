@@ -131,7 +131,13 @@ bool Setup::Run(const uint8_t* program, size_t size) {
     }
     if (!Apply(current_, sources_[i])) return false;
   }
-  return true;
+  Wall wall{};
+  const char* what = "";
+  int error = FinishAttempts(&wall, &what);
+  if (error < 0) return true;
+  current_.code = OpCode::kVerify;
+  failure_.wall = static_cast<uint16_t>(wall);
+  return Fail(what, "", error);
 }
 
 // All but what builds the mount view: that goes on while the namespace is made. Nothing is
@@ -457,13 +463,16 @@ bool Setup::Mask(const char* path) {
 }
 
 bool Setup::Loopback() {
-  int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-  if (fd < 0) return Fail("socket", "lo", errno);
-  ifreq request{};
-  snprintf(request.ifr_name, sizeof request.ifr_name, "lo");
-  request.ifr_flags = IFF_UP | IFF_RUNNING;
-  int error = ioctl(fd, SIOCSIFFLAGS, &request) == 0 ? 0 : errno;
-  close(fd);
+  int error = 0;
+  if (!HasLoopback()) {
+    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (fd < 0) return Fail("socket", "lo", errno);
+    ifreq request{};
+    snprintf(request.ifr_name, sizeof request.ifr_name, "lo");
+    request.ifr_flags = IFF_UP | IFF_RUNNING;
+    error = ioctl(fd, SIOCSIFFLAGS, &request) == 0 ? 0 : errno;
+    close(fd);
+  }
   // For the broker, which asks it whose a listener is; where the kernel has no such thing, it looks
   // after it has connected.
   sockets_fd_ = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG);

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
+#include <linux/futex.h>
 #include <linux/if.h>
 #include <sched.h>
 #include <signal.h>
@@ -15,10 +16,10 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "../kernel.h"
+#include "raw_syscall.h"
 
 namespace holdfast {
 
@@ -39,57 +40,55 @@ int OtherNamespace(const VerifyContext& context, Wall wall, const char* file) {
   return status.st_ino == context.message.host_ns[static_cast<uint64_t>(wall)] ? 0 : kStands;
 }
 
+// Attempts of a child, each behind the layer that a tool call gets: the layers are the child's
+// alone. It shares our memory, as a call that is started does, and runs beside us, so that it makes
+// raw calls: errno is one for both (libc.cc).
 struct ChildAttempt {
+  Wall wall;
   int ruleset_fd;
-  int (*attempt)();
-  // Shared with the parent, which stands meanwhile.
+  long (*attempt)();
+  int wanted;
+  const char* what;
   volatile int result;
 };
+ChildAttempt child_attempts[2];
+int child_attempt_count = 0;
+int child = 0;  // cleared by the kernel, with a wake-up, when it has ended (CLONE_CHILD_CLEARTID)
 
-int Attempt(void* pointer) {
-  auto* attempts = static_cast<ChildAttempt*>(pointer);
-  for (int i = 0; i < 2 && attempts[i].attempt != nullptr; i++) {
-    ChildAttempt& one = attempts[i];
-    bool behind = one.ruleset_fd < 0 || syscall(kSysLandlockRestrictSelf, one.ruleset_fd, 0) == 0;
-    one.result = behind ? one.attempt() : errno;
+int RunAttempts(void*) {
+  for (int i = 0; i < child_attempt_count; i++) {
+    ChildAttempt& one = child_attempts[i];
+    long behind = one.ruleset_fd < 0 ? 0 : RawSyscall(kSysLandlockRestrictSelf, one.ruleset_fd, 0);
+    long result = behind == 0 ? one.attempt() : behind;
+    one.result = behind == 0 && result == -one.wanted ? kStands : static_cast<int>(-result);
   }
-  _exit(0);
+  return 0;
 }
 
-// Makes attempts in a child, each behind the layer that a tool call gets. As a call is started: by
-// vfork, which copies nothing; the layers are the child's alone.
-void InChild(ChildAttempt (&attempts)[2]) {
+void BeginAttempts() {
   alignas(16) static char stack[16 * 1024];
-  for (ChildAttempt& one : attempts) one.result = ECHILD;
-  pid_t child = clone(Attempt, stack + sizeof stack, CLONE_VM | CLONE_VFORK | SIGCHLD, attempts);
-  if (child < 0) {
-    for (ChildAttempt& one : attempts) one.result = errno;
-    return;
-  }
-  while (waitpid(child, nullptr, 0) < 0 && errno == EINTR) {
-  }
+  child = 1;
+  long made = RawClone(CLONE_VM | CLONE_CHILD_CLEARTID | SIGCHLD, stack + sizeof stack, &child,
+                       RunAttempts, nullptr);
+  if (made >= 0) return;
+  child = 0;
+  for (ChildAttempt& one : child_attempts) one.result = static_cast<int>(-made);
 }
 
-int SignalOutside() { return Expect(kill(1, 0) == 0, EPERM); }
+long SignalOutside() { return RawSyscall(SYS_kill, 1, 0); }
 
-int BindPort() {
-  int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  if (fd < 0) return errno;
+long BindPort() {
+  long fd = RawSyscall(SYS_socket, AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (fd < 0) return fd;
   sockaddr_in address{};
   address.sin_family = AF_INET;
   // Not below 1024: those answer EACCES to everybody without a capability, Landlock or not.
   address.sin_port = htons(50009);
   address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  int result = Expect(bind(fd, reinterpret_cast<sockaddr*>(&address), sizeof address) == 0, EACCES);
-  close(fd);
+  long result = RawSyscall(SYS_bind, fd, reinterpret_cast<long>(&address), sizeof address);
+  RawSyscall(SYS_close, fd);
   return result;
 }
-
-// Of the attempt that the signal's child made behind the next layer, if it did.
-struct {
-  int ruleset_fd = -1;
-  int result = ECHILD;
-} bind_port;
 
 // Whether an interface but `lo` is up. Tunnel modules leave devices of their own in every new
 // namespace; down, they carry nothing.
@@ -206,27 +205,35 @@ int Verify(const VerifyContext& context, const char** what) {
       if (fd >= 0) close(fd);
       return result;
     }
-    case Wall::kLandlockNetwork: {
-      *what = "bind a TCP port that no rule grants";
-      if (bind_port.ruleset_fd >= 0 && bind_port.ruleset_fd == context.child_ruleset_fd)
-        return bind_port.result;
-      ChildAttempt attempts[2] = {
-          {context.child_ruleset_fd, BindPort, 0},
-          {-1,                       nullptr,  0}
-      };
-      InChild(attempts);
-      return attempts[0].result;
-    }
-    case Wall::kLandlockSignal: {
-      *what = "signal a process outside the call";
-      ChildAttempt attempts[2] = {
-          {context.child_ruleset_fd, SignalOutside,                                     0},
-          {context.other_ruleset_fd, context.other_ruleset_fd < 0 ? nullptr : BindPort, 0}
-      };
-      InChild(attempts);
-      bind_port = {context.other_ruleset_fd, attempts[1].result};
-      return attempts[0].result;
-    }
+    case Wall::kLandlockNetwork:
+      // The signal's child makes it as well.
+      if (child_attempt_count == 2 && child_attempts[1].ruleset_fd == context.child_ruleset_fd)
+        return kStands;
+      child_attempts[0] = {Wall::kLandlockNetwork,
+                           context.child_ruleset_fd,
+                           BindPort,
+                           EACCES,
+                           "bind a TCP port that no rule grants",
+                           ECHILD};
+      child_attempt_count = 1;
+      BeginAttempts();
+      return kStands;
+    case Wall::kLandlockSignal:
+      child_attempts[0] = {Wall::kLandlockSignal,
+                           context.child_ruleset_fd,
+                           SignalOutside,
+                           EPERM,
+                           "signal a process outside the call",
+                           ECHILD};
+      child_attempts[1] = {Wall::kLandlockNetwork,
+                           context.other_ruleset_fd,
+                           BindPort,
+                           EACCES,
+                           "bind a TCP port that no rule grants",
+                           ECHILD};
+      child_attempt_count = context.other_ruleset_fd < 0 ? 1 : 2;
+      BeginAttempts();
+      return kStands;
     case Wall::kLandlockAbstract: {
       *what = "connect to an abstract socket made outside";
       int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -252,6 +259,24 @@ int Verify(const VerifyContext& context, const char** what) {
   }
   *what = "unknown wall";
   return EINVAL;
+}
+
+int FinishAttempts(Wall* wall, const char** what) {
+  // Not by wait4(2), which the filter may hand to the broker, and that does not answer yet. It is
+  // reaped with the orphans.
+  for (;;) {
+    int seen = __atomic_load_n(&child, __ATOMIC_ACQUIRE);
+    if (seen == 0) break;
+    RawSyscall(SYS_futex, reinterpret_cast<long>(&child), FUTEX_WAIT, seen);
+  }
+  for (int i = 0; i < child_attempt_count; i++) {
+    const ChildAttempt& one = child_attempts[i];
+    if (one.result == kStands) continue;
+    *wall = one.wall;
+    *what = one.what;
+    return one.result;
+  }
+  return kStands;
 }
 
 }  // namespace holdfast

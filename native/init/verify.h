@@ -19,7 +19,11 @@ struct VerifyContext {
 };
 
 // Returns -1 when the wall stands, else the errno of a test that could not be made, or 0 when the
-// forbidden thing succeeded. `*what` names the attempt.
+// forbidden thing succeeded. `*what` names the attempt. What a child tries counts as passed here:
+// it runs while the rest is raised.
 int Verify(const VerifyContext& context, const char** what);
+
+// Waits for that child and returns the same of its attempts; `*wall` is the one that failed.
+int FinishAttempts(Wall* wall, const char** what);
 
 }  // namespace holdfast

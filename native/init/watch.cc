@@ -163,9 +163,9 @@ uint64_t OpenDescriptors(pid_t pid) {
 
 // What was alive at the last look, in the order of pids.
 struct Spent {
-  pid_t pid;
   uint64_t start;
   uint64_t ticks;
+  pid_t pid;
   uint32_t call_id;
 };
 Spent spent[kMaxProcesses];
@@ -187,7 +187,7 @@ void NoteGone(int count, Call* calls, int call_count) {
     // With one call all is its doing, what left its session and lost its parent too.
     uint32_t call = process.call == kNoCall && call_count == 1 ? 0 : process.call;
     if (process.state != 'Z' && call != kNoCall)
-      spent[spent_count++] = {process.pid, process.start, process.own_ticks, calls[call].id};
+      spent[spent_count++] = {process.start, process.own_ticks, process.pid, calls[call].id};
   }
 }
 
@@ -233,14 +233,18 @@ uint32_t Heaviest(const Call* calls, int call_count, uint64_t memory_limit) {
   return most > sum / 2 ? best : kNoCall;
 }
 
+bool TmpIsFull(const WatchedLimits& limits) {
+  struct statfs status;
+  return limits.tmp && statfs(limits.tmp_path, &status) == 0 && status.f_blocks > 0 &&
+         (status.f_bfree == 0 || status.f_ffree == 0);
+}
+
 bool Watch(const WatchedLimits& limits, Call* calls, int call_count, LimitReached* reached) {
   static const auto page = static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
   if (limits.tmp) {
     // What filled it may stay there: only the call that fills it is ended, later ones meet ENOSPC.
     static bool was_full = false;
-    struct statfs status;
-    bool full = statfs(limits.tmp_path, &status) == 0 && status.f_blocks > 0 &&
-                (status.f_bfree == 0 || status.f_ffree == 0);
+    bool full = TmpIsFull(limits);
     bool filled = full && !was_full;
     was_full = full;
     if (filled) {

@@ -37,6 +37,9 @@ struct LimitReached {
 };
 constexpr uint32_t kNoCall = ~0u;
 
+// The folders of its own are full.
+bool TmpIsFull(const WatchedLimits& limits);
+
 // Looks once. True when a limit is reached; `*reached` names it and the call that uses most.
 bool Watch(const WatchedLimits& limits, Call* calls, int call_count, LimitReached* reached);
 

@@ -13,7 +13,12 @@ test("The filters that the build compiled are what the compiler makes of the pro
   const wanted = architectures.flatMap((architecture) =>
     [false, true].flatMap((traceOpens) =>
       [false, true].flatMap((mappedFiles) =>
-        [false, true].map((fileSizeLimit) => ({ architecture, options: { traceOpens, mappedFiles, fileSizeLimit } })),
+        [false, true].flatMap((fileSizeLimit) =>
+          [false, true].map((openFilesLimit) => ({
+            architecture,
+            options: { traceOpens, mappedFiles, fileSizeLimit, openFilesLimit },
+          })),
+        ),
       ),
     ),
   );

@@ -4,7 +4,7 @@ import { filterFor } from "../../lib/plan/filter.ts";
 import { handledFs, handledNet, scoped } from "../../lib/plan/landlock.ts";
 import type { LaunchPlan, MountStep, Ruleset } from "../../lib/plan/launch-plan.ts";
 import { plan } from "../../lib/plan/plan.ts";
-import type { Policy, WallName } from "../../lib/policy/policy.ts";
+import type { Limits, Policy, WallName } from "../../lib/policy/policy.ts";
 import { type PresetName, presetPolicy, presets } from "../../lib/policy/presets.ts";
 import { fixedHost, fixedWorkspace, planOf } from "./fixed-plan.ts";
 
@@ -88,8 +88,20 @@ test("Every plan has every namespace, step and verification that its kernel can 
     t.is(made.namespaces.length, 7);
     t.is(made.verify.length, 16);
     t.is(made.steps.length, 7);
-    t.is(made.seccomp, filterFor("x86_64", { traceOpens: false, mappedFiles: false }));
+    t.is(made.seccomp, filterFor("x86_64", { fileSizeLimit: name === "agent" }));
   }
+});
+
+test("The filter has calls notified for the limits that only the broker sees reached, and for no others", (t) => {
+  const purposes = (limits: Partial<Limits>): Set<string> => {
+    const policy = { ...presetPolicy("default"), limits: { ...presetPolicy("default").limits, ...limits } };
+    return new Set(plan(policy, fixedHost, fixedWorkspace(policy)).seccomp.notify.values());
+  };
+  t.false(purposes({}).has("wait"));
+  t.false(purposes({}).has("descriptor"));
+  t.true(purposes({ fileSizeBytes: 1 }).has("wait"));
+  t.true(purposes({ openFiles: 4096 }).has("descriptor"));
+  t.false(purposes({ openFiles: 4097 }).has("descriptor"));
 });
 
 test("What an older Landlock lacks is left out, and nothing else", (t) => {

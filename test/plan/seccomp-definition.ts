@@ -44,8 +44,10 @@ export function definedAction(architecture: Architecture, options: SeccompOption
   if (entry === undefined) return profile.default.action;
   const rule = (entry.rules ?? []).find((one) => {
     const { when = "" } = one;
-    const option = options[when.replace("!", "") as keyof SeccompOptions] ?? false;
-    if (when !== "" && option === when.startsWith("!")) return false;
+    for (const word of when === "" ? [] : when.split(" ")) {
+      const option = options[word.replace("!", "") as keyof SeccompOptions] ?? false;
+      if (option === word.startsWith("!")) return false;
+    }
     return (one.if ?? []).every((condition) => conditionHolds(condition, data.arguments[condition.arg] ?? 0n));
   });
   return (rule ?? entry).action;

@@ -218,7 +218,7 @@ test.serial("A required cgroup is enforced, or the sandbox does not start and sa
   }
   const error: unknown = await t.throwsAsync(created);
   t.true(HoldfastError.is(error) && error.code === "ERR_HOLDFAST_WALL_UNAVAILABLE" && error.exitCode === 125);
-  t.true(String(error).includes(`cgroup-memory (no cgroup can be made: ${refusal})`), String(error));
+  t.true(String(error).includes(`cgroup-memory: no cgroup can be made: ${refusal}`), String(error));
 });
 
 test.serial("A limit of memory is kept with a cgroup and without one, and the sandbox says which", async (t) => {

@@ -125,7 +125,7 @@ test("A signal that is aborted after the end does nothing", async (t) => {
   const abort = new AbortController();
   const child = sandbox.spawn("true", [], { signal: abort.signal });
   const events = eventsOf(child);
-  await once(child, "exit");
+  await once(child, "close");
   abort.abort();
   t.deepEqual((await events).map((event) => (event as string[])[0]).slice(-2), ["exit", "close"]);
   t.false(child.isCanceled);

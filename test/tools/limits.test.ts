@@ -26,7 +26,7 @@ test.serial(
   `${terminated} memory`,
 );
 test.serial(reached, { cpuTimeMs: 1000 }, "while :; do :; done", `${terminated} cpu-time`);
-test.serial(reached, { fileSizeBytes: 4096 }, "head -c 5000 /dev/zero > f; wait", `${terminated} file-size`);
+test.serial(reached, { fileSizeBytes: 4096 }, "head -c 5000 /dev/zero > f; sleep 60", `${terminated} file-size`);
 test.serial(reached, { outputBytes: 1000 }, "head -c 2000 /dev/zero; sleep 60", `${terminated} output`);
 test.serial(reached, { wallTimeMs: 300 }, "sleep 60", "bash command timed out after 300ms: the limit wall-time");
 

@@ -162,6 +162,9 @@ const busy = `
       workdir, workspace, name: "killed-" + mark + "-" + workspace, policy: { ...defaultPolicy, limits },
     });
     inits.push(sandbox.description.init);
+    // Deeper than a path may be long, where the folder goes with the sandbox.
+    const deep = "import os\\nfor _ in range(3000): os.mkdir('x'); os.chdir('x')";
+    if (workspace !== "direct") await sandbox.exec("python3", ["-c", deep]);
     const script = "mkdir -p .vscode && echo '{}' > .vscode/tasks.json && mkdir -p d && echo text > d/f && ln -sfn ../outside .git && " +
       "(setsid sleep 1" + mark + ".5 & ) && sleep 1" + mark + ".5 & sleep 1" + mark + ".5 & echo ready; wait";
     const child = sandbox.spawn("sh", ["-c", script], { stdin: "ignore" });

@@ -96,7 +96,7 @@ test("Heartbeats stay on time under tools that take all of a CPU, and that never
   t.deepEqual(await worker.ended, { code: 0, signal: null });
   const at = server.of("heartbeat").map((beat) => beat.at);
   const gaps = at.slice(1).map((time, index) => time - (at[index] ?? 0));
-  t.true(gaps.length >= 5 && Math.max(...gaps) < 5000, `${gaps.map(Math.round)} ms`);
+  t.true(gaps.length >= 3 && Math.max(...gaps) < 5000, `${gaps.map(Math.round)} ms`);
   const [busy, chatty, search, binary] = server.results();
   t.deepEqual([busy?.isError, chatty?.isError, search?.isError], [true, true, true]);
   t.regex(busy?.text ?? "", /timed out after 4000ms/);

@@ -169,7 +169,7 @@ export class FaultyServer {
   }
 
   /** Resolves when something holds, looked at after each request and each of its ends. */
-  async until(holds: () => boolean, what = "the awaited state", ms = 15_000): Promise<void> {
+  async until(holds: () => boolean, what = "the awaited state", ms = 45_000): Promise<void> {
     if (holds()) return;
     await new Promise<void>((resolve, reject) => {
       const look = (): void => {

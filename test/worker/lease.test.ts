@@ -2,8 +2,8 @@ import test from "ava";
 import { endTurn, sessionsToken, terminated, toolUse } from "./faulty-server.ts";
 import { openHarness, untilCancelled } from "./harness.ts";
 
-/** Many heartbeats within a lease that a busy machine does not let run out. */
-const often = { heartbeatFirst: 50, heartbeatLongest: 50 };
+/** Many heartbeats within a lease, none of which a busy machine takes longer for than it may last. */
+const often = { heartbeatFirst: 800, heartbeatLongest: 800 };
 
 const lost = {
   status: 412,
@@ -34,7 +34,7 @@ test("The first heartbeat goes out before the session is fetched, and says that 
 
 test("Each heartbeat sends the one before, byte for byte, at half the lease's length, while a call runs", async (t) => {
   const { server, start, calls } = await openHarness(t, { run: untilCancelled });
-  server.ttlSeconds = 1;
+  server.ttlSeconds = 3;
   server.enqueue({ id: "work_1" });
   server.happen(toolUse("sevt_1"));
   void start();
@@ -44,7 +44,7 @@ test("Each heartbeat sends the one before, byte for byte, at half the lease's le
   t.is(beats[1]?.query.get("expected_last_heartbeat"), "2026-01-01T00:00:00.000000001Z");
   t.is(beats[4]?.query.get("expected_last_heartbeat"), "2026-01-01T00:00:00.000000004Z");
   const gap = (beats[4]?.at ?? 0) - (beats[3]?.at ?? 0);
-  t.true(gap > 300 && gap < 1500, `${gap} ms`);
+  t.true(gap > 1000 && gap < 3000, `${gap} ms`);
   t.true(beats.every(({ headers }) => headers.authorization === `Bearer ${sessionsToken}`));
 });
 
@@ -66,7 +66,7 @@ for (const when of ["during", "between"] as const) {
 
 test("Heartbeats that fail for longer than the lease lasts lose it, like a 412", async (t) => {
   const { server, start, calls, places } = await openHarness(t, { run: untilCancelled });
-  server.ttlSeconds = 0.3;
+  server.ttlSeconds = 1.5;
   server.enqueue({ id: "work_1" });
   server.happen(toolUse("sevt_1"));
   void start();
@@ -87,7 +87,7 @@ test("A heartbeat that hangs is cut off after an interval, and the next one goes
   await server.untilCount("heartbeat", 3);
   const [, second, third] = server.of("heartbeat");
   const gap = (third?.at ?? 0) - (second?.at ?? 0);
-  t.true(gap > 400 && gap < 1600, `${gap} ms`);
+  t.true(gap > 400 && gap < 3500, `${gap} ms`);
   t.is(third?.query.get("expected_last_heartbeat"), "2026-01-01T00:00:00.1Z");
 });
 

@@ -73,11 +73,12 @@ const cases: Readonly<Record<string, Misuse>> = {
   "A place for the workspace with ..": { args: ["--mount-at", "/work/../etc"], says: /"\.\."/ },
   "A place for the workspace in what the sandbox needs": {
     args: ["--mount-at", "/usr/src"],
-    says: /would hide \/usr.*\n.*--mount-at/,
+    says: /--mount-at "\/usr\/src": that would hide \/usr.*\n.*\/workspace/,
   },
-  "A place for the workspace above what the sandbox needs": {
-    args: ["--mount-at", "//run/"],
-    says: /would hide \/run\/holdfast/,
+  "The root as the place for the workspace": { args: ["--mount-at", "/"], says: /would hide \// },
+  "A place for the workspace where the sandbox keeps its tools": {
+    args: ["--mount-at", "//.holdfast/"],
+    says: /would hide \/\.holdfast/,
   },
   "A worker id that no header can carry": {
     args: ["--worker-id", "a\nb"],

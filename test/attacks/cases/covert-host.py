@@ -6,7 +6,7 @@ for path in "/etc/hostname", "/etc/hosts", "/proc/sys/kernel/hostname":
         escaped(path)
 if socket.gethostname() == get("hostname"):
     escaped("the host name")
-for path in "/etc/machine-id", "/var/lib/dbus/machine-id", "/etc/shadow", "/etc/gshadow", "/etc/fstab", "/sys/class/dmi/id/product_uuid", "/dev/kmsg", "/proc/kcore", "/proc/kmsg", "/dev/mem", "/run/systemd/journal/socket":
+for path in "/etc/machine-id", "/var/lib/dbus/machine-id", "/etc/shadow", "/etc/gshadow", "/etc/fstab", "/sys/class/dmi/id/product_uuid", "/dev/kmsg", "/proc/kcore", "/proc/kmsg", "/dev/mem", "/run/systemd/journal/socket", "/proc/interrupts", "/proc/timer_list":
     if read(path):
         escaped(path)
 users = read("/etc/passwd").decode()
