@@ -82,6 +82,38 @@ export const stdioPipe: StdioKind = 1;
 export const stdioPty: StdioKind = 2;
 export const stdioMerge: StdioKind = 3;
 
+export interface Ready {
+  /** Of the broker that answers what the filter hands out; 0 where it hands out nothing. */
+  readonly broker: number;
+  /** Sockets at the sandbox's name server; -1 where it has none. */
+  readonly resolverDatagrams: number;
+  readonly resolverStreams: number;
+}
+
+/** An executable, as its open file says (native/flows.h). */
+export interface ProgramFacts {
+  /** As the sandbox sees it; ends in ` (deleted)` where it has no name any more. */
+  readonly path: Buffer;
+  readonly device: bigint;
+  readonly inode: bigint;
+  readonly changedNs: bigint;
+  readonly links: number;
+  /** It lies on a mount that the sandbox cannot write. */
+  readonly isReadOnly: boolean;
+  /** O_PATH; to be closed. */
+  readonly file: number;
+}
+
+/** A connection that the broker made for a program: our end of it. */
+export interface CarriedFlow {
+  readonly socket: number;
+  /** What the program asked for. */
+  readonly address: string;
+  readonly port: number;
+  readonly pid: number;
+  readonly program: ProgramFacts | null;
+}
+
 export interface Native {
   /** Starts an init that waits for its set-up, on the launcher's thread. Goes to `launch` or to `abandon`. */
   begin(cloneFlags: number, initFile: string): number;
@@ -89,11 +121,10 @@ export interface Native {
   /** Resolves when the init has what it needs. Then it raises the walls, and tells of it by a record, or ends. */
   launch(request: LaunchRequest): Promise<Launched>;
   /**
-   * After that record, or the end of the records: the handle of the broker that answers what the filter hands out, 0
-   * where it hands out nothing. `notify` has the fields of NotifyRule (native/notify.h), one rule after another. Throws
-   * what failed.
+   * After that record, or the end of the records. `notify` has the fields of NotifyRule (native/notify.h), one rule after
+   * another. Throws what failed.
    */
-  ready(control: number, pid: number, notify: Int32Array): number;
+  ready(control: number, pid: number, notify: Int32Array): Ready;
   /** Resolves when the init's process is gone, and reaps it. */
   waitExit(pidfd: number): Promise<number>;
   kill(pidfd: number): number;
@@ -113,6 +144,9 @@ export interface Native {
   onLimitReached(broker: number, listener: () => void): void;
   /** Limits that a process inside met and only the broker saw: LimitKind of native/wire.h, and the sessions it lies in. */
   takeLimits(broker: number): { kind: number; sessions: number[] }[];
+  /** Calls when there are connections for `takeFlows`. */
+  onFlow(broker: number, listener: () => void): void;
+  takeFlows(broker: number): CarriedFlow[];
   /** Hands on what comes on a stream, read by a thread of the addon's; null at its end. */
   watchEvents(fd: number, listener: (chunk: Buffer | null) => void): void;
   /** A process that outlives this one to clear what the list says; the list is a memfd that this process writes. */

@@ -207,15 +207,19 @@ Napi::Value Ready(const Napi::CallbackInfo& info) {
   for (size_t i = 0; i + kFields <= notify.ElementLength(); i += kFields)
     rules.push_back({notify[i], static_cast<holdfast::Answer>(notify[i + 1]), notify[i + 2],
                      notify[i + 3], notify[i + 4]});
-  holdfast::UniqueFd listener;
-  holdfast::UniqueFd sockets;
+  holdfast::UniqueFd given[holdfast::kReadyFds];
+  auto& [listener, sockets, carried, datagrams, streams] = given;
   int control = info[0].As<Napi::Number>().Int32Value();
-  ThrowIfFailed(env, holdfast::TakeReady(control, &listener, &sockets));
+  ThrowIfFailed(env, holdfast::TakeReady(control, given));
+  Napi::Object result = Napi::Object::New(env);
   uint32_t broker = 0;
   if (listener.Valid())
-    broker = holdfast::WatchListener(std::move(listener), std::move(sockets),
+    broker = holdfast::WatchListener(std::move(listener), std::move(sockets), std::move(carried),
                                      info[1].As<Napi::Number>().Int32Value(), rules);
-  return Napi::Number::New(env, broker);
+  result.Set("broker", broker);
+  result.Set("resolverDatagrams", datagrams.Release());
+  result.Set("resolverStreams", streams.Release());
+  return result;
 }
 
 Napi::Value WaitExit(const Napi::CallbackInfo& info) {
@@ -291,11 +295,11 @@ Napi::Value TakeDenials(const Napi::CallbackInfo& info) {
   return result;
 }
 
-// It does not keep the event loop alive.
-void OnLimitReached(const Napi::CallbackInfo& info) {
+// A function that calls the second argument from any thread. It does not keep the event loop alive.
+std::function<void()> Notifier(const Napi::CallbackInfo& info, const char* name) {
   EnvironmentRef home = In(info.Env());
-  auto* listener = new Napi::ThreadSafeFunction(Napi::ThreadSafeFunction::New(
-      info.Env(), info[1].As<Napi::Function>(), "holdfast-limits", 0, 1));
+  auto* listener = new Napi::ThreadSafeFunction(
+      Napi::ThreadSafeFunction::New(info.Env(), info[1].As<Napi::Function>(), name, 0, 1));
   listener->Unref(info.Env());
   // Released with the last copy of the function that the broker holds.
   std::shared_ptr<Napi::ThreadSafeFunction> shared(listener,
@@ -303,8 +307,45 @@ void OnLimitReached(const Napi::CallbackInfo& info) {
                                                      home->WhileOpen([&] { function->Release(); });
                                                      delete function;
                                                    });
+  return [home, shared] { home->WhileOpen([&] { shared->NonBlockingCall(); }); };
+}
+
+void OnLimitReached(const Napi::CallbackInfo& info) {
   holdfast::OnLimitReached(info[0].As<Napi::Number>().Uint32Value(),
-                           [home, shared] { home->WhileOpen([&] { shared->NonBlockingCall(); }); });
+                           Notifier(info, "holdfast-limits"));
+}
+
+void OnFlow(const Napi::CallbackInfo& info) {
+  holdfast::OnFlow(info[0].As<Napi::Number>().Uint32Value(), Notifier(info, "holdfast-flows"));
+}
+
+Napi::Value TakeFlows(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  auto flows = holdfast::TakeFlows(info[0].As<Napi::Number>().Uint32Value());
+  Napi::Array result = Napi::Array::New(env, flows.size());
+  for (uint32_t i = 0; i < flows.size(); i++) {
+    holdfast::Flow& flow = flows[i];
+    Napi::Object item = Napi::Object::New(env);
+    item.Set("socket", flow.socket.Release());
+    item.Set("address", flow.address);
+    item.Set("port", static_cast<uint32_t>(flow.port));
+    item.Set("pid", flow.pid);
+    item.Set("program", env.Null());
+    if (flow.program.known) {
+      holdfast::Program& program = flow.program;
+      Napi::Object made = Napi::Object::New(env);
+      made.Set("path", Napi::Buffer<char>::Copy(env, program.path.data(), program.path.size()));
+      made.Set("device", Napi::BigInt::New(env, program.device));
+      made.Set("inode", Napi::BigInt::New(env, program.inode));
+      made.Set("changedNs", Napi::BigInt::New(env, program.changed_ns));
+      made.Set("links", static_cast<double>(program.links));
+      made.Set("isReadOnly", program.read_only);
+      made.Set("file", program.file.Release());
+      item.Set("program", made);
+    }
+    result.Set(i, item);
+  }
+  return result;
 }
 
 Napi::Value TakeLimits(const Napi::CallbackInfo& info) {
@@ -600,6 +641,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
       {"inForeground",       InForeground      },
       {"windowSize",         WindowSize        },
       {"takeLimits",         TakeLimits        },
+      {"takeFlows",          TakeFlows         },
       {"getXattr",           GetXattr          },
       {"setXattr",           SetXattr          },
       {"readNow",            ReadNow           },
@@ -617,6 +659,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("close", Napi::Function::New(env, Close, "close"));
   exports.Set("unwatch", Napi::Function::New(env, Unwatch, "unwatch"));
   exports.Set("onLimitReached", Napi::Function::New(env, OnLimitReached, "onLimitReached"));
+  exports.Set("onFlow", Napi::Function::New(env, OnFlow, "onFlow"));
   exports.Set("setWindowSize", Napi::Function::New(env, SetWindowSize, "setWindowSize"));
   return exports;
 }

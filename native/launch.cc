@@ -411,14 +411,16 @@ Status SetUp(const LaunchRequest& request, Launched* launched) {
   return status.Ok() ? status : give_up(status);
 }
 
-Status TakeReady(int control, UniqueFd* listener, UniqueFd* sockets) {
+Status TakeReady(int control, UniqueFd (&given)[kReadyFds]) {
   FailedMessage message{};
-  int fds[4];
-  int fd_count = 4;
+  int fds[kReadyFds];
+  int fd_count = kReadyFds;
   ssize_t size = ReceivePacket(control, &message, sizeof message, fds, &fd_count, MSG_DONTWAIT);
-  if (size >= static_cast<ssize_t>(sizeof(MessageType)) && message.type == MessageType::kReady) {
-    if (fd_count > 0) listener->Reset(fds[0]);
-    if (fd_count > 1) sockets->Reset(fds[1]);
+  if (size >= static_cast<ssize_t>(sizeof(ReadyMessage)) && message.type == MessageType::kReady) {
+    ReadyMessage ready;
+    memcpy(&ready, &message, sizeof ready);
+    for (int i = 0, next = 0; i < kReadyFds && next < fd_count; i++)
+      if (ready.given & 1u << i) given[i].Reset(fds[next++]);
     return Status::Fine();
   }
   for (int i = 0; i < fd_count; i++) close(fds[i]);

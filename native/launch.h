@@ -66,9 +66,9 @@ bool CanSetUpAnywhere(const LaunchRequest& request);
 // (wire.h, EventType::kReady), or it ends.
 Status SetUp(const LaunchRequest& request, Launched* launched);
 
-// After that record or the init's end: whether the walls stand, and what the broker gets: the
-// filter's listener, and a socket that tells of the sandbox's sockets. Else what failed.
-Status TakeReady(int control, UniqueFd* listener, UniqueFd* sockets);
+// After that record or the init's end: whether the walls stand, and the descriptors that came with
+// it (wire.h, ReadyMessage). Else what failed.
+Status TakeReady(int control, UniqueFd (&given)[kReadyFds]);
 
 // The process that clears up after a launcher that was killed: `*list` is the memfd with what to
 // clear (init/reaper.cc).

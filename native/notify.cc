@@ -52,8 +52,12 @@ struct Pending {
 
 class Sandbox : public std::enable_shared_from_this<Sandbox> {
  public:
-  Sandbox(UniqueFd listener, UniqueFd sockets, int init_pid, const std::vector<NotifyRule>& rules)
-      : listener_(std::move(listener)), sockets_(std::move(sockets)), sessions_(init_pid) {
+  Sandbox(UniqueFd listener, UniqueFd sockets, UniqueFd carried, int init_pid,
+          const std::vector<NotifyRule>& rules)
+      : listener_(std::move(listener)),
+        sockets_(std::move(sockets)),
+        flows_(std::move(carried)),
+        sessions_(init_pid) {
     for (const NotifyRule& rule : rules) {
       rules_[rule.number] = rule;
       if (rule.answer == Answer::kWait && exits_ == nullptr && PidfdTellsExit())
@@ -68,11 +72,14 @@ class Sandbox : public std::enable_shared_from_this<Sandbox> {
   std::vector<DenialRecord> Take();
   void OnLimitReached(std::function<void()> changed);
   std::vector<LimitRecord> TakeLimits();
+  Flows& flows() { return flows_; }
   void Close();
 
  private:
   void Handle(const seccomp_notif& notification);
   bool Connect(const Pending& pending, const NotifyRule& rule);
+  int ConnectOut(const Pending& pending, int socket, const sockaddr_storage& address,
+                 socklen_t size, int refusal);
   int ConnectUnix(const Pending& pending, int socket, const sockaddr_un& address, socklen_t size);
   void TraceOpen(const seccomp_notif& notification, const NotifyRule& rule);
   void NoteRefusal(const seccomp_notif& notification, const std::string& path, int flags);
@@ -92,6 +99,7 @@ class Sandbox : public std::enable_shared_from_this<Sandbox> {
 
   UniqueFd listener_;
   ListenerTable sockets_;
+  Flows flows_;
   uint64_t pid_namespace_ = 0;
   std::map<int, NotifyRule> rules_;
   std::mutex mutex_;
@@ -174,6 +182,12 @@ bool IsLoopback(const sockaddr_storage& address) {
   const in6_addr& ip = reinterpret_cast<const sockaddr_in6&>(address).sin6_addr;
   if (IN6_IS_ADDR_V4MAPPED(&ip)) return ip.s6_addr[12] == 127 || ip.s6_addr[12] == 0;
   return IN6_IS_ADDR_LOOPBACK(&ip) || IN6_IS_ADDR_UNSPECIFIED(&ip);
+}
+
+uint16_t PortOf(const sockaddr_storage& address) {
+  return ntohs(address.ss_family == AF_INET
+                   ? reinterpret_cast<const sockaddr_in&>(address).sin_port
+                   : reinterpret_cast<const sockaddr_in6&>(address).sin6_port);
 }
 
 std::string Name(const sockaddr_storage& address) {
@@ -383,13 +397,43 @@ bool Sandbox::Connect(const Pending& pending, const NotifyRule& rule) {
     error = connect(socket.Get(), generic, size) == 0 ? 0 : errno;
   } else if (inet && (address.ss_family == AF_INET || address.ss_family == AF_INET6)) {
     if (IsLoopback(address)) {
-      error = ConnectSlice(socket.Get(), generic, size, pending.since);
+      error = flows_.Valid() && PortOf(address) == flows_.port()
+                  ? ECONNREFUSED
+                  : ConnectSlice(socket.Get(), generic, size, pending.since);
     } else {
-      Record(notification.data.nr, Name(address));
-      error = rule.error;
+      error = ConnectOut(pending, socket.Get(), address, size, rule.error);
     }
   }
   return error != kSliceOver && answer(error);
+}
+
+// To an address outside: carried on where there is egress and it is TCP, else refused and recorded.
+int Sandbox::ConnectOut(const Pending& pending, int socket, const sockaddr_storage& address,
+                        socklen_t size, int refusal) {
+  const seccomp_notif& notification = pending.notification;
+  auto refuse = [&] {
+    Record(notification.data.nr, Name(address));
+    return refusal;
+  };
+  int type = 0;
+  int protocol = 0;
+  socklen_t option_size = sizeof type;
+  if (!flows_.Valid() || getsockopt(socket, SOL_SOCKET, SO_TYPE, &type, &option_size) != 0 ||
+      getsockopt(socket, SOL_SOCKET, SO_PROTOCOL, &protocol, &option_size) != 0 ||
+      type != SOCK_STREAM || (protocol != IPPROTO_TCP && protocol != IPPROTO_MPTCP))
+    return refuse();
+  auto connect_it = [&](const sockaddr* target, socklen_t target_size) {
+    return ConnectSlice(socket, target, target_size, pending.since);
+  };
+  // Asked a second time, of one that did not wait for the first: the kernel has the answer.
+  sockaddr_storage peer{};
+  socklen_t peer_size = sizeof peer;
+  if (getpeername(socket, reinterpret_cast<sockaddr*>(&peer), &peer_size) == 0)
+    return connect_it(reinterpret_cast<sockaddr*>(&peer), peer_size);
+  Program program = ReadProgram(notification.pid);
+  // What was read was the caller's only if it still stands there.
+  if (!StillValid(notification.id)) return EINTR;
+  return flows_.Carry(socket, address, size, notification.pid, std::move(program), connect_it);
 }
 
 int Sandbox::ConnectUnix(const Pending& pending, int socket, const sockaddr_un& address,
@@ -571,6 +615,7 @@ void Sandbox::Close() {
   std::lock_guard<std::mutex> lock(mutex_);
   closed_ = true;
   limits_changed_ = nullptr;
+  flows_.OnFlow(nullptr);
   wake_.notify_all();
 }
 
@@ -613,10 +658,20 @@ Broker& TheBroker() {
 
 }  // namespace
 
-uint32_t WatchListener(UniqueFd listener, UniqueFd sockets, int init_pid,
+uint32_t WatchListener(UniqueFd listener, UniqueFd sockets, UniqueFd carried, int init_pid,
                        const std::vector<NotifyRule>& rules) {
-  return TheBroker().Add(
-      std::make_shared<Sandbox>(std::move(listener), std::move(sockets), init_pid, rules));
+  return TheBroker().Add(std::make_shared<Sandbox>(std::move(listener), std::move(sockets),
+                                                   std::move(carried), init_pid, rules));
+}
+
+void OnFlow(uint32_t handle, std::function<void()> changed) {
+  std::shared_ptr<Sandbox> sandbox = TheBroker().Find(handle);
+  if (sandbox != nullptr) sandbox->flows().OnFlow(std::move(changed));
+}
+
+std::vector<Flow> TakeFlows(uint32_t handle) {
+  std::shared_ptr<Sandbox> sandbox = TheBroker().Find(handle);
+  return sandbox == nullptr ? std::vector<Flow>{} : sandbox->flows().Take();
 }
 
 std::vector<DenialRecord> TakeDenials(uint32_t handle) {

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "fd.h"
+#include "flows.h"
 #include "result.h"
 #include "wire.h"
 
@@ -45,8 +46,16 @@ struct DenialRecord {
 // Starts answering. `sockets` tells of the sandbox's sockets (NETLINK_SOCK_DIAG); `init_pid` is the
 // sandbox's init as this process sees it. The descriptors are taken over. Returns a handle for the
 // calls below.
-uint32_t WatchListener(UniqueFd listener, UniqueFd sockets, int init_pid,
+// `carried` is the listener of the connections that are carried on; without one there is no
+// network.
+uint32_t WatchListener(UniqueFd listener, UniqueFd sockets, UniqueFd carried, int init_pid,
                        const std::vector<NotifyRule>& rules);
+
+// `changed` is called, on a thread of the broker's, when there is a connection to take.
+void OnFlow(uint32_t handle, std::function<void()> changed);
+
+// The connections since the last call.
+std::vector<Flow> TakeFlows(uint32_t handle);
 
 // What was refused since the last call, and forgets it.
 std::vector<DenialRecord> TakeDenials(uint32_t handle);

@@ -55,7 +55,8 @@ enum class OpCode : uint16_t {
   kNetPort = 27,  // n: ruleset id, access, port
   kUnmount = 28,  // s: path
   kKeyring = 29,  // a session keyring of its own
-  kCopy = 30,  // n: mode; s: source on the host, path: a small file, passed over where it is none
+  kCopy = 30,    // n: mode; s: source on the host, path: a small file, passed over where it is none
+  kEgress = 31,  // n: port of the listener for connections that the broker makes
 };
 
 enum class BindFlag : uint64_t {
@@ -120,6 +121,14 @@ enum class CgroupEventFile : uint32_t {
   kTasksRefused = 3,
 };
 constexpr int kCgroupEventFiles = 4;
+
+// Descriptors come with it, each bit of `given` one of them, in this order: the filter's listener,
+// NETLINK_SOCK_DIAG, the listener of carried connections, the resolver's datagrams, its streams.
+constexpr int kReadyFds = 5;
+struct ReadyMessage {
+  MessageType type;
+  uint32_t given;
+};
 
 struct FailedMessage {
   MessageType type;

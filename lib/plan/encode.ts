@@ -30,6 +30,7 @@ export const opCodes = {
   unmount: 28,
   keyring: 29,
   copy: 30,
+  egress: 31,
 } as const;
 
 /** BindFlag of native/wire.h. */
@@ -93,6 +94,8 @@ export function encodePlan(plan: LaunchPlan): Uint8Array {
   for (const item of plan.verify) if (early.has(item.wall)) push(opCodes.verify, [wallNumbers[item.wall]], []);
   for (const item of plan.verify)
     if (item.wall === "read-only-root") push(opCodes.verify, [wallNumbers[item.wall]], item.paths);
+  // Not before: with it every address can be connected to, and none leads anywhere.
+  if (plan.egress !== null) push(opCodes.egress, [plan.egress.port], []);
   if (does("capabilities")) push(opCodes.capabilities, [], []);
   if (does("no-new-privs")) push(opCodes.noNewPrivs, [], []);
   if (does("undumpable")) push(opCodes.undumpable, [], []);

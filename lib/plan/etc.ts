@@ -51,6 +51,7 @@ export function etcSteps(
   identity: Identity,
   home: string,
   present: ReadonlyMap<string, "small" | "other">,
+  hasResolver: boolean,
 ): MountStep[] {
   const file = (name: string, content: string): MountStep => ({
     op: "file",
@@ -69,7 +70,10 @@ export function etcSteps(
     file("hosts", "127.0.0.1 localhost sandbox\n::1 localhost ip6-localhost ip6-loopback\n"),
     file("hostname", "sandbox\n"),
     // No resolver is reachable in a sandbox without network: fail at once rather than after a time-out.
-    file("resolv.conf", "options timeout:1 attempts:1\n"),
+    file(
+      "resolv.conf",
+      `${hasResolver ? "nameserver 127.0.0.53\n" : ""}options timeout:${hasResolver ? 5 : 1} attempts:1\n`,
+    ),
     file("nsswitch.conf", "passwd: files\ngroup: files\nhosts: files dns\nservices: files\nprotocols: files\n"),
     file("host.conf", "multi on\n"),
     { op: "symlink", target: "/proc/self/mounts", path: "/etc/mtab" },

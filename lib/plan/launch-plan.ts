@@ -15,6 +15,8 @@ export interface LaunchPlan {
   readonly steps: readonly InitStep[];
   /** `KEY=value` lines for /proc/sys, set before the namespace's rights are dropped. */
   readonly sysctls: readonly { readonly path: string; readonly value: string; readonly optional?: boolean }[];
+  /** What carries connections out; null where there is no network at all. */
+  readonly egress: { readonly port: number } | null;
   readonly landlock: {
     readonly abi: number;
     /** What the init and everything below it may do. */

@@ -88,7 +88,7 @@ export function mountPlan(policy: Policy, host: HostCapabilities, identity: Iden
   };
 
   steps.push({ op: "root", sizeBytes: 4 * 1024 * 1024, inodes: 4096 });
-  steps.push(...etcSteps(identity, homeFolder, host.etc));
+  steps.push(...etcSteps(identity, homeFolder, host.etc, Object.keys(policy.networkPolicies).length > 0));
   steps.push(...privateSteps(policy, write, workspace));
   steps.push(...deviceSteps(host), ...procSteps());
 

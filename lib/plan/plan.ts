@@ -12,6 +12,17 @@ import { assertRequired } from "./requires.ts";
 import type { Workspace } from "./workspace.ts";
 
 /**
+ * Where the broker's connections are taken: below every port that a program is given by itself, and none that programs
+ * connect to (tcpmux, RFC 1078).
+ */
+const carriedPort = 1;
+
+/** Whether connections lead out at all. */
+export function hasEgress({ networkPolicies }: Pick<Policy, "networkPolicies">): boolean {
+  return Object.keys(networkPolicies).length > 0;
+}
+
+/**
  * What is to be done, from what the policy says, what the host offers and what the session works on. Pure: no I/O, and
  * equal inputs give equal plans.
  *
@@ -62,6 +73,7 @@ export function plan(policy: Policy, host: HostCapabilities, workspace: Workspac
       { path: "/proc/sys/user/max_inotify_instances", value: "64", optional: true },
       { path: "/proc/sys/user/max_inotify_watches", value: "131072", optional: true },
     ],
+    egress: hasEgress(policy) ? { port: carriedPort } : null,
     landlock: { abi: host.landlockAbi, base, call: callRuleset(host.landlockAbi), readOnly },
     seccomp: filterFor(host.architecture, {
       traceOpens: workspace.seccomp.traceOpens,

@@ -20,6 +20,8 @@ export interface LiveInit extends Launched {
   readonly channel: Channel;
   /** Of the broker that answers for it; 0 where its filter hands nothing out. */
   readonly broker: number;
+  /** Sockets at its name server; -1 where there is no network. */
+  readonly resolver: { readonly datagrams: number; readonly streams: number };
 }
 
 /**
@@ -106,8 +108,9 @@ export async function launch(
   const channel = new Channel(launched);
   try {
     const rules = notifyRules(plan, architecture);
-    const broker = await channel.whenReady(timeoutMs, () => native().ready(launched.control, launched.pid, rules));
-    return { ...launched, channel, broker };
+    const ready = await channel.whenReady(timeoutMs, () => native().ready(launched.control, launched.pid, rules));
+    const resolver = { datagrams: ready.resolverDatagrams, streams: ready.resolverStreams };
+    return { ...launched, channel, broker: ready.broker, resolver };
   } catch (error) {
     native().kill(launched.pidfd);
     await native().waitExit(launched.pidfd);

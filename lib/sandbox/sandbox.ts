@@ -3,6 +3,7 @@ import { errorMonitor } from "node:events";
 import { statSync } from "node:fs";
 import { join } from "node:path";
 import type { Audit } from "../audit/audit.ts";
+import { Gateway } from "../egress/gateway.ts";
 import { HoldfastError } from "../errors.ts";
 import { type HostCapabilities, probeHost } from "../host/capabilities.ts";
 import { native, randomText, root } from "../native.ts";
@@ -104,6 +105,8 @@ export class Sandbox implements SandboxLike {
   readonly #environment: readonly string[];
   readonly #audit: Audit | undefined;
   readonly #reached: ReachedLimits | null;
+  /** What carries its connections; null where it has no network. */
+  readonly #gateway: Gateway | null;
   /** When its view of the workspace was made, in nanoseconds since 1970. */
   readonly #since: bigint;
   #socket: ControlSocket | undefined;
@@ -134,6 +137,10 @@ export class Sandbox implements SandboxLike {
     const purposes = [...plan.seccomp.notify.values()];
     const tellsLimits = purposes.some((purpose) => purpose === "wait" || purpose === "descriptor");
     this.#reached = tellsLimits && init.broker !== 0 ? new ReachedLimits(init.broker) : null;
+    this.#gateway =
+      plan.egress === null
+        ? null
+        : new Gateway({ policy, sandbox: name, broker: init.broker, resolver: init.resolver, audit });
     this.#beginning = beginning;
     this.#cgroup = cgroup;
     this.#environment = Object.entries(plan.environment).map(([key, value]) => `${key}=${value}`);
@@ -397,6 +404,19 @@ export class Sandbox implements SandboxLike {
 
   /** What was refused since the last look. */
   takeDenials(): readonly Denial[] {
+    return [...this.#takeRefusedCalls(), ...this.#takeRefusedConnections()];
+  }
+
+  #takeRefusedConnections(): readonly Denial[] {
+    const refused = this.#gateway?.takeRefusals() ?? [];
+    return refused.map(({ subject, count, remedy }): Denial => {
+      const denial: Denial = { kind: "connect", subject, count, ...(remedy === undefined ? {} : { grant: remedy }) };
+      denialChannel.publish({ sandbox: this.name, ...denial });
+      return denial;
+    });
+  }
+
+  #takeRefusedCalls(): readonly Denial[] {
     if (this.#init.broker === 0) return [];
     const records = native().takeDenials(this.#init.broker);
     if (records.length === 0) return [];
@@ -480,6 +500,7 @@ export class Sandbox implements SandboxLike {
   }
 
   async #end(): Promise<void> {
+    this.#gateway?.close();
     // Meanwhile: nobody can reach by its name what is ending.
     await endInit(this.#init, () => this.#socket?.close());
     await SandboxCgroup.remove(this.#cgroup);

@@ -94,15 +94,21 @@ int Init() {
     Report(setup->failure());
     return 1;
   }
-  MessageType ready = MessageType::kReady;
-  int broker[2] = {setup->listener_fd(), setup->sockets_fd()};
-  int broker_count = broker[0] < 0 ? 0 : broker[1] < 0 ? 1 : 2;
+  ReadyMessage ready{MessageType::kReady, 0};
+  const int given[kReadyFds] = {setup->listener_fd(), setup->sockets_fd(), setup->egress_fd(0),
+                                setup->egress_fd(1), setup->egress_fd(2)};
+  int broker[kReadyFds];
+  int broker_count = 0;
+  for (int i = 0; i < kReadyFds; i++) {
+    if (given[i] < 0) continue;
+    ready.given |= 1u << i;
+    broker[broker_count++] = given[i];
+  }
   if (SendPacket(kControlFd, &ready, sizeof ready, broker, broker_count, 0) != 0) return 1;
   Event event{};
   event.type = EventType::kReady;
   if (write(kEventsFd, &event, sizeof event) != static_cast<ssize_t>(sizeof event)) return 1;
-  for (int fd : broker)
-    if (fd >= 0) close(fd);
+  for (int i = 0; i < broker_count; i++) close(broker[i]);
   Serve(*setup, CgroupEvents(counters, message.memory_limit));
   return 0;
 }

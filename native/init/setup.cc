@@ -223,6 +223,11 @@ bool Setup::Apply(const Operation& op, int source) {
       return sethostname(first, op.strings[0].size) == 0 || Fail("sethostname", first, errno);
     case OpCode::kLoopback:
       return Loopback();
+    case OpCode::kEgress: {
+      const char* call = "";
+      int error = RaiseEgress(static_cast<uint16_t>(op.numbers[0]), egress_fds_, &call);
+      return error == 0 || Fail(call, "egress", error);
+    }
     case OpCode::kKeyring:
       // A kernel without keyrings has none to inherit.
       return syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, nullptr) >= 0 || errno == ENOSYS ||

@@ -6,6 +6,7 @@
 #include <sys/types.h>
 
 #include "../wire.h"
+#include "egress.h"
 #include "program.h"
 
 namespace holdfast {
@@ -59,6 +60,8 @@ class Setup {
   const WatchedLimits& limits() const { return limits_; }
   int listener_fd() const { return listener_fd_; }
   int sockets_fd() const { return sockets_fd_; }
+  // -1 where the plan has no egress.
+  int egress_fd(int place) const { return egress_fds_[place]; }
 
  private:
   bool Fail(const char* call, const char* path, int error);
@@ -95,6 +98,7 @@ class Setup {
   WatchedLimits limits_;
   int listener_fd_ = -1;
   int sockets_fd_ = -1;
+  int egress_fds_[kEgressSockets] = {-1, -1, -1};
   int abstract_fd_ = -1;
   int host_proc_fd_ = -1;
   bool wrote_sysctl_ = false;

@@ -1,0 +1,220 @@
+import { lookup } from "node:dns/promises";
+import { connect, isIP, Socket } from "node:net";
+import type { Audit } from "../audit/audit.ts";
+import { type CarriedFlow, native } from "../native.ts";
+import type { Policy } from "../policy/policy.ts";
+import { join, readOpening } from "./carry.ts";
+import { type Grant, NetworkDecision } from "./decide.ts";
+import type { Program, Verdict } from "./flow.ts";
+import { NamePool } from "./names.ts";
+import { Programs } from "./program.ts";
+import { Resolver } from "./resolver.ts";
+
+export interface GatewayOptions {
+  readonly policy: Pick<Policy, "networkPolicies">;
+  /** The sandbox's name, for records. */
+  readonly sandbox: string;
+  /** The broker that hands connections on. */
+  readonly broker: number;
+  /** The resolver's sockets inside; taken over. */
+  readonly resolver: { readonly datagrams: number; readonly streams: number };
+  readonly audit: Audit | undefined;
+}
+
+/** What was refused, counted by who and where. */
+export interface RefusedConnection {
+  /** `PROGRAM → HOST:PORT`, or the name that was asked for. */
+  readonly subject: string;
+  readonly count: number;
+  readonly detail: string;
+  readonly remedy?: string;
+}
+
+const connectMs = 30_000;
+const openingMs = 30_000;
+const mostRefusals = 1024;
+
+/** Carries the connections of one sandbox that its policy grants, and resets the others. */
+export class Gateway {
+  readonly #options: GatewayOptions;
+  readonly #names = new NamePool();
+  readonly #programs = new Programs();
+  readonly #resolver: Resolver;
+  readonly #sockets = new Set<Socket>();
+  readonly #refusals = new Map<string, { count: number; detail: string; remedy?: string }>();
+  #decision: NetworkDecision;
+  #isClosed = false;
+
+  constructor(options: GatewayOptions) {
+    this.#options = options;
+    this.#decision = new NetworkDecision(options.policy);
+    this.#resolver = new Resolver({
+      ...options.resolver,
+      names: this.#names,
+      knows: (name) => this.#decision.knows(name),
+      onRefused: (name) =>
+        this.#refuse(`name ${name}`, {
+          allowed: false,
+          policy: null,
+          rule: null,
+          reason: "host",
+          detail: `no endpoint names ${name}`,
+          remedy: `--allow ${name}`,
+        }),
+    });
+    native().onFlow(options.broker, () => this.#takeFlows());
+  }
+
+  /** Ends every connection. */
+  close(): void {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    this.#resolver.close();
+    for (const socket of this.#sockets) socket.resetAndDestroy();
+  }
+
+  /** What was refused since the last look. */
+  takeRefusals(): readonly RefusedConnection[] {
+    const taken = [...this.#refusals].map(([subject, refusal]) => ({ subject, ...refusal }));
+    this.#refusals.clear();
+    return taken;
+  }
+
+  #takeFlows(): void {
+    for (const flow of native().takeFlows(this.#options.broker)) {
+      const client = this.#own(new Socket({ fd: flow.socket, allowHalfOpen: true }));
+      client.pause();
+      this.#serve(flow, client).catch(() => client.resetAndDestroy());
+    }
+  }
+
+  #own(socket: Socket): Socket {
+    if (this.#isClosed) socket.resetAndDestroy();
+    this.#sockets.add(socket);
+    socket.on("error", () => {});
+    socket.once("close", () => this.#sockets.delete(socket));
+    // The sandbox's calls keep the process alive, its connections do not.
+    socket.unref();
+    return socket;
+  }
+
+  async #serve(flow: CarriedFlow, client: Socket): Promise<void> {
+    const program = await this.#programs.identify(flow.program);
+    const host = this.#names.nameOf(flow.address) ?? flow.address;
+    const subject = `${program?.path ?? "an unknown program"} → ${host.includes(":") ? `[${host}]` : host}:${flow.port}`;
+    const stop = (verdict: Verdict): void => {
+      this.#record(flow, program, host, verdict);
+      this.#refuse(subject, verdict);
+      client.resetAndDestroy();
+    };
+    const connection = this.#decision.connect(program, host, flow.port);
+    if ("refusal" in connection) return stop(connection.refusal);
+    const { grant } = connection;
+    const addresses = await resolve(host);
+    const refused = addresses.map((address) => this.#decision.address(grant, address)).find(({ allowed }) => !allowed);
+    if (refused !== undefined) return stop(refused);
+    const upstream = this.#own(await dial(addresses, flow.port));
+    if (grant.carry !== "tcp") {
+      // A server may speak first, and is heard; what the client says is looked at before it goes on.
+      upstream.pipe(client, { end: false });
+      const opening = await within(openingMs, readOpening(client));
+      const fault = openingFault(opening, grant);
+      if (fault !== undefined) {
+        upstream.destroy();
+        return stop(fault);
+      }
+      upstream.unpipe(client);
+      if ("read" in opening && opening.read.length > 0) upstream.write(opening.read);
+    }
+    this.#record(flow, program, host, {
+      allowed: true,
+      policy: grant.policy,
+      rule: `${host}:${flow.port}`,
+      detail: `${grant.program} may connect (${grant.carry})`,
+    });
+    join(client, upstream);
+  }
+
+  #refuse(subject: string, { detail, remedy }: Verdict): void {
+    const known = this.#refusals.get(subject);
+    if (known !== undefined) known.count++;
+    else if (this.#refusals.size < mostRefusals)
+      this.#refusals.set(subject, { count: 1, detail, ...(remedy === undefined ? {} : { remedy }) });
+  }
+
+  #record({ port }: CarriedFlow, program: Program | null, host: string, verdict: Verdict): void {
+    const { sandbox, audit } = this.#options;
+    const { path, sha256 } = program ?? {};
+    audit?.append({
+      type: "connection",
+      sandbox,
+      program: path ?? null,
+      sha256: sha256 ?? null,
+      host,
+      port,
+      ...verdict,
+    });
+  }
+}
+
+function openingFault(opening: Awaited<ReturnType<typeof readOpening>>, grant: Grant): Verdict | undefined {
+  const refuse = (detail: string): Verdict => ({
+    allowed: false,
+    policy: grant.policy,
+    rule: null,
+    reason: "malformed",
+    detail,
+  });
+  if (opening.kind === "malformed") return refuse(`not the start of a TLS connection: ${opening.why}`);
+  if (opening.kind === "other") return undefined;
+  const { serverName, hasEncryptedHello } = opening.hello;
+  if (hasEncryptedHello) return refuse("the name is hidden (encrypted client hello)");
+  if (isIP(grant.host) !== 0) return undefined;
+  if (serverName === undefined) return refuse(`no name was sent (SNI), ${grant.host} was connected to`);
+  return serverName === grant.host ? undefined : refuse(`${serverName} was asked for at ${grant.host} (SNI)`);
+}
+
+/** Outside, once: what is checked is what is dialled. */
+async function resolve(host: string): Promise<readonly string[]> {
+  if (isIP(host) !== 0) return [host];
+  const found = await lookup(host, { all: true, order: "ipv4first" });
+  return found.map(({ address }) => address);
+}
+
+async function dial(addresses: readonly string[], port: number): Promise<Socket> {
+  let failure: unknown = new Error("no address");
+  for (const host of addresses) {
+    try {
+      return await dialOne(host, port);
+    } catch (error) {
+      failure = error;
+    }
+  }
+  throw failure;
+}
+
+function dialOne(host: string, port: number): Promise<Socket> {
+  return new Promise((resolve, reject) => {
+    const socket = connect({ host, port, allowHalfOpen: true, noDelay: true });
+    const timer = setTimeout(() => socket.destroy(new Error("no answer")), connectMs);
+    socket.once("error", reject);
+    socket.once("close", () => clearTimeout(timer));
+    socket.once("connect", () => {
+      clearTimeout(timer);
+      socket.off("error", reject);
+      resolve(socket);
+    });
+  });
+}
+
+async function within<T>(ms: number, work: Promise<T>): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Error("too slow")), ms).unref();
+  });
+  try {
+    return await Promise.race([work, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}

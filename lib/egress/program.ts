@@ -1,0 +1,57 @@
+import { createHash } from "node:crypto";
+import { createReadStream } from "node:fs";
+import { pipeline } from "node:stream/promises";
+import { native, type ProgramFacts } from "../native.ts";
+import type { Program } from "./flow.ts";
+
+/** Of one executable file as it was when it was read. */
+interface Known {
+  readonly sha256: Promise<string>;
+}
+
+const mostKnown = 1024;
+
+/**
+ * Tells which program stands behind a connection, by its open file. Its content is hashed once for each state of the file
+ * (device, inode and time of change), and what a path was when it was first seen is what it has to stay.
+ */
+export class Programs {
+  readonly #files = new Map<string, Known>();
+  readonly #firstSeen = new Map<string, string>();
+
+  /** Takes the descriptor over. */
+  async identify(facts: ProgramFacts | null): Promise<Program | null> {
+    if (facts === null) return null;
+    try {
+      const path = facts.path.toString();
+      // A name that is no UTF-8 is in no policy, and shown as it can be.
+      if (facts.links === 0) return { path: path.replace(/ \(deleted\)$/, ""), doubt: "deleted" };
+      if (!facts.isReadOnly) return { path, doubt: "writable" };
+      const sha256 = await this.#hash(facts);
+      const first = this.#firstSeen.get(path);
+      if (first === undefined) this.#firstSeen.set(path, sha256);
+      return first !== undefined && first !== sha256 ? { path, sha256, doubt: "changed" } : { path, sha256 };
+    } catch {
+      return null; // unreadable: it may be anything
+    } finally {
+      native().close(facts.file);
+    }
+  }
+
+  #hash({ device, inode, changedNs, file }: ProgramFacts): Promise<string> {
+    const key = `${device}:${inode}:${changedNs}`;
+    const known = this.#files.get(key);
+    if (known !== undefined) return known.sha256;
+    if (this.#files.size >= mostKnown) this.#files.clear();
+    const sha256 = hashOf(`/proc/self/fd/${file}`);
+    this.#files.set(key, { sha256 });
+    sha256.catch(() => this.#files.delete(key));
+    return sha256;
+  }
+}
+
+async function hashOf(path: string): Promise<string> {
+  const hash = createHash("sha256");
+  await pipeline(createReadStream(path), hash);
+  return hash.digest("hex");
+}
