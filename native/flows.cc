@@ -17,7 +17,7 @@ namespace holdfast {
 namespace {
 
 // As many as may wait for JavaScript: a program could make more than it is ever told of.
-constexpr size_t kMostWaiting = 4096;
+constexpr size_t kMostWaiting = 256;
 constexpr int kAcceptMs = 50;
 
 struct Endpoint {

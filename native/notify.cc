@@ -184,6 +184,18 @@ bool IsLoopback(const sockaddr_storage& address) {
   return IN6_IS_ADDR_LOOPBACK(&ip) || IN6_IS_ADDR_UNSPECIFIED(&ip);
 }
 
+// Of the addresses that stand for names (lib/egress/names.ts): 198.18.0.0/15,
+// fd68:6f6c:6466::/48.
+bool IsOfPool(const sockaddr_storage& address) {
+  if (address.ss_family == AF_INET) {
+    uint32_t ip = ntohl(reinterpret_cast<const sockaddr_in&>(address).sin_addr.s_addr);
+    return ip >> 17 == (198u << 24 | 18u << 16) >> 17;
+  }
+  constexpr uint8_t kPrefix[] = {0xfd, 0x68, 0x6f, 0x6c, 0x64, 0x66};
+  const in6_addr& ip = reinterpret_cast<const sockaddr_in6&>(address).sin6_addr;
+  return memcmp(ip.s6_addr, kPrefix, sizeof kPrefix) == 0;
+}
+
 uint16_t PortOf(const sockaddr_storage& address) {
   return ntohs(address.ss_family == AF_INET
                    ? reinterpret_cast<const sockaddr_in&>(address).sin_port
@@ -418,6 +430,11 @@ int Sandbox::ConnectOut(const Pending& pending, int socket, const sockaddr_stora
   int type = 0;
   int protocol = 0;
   socklen_t option_size = sizeof type;
+  // So a C library asks which of several addresses is nearest; nobody listens there, and what is
+  // sent is refused.
+  if (flows_.Valid() && IsOfPool(address) &&
+      getsockopt(socket, SOL_SOCKET, SO_TYPE, &type, &option_size) == 0 && type == SOCK_DGRAM)
+    return connect(socket, reinterpret_cast<const sockaddr*>(&address), size) == 0 ? 0 : errno;
   if (!flows_.Valid() || getsockopt(socket, SOL_SOCKET, SO_TYPE, &type, &option_size) != 0 ||
       getsockopt(socket, SOL_SOCKET, SO_PROTOCOL, &protocol, &option_size) != 0 ||
       type != SOCK_STREAM || (protocol != IPPROTO_TCP && protocol != IPPROTO_MPTCP))

@@ -8,6 +8,8 @@ export interface RunOptions {
   workdir: string | undefined;
   read: string[];
   write: string[];
+  allow: string[];
+  allowBinary: string[];
   env: string[];
   timeout: string | undefined;
   limits: string[];
@@ -28,6 +30,8 @@ const valued = [
   "workdir",
   "read",
   "write",
+  "allow",
+  "allow-binary",
   "env",
   "timeout",
   "limit",
@@ -39,13 +43,15 @@ const flags = ["overlay", "apply", "json", "quiet", "trace-denials", "help"] as 
 export const runUsage = `Usage: holdfast run [options] -- CMD ARG…
 
 Runs a command behind kernel walls: it sees the system's folders, the working folder, a home and a /tmp of its own,
-and no network. Without --policy the preset "default" applies.
+and no network but what is allowed. Without --policy the preset "default" applies.
 
   --policy FILE         a policy file (see: holdfast policy check, holdfast policy explain)
   --preset NAME         default, read-only, build or agent
   --workdir DIR         the folder that is writable inside (default: the current one)
   --read PATH           also readable; may be repeated
   --write PATH          also writable; may be repeated
+  --allow HOST[:PORT]   connections to it (port 443 where none is given); may be repeated
+  --allow-binary PATH   with --allow: by this program alone; may be repeated
   --env NAME[=VALUE]    pass a variable on, or set it; may be repeated
   --timeout D           end it after 500ms, 30s, 5m, …: exit 124
   --limit NAME=VALUE    processes, memory, cpu-time, wall-time, open-files, file-size, tmp-size, output
@@ -72,6 +78,8 @@ export function noRunOptions(): RunOptions {
     workdir: undefined,
     read: [],
     write: [],
+    allow: [],
+    allowBinary: [],
     env: [],
     timeout: undefined,
     limits: [],
@@ -161,6 +169,12 @@ function setValue(options: RunOptions, name: string, value: string): void {
       break;
     case "write":
       options.write.push(value);
+      break;
+    case "allow":
+      options.allow.push(value);
+      break;
+    case "allow-binary":
+      options.allowBinary.push(value);
       break;
     case "env":
       options.env.push(value);

@@ -106,8 +106,12 @@ export async function runPolicy(options: RunOptions): Promise<Policy> {
     limits = applyLimit(limits, entry.slice(0, equals), entry.slice(equals + 1));
   }
   if (options.timeout !== undefined) limits = applyLimit(limits, "wall-time", options.timeout);
+  const network = options.allow.length + options.allowBinary.length === 0 ? null : await import("./run-network.ts");
   return {
     ...base,
+    ...(network === null
+      ? {}
+      : { networkPolicies: { ...base.networkPolicies, ...(await network.allowedNetwork(options)) } }),
     limits,
     filesystem: {
       ...base.filesystem,

@@ -41,6 +41,7 @@ export function readOpening(client: Socket): Promise<Opening> {
     };
     client.on("data", onData);
     client.on("end", onEnd);
+    client.resume();
     client.once("close", () => reject(new Error("the client has gone")));
   });
 }

@@ -23,7 +23,7 @@ export interface GatewayOptions {
 
 /** What was refused, counted by who and where. */
 export interface RefusedConnection {
-  /** `PROGRAM → HOST:PORT`, or the name that was asked for. */
+  /** `HOST:PORT (by PROGRAM)`, or the name that was asked for. */
   readonly subject: string;
   readonly count: number;
   readonly detail: string;
@@ -33,6 +33,8 @@ export interface RefusedConnection {
 const connectMs = 30_000;
 const openingMs = 30_000;
 const mostRefusals = 1024;
+/** Both ends of a connection count. */
+const mostSockets = 1024;
 
 /** Carries the connections of one sandbox that its policy grants, and resets the others. */
 export class Gateway {
@@ -41,6 +43,11 @@ export class Gateway {
   readonly #programs = new Programs();
   readonly #resolver: Resolver;
   readonly #sockets = new Set<Socket>();
+  /** Those that are carried, by the program's end. */
+  readonly #carried = new Map<
+    Socket,
+    { readonly program: Program | null; readonly host: string; readonly port: number }
+  >();
   readonly #refusals = new Map<string, { count: number; detail: string; remedy?: string }>();
   #decision: NetworkDecision;
   #isClosed = false;
@@ -53,7 +60,7 @@ export class Gateway {
       names: this.#names,
       knows: (name) => this.#decision.knows(name),
       onRefused: (name) =>
-        this.#refuse(`name ${name}`, {
+        this.#refuse(name, {
           allowed: false,
           policy: null,
           rule: null,
@@ -63,6 +70,13 @@ export class Gateway {
         }),
     });
     native().onFlow(options.broker, () => this.#takeFlows());
+  }
+
+  /** Decides by another policy from now on; what is carried and would be refused by it is reset at once. */
+  apply(policy: Pick<Policy, "networkPolicies">): void {
+    this.#decision = new NetworkDecision(policy);
+    for (const [client, { program, host, port }] of this.#carried)
+      if ("refusal" in this.#decision.connect(program, host, port)) client.resetAndDestroy();
   }
 
   /** Ends every connection. */
@@ -83,6 +97,12 @@ export class Gateway {
   #takeFlows(): void {
     for (const flow of native().takeFlows(this.#options.broker)) {
       const client = this.#own(new Socket({ fd: flow.socket, allowHalfOpen: true }));
+      // Each costs descriptors of this process, which it shares with other sandboxes.
+      if (this.#sockets.size > mostSockets) {
+        if (flow.program !== null) native().close(flow.program.file);
+        client.resetAndDestroy();
+        continue;
+      }
       client.pause();
       this.#serve(flow, client).catch(() => client.resetAndDestroy());
     }
@@ -101,7 +121,8 @@ export class Gateway {
   async #serve(flow: CarriedFlow, client: Socket): Promise<void> {
     const program = await this.#programs.identify(flow.program);
     const host = this.#names.nameOf(flow.address) ?? flow.address;
-    const subject = `${program?.path ?? "an unknown program"} → ${host.includes(":") ? `[${host}]` : host}:${flow.port}`;
+    const where = `${isIP(host) === 6 ? `[${host}]` : host}:${flow.port}`;
+    const subject = `${where} (by ${program?.path ?? "an unknown program"})`;
     const stop = (verdict: Verdict): void => {
       this.#record(flow, program, host, verdict);
       this.#refuse(subject, verdict);
@@ -132,6 +153,8 @@ export class Gateway {
       rule: `${host}:${flow.port}`,
       detail: `${grant.program} may connect (${grant.carry})`,
     });
+    this.#carried.set(client, { program, host, port: flow.port });
+    client.once("close", () => this.#carried.delete(client));
     join(client, upstream);
   }
 

@@ -21,7 +21,7 @@ export function describeDenials(
             kind: "connect",
             subject,
             count,
-            grant: "a network_policies rule for this host (egress is not in this version)",
+            ...grantOf(subject),
           };
     }
     const file = /^(read|write) (.*)$/s.exec(subject);
@@ -32,6 +32,11 @@ export function describeDenials(
     }
     return { kind: "syscall", subject: call, count };
   });
+}
+
+/** TCP alone is carried; what is no port for it is no connection either. */
+function grantOf(subject: string): Pick<Denial, "grant"> {
+  return /:[1-9]\d*$/.test(subject) ? { grant: `--allow ${subject}` } : {};
 }
 
 /** Whether a flag would help: not where the path is always the sandbox's own, or the caller has no right to it himself. */

@@ -3,7 +3,7 @@ import { errorMonitor } from "node:events";
 import { statSync } from "node:fs";
 import { join } from "node:path";
 import type { Audit } from "../audit/audit.ts";
-import { Gateway } from "../egress/gateway.ts";
+import type { Gateway } from "../egress/gateway.ts";
 import { HoldfastError } from "../errors.ts";
 import { type HostCapabilities, probeHost } from "../host/capabilities.ts";
 import { native, randomText, root } from "../native.ts";
@@ -11,7 +11,7 @@ import { layerIds } from "../plan/encode.ts";
 import { sharedEtc } from "../plan/etc.ts";
 import { identity } from "../plan/identity.ts";
 import type { LaunchPlan } from "../plan/launch-plan.ts";
-import { plan as makePlan } from "../plan/plan.ts";
+import { hasEgress, plan as makePlan } from "../plan/plan.ts";
 import { syscallName } from "../plan/seccomp-profile.ts";
 import { toolFolder, type Workspace } from "../plan/workspace.ts";
 import { defaultPolicy } from "../policy/default-policy.ts";
@@ -122,6 +122,7 @@ export class Sandbox implements SandboxLike {
     beginning: Beginning,
     cgroup: SandboxCgroup | null,
     audit: Audit | undefined,
+    gateway: Gateway | null,
   ) {
     this.#since = beginning.since;
     this.#audit = audit;
@@ -137,10 +138,7 @@ export class Sandbox implements SandboxLike {
     const purposes = [...plan.seccomp.notify.values()];
     const tellsLimits = purposes.some((purpose) => purpose === "wait" || purpose === "descriptor");
     this.#reached = tellsLimits && init.broker !== 0 ? new ReachedLimits(init.broker) : null;
-    this.#gateway =
-      plan.egress === null
-        ? null
-        : new Gateway({ policy, sandbox: name, broker: init.broker, resolver: init.resolver, audit });
+    this.#gateway = gateway;
     this.#beginning = beginning;
     this.#cgroup = cgroup;
     this.#environment = Object.entries(plan.environment).map(([key, value]) => `${key}=${value}`);
@@ -202,9 +200,15 @@ export class Sandbox implements SandboxLike {
           return { over, plan, init };
         },
       );
-      const prepare = async (): Promise<{ beginning: Beginning; socket: ControlSocket }> => {
+      const prepare = async (): Promise<{
+        beginning: Beginning;
+        socket: ControlSocket;
+        gateways: typeof import("../egress/gateway.ts") | null;
+      }> => {
         const beginning = beginningOf(policy, workspace, found, since);
-        return { beginning, socket: await prepareControl(name, beginning.missing, () => sandbox) };
+        // Most sandboxes have no network, and load nothing for it.
+        const gateways = hasEgress(policy) ? await import("../egress/gateway.ts") : null;
+        return { beginning, gateways, socket: await prepareControl(name, beginning.missing, () => sandbox) };
       };
       const [first, beside] = await Promise.allSettled([launching, prepare()]);
       if (first.status === "rejected") {
@@ -217,8 +221,18 @@ export class Sandbox implements SandboxLike {
         await endInit(init);
         throw beside.reason;
       }
-      const { beginning, socket } = beside.value;
-      sandbox = new Sandbox(name, policy, plan, over, init, beginning, cgroup, options.audit);
+      const { beginning, socket, gateways } = beside.value;
+      const gateway =
+        gateways === null || plan.egress === null
+          ? null
+          : new gateways.Gateway({
+              policy,
+              sandbox: name,
+              broker: init.broker,
+              resolver: init.resolver,
+              audit: options.audit,
+            });
+      sandbox = new Sandbox(name, policy, plan, over, init, beginning, cgroup, options.audit, gateway);
       sandbox.#open(socket);
       try {
         assertHeld(workspace.cgroup, cgroup, init.pid);
@@ -265,7 +279,7 @@ export class Sandbox implements SandboxLike {
 
   /**
    * Changes the running policy. Static walls (files, processes, limits) are fixed when the sandbox is made; what may
-   * change is the network section, once there is egress.
+   * change is the network section, where there is one. Connections that the new one refuses are reset at once.
    *
    * @throws HoldfastError ERR_HOLDFAST_POLICY_STATIC when a static part differs: the running policy is left as it is
    */
@@ -288,6 +302,14 @@ export class Sandbox implements SandboxLike {
         hint: "Create a new sandbox with the changed policy.",
       });
     }
+    if (this.#gateway === null && hasEgress(policy)) {
+      throw new HoldfastError("this sandbox was made without network", {
+        code: "ERR_HOLDFAST_POLICY_STATIC",
+        step: "policy",
+        hint: "Create a new sandbox with the changed policy.",
+      });
+    }
+    this.#gateway?.apply(policy);
     this.#audit?.append({ type: "policy.applied", sandbox: this.name, policy: policy.source });
   }
 

@@ -1,0 +1,193 @@
+// The scenario of gateway.test.ts, run where the servers' addresses are this namespace's own.
+import { once } from "node:events";
+import { chmodSync, mkdtempSync, rmSync } from "node:fs";
+import { createServer as createHttpServer } from "node:http";
+import { type AddressInfo, createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createServer as createTlsServer } from "node:tls";
+import { Audit } from "../../lib/audit/audit.ts";
+import { Authority } from "../../lib/egress/authority.ts";
+import { parsePolicy } from "../../lib/policy/load.ts";
+import type { Policy } from "../../lib/policy/policy.ts";
+import { Sandbox } from "../../lib/sandbox/sandbox.ts";
+import { addresses } from "./world.ts";
+
+function policyOf(endpoints: string, binaries = "[{ path: /usr/bin/python3* }]"): Policy {
+  const text = `holdfast: 1
+version: 1
+landlock: { compatibility: best_effort }
+filesystem_policy: { include_workdir: true, read_only: [/usr, /bin, /lib, /lib64, /etc] }
+network_policies:
+  one:
+    endpoints: ${endpoints}
+    binaries: ${binaries}
+`;
+  const { policy, problems } = parsePolicy(Buffer.from(text), "test.yaml");
+  if (policy === null) throw new Error(problems.map(({ message }) => message).join("\n"));
+  return policy;
+}
+
+/** Connects, says something, and prints what came back, or how it failed. */
+const ask = `
+import socket, sys
+host, port, text = sys.argv[1], int(sys.argv[2]), sys.argv[3].encode()
+try:
+    s = socket.create_connection((host, port), 10)
+    s.sendall(text)
+    s.shutdown(socket.SHUT_WR)
+    got = b""
+    while True:
+        part = s.recv(65536)
+        if not part: break
+        got += part
+    print("got", got.decode())
+except OSError as error:
+    print(type(error).__name__)
+`;
+
+const results: Record<string, unknown> = new Proxy(
+  {},
+  {
+    set: (target, key, value): boolean => {
+      process.stderr.write(`${String(key)}: ${JSON.stringify(value)}\n`);
+      return Reflect.set(target, key, value);
+    },
+  },
+);
+const closers: (() => unknown)[] = [];
+const refused: unknown[] = [];
+const lines: Record<string, unknown>[] = [];
+const audit = new Audit({ write: (line) => void lines.push(JSON.parse(line)), close: () => {} });
+
+const echo = createServer({ allowHalfOpen: true }, (socket) => {
+  socket.on("error", () => {});
+  socket.pipe(socket);
+});
+echo.listen(7, addresses.api);
+const other = createServer((socket) => socket.end("other\n"));
+other.listen(7, addresses.other);
+const greeting = createServer((socket) => socket.end("220 hello\r\n"));
+greeting.listen(25, addresses.api);
+const web = createHttpServer((request, response) => response.end(`web ${request.url}\n`));
+web.listen(80, addresses.api);
+const authority = new Authority("test", 3_600_000);
+const secure = createTlsServer({ SNICallback: (name, done) => done(null, authority.contextFor(name)) }, (socket) => {
+  socket.on("error", () => {});
+  socket.end("secure\n");
+});
+secure.listen(443, addresses.api);
+const inside = createServer();
+inside.listen(0, "127.0.0.1");
+const servers = [echo, other, greeting, web, secure, inside];
+await Promise.all(servers.map((server) => once(server, "listening")));
+closers.push(() => servers.forEach((server) => server.close()));
+const hostPort = (inside.address() as AddressInfo).port;
+
+const workdir = mkdtempSync(join(tmpdir(), "holdfast-egress-"));
+chmodSync(workdir, 0o777);
+closers.push(() => rmSync(workdir, { recursive: true, force: true }));
+
+try {
+  const policy = policyOf(`
+      - { host: api.example.test, ports: [7, 25, 80], protocol: tcp }
+      - { host: api.example.test, port: 443 }
+      - { host: mixed.example.test, port: 7, protocol: tcp }
+      - { host: metadata.example.test, port: 80, protocol: tcp }
+      - { host: "${addresses.other}", port: 7 }`);
+  const sandbox = await Sandbox.create({ workdir, policy, audit });
+  closers.push(() => sandbox.dispose());
+  const python = async (host: string, port: number, text = "hello"): Promise<string> => {
+    const { stdout, stderr, denials } = await sandbox.exec("python3", ["-c", ask, host, String(port), text]);
+    refused.push(
+      ...denials.map(({ subject, grant }) =>
+        [subject, grant ?? null].map((word) => word?.replace(/\/usr\/bin\/python3\.\d+/, "python3")),
+      ),
+    );
+    return (stdout.toString() || stderr.toString()).trim();
+  };
+  const shell = async (script: string): Promise<string> => {
+    const { stdout, stderr } = await sandbox.exec("bash", ["-c", script]);
+    return `${stdout}${stderr}`.trim();
+  };
+  results["by name"] = await python("api.example.test", 7);
+  results["by address"] = await python(addresses.other, 7);
+  results["server first"] = await python("api.example.test", 25, "");
+  results["large"] = (await python("api.example.test", 7, "x".repeat(100_000))).length;
+  results["other name"] = await python("other.example.test", 7);
+  results["address of a name"] = await python(addresses.api, 7);
+  results["other port"] = await python("api.example.test", 8);
+  results["mixed addresses"] = await python("mixed.example.test", 7);
+  results["metadata"] = await python("metadata.example.test", 80);
+  results["host's loopback"] = await python("127.0.0.1", hostPort);
+  results["the listener itself"] = await python("127.0.0.1", 1);
+  const tls = (name: string): string => `
+import socket, ssl
+context = ssl._create_unverified_context()
+try:
+    s = context.wrap_socket(socket.create_connection(("api.example.test", 443), 10), server_hostname=${name})
+    print(s.recv(100).decode().strip())
+except OSError as error:
+    print(type(error).__name__)
+`;
+  const runTls = async (name: string): Promise<string> =>
+    String((await sandbox.exec("python3", ["-c", tls(name)])).stdout).trim();
+  results["tls"] = await runTls('"api.example.test"');
+  results["tls, another name"] = await runTls('"other.example.test"');
+  results["tls, no name"] = await runTls("None");
+  results["another program"] = await shell(
+    "exec 3<>/dev/tcp/api.example.test/7 && echo hello >&3 && head -c 5 <&3; true",
+  );
+  results["a copy"] = await shell(
+    `cp "$(readlink -f "$(command -v python3)")" ./copy && ./copy -c '${ask.replaceAll("'", "")}' api.example.test 7 hello`,
+  );
+  results["at once"] = await shell(
+    `for i in $(seq 40); do python3 -c '${ask.replaceAll("'", "")}' api.example.test 7 "n$i" & done; wait`,
+  );
+  results["without waiting"] = await shell(`python3 -c '
+import errno, select, socket
+s = socket.socket(); s.setblocking(False)
+first = s.connect_ex(("api.example.test", 7))
+select.select([], [s], [], 10)
+print(errno.errorcode.get(first, first), s.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR), s.connect_ex(("api.example.test", 7)) in (0, errno.EISCONN))
+s.setblocking(True); s.sendall(b"later"); s.shutdown(socket.SHUT_WR); print(s.recv(10).decode())'`);
+  results["interrupted"] = await shell(`python3 -c '
+import signal, socket
+signal.signal(signal.SIGALRM, lambda *_: None); signal.siginterrupt(signal.SIGALRM, False); signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
+for _ in range(50):
+    s = socket.create_connection(("api.example.test", 7), 10); s.sendall(b"x"); assert s.recv(1) == b"x"; s.close()
+print("fine")'`);
+  results["udp"] = await shell(`python3 -c '
+import socket
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+try:
+    s.connect(("${addresses.api}", 53)); print("connected")
+except OSError as error: print(type(error).__name__)'`);
+  results["denials"] = refused;
+  results["records"] = lines
+    .filter(({ type }) => type === "connection")
+    .map(({ host, port, allowed, reason, sha256 }) => [
+      host,
+      port,
+      allowed,
+      reason ?? null,
+      typeof sha256 === "string" && sha256.length === 64,
+    ]);
+
+  const held = sandbox.spawn("python3", [
+    "-c",
+    'import socket\ns = socket.create_connection(("api.example.test", 7), 10); s.sendall(b"x"); s.recv(1); print("open", flush=True)\ntry: print(s.recv(1))\nexcept OSError as error: print(type(error).__name__)',
+  ]);
+  const said: string[] = [];
+  held.stdout?.on("data", (chunk: Buffer) => said.push(String(chunk)));
+  await once(held.stdout ?? held, "data");
+  sandbox.applyPolicy(policyOf(`[{ host: api.example.test, port: 80, protocol: tcp }]`));
+  await once(held, "close");
+  results["reload"] = said.join("").trim().split("\n");
+  results["after the reload"] = await python("api.example.test", 7);
+  results["still"] = (await python("api.example.test", 80, "GET /x HTTP/1.0\r\n\r\n")).split("\n").at(-1);
+} finally {
+  for (const close of closers.reverse()) await close();
+}
+process.stdout.write(JSON.stringify(results));
+process.exit(0);

@@ -1,0 +1,50 @@
+import { spawnSync } from "node:child_process";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+/** Addresses that look public: no rule has to be loosened to reach them. */
+export const addresses = { api: "93.184.216.34", other: "93.184.216.35" } as const;
+
+const hosts = `127.0.0.1 localhost
+${addresses.api} api.example.test
+${addresses.other} other.example.test
+${addresses.api} mixed.example.test
+127.0.0.1 mixed.example.test
+169.254.169.254 metadata.example.test
+`;
+
+/** Why no network of its own can be made here for a test; null where one can. */
+export function missingForWorld(): string | null {
+  for (const program of ["unshare", "ip", "setpriv"]) {
+    if (spawnSync(program, ["--version"], { stdio: "ignore" }).error !== undefined) return `there is no ${program}`;
+  }
+  return null;
+}
+
+/**
+ * Runs a script of this folder in a network namespace of its own, where the addresses above are local and /etc/hosts names
+ * them; what it writes to standard output is its result.
+ */
+export function inWorld(script: string): unknown {
+  const folder = mkdtempSync(join(tmpdir(), "holdfast-world-"));
+  try {
+    const file = join(folder, "hosts");
+    writeFileSync(file, hosts);
+    const setUp = [
+      "ip link set lo up",
+      ...Object.values(addresses).map((address) => `ip addr add ${address}/32 dev lo`),
+      `mount --bind ${file} /etc/hosts`,
+    ].join(" && ");
+    const isRoot = process.getuid?.() === 0;
+    const drop = isRoot ? "exec" : "exec setpriv --ambient-caps=-all --inh-caps=-all";
+    const command = `${setUp} && ${drop} "$@"`;
+    const spaces = isRoot ? ["-n", "-m"] : ["-U", "--map-current-user", "--keep-caps", "-n", "-m"];
+    const args = [...spaces, "sh", "-c", command, "sh", process.execPath, join(import.meta.dirname, script)];
+    const ran = spawnSync("unshare", args, { encoding: "utf8", timeout: 120_000, maxBuffer: 1 << 26 });
+    if (ran.status !== 0) throw new Error(`${script} ended with ${ran.status ?? ran.signal}: ${ran.stderr}`);
+    return JSON.parse(ran.stdout);
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
