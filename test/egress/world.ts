@@ -34,6 +34,7 @@ export function inWorld(script: string): unknown {
     const setUp = [
       "ip link set lo up",
       ...Object.values(addresses).map((address) => `ip addr add ${address}/32 dev lo`),
+      "echo 0 > /proc/sys/net/ipv4/ip_unprivileged_port_start",
       `mount --bind ${file} /etc/hosts`,
     ].join(" && ");
     const isRoot = process.getuid?.() === 0;

@@ -8,12 +8,20 @@ test("A policy without network rules is not refused", (t) => {
   t.is(networkRefusal(sound("version: 1\nnetwork_policies: {}\n")), null);
 });
 
-test("A policy with network rules is refused, naming the first and its place", (t) => {
-  const error = networkRefusal(sound(withEndpoint("host: a.example.com, port: 443")));
+test("What is passed on as it comes is not refused", (t) => {
+  t.is(networkRefusal(sound(withEndpoint("host: a.example.com, port: 443"))), null);
+  t.is(networkRefusal(sound(withEndpoint("host: a.example.com, port: 5432, protocol: tcp"))), null);
+});
+
+test("A policy whose requests would have to be inspected is refused, naming the first and its place", (t) => {
+  const error = networkRefusal(sound(withEndpoint("host: a.example.com, port: 443, protocol: rest, access: full")));
   t.is(error?.code, "ERR_HOLDFAST_NETWORK_UNSUPPORTED");
   t.is(error?.exitCode, 125);
-  t.is(error?.message, 'p.yaml:4:3: the network rule "api" cannot be enforced: this version has no egress');
-  const entry = "{endpoints: [{host: a.example.com, port: 1}], binaries: [{path: /a}]}";
+  t.is(error?.message, 'p.yaml:4:3: the network rule "api" cannot be enforced: this version does not inspect requests');
+  const entry = "{endpoints: [{host: a.example.com, port: 1, protocol: rest, access: full}], binaries: [{path: /a}]}";
   const two = networkRefusal(sound(`version: 1\nnetwork_policies:\n  z: ${entry}\n  a: ${entry}\n`));
-  t.is(two?.message, 'p.yaml:3:3: the network rule "z" and 1 more cannot be enforced: this version has no egress');
+  t.is(
+    two?.message,
+    'p.yaml:3:3: the network rule "z" and 1 more cannot be enforced: this version does not inspect requests',
+  );
 });
