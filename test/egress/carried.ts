@@ -76,7 +76,9 @@ const inside = createServer();
 inside.listen(0, "127.0.0.1");
 const servers = [echo, other, greeting, web, secure, inside];
 await Promise.all(servers.map((server) => once(server, "listening")));
-closers.push(() => servers.forEach((server) => server.close()));
+closers.push(() => {
+  for (const server of servers) server.close();
+});
 const hostPort = (inside.address() as AddressInfo).port;
 
 const workdir = mkdtempSync(join(tmpdir(), "holdfast-egress-"));

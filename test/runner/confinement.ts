@@ -59,7 +59,12 @@ const alone = ["test/attacks/exhaust.test.ts"];
 const mostRepeatedFiles = 8;
 
 /** What touches neither the kernel nor a user's files. */
-const alikeForAll = ["test/plan/**", "test/policy/*-{properties,dialect}.test.ts", "test/policy/bad-files.test.ts"];
+const alikeForAll = [
+  "test/plan/**",
+  "test/policy/*-{properties,dialect}.test.ts",
+  "test/policy/bad-files.test.ts",
+  "test/egress/{addresses,authority,canonical,client-hello,decide,glob,http-head,names}.test.ts",
+];
 
 async function avaOnce(
   cache: string,
