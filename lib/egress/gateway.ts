@@ -98,7 +98,7 @@ export class Gateway {
     for (const flow of native().takeFlows(this.#options.broker)) {
       const client = this.#own(new Socket({ fd: flow.socket, allowHalfOpen: true }));
       // Each costs descriptors of this process, which it shares with other sandboxes.
-      if (this.#sockets.size > mostSockets) {
+      if (this.#isClosed || this.#sockets.size > mostSockets) {
         if (flow.program !== null) native().close(flow.program.file);
         client.resetAndDestroy();
         continue;
@@ -131,31 +131,40 @@ export class Gateway {
     const connection = this.#decision.connect(program, host, flow.port);
     if ("refusal" in connection) return stop(connection.refusal);
     const { grant } = connection;
-    const addresses = await resolve(host);
-    const refused = addresses.map((address) => this.#decision.address(grant, address)).find(({ allowed }) => !allowed);
-    if (refused !== undefined) return stop(refused);
-    const upstream = this.#own(await dial(addresses, flow.port));
-    if (grant.carry !== "tcp") {
-      // A server may speak first, and is heard; what the client says is looked at before it goes on.
-      upstream.pipe(client, { end: false });
-      const opening = await within(openingMs, readOpening(client));
-      const fault = openingFault(opening, grant);
-      if (fault !== undefined) {
-        upstream.destroy();
-        return stop(fault);
-      }
-      upstream.unpipe(client);
-      if ("read" in opening && opening.read.length > 0) upstream.write(opening.read);
-    }
-    this.#record(flow, program, host, {
-      allowed: true,
-      policy: grant.policy,
-      rule: `${host}:${flow.port}`,
-      detail: `${grant.program} may connect (${grant.carry})`,
-    });
+    // From here on another policy may end it.
     this.#carried.set(client, { program, host, port: flow.port });
     client.once("close", () => this.#carried.delete(client));
+    const permit = (detail: string): void =>
+      this.#record(flow, program, host, { allowed: true, policy: grant.policy, rule: where, detail });
+    const fail = (error: unknown): void => {
+      permit(`permitted, and not reached: ${error instanceof Error ? error.message : String(error)}`);
+      client.resetAndDestroy();
+    };
+    let addresses: readonly string[];
+    try {
+      addresses = await resolve(host);
+    } catch (error) {
+      return fail(error);
+    }
+    const refused = addresses.map((address) => this.#decision.address(grant, address)).find(({ allowed }) => !allowed);
+    if (refused !== undefined) return stop(refused);
+    if (client.destroyed) return;
+    let upstream: Socket;
+    try {
+      upstream = this.#own(await dial(addresses, flow.port));
+    } catch (error) {
+      return fail(error);
+    }
+    // A server may speak first, and is heard; what the client says is looked at before it goes on.
     join(client, upstream);
+    if (grant.carry !== "tcp") {
+      const opening = await readOpening(client, openingMs);
+      const fault = openingFault(opening, grant);
+      if (fault !== undefined) return stop(fault);
+      if ("read" in opening && opening.read.length > 0) upstream.write(opening.read);
+    }
+    permit(`${grant.program} may connect (${grant.carry})`);
+    client.pipe(upstream);
   }
 
   #refuse(subject: string, { detail, remedy }: Verdict): void {
@@ -228,16 +237,4 @@ function dialOne(host: string, port: number): Promise<Socket> {
       resolve(socket);
     });
   });
-}
-
-async function within<T>(ms: number, work: Promise<T>): Promise<T> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new Error("too slow")), ms).unref();
-  });
-  try {
-    return await Promise.race([work, late]);
-  } finally {
-    clearTimeout(timer);
-  }
 }
