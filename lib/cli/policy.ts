@@ -3,6 +3,7 @@ import { Command, Option } from "commander";
 import { HoldfastError } from "../errors.ts";
 import { currentFolder } from "../host/paths.ts";
 import type { Policy, PolicyProblem } from "../policy/policy.ts";
+import type { FlowOptions } from "./policy-test.ts";
 
 /** The exit status of a policy that cannot be used: nothing was started (building.md 3). */
 const refused = 125;
@@ -30,6 +31,17 @@ export function policyCommand(): Command {
     .option("--json", "print JSON")
     .addOption(new Option("--seccomp", "print the system call filter instead, as a table"))
     .action(explain);
+  command
+    .command("test [file]")
+    .description(
+      "what the network rules of a policy say of one connection or request; exit status 1 where it is refused",
+    )
+    .requiredOption("--to <host:port>", "where it goes")
+    .option("--binary <path>", "the program, as the sandbox sees it; without it: one that cannot be told")
+    .option("--request <request>", 'on an inspected endpoint: "METHOD /path?query"')
+    .option("--preset <name>", "a preset instead of a file")
+    .option("--json", "print JSON")
+    .action(testPolicy);
   command
     .command("presets")
     .description("list the presets and their files")
@@ -105,6 +117,16 @@ async function explain(file: string | undefined, options: ExplainOptions): Promi
   ]);
   const explained = explainPolicy(policy, options.workdir ?? currentFolder());
   process.stdout.write(options.json ? `${JSON.stringify(explained, null, 2)}\n` : renderExplanation(explained));
+}
+
+async function testPolicy(
+  file: string | undefined,
+  options: FlowOptions & { preset?: string; json?: boolean },
+): Promise<void> {
+  const { renderVerdict, testFlow } = await import("./policy-test.ts");
+  const verdict = testFlow(await chosenPolicy(file, options.preset), options);
+  process.stdout.write(options.json ? `${JSON.stringify(verdict)}\n` : renderVerdict(verdict));
+  if (!verdict.allowed) process.exitCode = 1;
 }
 
 async function chosenPolicy(file: string | undefined, preset: string | undefined): Promise<Policy> {

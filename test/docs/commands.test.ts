@@ -38,6 +38,8 @@ const run: Readonly<Record<string, Expected>> = {
   "./bin/holdfast policy explain --preset agent": { status: 0, says: /seccomp/i },
   "holdfast policy check FILE…": { status: 0, says: /policy\.yaml/ },
   "holdfast policy explain [FILE]": { status: 0, says: /seccomp/i },
+  "holdfast policy test [FILE] --to HOST:PORT --binary PATH": { status: 1, says: /no endpoint names/ },
+  "holdfast policy test policy.yaml --to db.example.com:5432 --binary /usr/bin/psql": { status: 1, says: /refused/ },
   "holdfast policy presets": { status: 0, says: /agent/ },
   "holdfast run [options] -- CMD ARG…": { status: 0, says: /^$/ },
 };
@@ -86,6 +88,7 @@ const placeholders: readonly (readonly [RegExp, string])[] = [
   [/^\.\/bin\/holdfast/, "holdfast"],
   [/\[?FILE…?\]?/, "policy.yaml"],
   [/ \[options\] -- CMD ARG…/, " -- true"],
+  [/HOST:PORT --binary PATH/, "example.com:443 --binary /usr/bin/curl"],
 ];
 
 const shells = new Map(Object.entries(run));

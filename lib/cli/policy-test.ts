@@ -1,0 +1,54 @@
+import { canonicalTarget, TargetError } from "../egress/canonical.ts";
+import { decide, NetworkDecision } from "../egress/decide.ts";
+import type { Flow, Request, Verdict } from "../egress/flow.ts";
+import { HoldfastError } from "../errors.ts";
+import type { Policy } from "../policy/policy.ts";
+
+export interface FlowOptions {
+  readonly binary?: string;
+  readonly to?: string;
+  readonly request?: string;
+}
+
+function usageError(message: string, hint: string): HoldfastError {
+  return new HoldfastError(message, { code: "ERR_HOLDFAST_USAGE", step: "usage", hint });
+}
+
+function requestOf(text: string): Request {
+  const [, method = "", target = ""] = /^([!#$%&'*+.^_`|~0-9A-Za-z-]+) (\/\S*)$/.exec(text) ?? [];
+  const hint = 'For example --request "GET /repos/me/project?page=2".';
+  if (method === "") throw usageError(`--request ${text}: not a method and a path`, hint);
+  try {
+    const { path, query } = canonicalTarget(target);
+    return { method, path, ...(query === undefined ? {} : { query }) };
+  } catch (error) {
+    if (!(error instanceof TargetError)) throw error;
+    throw usageError(`--request ${text}: ${error.message}`, hint);
+  }
+}
+
+function flowOf({ binary, to = "", request }: FlowOptions): Flow {
+  const [, host = "", port = ""] = /^(\[[0-9A-Fa-f:.]+\]|[^:/[\]\s]+):(\d{1,5})$/.exec(to) ?? [];
+  if (host === "") throw usageError(`--to ${to}: not HOST:PORT`, "For example --to api.github.com:443.");
+  if (binary !== undefined && !binary.startsWith("/"))
+    throw usageError(`--binary ${binary}: not an absolute path`, "For example --binary /usr/bin/curl.");
+  return {
+    program: binary === undefined ? null : { path: binary },
+    host: host.replace(/^\[|\]$/g, "").toLowerCase(),
+    port: Number(port),
+    ...(request === undefined ? {} : { request: requestOf(request) }),
+  };
+}
+
+/** What the network section of a policy says of one flow, by the decision that the launcher itself asks. */
+export function testFlow(policy: Policy, options: FlowOptions): Verdict {
+  return decide(new NetworkDecision(policy), flowOf(options));
+}
+
+export function renderVerdict({ allowed, policy, rule, reason, detail, remedy }: Verdict): string {
+  const by = policy === null ? "" : ` by "${policy}"${rule === null ? "" : ` (${rule})`}`;
+  const lines = [`${allowed ? "allowed" : "refused"}${by}: ${detail}`];
+  if (reason !== undefined) lines.push(`  missing: ${reason}`);
+  if (remedy !== undefined) lines.push(`  would allow it: ${remedy}`);
+  return `${lines.join("\n")}\n`;
+}

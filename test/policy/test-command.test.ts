@@ -1,0 +1,41 @@
+import { spawnSync } from "node:child_process";
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import test from "ava";
+import { folder, holdfast } from "../e2e/holdfast.ts";
+
+const policy = `version: 1
+network_policies:
+  github:
+    endpoints:
+      - { host: api.github.com, port: 443, protocol: rest, enforcement: enforce, access: read-only }
+    binaries: [{ path: /usr/bin/curl }]
+`;
+
+for (const [args, status, says] of [
+  [["--to", "api.github.com:443", "--binary", "/usr/bin/curl"], 0, /^allowed by "github"/],
+  [["--to", "api.github.com:443", "--binary", "/usr/bin/curl", "--request", "GET /zen"], 0, /^allowed by "github"/],
+  [["--to", "api.github.com:443", "--binary", "/usr/bin/curl", "--request", "POST /zen"], 1, /missing: rule/],
+  [["--to", "api.github.com:443", "--binary", "/usr/bin/wget"], 1, /missing: program\n {2}would allow it: --allow/],
+  [["--to", "api.github.com:443"], 1, /missing: identity/],
+  [["--to", "example.com:443", "--binary", "/usr/bin/curl"], 1, /no endpoint names example\.com/],
+  [["--to", "example.com"], 125, /not HOST:PORT/],
+  [["--to", "example.com:1", "--request", "GET"], 125, /not a method and a path/],
+  [["--to", "example.com:1", "--binary", "curl"], 125, /not an absolute path/],
+] as const) {
+  test(`policy test ${args.join(" ")}`, (t) => {
+    const file = join(folder(t), "p.yaml");
+    writeFileSync(file, policy);
+    const ran = spawnSync(holdfast, ["policy", "test", file, ...args], { encoding: "utf8", timeout: 60_000 });
+    t.is(ran.status, status, ran.stderr);
+    t.regex(ran.stdout + ran.stderr, says);
+  });
+}
+
+test("policy test prints the verdict as JSON", (t) => {
+  const file = join(folder(t), "p.yaml");
+  writeFileSync(file, policy);
+  const args = ["policy", "test", file, "--to", "example.com:443", "--binary", "/usr/bin/curl", "--json"];
+  const ran = spawnSync(holdfast, args, { encoding: "utf8", timeout: 60_000 });
+  t.like(JSON.parse(ran.stdout), { allowed: false, reason: "host", remedy: "--allow example.com:443" });
+});
