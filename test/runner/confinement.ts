@@ -58,12 +58,16 @@ const alone = ["test/attacks/exhaust.test.ts"];
 
 const mostRepeatedFiles = 8;
 
-/** What touches neither the kernel nor a user's files. */
+/** What starts no sandbox and looks at no user: pure functions, the queue, and the worker against a faulty queue. */
 const alikeForAll = [
   "test/plan/**",
   "test/policy/*-{properties,dialect}.test.ts",
   "test/policy/bad-files.test.ts",
   "test/egress/{addresses,authority,canonical,client-hello,decide,glob,http-head,names}.test.ts",
+  "test/queue/{leases,tasks,documentation}.test.ts",
+  "test/worker/{archive,dispatch,documentation,lease,memory,poll,results,skills,stream}.test.ts",
+  "test/package/{contents,docstrings,floor,rooms,sources}.test.ts",
+  "test/{runner,errors}/**",
 ];
 
 async function avaOnce(
