@@ -1,17 +1,13 @@
 import { canonicalTarget, TargetError } from "../egress/canonical.ts";
 import { decide, NetworkDecision } from "../egress/decide.ts";
 import type { Flow, Request, Verdict } from "../egress/flow.ts";
-import { HoldfastError } from "../errors.ts";
 import type { Policy } from "../policy/policy.ts";
+import { usageError } from "./usage.ts";
 
 export interface FlowOptions {
   readonly binary?: string;
   readonly to?: string;
   readonly request?: string;
-}
-
-function usageError(message: string, hint: string): HoldfastError {
-  return new HoldfastError(message, { code: "ERR_HOLDFAST_USAGE", step: "usage", hint });
 }
 
 function requestOf(text: string): Request {

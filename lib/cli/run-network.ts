@@ -1,14 +1,10 @@
-import { HoldfastError } from "../errors.ts";
 import type { NetworkPolicy } from "../policy/network.ts";
 import type { RunOptions } from "./run-options.ts";
+import { usageError } from "./usage.ts";
 
 const httpsPort = 443;
 /** Any program on a path that the sandbox cannot write. */
 const anyProgram = "/**";
-
-function usageError(message: string, hint: string): HoldfastError {
-  return new HoldfastError(message, { code: "ERR_HOLDFAST_USAGE", step: "usage", hint });
-}
 
 /** `HOST[:PORT]`; an IPv6 address stands in brackets. */
 function destination(word: string): { readonly host: string; readonly port: number } {

@@ -1,5 +1,5 @@
-import { HoldfastError } from "../errors.ts";
 import { suggest } from "../policy/spelling.ts";
+import { usageError } from "./usage.ts";
 
 /** What `holdfast run` was asked for. */
 export interface RunOptions {
@@ -65,10 +65,6 @@ and no network but what is allowed. Without --policy the preset "default" applie
 
 Exit status: the command's own; 128+N when a signal N ended it; 127 and 126 when it was not found or not executable;
 124 on the time limit, 137 on another limit; 125 when holdfast itself refused or failed.`;
-
-function usageError(message: string, hint: string): HoldfastError {
-  return new HoldfastError(message, { code: "ERR_HOLDFAST_USAGE", step: "usage", hint });
-}
 
 /** Nothing asked for yet. */
 export function noRunOptions(): RunOptions {

@@ -4,11 +4,6 @@ import { pipeline } from "node:stream/promises";
 import { native, type ProgramFacts } from "../native.ts";
 import type { Program } from "./flow.ts";
 
-/** Of one executable file as it was when it was read. */
-interface Known {
-  readonly sha256: Promise<string>;
-}
-
 const mostKnown = 1024;
 
 /**
@@ -16,7 +11,7 @@ const mostKnown = 1024;
  * (device, inode and time of change), and what a path was when it was first seen is what it has to stay.
  */
 export class Programs {
-  readonly #files = new Map<string, Known>();
+  readonly #files = new Map<string, Promise<string>>();
   readonly #firstSeen = new Map<string, string>();
 
   /** Takes the descriptor over. */
@@ -41,10 +36,10 @@ export class Programs {
   #hash({ device, inode, changedNs, file }: ProgramFacts): Promise<string> {
     const key = `${device}:${inode}:${changedNs}`;
     const known = this.#files.get(key);
-    if (known !== undefined) return known.sha256;
+    if (known !== undefined) return known;
     if (this.#files.size >= mostKnown) this.#files.clear();
     const sha256 = hashOf(`/proc/self/fd/${file}`);
-    this.#files.set(key, { sha256 });
+    this.#files.set(key, sha256);
     sha256.catch(() => this.#files.delete(key));
     return sha256;
   }

@@ -1,6 +1,7 @@
 import { dirname, resolve } from "node:path";
 import type { HostCapabilities } from "../host/capabilities.ts";
 import { foldersBetween, isWithin } from "../host/paths.ts";
+import { hasEgress } from "../policy/network.ts";
 import type { Policy } from "../policy/policy.ts";
 import { etcSteps } from "./etc.ts";
 import { mountMap } from "./identity.ts";
@@ -88,7 +89,7 @@ export function mountPlan(policy: Policy, host: HostCapabilities, identity: Iden
   };
 
   steps.push({ op: "root", sizeBytes: 4 * 1024 * 1024, inodes: 4096 });
-  steps.push(...etcSteps(identity, homeFolder, host.etc, Object.keys(policy.networkPolicies).length > 0));
+  steps.push(...etcSteps(identity, homeFolder, host.etc, hasEgress(policy)));
   steps.push(...privateSteps(policy, write, workspace));
   steps.push(...deviceSteps(host), ...procSteps());
 

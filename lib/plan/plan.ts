@@ -1,5 +1,6 @@
 import { HoldfastError } from "../errors.ts";
 import type { HostCapabilities } from "../host/capabilities.ts";
+import { hasEgress } from "../policy/network.ts";
 import type { Policy } from "../policy/policy.ts";
 import { environment } from "./environment.ts";
 import { filterFor } from "./filter.ts";
@@ -16,11 +17,6 @@ import type { Workspace } from "./workspace.ts";
  * connect to (tcpmux, RFC 1078).
  */
 const carriedPort = 1;
-
-/** Whether connections lead out at all. */
-export function hasEgress({ networkPolicies }: Pick<Policy, "networkPolicies">): boolean {
-  return Object.keys(networkPolicies).length > 0;
-}
 
 /**
  * What is to be done, from what the policy says, what the host offers and what the session works on. Pure: no I/O, and

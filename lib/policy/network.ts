@@ -73,3 +73,8 @@ export interface NetworkMiddleware extends Place {
   readonly include: readonly string[];
   readonly exclude: readonly string[];
 }
+
+/** Whether connections lead out at all. */
+export function hasEgress({ networkPolicies }: { readonly networkPolicies: object }): boolean {
+  return Object.keys(networkPolicies).length > 0;
+}

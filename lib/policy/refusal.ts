@@ -1,5 +1,5 @@
 import { HoldfastError } from "../errors.ts";
-import type { NetworkEndpoint } from "./network.ts";
+import { hasEgress, type NetworkEndpoint } from "./network.ts";
 import type { Policy } from "./policy.ts";
 
 /** Whether its bytes can be passed on as they are. */
@@ -17,7 +17,7 @@ export function networkRefusal(policy: Policy): HoldfastError | null {
     .filter(([, { endpoints }]) => endpoints.some((endpoint) => !isCarried(endpoint)))
     .toSorted(([, a], [, b]) => a.line - b.line);
   const middleware = Object.values(policy.networkMiddlewares)[0];
-  if (middleware !== undefined && Object.keys(policy.networkPolicies).length > 0) {
+  if (middleware !== undefined && hasEgress(policy)) {
     return new HoldfastError(
       `${policy.source}:${middleware.line}:${middleware.column}: network_middlewares cannot be enforced: this version has none`,
       {

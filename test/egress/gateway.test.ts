@@ -1,19 +1,20 @@
 // Real programs in a real sandbox, against servers whose addresses look public, in a network of the test's own.
-import test from "ava";
+import test, { type ExecutionContext } from "ava";
 import { inWorld, missingForWorld } from "./world.ts";
 
 const missing = missingForWorld();
 const found = missing === null ? (inWorld("carried.ts") as Record<string, unknown>) : {};
 
-function holds(title: string, expected: Readonly<Record<string, unknown>>): void {
+function inThatWorld(title: string, look: (t: ExecutionContext) => void): void {
   test(title, (t) => {
-    if (missing !== null) {
-      t.log(`skipped: ${missing}`);
-      t.pass();
-      return;
-    }
-    t.like(found, expected);
+    if (missing === null) return look(t);
+    t.log(`skipped: ${missing}`);
+    t.pass();
   });
+}
+
+function holds(title: string, expected: Readonly<Record<string, unknown>>): void {
+  inThatWorld(title, (t) => void t.like(found, expected));
 }
 
 const reset = "reset";
@@ -52,10 +53,9 @@ holds("Another program has nothing of the grant, and a copy of the granted one i
   "a copy": reset,
 });
 
-test("Connections side by side are each their own", (t) => {
-  if (missing !== null) t.log(`skipped: ${missing}`);
-  const lines = missing === null ? String(found["at once"]).split("\n").sort() : [];
-  t.deepEqual(lines, missing === null ? Array.from({ length: 40 }, (_, i) => `got n${i + 1}`).sort() : []);
+inThatWorld("Connections side by side are each their own", (t) => {
+  const lines = String(found["at once"]).split("\n").sort();
+  t.deepEqual(lines, Array.from({ length: 40 }, (_, i) => `got n${i + 1}`).sort());
 });
 
 holds("A socket that does not wait, and a caller that signals interrupt, connect as anywhere", {
@@ -75,12 +75,7 @@ holds("What was refused is named, with the flag that would grant it where one wo
   ],
 });
 
-test("Every verdict is one record, with the program's hash where it is one to be trusted", (t) => {
-  if (missing !== null) {
-    t.log(`skipped: ${missing}`);
-    t.pass();
-    return;
-  }
+inThatWorld("Every verdict is one record, with the program's hash where it is one to be trusted", (t) => {
   const records = found["records"] as unknown[];
   const named = (wanted: unknown[]): boolean =>
     records.some((record) => JSON.stringify(record) === JSON.stringify(wanted));
@@ -98,12 +93,7 @@ holds("A new policy holds at once: what it refuses is reset, what it grants goes
   still: "web /x",
 });
 
-test("The command grants with --allow and --allow-binary, and names what would be granted", (t) => {
-  if (missing !== null) {
-    t.log(`skipped: ${missing}`);
-    t.pass();
-    return;
-  }
+inThatWorld("The command grants with --allow and --allow-binary, and names what would be granted", (t) => {
   t.is(found["--allow"], "got hello");
   t.regex(
     String(found["--allow of another port"]),
