@@ -1,5 +1,4 @@
-import { lookup } from "node:dns/promises";
-import { connect, isIP, Socket } from "node:net";
+import { isIP, Socket } from "node:net";
 import type { Audit } from "../audit/audit.ts";
 import { type CarriedFlow, native } from "../native.ts";
 import type { Policy } from "../policy/policy.ts";
@@ -8,7 +7,9 @@ import { type Grant, NetworkDecision } from "./decide.ts";
 import type { Program, Verdict } from "./flow.ts";
 import { NamePool } from "./names.ts";
 import { Programs } from "./program.ts";
+import { Refusals, type RefusedConnection } from "./refusals.ts";
 import { Resolver } from "./resolver.ts";
+import { dial, resolve } from "./upstream.ts";
 
 export interface GatewayOptions {
   readonly policy: Pick<Policy, "networkPolicies">;
@@ -21,18 +22,7 @@ export interface GatewayOptions {
   readonly audit: Audit | undefined;
 }
 
-/** What was refused, counted by who and where. */
-export interface RefusedConnection {
-  /** `HOST:PORT (by PROGRAM)`, or the name that was asked for. */
-  readonly subject: string;
-  readonly count: number;
-  readonly detail: string;
-  readonly remedy?: string;
-}
-
-const connectMs = 30_000;
 const openingMs = 30_000;
-const mostRefusals = 1024;
 /** Both ends of a connection count. */
 const mostSockets = 1024;
 
@@ -48,7 +38,7 @@ export class Gateway {
     Socket,
     { readonly program: Program | null; readonly host: string; readonly port: number }
   >();
-  readonly #refusals = new Map<string, { count: number; detail: string; remedy?: string }>();
+  readonly #refusals = new Refusals();
   #decision: NetworkDecision;
   #isClosed = false;
 
@@ -60,7 +50,7 @@ export class Gateway {
       names: this.#names,
       knows: (name) => this.#decision.knows(name),
       onRefused: (name) =>
-        this.#refuse(name, {
+        this.#refusals.add(name, {
           allowed: false,
           policy: null,
           rule: null,
@@ -89,9 +79,7 @@ export class Gateway {
 
   /** What was refused since the last look. */
   takeRefusals(): readonly RefusedConnection[] {
-    const taken = [...this.#refusals].map(([subject, refusal]) => ({ subject, ...refusal }));
-    this.#refusals.clear();
-    return taken;
+    return this.#refusals.take();
   }
 
   #takeFlows(): void {
@@ -125,7 +113,7 @@ export class Gateway {
     const subject = `${where} (by ${program?.path ?? "an unknown program"})`;
     const stop = (verdict: Verdict): void => {
       this.#record(flow, program, host, verdict);
-      this.#refuse(subject, verdict);
+      this.#refusals.add(subject, verdict);
       client.resetAndDestroy();
     };
     const connection = this.#decision.connect(program, host, flow.port);
@@ -167,13 +155,6 @@ export class Gateway {
     client.pipe(upstream);
   }
 
-  #refuse(subject: string, { detail, remedy }: Verdict): void {
-    const known = this.#refusals.get(subject);
-    if (known !== undefined) known.count++;
-    else if (this.#refusals.size < mostRefusals)
-      this.#refusals.set(subject, { count: 1, detail, ...(remedy === undefined ? {} : { remedy }) });
-  }
-
   #record({ port }: CarriedFlow, program: Program | null, host: string, verdict: Verdict): void {
     const { sandbox, audit } = this.#options;
     const { path, sha256 } = program ?? {};
@@ -204,37 +185,4 @@ function openingFault(opening: Awaited<ReturnType<typeof readOpening>>, grant: G
   if (isIP(grant.host) !== 0) return undefined;
   if (serverName === undefined) return refuse(`no name was sent (SNI), ${grant.host} was connected to`);
   return serverName === grant.host ? undefined : refuse(`${serverName} was asked for at ${grant.host} (SNI)`);
-}
-
-/** Outside, once: what is checked is what is dialled. */
-async function resolve(host: string): Promise<readonly string[]> {
-  if (isIP(host) !== 0) return [host];
-  const found = await lookup(host, { all: true, order: "ipv4first" });
-  return found.map(({ address }) => address);
-}
-
-async function dial(addresses: readonly string[], port: number): Promise<Socket> {
-  let failure: unknown = new Error("no address");
-  for (const host of addresses) {
-    try {
-      return await dialOne(host, port);
-    } catch (error) {
-      failure = error;
-    }
-  }
-  throw failure;
-}
-
-function dialOne(host: string, port: number): Promise<Socket> {
-  return new Promise((resolve, reject) => {
-    const socket = connect({ host, port, allowHalfOpen: true, noDelay: true });
-    const timer = setTimeout(() => socket.destroy(new Error("no answer")), connectMs);
-    socket.once("error", reject);
-    socket.once("close", () => clearTimeout(timer));
-    socket.once("connect", () => {
-      clearTimeout(timer);
-      socket.off("error", reject);
-      resolve(socket);
-    });
-  });
 }
