@@ -12,6 +12,7 @@
 
 #include "fd.h"
 #include "flows.h"
+#include "notified.h"
 #include "result.h"
 #include "wire.h"
 
@@ -35,12 +36,6 @@ struct NotifyRule {
   int descriptors;
   int path_argument;  // kTraceOpen: which argument is the path; the one before it is the folder, or
                       // there is none
-};
-
-struct DenialRecord {
-  int number;
-  std::string subject;
-  uint64_t count;
 };
 
 // Starts answering. `sockets` tells of the sandbox's sockets (NETLINK_SOCK_DIAG); `init_pid` is the

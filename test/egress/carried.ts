@@ -133,7 +133,7 @@ except OSError as error:
   results["tls, another name"] = await runTls('"other.example.test"');
   results["tls, no name"] = await runTls("None");
   results["another program"] = await shell(
-    "exec 3<>/dev/tcp/api.example.test/7 && echo hello >&3 && head -c 5 <&3 2>/dev/null; true",
+    "exec 3<>/dev/tcp/api.example.test/7 && echo hello 2>/dev/null >&3 && head -c 5 <&3 2>/dev/null; true",
   );
   results["a copy"] = await shell(
     `cp "$(readlink -f "$(command -v python3)")" ./copy && ./copy -c '${ask.replaceAll("'", "")}' api.example.test 7 hello`,

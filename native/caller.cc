@@ -1,0 +1,65 @@
+#include "caller.h"
+
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <string.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "kernel.h"
+
+namespace holdfast {
+
+std::string ProcPath(uint32_t pid, const char* rest) {
+  return "/proc/" + std::to_string(pid) + rest;
+}
+
+ssize_t ReadMemory(uint32_t pid, uint64_t address, void* buffer, size_t size) {
+  iovec local{buffer, size};
+  iovec remote{reinterpret_cast<void*>(address), size};
+  return process_vm_readv(static_cast<pid_t>(pid), &local, 1, &remote, 1, 0);
+}
+
+std::string ReadText(uint32_t pid, uint64_t address) {
+  char buffer[4096];
+  size_t have = 0;
+  // By page: the text may end just before an unmapped one.
+  while (have < sizeof buffer) {
+    size_t part = 4096 - ((address + have) & 4095);
+    if (part > sizeof buffer - have) part = sizeof buffer - have;
+    ssize_t got = ReadMemory(pid, address + have, buffer + have, part);
+    if (got <= 0) return {};
+    const void* nul = memchr(buffer + have, 0, static_cast<size_t>(got));
+    if (nul != nullptr) return buffer;
+    have += static_cast<size_t>(got);
+  }
+  return {};
+}
+
+UniqueFd Duplicate(uint32_t tid, int fd) {
+  UniqueFd pidfd(PidfdOpen(static_cast<int>(tid), O_EXCL));
+  if (!pidfd.Valid()) pidfd.Reset(PidfdOpen(static_cast<int>(tid), 0));
+  if (!pidfd.Valid()) return UniqueFd();
+  return UniqueFd(static_cast<int>(syscall(kSysPidfdGetfd, pidfd.Get(), fd, 0)));
+}
+
+UniqueFd OpenInside(uint32_t pid, const std::string& path, uint64_t flags) {
+  UniqueFd root(open(ProcPath(pid, "/root").c_str(), O_PATH | O_CLOEXEC));
+  if (!root.Valid()) return UniqueFd();
+  open_how how{};
+  how.flags = flags | O_CLOEXEC;
+  how.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS;
+  return UniqueFd(
+      static_cast<int>(syscall(SYS_openat2, root.Get(), path.c_str(), &how, sizeof how)));
+}
+
+std::string Absolute(uint32_t pid, const char* folder, const std::string& path) {
+  if (!path.empty() && path[0] == '/') return path;
+  char base[4096];
+  ssize_t size = readlink(ProcPath(pid, folder).c_str(), base, sizeof base - 1);
+  if (size <= 0) return path;
+  base[size] = 0;
+  return std::string(base) + "/" + path;
+}
+
+}  // namespace holdfast

@@ -1,0 +1,33 @@
+// What is read of a process whose call was handed to the broker: it stands still, its other threads
+// do not.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <string>
+
+#include "fd.h"
+
+namespace holdfast {
+
+std::string ProcPath(uint32_t pid, const char* rest);
+
+// One read: what is judged and what is used are the same bytes, whatever other threads of the
+// caller write there.
+ssize_t ReadMemory(uint32_t pid, uint64_t address, void* buffer, size_t size);
+
+// Up to the first nul; empty when there is none within 4096 bytes.
+std::string ReadText(uint32_t pid, uint64_t address);
+
+// A duplicate of the caller's descriptor. The notification names a thread: PIDFD_THREAD
+// (Linux 6.9), else its process.
+UniqueFd Duplicate(uint32_t tid, int fd);
+
+// Opens a path as the caller would see it, without following anything out of its root.
+UniqueFd OpenInside(uint32_t pid, const std::string& path, uint64_t flags);
+
+// A path of the caller's, from the folder that a link of /proc/PID (`/cwd`, `/fd/N`) leads to.
+std::string Absolute(uint32_t pid, const char* folder, const std::string& path);
+
+}  // namespace holdfast

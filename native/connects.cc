@@ -1,0 +1,271 @@
+#include "connects.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <string>
+#include <thread>
+#include <utility>
+
+#include "caller.h"
+
+namespace holdfast {
+
+namespace {
+
+constexpr size_t kMaxThreads = 16;     // a sandbox
+constexpr size_t kManyWaiting = 4096;  // then those whose callers are gone are looked for
+constexpr timeval kSlice{0, 10000};    // how long one connect may keep a thread from the others
+
+constexpr int kSliceOver = -1;  // no errno: nothing is known yet
+
+bool IsLoopback(const sockaddr_storage& address) {
+  if (address.ss_family == AF_INET) {
+    uint32_t ip = ntohl(reinterpret_cast<const sockaddr_in&>(address).sin_addr.s_addr);
+    return (ip >> 24) == 127 || (ip >> 24) == 0;  // 0.0.0.0 reaches 127.0.0.1 (kernel-notes E8)
+  }
+  const in6_addr& ip = reinterpret_cast<const sockaddr_in6&>(address).sin6_addr;
+  if (IN6_IS_ADDR_V4MAPPED(&ip)) return ip.s6_addr[12] == 127 || ip.s6_addr[12] == 0;
+  return IN6_IS_ADDR_LOOPBACK(&ip) || IN6_IS_ADDR_UNSPECIFIED(&ip);
+}
+
+// Of the addresses that stand for names (lib/egress/names.ts): 198.18.0.0/15,
+// fd68:6f6c:6466::/48.
+bool IsOfPool(const sockaddr_storage& address) {
+  if (address.ss_family == AF_INET) {
+    uint32_t ip = ntohl(reinterpret_cast<const sockaddr_in&>(address).sin_addr.s_addr);
+    return ip >> 17 == (198u << 24 | 18u << 16) >> 17;
+  }
+  constexpr uint8_t kPrefix[] = {0xfd, 0x68, 0x6f, 0x6c, 0x64, 0x66};
+  const in6_addr& ip = reinterpret_cast<const sockaddr_in6&>(address).sin6_addr;
+  return memcmp(ip.s6_addr, kPrefix, sizeof kPrefix) == 0;
+}
+
+uint16_t PortOf(const sockaddr_storage& address) {
+  return ntohs(address.ss_family == AF_INET
+                   ? reinterpret_cast<const sockaddr_in&>(address).sin_port
+                   : reinterpret_cast<const sockaddr_in6&>(address).sin6_port);
+}
+
+std::string Name(const sockaddr_storage& address) {
+  char text[INET6_ADDRSTRLEN] = "?";
+  if (address.ss_family == AF_INET) {
+    const auto& in = reinterpret_cast<const sockaddr_in&>(address);
+    inet_ntop(AF_INET, &in.sin_addr, text, sizeof text);
+    return std::string(text) + ":" + std::to_string(ntohs(in.sin_port));
+  }
+  const auto& in6 = reinterpret_cast<const sockaddr_in6&>(address);
+  inet_ntop(AF_INET6, &in6.sin6_addr, text, sizeof text);
+  return "[" + std::string(text) + "]:" + std::to_string(ntohs(in6.sin6_port));
+}
+
+// A blocking connect may wait for as long as its peer likes (a full backlog): it is made in slices,
+// so that a few threads serve however many there are, and none outlives the sandbox. The time-out
+// is set on the caller's own socket, which no other number or process of the caller's can have
+// meanwhile, and set back. EAGAIN, EINPROGRESS and EALREADY say that the slice is over.
+int ConnectSlice(int socket, const sockaddr* address, socklen_t size,
+                 std::chrono::steady_clock::time_point since) {
+  int flags = fcntl(socket, F_GETFL);
+  if (flags < 0 || (flags & O_NONBLOCK) != 0) {
+    return connect(socket, address, size) == 0 ? 0 : errno;
+  }
+  timeval own{};
+  socklen_t own_size = sizeof own;
+  getsockopt(socket, SOL_SOCKET, SO_SNDTIMEO, &own, &own_size);
+  // Another connect on the same socket is in a slice of its own.
+  if (own.tv_sec == kSlice.tv_sec && own.tv_usec == kSlice.tv_usec) own = {};
+  setsockopt(socket, SOL_SOCKET, SO_SNDTIMEO, &kSlice, sizeof kSlice);
+  int error = connect(socket, address, size) == 0 ? 0 : errno;
+  setsockopt(socket, SOL_SOCKET, SO_SNDTIMEO, &own, sizeof own);
+  if (error == EALREADY) error = EINPROGRESS;
+  if (error != EAGAIN && error != EINPROGRESS) return error;
+  auto most = std::chrono::seconds(own.tv_sec) + std::chrono::microseconds(own.tv_usec);
+  bool over = most.count() > 0 && std::chrono::steady_clock::now() - since >= most;
+  return over ? error : kSliceOver;
+}
+
+}  // namespace
+
+Connects::Connects(std::shared_ptr<NotifiedCalls> calls, UniqueFd sockets, UniqueFd carried,
+                   int init_pid)
+    : calls_(std::move(calls)),
+      sockets_(std::move(sockets)),
+      flows_(std::move(carried)),
+      many_(kManyWaiting) {
+  struct stat status;
+  if (stat(ProcPath(static_cast<uint32_t>(init_pid), "/ns/pid").c_str(), &status) == 0)
+    pid_namespace_ = status.st_ino;
+}
+
+// Waiting for a connect is not the end of it: its caller may be killed, and the next one makes
+// another.
+void Connects::ForgetTheGone() {
+  for (std::deque<Pending>* queue : {&waiting_, &stuck_})
+    queue->erase(std::remove_if(queue->begin(), queue->end(),
+                                [this](const Pending& pending) {
+                                  return !calls_->StillValid(pending.notification.id);
+                                }),
+                 queue->end());
+  many_ = std::max(kManyWaiting, 2 * (waiting_.size() + stuck_.size()));
+}
+
+void Connects::Dispatch(const seccomp_notif& notification, int refusal) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  if (waiting_.size() + stuck_.size() >= many_) ForgetTheGone();
+  waiting_.push_back({notification, refusal, std::chrono::steady_clock::now()});
+  if (idle_ == 0 && threads_ < kMaxThreads) {
+    threads_++;
+    std::thread([self = shared_from_this()] { self->Work(); }).detach();
+  }
+  wake_.notify_one();
+}
+
+void Connects::Work() {
+  sigset_t all;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, nullptr);
+  std::unique_lock<std::mutex> lock(mutex_);
+  for (;;) {
+    idle_++;
+    bool woken = wake_.wait_for(lock, std::chrono::seconds(5),
+                                [this] { return !waiting_.empty() || !stuck_.empty() || closed_; });
+    idle_--;
+    if (closed_ || !woken) break;
+    std::deque<Pending>& queue = waiting_.empty() ? stuck_ : waiting_;
+    Pending pending = queue.front();
+    queue.pop_front();
+    lock.unlock();
+    bool answered = Connect(pending);
+    lock.lock();
+    if (!answered) stuck_.push_back(pending);
+  }
+  threads_--;
+}
+
+// Never "go on": between our look and the kernel's own another thread can put other bytes at the
+// address or another socket at the number. So a permitted connect is made here, on a duplicate of
+// the caller's socket. False: it has to wait longer, and everything is looked at anew.
+bool Connects::Connect(const Pending& pending) {
+  const seccomp_notif& notification = pending.notification;
+  auto answer = [&](int error) {
+    calls_->Reply(notification.id, error);
+    return true;
+  };
+  sockaddr_storage address{};
+  auto size = static_cast<socklen_t>(notification.data.args[2]);
+  if (static_cast<int>(size) < 0 || size > sizeof address) return answer(EINVAL);
+  if (size > 0 && ReadMemory(notification.pid, notification.data.args[1], &address, size) !=
+                      static_cast<ssize_t>(size))
+    return answer(EFAULT);
+  UniqueFd socket = Duplicate(notification.pid, static_cast<int>(notification.data.args[0]));
+  if (!socket.Valid()) return answer(errno == EBADF ? EBADF : EACCES);
+  int domain = 0;
+  socklen_t domain_size = sizeof domain;
+  if (getsockopt(socket.Get(), SOL_SOCKET, SO_DOMAIN, &domain, &domain_size) != 0)
+    return answer(errno);
+  if (!calls_->StillValid(notification.id)) return true;
+  const auto* generic = reinterpret_cast<const sockaddr*>(&address);
+  bool inet = domain == AF_INET || domain == AF_INET6;
+  int error = EAFNOSUPPORT;
+  if (domain == AF_UNIX) {
+    error = ConnectUnix(pending, socket.Get(), reinterpret_cast<const sockaddr_un&>(address), size);
+  } else if (domain == AF_NETLINK || (inet && address.ss_family == AF_UNSPEC)) {  // that dissolves
+    error = connect(socket.Get(), generic, size) == 0 ? 0 : errno;
+  } else if (inet && (address.ss_family == AF_INET || address.ss_family == AF_INET6)) {
+    if (IsLoopback(address)) {
+      error = flows_.Valid() && PortOf(address) == flows_.port()
+                  ? ECONNREFUSED
+                  : ConnectSlice(socket.Get(), generic, size, pending.since);
+    } else {
+      error = ConnectOut(pending, socket.Get(), address, size);
+    }
+  }
+  return error != kSliceOver && answer(error);
+}
+
+// To an address outside: carried on where there is egress and it is TCP, else refused and recorded.
+int Connects::ConnectOut(const Pending& pending, int socket, const sockaddr_storage& address,
+                         socklen_t size) {
+  const seccomp_notif& notification = pending.notification;
+  auto refuse = [&] {
+    calls_->Record(notification.data.nr, Name(address));
+    return pending.refusal;
+  };
+  int type = 0;
+  int protocol = 0;
+  socklen_t option_size = sizeof type;
+  // So a C library asks which of several addresses is nearest; nobody listens there, and what is
+  // sent is refused.
+  if (flows_.Valid() && IsOfPool(address) &&
+      getsockopt(socket, SOL_SOCKET, SO_TYPE, &type, &option_size) == 0 && type == SOCK_DGRAM)
+    return connect(socket, reinterpret_cast<const sockaddr*>(&address), size) == 0 ? 0 : errno;
+  if (!flows_.Valid() || getsockopt(socket, SOL_SOCKET, SO_TYPE, &type, &option_size) != 0 ||
+      getsockopt(socket, SOL_SOCKET, SO_PROTOCOL, &protocol, &option_size) != 0 ||
+      type != SOCK_STREAM || (protocol != IPPROTO_TCP && protocol != IPPROTO_MPTCP))
+    return refuse();
+  auto connect_it = [&](const sockaddr* target, socklen_t target_size) {
+    return ConnectSlice(socket, target, target_size, pending.since);
+  };
+  // Asked a second time, of one that did not wait for the first: the kernel has the answer.
+  sockaddr_storage peer{};
+  socklen_t peer_size = sizeof peer;
+  if (getpeername(socket, reinterpret_cast<sockaddr*>(&peer), &peer_size) == 0)
+    return connect_it(reinterpret_cast<sockaddr*>(&peer), peer_size);
+  Program program = ReadProgram(notification.pid);
+  // What was read was the caller's only if it still stands there.
+  if (!calls_->StillValid(notification.id)) return EINTR;
+  return flows_.Carry(socket, address, size, notification.pid, std::move(program), connect_it);
+}
+
+int Connects::ConnectUnix(const Pending& pending, int socket, const sockaddr_un& address,
+                          socklen_t size) {
+  const seccomp_notif& notification = pending.notification;
+  // Abstract names belong to the sandbox's own network namespace.
+  if (size <= sizeof(sa_family_t) || address.sun_family != AF_UNIX || address.sun_path[0] == 0)
+    return ConnectSlice(socket, reinterpret_cast<const sockaddr*>(&address), size, pending.since);
+  size_t room = size - offsetof(sockaddr_un, sun_path);
+  std::string path(
+      address.sun_path,
+      strnlen(address.sun_path, room < sizeof address.sun_path ? room : sizeof address.sun_path));
+  UniqueFd file = OpenInside(notification.pid, Absolute(notification.pid, "/cwd", path), O_PATH);
+  if (!file.Valid()) return errno;
+  auto refuse = [&] {
+    calls_->Record(notification.data.nr, "unix:" + path);
+    return EACCES;
+  };
+  // A service of the host whose socket lies in a granted folder is not the sandbox's to reach
+  // (kernel-notes B6), nor to wake.
+  if (sockets_.IsForeign(file.Get())) return refuse();
+  sockaddr_un target{};
+  target.sun_family = AF_UNIX;
+  std::string link = "/proc/self/fd/" + std::to_string(file.Get());
+  memcpy(target.sun_path, link.c_str(), link.size() + 1);
+  int error =
+      ConnectSlice(socket, reinterpret_cast<sockaddr*>(&target), sizeof target, pending.since);
+  if (error != 0) return error;
+  // Where the kernel does not tell beforehand, the one who answered does.
+  ucred peer{};
+  socklen_t peer_size = sizeof peer;
+  struct stat status {};
+  bool own = getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &peer, &peer_size) == 0 && peer.pid > 0 &&
+             stat(ProcPath(static_cast<uint32_t>(peer.pid), "/ns/pid").c_str(), &status) == 0 &&
+             status.st_ino == pid_namespace_;
+  if (own) return 0;
+  shutdown(socket, SHUT_RDWR);
+  return refuse();
+}
+
+void Connects::Close() {
+  std::lock_guard<std::mutex> lock(mutex_);
+  closed_ = true;
+  flows_.OnFlow(nullptr);
+  wake_.notify_all();
+}
+
+}  // namespace holdfast

@@ -1,0 +1,57 @@
+#include "notified.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/ioctl.h>
+
+namespace holdfast {
+
+namespace {
+
+constexpr size_t kMaxSubjects = 256;
+
+}  // namespace
+
+int NotifiedCalls::Receive(seccomp_notif* notification) {
+  memset(notification, 0, sizeof *notification);  // the kernel insists on zeroes
+  return ioctl(listener_.Get(), SECCOMP_IOCTL_NOTIF_RECV, notification) == 0 ? 0 : errno;
+}
+
+void NotifiedCalls::Send(uint64_t id, int error, uint32_t flags) {
+  seccomp_notif_resp response{};
+  response.id = id;
+  response.error = -error;
+  response.flags = flags;
+  // ENOENT: the caller died or was interrupted; nobody waits for the answer.
+  ioctl(listener_.Get(), SECCOMP_IOCTL_NOTIF_SEND, &response);
+}
+
+void NotifiedCalls::Reply(uint64_t id, int error) { Send(id, error, 0); }
+
+void NotifiedCalls::GoOn(uint64_t id) { Send(id, 0, SECCOMP_USER_NOTIF_FLAG_CONTINUE); }
+
+bool NotifiedCalls::StillValid(uint64_t id) const {
+  return ioctl(listener_.Get(), SECCOMP_IOCTL_NOTIF_ID_VALID, &id) == 0;
+}
+
+void NotifiedCalls::Record(int number, const std::string& subject) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  auto found = denials_.find({number, subject});
+  if (found != denials_.end()) {
+    found->second++;
+  } else if (denials_.size() < kMaxSubjects) {
+    denials_[{number, subject}] = 1;
+  } else {
+    denials_[{number, "(others)"}]++;
+  }
+}
+
+std::vector<DenialRecord> NotifiedCalls::Take() {
+  std::lock_guard<std::mutex> lock(mutex_);
+  std::vector<DenialRecord> taken;
+  for (const auto& [key, count] : denials_) taken.push_back({key.first, key.second, count});
+  denials_.clear();
+  return taken;
+}
+
+}  // namespace holdfast
