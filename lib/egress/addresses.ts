@@ -57,6 +57,23 @@ const notPublicList = listOf(notPublic);
 /** Services of clusters that no agent is to reach by a private address (openshell.md 1.9). */
 const clusterPorts: ReadonlySet<number> = new Set([2379, 2380, 6443, 10250, 10255]);
 
+/**
+ * Names of this host's loopback: ours, and those that OpenShell, Docker and Podman give a container's host. What the
+ * system's hosts file or a name server say of them does not count.
+ */
+const hostNames: ReadonlySet<string> = new Set([
+  "host.holdfast.internal",
+  "host.openshell.internal",
+  "host.docker.internal",
+  "host.containers.internal",
+]);
+
+export const loopback: readonly string[] = ["127.0.0.1", "::1"];
+
+export function isHostName(name: string): boolean {
+  return hostNames.has(name);
+}
+
 export type Reach = "public" | "private" | "never";
 
 function familyOf(address: string): "ipv4" | "ipv6" {
@@ -123,12 +140,16 @@ export interface AddressRule {
   readonly literal: string | undefined;
   /** The host is named exactly, not by a wildcard: the policy's author knows where it leads. */
   readonly exact: boolean;
+  /** The host is this host's own name, named exactly: its loopback is what is granted, and nothing else. */
+  readonly isThisHost: boolean;
 }
 
 /** Why an address is not dialled for this rule, in words for the record; undefined where it is. */
 export function addressFault(address: string, port: number, rule: AddressRule): string | undefined {
   const reach = reachOf(address);
-  if (reach === "never") return `${address} is an address of this host, its links or its cloud, which is never dialled`;
+  const isOwn = rule.isThisHost && loopback.includes(address);
+  if (reach === "never" && !isOwn)
+    return `${address} is an address of this host, its links or its cloud, which is never dialled`;
   const family = familyOf(address);
   const isListed = rule.allowed?.check(address, family) === true;
   const special = rule.allowed !== undefined || rule.literal !== undefined || rule.exact;

@@ -2,7 +2,7 @@ import { isIP } from "node:net";
 import { pathSpecificity } from "../policy/host-pattern.ts";
 import type { NetworkEndpoint, NetworkPolicy } from "../policy/network.ts";
 import type { Policy } from "../policy/policy.ts";
-import { type AddressRule, addressFault, compileRanges, sameAddress } from "./addresses.ts";
+import { type AddressRule, addressFault, compileRanges, isHostName, sameAddress } from "./addresses.ts";
 import type { Flow, Program, Reason, Request, Verdict } from "./flow.ts";
 import { compileGlob, type Glob } from "./glob.ts";
 import { lazyParameters, type Rule, RuleIndex, rulesOf } from "./rules.ts";
@@ -239,6 +239,7 @@ function grantOf(granted: readonly Destination[], host: string, port: number, pr
   const isSkipped = endpoints.some(({ tls }) => tls === "skip");
   const isTcp = endpoints.some(({ protocol }) => protocol === "tcp");
   const carry = isTcp ? "tcp" : isSkipped || inspected.length === 0 ? "tunnel" : "inspect";
+  const exact = endpoints.some((endpoint) => endpoint.host === host);
   const ranges = endpoints.flatMap(({ allowedIps }) => allowedIps);
   return {
     carry,
@@ -249,7 +250,8 @@ function grantOf(granted: readonly Destination[], host: string, port: number, pr
     addresses: {
       allowed: ranges.length > 0 ? compileRanges(ranges) : undefined,
       literal: isIP(host) === 0 ? undefined : host,
-      exact: endpoints.some((endpoint) => endpoint.host === host),
+      exact,
+      isThisHost: exact && isHostName(host),
     },
     encodedSlash: endpoints.some(({ allowEncodedSlash }) => allowEncodedSlash),
     endpoints,

@@ -44,11 +44,6 @@ export class NamePool {
   }
 }
 
-/** Whether an address is one of the pool's, given out or not. */
-export function isPoolAddress(address: string): boolean {
-  return indexOf(address) !== undefined;
-}
-
 function ipv4Of(index: number): Uint8Array {
   const value = firstIpv4 + index;
   return Uint8Array.of((value >>> 24) & 255, (value >>> 16) & 255, (value >>> 8) & 255, value & 255);

@@ -1,11 +1,13 @@
 import { lookup } from "node:dns/promises";
 import { connect, isIP, type Socket } from "node:net";
+import { isHostName, loopback } from "./addresses.ts";
 
 const connectMs = 30_000;
 
 /** Outside, once: what is checked is what is dialled. */
 export async function resolve(host: string): Promise<readonly string[]> {
   if (isIP(host) !== 0) return [host];
+  if (isHostName(host)) return loopback;
   const found = await lookup(host, { all: true, order: "ipv4first" });
   return found.map(({ address }) => address);
 }

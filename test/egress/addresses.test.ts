@@ -4,6 +4,7 @@ import {
   addressFault,
   compileRanges,
   embeddedIpv4,
+  loopback,
   type Reach,
   reachOf,
   sameAddress,
@@ -92,7 +93,7 @@ for (const [reach, addresses] of reaches) {
   for (const address of addresses) test(`${JSON.stringify(address)} is ${reach}`, (t) => t.is(reachOf(address), reach));
 }
 
-const free = { allowed: undefined, literal: undefined, exact: false };
+const free = { allowed: undefined, literal: undefined, exact: false, isThisHost: false };
 
 test("A wildcard reaches public addresses only, an exact name private ones too, nobody this host", (t) => {
   t.is(addressFault("1.1.1.1", 443, free), undefined);
@@ -113,6 +114,15 @@ test("allowed_ips is all that is reached, and a literal only itself, in any spel
   const literal = { ...free, literal: "2001:db8::a" };
   t.is(addressFault("2001:DB8:0:0:0:0:0:A", 443, literal), undefined);
   t.regex(addressFault("2001:db8::b", 443, literal) ?? "", /names/);
+});
+
+test("This host's loopback is reached by its own name, and nothing else by that name", (t) => {
+  const own = { ...free, exact: true, isThisHost: true };
+  for (const address of loopback) t.is(addressFault(address, 3000, own), undefined);
+  for (const address of ["127.0.0.2", "0.0.0.0", "::ffff:127.0.0.1", "169.254.169.254", "::"])
+    t.regex(addressFault(address, 3000, own) ?? "", /never dialled/);
+  t.regex(addressFault("127.0.0.1", 6443, own) ?? "", /cluster/);
+  t.regex(addressFault("127.0.0.1", 80, { ...own, allowed: compileRanges(["172.17.0.0/16"]) }) ?? "", /allowed_ips/);
 });
 
 test("A cluster's ports are closed where private addresses are open", (t) => {

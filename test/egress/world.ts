@@ -12,6 +12,8 @@ ${addresses.other} other.example.test
 ${addresses.api} mixed.example.test
 127.0.0.1 mixed.example.test
 169.254.169.254 metadata.example.test
+127.0.0.1 loopback.example.test
+${addresses.api} host.docker.internal
 `;
 
 /** Why no network of its own can be made here for a test; null where one can. */
