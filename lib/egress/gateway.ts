@@ -9,10 +9,13 @@ import { NamePool } from "./names.ts";
 import { Programs } from "./program.ts";
 import { Refusals, type RefusedConnection } from "./refusals.ts";
 import { Resolver } from "./resolver.ts";
-import { dial, resolve } from "./upstream.ts";
+import { Upstream, type UpstreamSettings } from "./upstream.ts";
+
+/** The parts of a policy that may change while a sandbox runs. */
+export type NetworkSettings = Pick<Policy, "networkPolicies"> & UpstreamSettings;
 
 export interface GatewayOptions {
-  readonly policy: Pick<Policy, "networkPolicies">;
+  readonly policy: NetworkSettings;
   /** The sandbox's name, for records. */
   readonly sandbox: string;
   /** The broker that hands connections on. */
@@ -40,11 +43,13 @@ export class Gateway {
   >();
   readonly #refusals = new Refusals();
   #decision: NetworkDecision;
+  #upstream: Upstream;
   #isClosed = false;
 
   constructor(options: GatewayOptions) {
     this.#options = options;
     this.#decision = new NetworkDecision(options.policy);
+    this.#upstream = new Upstream(options.policy);
     this.#resolver = new Resolver({
       ...options.resolver,
       names: this.#names,
@@ -63,8 +68,9 @@ export class Gateway {
   }
 
   /** Decides by another policy from now on; what is carried and would be refused by it is reset at once. */
-  apply(policy: Pick<Policy, "networkPolicies">): void {
+  apply(policy: NetworkSettings): void {
     this.#decision = new NetworkDecision(policy);
+    this.#upstream = new Upstream(policy);
     for (const [client, { program, host, port }] of this.#carried)
       if ("refusal" in this.#decision.connect(program, host, port)) client.resetAndDestroy();
   }
@@ -130,7 +136,7 @@ export class Gateway {
     };
     let addresses: readonly string[];
     try {
-      addresses = await resolve(host);
+      addresses = await this.#upstream.resolve(host);
     } catch (error) {
       return fail(error);
     }
@@ -139,7 +145,7 @@ export class Gateway {
     if (client.destroyed) return;
     let upstream: Socket;
     try {
-      upstream = this.#own(await dial(addresses, flow.port));
+      upstream = this.#own(await this.#upstream.dial(addresses, flow.port));
     } catch (error) {
       return fail(error);
     }

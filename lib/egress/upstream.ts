@@ -1,28 +1,46 @@
 import { lookup } from "node:dns/promises";
 import { connect, isIP, type Socket } from "node:net";
+import type { Policy } from "../policy/policy.ts";
 import { isHostName, loopback } from "./addresses.ts";
+import { NameClient } from "./name-client.ts";
 
 const connectMs = 30_000;
+/** As inet_aton(3) reads a word: the system's resolver would take it for an address, name servers for a name. */
+const oddAddress = /(?:^|\.)(?:0x[\da-f]*|\d+)\.?$/i;
 
-/** Outside, once: what is checked is what is dialled. */
-export async function resolve(host: string): Promise<readonly string[]> {
-  if (isIP(host) !== 0) return [host];
-  if (isHostName(host)) return loopback;
-  const found = await lookup(host, { all: true, order: "ipv4first" });
-  return found.map(({ address }) => address);
-}
+export type UpstreamSettings = Pick<Policy, "dns">;
 
-/** A connection to the first of the addresses that answers. */
-export async function dial(addresses: readonly string[], port: number): Promise<Socket> {
-  let failure: unknown = new Error("no address");
-  for (const host of addresses) {
-    try {
-      return await dialOne(host, port);
-    } catch (error) {
-      failure = error;
-    }
+/** The way out: where names lead, and how it is dialled. */
+export class Upstream {
+  readonly #names: NameClient | undefined;
+
+  constructor({ dns }: UpstreamSettings) {
+    this.#names = dns === undefined ? undefined : new NameClient(dns);
   }
-  throw failure;
+
+  /** Outside, once: what is checked is what is dialled. */
+  async resolve(host: string): Promise<readonly string[]> {
+    if (isIP(host) !== 0) return [host];
+    if (isHostName(host)) return loopback;
+    if (oddAddress.test(host)) throw new Error(`${host} is another spelling of an address, which leads nowhere`);
+    const asked = await this.#names?.resolve(host);
+    if (asked !== undefined) return asked;
+    const found = await lookup(host, { all: true, order: "ipv4first" });
+    return found.map(({ address }) => address);
+  }
+
+  /** A connection to the first of the addresses that answers. */
+  async dial(addresses: readonly string[], port: number): Promise<Socket> {
+    let failure: unknown = new Error("no address");
+    for (const host of addresses) {
+      try {
+        return await dialOne(host, port);
+      } catch (error) {
+        failure = error;
+      }
+    }
+    throw failure;
+  }
 }
 
 function dialOne(host: string, port: number): Promise<Socket> {

@@ -77,7 +77,7 @@ export function explainPlan(
     network:
       rules === 0
         ? "its own loopback and nothing else; connects are answered and recorded by the broker"
-        : `${rules} ${rules === 1 ? "rule" : "rules"}, which this version cannot enforce: such a policy does not start`,
+        : `${rules} ${rules === 1 ? "rule" : "rules"}, asked for each connection; names are looked up ${namesOf(policy)}`,
     limits: limitNames.flatMap((name) => limitOf(name, policy, plan)),
     environment: variablesOf(policy, workspace, plan),
     protectedNames: {
@@ -282,4 +282,12 @@ function variablesOf(policy: Policy, workspace: Workspace, plan: LaunchPlan): Ex
           ? "passed on"
           : "every sandbox",
     }));
+}
+
+function namesOf({ dns }: Policy): string {
+  const { servers, split } = dns ?? { servers: [], split: [] };
+  return [
+    `by ${servers.length === 0 ? "the system" : servers.join(", ")}`,
+    ...split.map(({ domains, servers: own }) => `${domains.join(", ")} by ${own.join(", ")}`),
+  ].join("; ");
 }

@@ -28,6 +28,7 @@ export function hostDoubt(host: string): string | undefined {
   if (host.includes("://")) return "is a URL: a host is a name alone, and this one matches nothing";
   if (isIP(host) !== 0) return undefined;
   if (/[\s/:@\0]/.test(host)) return "is not a host's name and matches nothing";
+  if (/(?:^|\.)(?:0x[\da-f]*|\d+)$/i.test(host)) return "is another spelling of an address and leads nowhere";
   if (host.endsWith(".")) return "ends in a dot and matches nothing";
   return undefined;
 }

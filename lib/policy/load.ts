@@ -20,6 +20,7 @@ import {
   workspaceSection,
 } from "./sections.ts";
 import { nearest } from "./spelling.ts";
+import { dnsSection } from "./upstream.ts";
 
 /** A file's policy, null when it has errors, and everything that is to be said about it, in its order. */
 export interface ParsedPolicy {
@@ -46,6 +47,7 @@ const additions = {
   workspace: workspaceSection,
   tools: toolsSection,
   extract: extractSection,
+  dns: dnsSection,
 };
 
 /** Keys of files that are easily taken for policies. */
@@ -147,6 +149,7 @@ function readHoldfast(root: Node, context: Context): Policy | null {
     workspace: values.workspace ?? defaultPolicy.workspace,
     ...(values.tools === undefined ? {} : { tools: values.tools }),
     extract: values.extract ?? defaultPolicy.extract,
+    ...(values.dns === undefined ? {} : { dns: values.dns }),
   });
 }
 

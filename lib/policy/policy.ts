@@ -52,6 +52,18 @@ export interface Limits {
   readonly outputBytes?: number;
 }
 
+/** Who is asked where names lead. Servers are `ADDRESS` or `ADDRESS:PORT`, an IPv6 address with a port in brackets. */
+export interface DnsSettings {
+  /** For every name without servers of its own; empty: the system's resolver. */
+  readonly servers: readonly string[];
+  /** Names of their own servers. */
+  readonly split: readonly {
+    /** Each with all below it; lower case. */
+    readonly domains: readonly string[];
+    readonly servers: readonly string[];
+  }[];
+}
+
 /** Which files may leave the workspace. */
 export interface ExtractRule {
   /** Glob relative to the workspace. */
@@ -91,6 +103,8 @@ export interface Policy {
   readonly networkPolicies: Readonly<Record<string, NetworkPolicy>>;
   /** As parsed and validated; refused with the policies. */
   readonly networkMiddlewares: Readonly<Record<string, NetworkMiddleware>>;
+  /** Absent: the system's resolver alone is asked. */
+  readonly dns?: DnsSettings;
   /** What a sandbox may use up. */
   readonly limits: Limits;
   /** Which variables there are inside. */

@@ -113,6 +113,21 @@ function choice(all: readonly string[]): string {
   return `${words.slice(0, -1).join(", ")} or ${words.at(-1)}`;
 }
 
+/** Makes a reader of one type from a reader of another; `change` reports what it refuses. */
+export function mapped<A, B>(
+  reader: Reader<A>,
+  change: (value: A, at: Place, what: string, context: Context) => B | undefined,
+  schema: Reader<B>["schema"] = reader.schema,
+): Reader<B> {
+  return {
+    schema,
+    read(node, what, context) {
+      const value = reader.read(node, what, context);
+      return value === undefined ? undefined : change(value, node.at, what, context);
+    },
+  };
+}
+
 /** A value with the place that it came from. */
 export interface Placed<T> {
   readonly value: T;

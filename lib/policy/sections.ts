@@ -5,8 +5,8 @@ import { absolutePath, hiddenBy, relativeFault } from "./paths.ts";
 import type { ExtractRule, Limits, Policy, WallName } from "./policy.ts";
 import { type Place, quote } from "./problem.ts";
 import { protectedNameList } from "./protected-names.ts";
-import type { Context, JsonSchema, Read, Reader } from "./reader.ts";
-import { dictionary, integer, list, placed, section, text, word } from "./reader.ts";
+import type { JsonSchema, Read, Reader } from "./reader.ts";
+import { dictionary, integer, list, mapped, placed, section, text, word } from "./reader.ts";
 import { suggest } from "./spelling.ts";
 
 /** The walls that `requires` can name. */
@@ -26,21 +26,6 @@ export const wallNames: readonly WallName[] = Object.freeze([
   "cgroup-memory",
   "cgroup-processes",
 ]);
-
-/** Makes a reader of one type from a reader of another; `change` reports what it refuses. */
-function mapped<A, B>(
-  reader: Reader<A>,
-  change: (value: A, at: Place, what: string, context: Context) => B | undefined,
-  schema: Reader<B>["schema"] = reader.schema,
-): Reader<B> {
-  return {
-    schema,
-    read(node, what, context) {
-      const value = reader.read(node, what, context);
-      return value === undefined ? undefined : change(value, node.at, what, context);
-    },
-  };
-}
 
 export const landlockSection: Reader<{ compatibility?: Policy["compatibility"] | undefined }> = mapped(
   section({

@@ -5,9 +5,12 @@ import { type AddressInfo, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Audit } from "../../lib/audit/audit.ts";
+import { Upstream } from "../../lib/egress/upstream.ts";
 import { parsePolicy } from "../../lib/policy/load.ts";
 import type { Policy } from "../../lib/policy/policy.ts";
 import { Sandbox } from "../../lib/sandbox/sandbox.ts";
+import { type Said, startNameServer } from "./name-server.ts";
+import { addresses } from "./world.ts";
 
 function policyOf(endpoints: string, more = ""): Policy {
   const text = `holdfast: 1
@@ -43,7 +46,7 @@ with concurrent.futures.ThreadPoolExecutor(32) as pool:
     for answer in pool.map(ask, sys.argv[1:]): print(answer.strip())
 `;
 
-const results: Record<string, unknown> = {};
+const results: Record<string, Record<string, string>> = {};
 const closers: (() => unknown)[] = [];
 /** Of each destination, what the last record says. */
 const details = new Map<string, string>();
@@ -97,6 +100,77 @@ try {
     `127.0.0.1:${port}`,
   );
   results["this host's other port"] = await reach(`host.holdfast.internal:${closed}`);
+
+  // Names: each of its own kind, all asked for at once.
+  const service = await saying("service", addresses.api);
+  const asked = new Map<string, number>();
+  const said: Readonly<Record<string, Said>> = {
+    "plain.example.test": [addresses.api],
+    "long.example.test": { long: [addresses.api] },
+    "chain.example.test": ["=end.example.test", addresses.api],
+    "alias.example.test": ["=plain.example.test"],
+    "circle.example.test": ["=circle.example.test"],
+    "hosts.example.test": [addresses.other],
+    "private-chain.example.test": ["=inner.example.test", "10.0.0.1"],
+    "private-alias.example.test": ["=private.example.test"],
+    "private.example.test": ["10.0.0.1"],
+    "mixed.other.test": [addresses.api, "169.254.169.254"],
+    "zero.example.test": ["0.0.0.0"],
+    "mapped.example.test": ["::ffff:127.0.0.1"],
+    "nat64.example.test": ["64:ff9b::a9fe:a9fe"],
+    "none.example.test": [],
+    "absent.example.test": "no such name",
+    "garbage.example.test": "garbage",
+    "loop.example.test": "loop",
+    "silent.example.test": "silence",
+    "api.corp.test": [addresses.other],
+  };
+  const main = await startNameServer(addresses.other, 53, (name, type) => {
+    if (name === "rebinding.example.test") {
+      const times = (asked.get(`${name} ${type}`) ?? 0) + 1;
+      asked.set(`${name} ${type}`, times);
+      return times === 1 ? [addresses.api] : ["127.0.0.1"];
+    }
+    return said[name] ?? "no such name";
+  });
+  const corp = await startNameServer(addresses.other, 5353, (name) =>
+    name === "api.corp.test" || name === "host.docker.internal" ? [addresses.api] : "no such name",
+  );
+  closers.push(main.close, corp.close);
+  const odd = ["2130706433", "0177.0.0.1", "0x7f.1", "0x7f000001"];
+  const places = (names: readonly string[]): string[] => names.map((name) => `${name}:${service}`);
+  // By a pattern, so that nothing but a public address will do.
+  sandbox.applyPolicy(
+    policyOf(
+      `
+      - { host: "*.example.test", port: ${service}, protocol: tcp }
+      - { host: "*.other.test", port: ${service}, protocol: tcp }
+      - { host: "*.corp.test", port: ${service}, protocol: tcp }`,
+      `dns:
+  servers: ["${addresses.other}"]
+  split: [{ domains: [corp.test], servers: ["${addresses.other}:5353"] }]
+`,
+    ),
+  );
+  results["names"] = await reach(...places(Object.keys(said)));
+  const rebinding = places(["rebinding.example.test"]);
+  results["rebinding"] = { first: Object.values(await reach(...rebinding))[0] ?? "" };
+  results["rebinding"]["second"] = Object.values(await reach(...rebinding))[0] ?? "";
+  const upstream = new Upstream({});
+  results["odd spellings"] = Object.fromEntries(
+    await Promise.all(
+      odd.map(async (name) => [name, await upstream.resolve(name).then(String, (error: Error) => error.message)]),
+    ),
+  );
+  results["transports"] = Object.fromEntries(
+    ["plain.example.test", "long.example.test", "hosts.example.test", "api.corp.test"].map((name) => [
+      name,
+      [...new Set([...main.questions, ...corp.questions.map((question) => `corp ${question}`)])]
+        .filter((question) => question.endsWith(` ${name}`))
+        .map((question) => question.slice(0, -name.length - 1))
+        .join(", "),
+    ]),
+  );
   results["details"] = Object.fromEntries([...details].map(([place, detail]) => [place.replace(/:\d+$/, ""), detail]));
 } finally {
   for (const close of closers.reverse()) await close();

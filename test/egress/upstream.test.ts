@@ -31,3 +31,65 @@ inThatWorld(
     t.regex(found["details"]?.["host.containers.internal"] ?? "", /never dialled/);
   },
 );
+
+inThatWorld(
+  "The policy's name servers are asked: over TCP where an answer is cut off, aliases followed, hosts first",
+  (t) => {
+    t.like(found["names"], {
+      "plain.example.test": "got service",
+      "long.example.test": "got service",
+      "chain.example.test": "got service",
+      "alias.example.test": "got service",
+      "hosts.example.test": "got service",
+      "api.corp.test": "got service",
+    });
+    t.deepEqual(found["transports"], {
+      "plain.example.test": "udp",
+      "long.example.test": "udp, tcp",
+      "hosts.example.test": "",
+      "api.corp.test": "corp udp",
+    });
+  },
+);
+
+inThatWorld("Every address that a name leads to is checked, however it leads there", (t) => {
+  for (const name of [
+    "private-chain.example.test",
+    "private-alias.example.test",
+    "mixed.other.test",
+    "zero.example.test",
+    "mapped.example.test",
+    "nat64.example.test",
+  ]) {
+    t.is(found["names"]?.[name], reset, name);
+    t.regex(found["details"]?.[name] ?? "", /never dialled|is not public/, name);
+  }
+});
+
+inThatWorld("What was checked is dialled: the next question's answer is checked anew", (t) => {
+  t.deepEqual(found["rebinding"], { first: "got service", second: reset });
+});
+
+inThatWorld(
+  "A name server that lies, babbles or is silent ends in a refusal that says so, and no other name waits",
+  (t) => {
+    for (const [name, detail] of [
+      ["circle.example.test", /without end/],
+      ["none.example.test", /has no address/],
+      ["absent.example.test", /there is no such name/],
+      ["garbage.example.test", /cannot be read/],
+      ["loop.example.test", /cannot be read/],
+      ["silent.example.test", /no name server answers \(93\.184\.216\.35\)/],
+    ] as const) {
+      t.is(found["names"]?.[name], reset, name);
+      t.regex(found["details"]?.[name] ?? "", detail, name);
+    }
+  },
+);
+
+inThatWorld("Another spelling of an address is no name", (t) => {
+  t.is(Object.keys(found["odd spellings"] ?? {}).length, 4);
+  for (const said of Object.values(found["odd spellings"] ?? {})) t.regex(said, /another spelling of an address/);
+  const inOrder = Object.keys(found["details"] ?? {});
+  t.true(inOrder.indexOf("silent.example.test") > inOrder.indexOf("api.corp.test"));
+});

@@ -13,7 +13,7 @@ ${addresses.api} mixed.example.test
 127.0.0.1 mixed.example.test
 169.254.169.254 metadata.example.test
 127.0.0.1 loopback.example.test
-${addresses.api} host.docker.internal
+${addresses.api} host.docker.internal hosts.example.test
 `;
 
 /** Why no network of its own can be made here for a test; null where one can. */

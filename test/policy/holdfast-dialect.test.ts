@@ -33,6 +33,9 @@ tools: [bash, read]
 extract:
   - "*.csv"
   - {glob: out/**, max_files: 10, max_bytes: 5M}
+dns:
+  servers: [9.9.9.9, "[2620:fe::fe]:5353"]
+  split: [{domains: [Corp.Example.], servers: ["10.0.0.53:54", 2001:db8::53]}]
 `;
 
 test("Every key of the dialect is read", (t) => {
@@ -68,6 +71,10 @@ test("Every key of the dialect is read", (t) => {
     workspace: { mode: "fresh", access: "read-only", mountAt: "/workspace" },
     tools: ["bash", "read"],
     extract: [{ glob: "*.csv" }, { glob: "out/**", maxFiles: 10, maxBytes: 5 * 1024 ** 2 }],
+    dns: {
+      servers: ["9.9.9.9", "[2620:fe::fe]:5353"],
+      split: [{ domains: ["corp.example"], servers: ["10.0.0.53:54", "2001:db8::53"] }],
+    },
   });
 });
 
@@ -244,6 +251,20 @@ const refusals: readonly (readonly [string, string, readonly string[]])[] = [
       "2:38: extract[1].max_files must be a whole number from 1 to 1000000, not the number 0",
       '2:52: extract[1].max_bytes: "1.5M" is not a size: fractions are not accepted (write 1536K)',
       "2:59: extract[2].glob is missing",
+    ],
+  ],
+  [
+    "name servers by name, and domains that are none",
+    'dns: {server: [a], servers: [dns.example, 9.9.9.9:0, "::1:53%x"], split: [{domains: ["*.a", b], servers: []}, {domains: [B]}]}',
+    [
+      '2:7: unknown key "server" in dns (did you mean "servers"?)',
+      '2:30: dns.servers[0] is not a name server\'s address: "dns.example" (for example 10.0.0.53, 10.0.0.53:5353 or [2001:db8::53]:53)',
+      '2:43: dns.servers[1] is not a name server\'s address: "9.9.9.9:0" (for example 10.0.0.53, 10.0.0.53:5353 or [2001:db8::53]:53)',
+      '2:54: dns.servers[2] is not a name server\'s address: "::1:53%x" (for example 10.0.0.53, 10.0.0.53:5353 or [2001:db8::53]:53)',
+      "2:67: dns.split names b twice",
+      '2:86: dns.split[0].domains[0] is not a domain: "*.a" (a name stands for itself and all below it: corp.example)',
+      "2:97: dns.split[0].servers is empty",
+      "2:111: dns.split[1].servers is missing",
     ],
   ],
   ["another version", "version: 2", ["2:10: version must be 1, not 2"]],
