@@ -30,8 +30,25 @@ function missing(path: string, real: string, links: PathFacts["links"], error?: 
   return { path, real, kind: "missing", fault: faults[code] ?? `cannot be reached (${code})`, uid: -1, gid: -1, links };
 }
 
-/** Follows a path; a missing or unreadable one is `missing`, never an exception. */
-export function inspectPath(asked: string): PathFacts {
+/** What one look found at each path: links of a host often lead through the same folders. */
+export type SeenPaths = Map<string, { readonly status: Stats; readonly target: string | undefined } | undefined>;
+
+function lookAt(path: string, seen: SeenPaths | undefined): ReturnType<SeenPaths["get"]> {
+  if (seen?.has(path) === true) return seen.get(path);
+  // Optional grants are often missing, and an exception takes longer than all the rest.
+  const status = lstatSync(path, { throwIfNoEntry: false });
+  const found =
+    status === undefined ? undefined : { status, target: status.isSymbolicLink() ? readlinkSync(path) : undefined };
+  seen?.set(path, found);
+  return found;
+}
+
+/**
+ * Follows a path; a missing or unreadable one is `missing`, never an exception.
+ *
+ * @param seen of the paths that are inspected at the same moment: none is looked at twice
+ */
+export function inspectPath(asked: string, seen?: SeenPaths): PathFacts {
   const path = resolve(asked);
   const links: { path: string; target: string }[] = [];
   let rest = path.split("/").filter((part) => part !== "");
@@ -44,11 +61,9 @@ export function inspectPath(asked: string): PathFacts {
     let status: Stats;
     let target: string | undefined;
     try {
-      // Optional grants are often missing, and an exception takes longer than all the rest.
-      const found = lstatSync(next, { throwIfNoEntry: false });
+      const found = lookAt(next, seen);
       if (found === undefined) return missing(path, next, links);
-      status = found;
-      target = status.isSymbolicLink() ? readlinkSync(next) : undefined;
+      ({ status, target } = found);
     } catch (error) {
       return missing(path, next, links, error);
     }

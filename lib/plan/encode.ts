@@ -209,7 +209,7 @@ function write(operations: readonly Operation[]): Uint8Array {
       cursor += 8;
     }
     for (const text of strings) {
-      const size = typeof text === "string" ? out.write(text, cursor + 4) : text.length;
+      const size = typeof text === "string" ? writeText(out, text, cursor + 4) : text.length;
       if (typeof text !== "string") out.set(text, cursor + 4);
       words.setUint32(cursor, size, true);
       cursor += (4 + size + 1 + 7) & ~7;
@@ -222,4 +222,14 @@ function write(operations: readonly Operation[]): Uint8Array {
     at = cursor;
   }
   return out.subarray(0, at);
+}
+
+/** Writes UTF-8 and says how many bytes. Most texts are short and ASCII: the runtime's encoder takes longer to call than to run. */
+function writeText(out: Buffer, text: string, at: number): number {
+  for (let i = 0; i < text.length; i++) {
+    const unit = text.charCodeAt(i);
+    if (unit >= 0x80) return out.write(text, at);
+    out[at + i] = unit;
+  }
+  return text.length;
 }

@@ -60,21 +60,23 @@ export function putAside(
   const place = bytePath(root);
   const kept = readOnly.map(bytePath);
   const refused = new Set<BytePath>();
-  const look = new PlantedNames(place, before);
-  const take = (planted: BytePath): void => {
-    if (refused.has(planted) || kept.some((path) => isWithin(planted, path))) return;
-    rename(chain, planted);
-    refused.add(planted);
+  // Most sessions plant nothing.
+  let planted: PlantedNames | undefined;
+  const look = (): PlantedNames => (planted ??= new PlantedNames(place, before));
+  const take = (path: BytePath): void => {
+    if (refused.has(path) || kept.some((other) => isWithin(path, other))) return;
+    rename(chain, path);
+    refused.add(path);
   };
   for (const project of findProjects(root, limitsAfter).projects) {
     const isAbsent = absentIn(placeOf(place, project.folder));
     for (const name of namesIn(placeOf(place, project.folder), project, names, isAbsent, limitsAfter)) {
       if (isAbsent(name)) continue;
       try {
-        const planted = findPlanted(chain, joinPath(project.folder, name));
-        if (planted === null || !look.isPlanted(chain, project, name) || isHarmless(chain, planted, root)) continue;
+        const found = findPlanted(chain, joinPath(project.folder, name));
+        if (found === null || !look().isPlanted(chain, project, name) || isHarmless(chain, found, root)) continue;
         // An ordinary folder that was made a repository may have had a `config` of its own.
-        take(project.bare && look.isNewProject(project) ? joinPath(project.folder, "HEAD") : planted);
+        take(project.bare && look().isNewProject(project) ? joinPath(project.folder, "HEAD") : found);
       } catch {
         // Exchanged at this moment by another sandbox over the same folder, whose own end will look again.
       }

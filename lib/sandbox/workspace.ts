@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { HoldfastError } from "../errors.ts";
 import type { HostCapabilities } from "../host/capabilities.ts";
 import { isAlive, launcherMark } from "../host/launcher-mark.ts";
-import { inspectPath, isWithin } from "../host/paths.ts";
+import { inspectPath, isWithin, type SeenPaths } from "../host/paths.ts";
 import { randomText } from "../native.ts";
 import { isOwn } from "../plan/mounts.ts";
 import type { ResolvedGrant, Workspace } from "../plan/workspace.ts";
@@ -36,6 +36,7 @@ export const systemFolders: readonly string[] = [
 export function resolveGrants(policy: Policy, host: HostCapabilities): Required<Pick<Workspace, "grants" | "missing">> {
   const missing: (PathGrant & { fault?: string })[] = [];
   const found: ResolvedGrant[] = [];
+  const seen: SeenPaths = new Map();
   const take = (grant: PathGrant, access: "read" | "write"): void => {
     if (grant.path === "/") {
       // Everything, but for what is always the sandbox's own.
@@ -44,7 +45,7 @@ export function resolveGrants(policy: Policy, host: HostCapabilities): Required<
       return;
     }
     if (isOwn(grant.path)) return;
-    const facts = inspectPath(grant.path);
+    const facts = inspectPath(grant.path, seen);
     if (facts.kind === "missing") {
       const { fault = "does not exist" } = facts;
       if (!grant.optional && policy.compatibility === "hard_requirement") missing.push({ ...grant, fault });
@@ -104,15 +105,17 @@ function coverOwnFolders({ access, hostPath, path: inside, grants }: Workspace):
   const shown = grants.map(({ source }) => ({ source, path: source }));
   if (access !== "none") shown.push({ source: hostPath, path: inside });
   const covered = new Set<string>();
-  for (const folder of ownFolders()) {
+  const seen: SeenPaths = new Map();
+  for (const folder of new Set(ownFolders())) {
     // Of a missing folder this is the first part that is missing.
-    const place = inspectPath(folder);
+    const place = inspectPath(folder, seen);
     if (!shown.some(({ source }) => isWithin(place.real, source))) continue;
     try {
       mkdirSync(folder, { recursive: true, mode: 0o700 });
     } catch {
       continue; // nobody can make it, so nobody uses it
     }
+    if (place.kind === "missing") seen.clear();
     const { real } = place.kind === "missing" ? inspectPath(folder) : place;
     for (const { source, path } of shown) if (isWithin(real, source)) covered.add(path + real.slice(source.length));
   }
@@ -208,11 +211,18 @@ export function ungranted(policy: Policy, root: string): string[] {
   return policy.protectedNames.names.filter((name) => !granted.includes(join(root, name)));
 }
 
-function passedEnvironment(policy: Policy): Record<string, string> {
+/** By a policy's list, which names it passes: a caller's environment has about the same ones each time. */
+const passedNames = new WeakMap<readonly string[], Map<string, boolean>>();
+
+function passedEnvironment({ environment: { pass } }: Policy): Record<string, string> {
+  const known = passedNames.get(pass) ?? new Map<string, boolean>();
+  passedNames.set(pass, known);
   const found: Record<string, string> = {};
   // The names first: each value is fetched from the runtime's C++ side.
   for (const name of Object.keys(process.env)) {
-    const value = isPassed(policy.environment.pass, name) ? process.env[name] : undefined;
+    const isIn = known.get(name) ?? isPassed(pass, name);
+    known.set(name, isIn);
+    const value = isIn ? process.env[name] : undefined;
     if (value !== undefined) found[name] = value;
   }
   return found;
