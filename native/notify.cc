@@ -14,6 +14,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <condition_variable>
 #include <mutex>
 #include <thread>
 
@@ -281,11 +282,14 @@ void Sandbox::Close() {
 class Broker {
  public:
   uint32_t Add(const std::shared_ptr<Sandbox>& sandbox) {
-    {
-      std::lock_guard<std::mutex> lock(mutex_);
-      sandboxes_[next_] = sandbox;
+    std::lock_guard<std::mutex> lock(mutex_);
+    sandboxes_[next_] = sandbox;
+    if (is_one_idle_ && given_ == nullptr) {
+      given_ = sandbox;
+      wake_.notify_one();
+    } else {
+      std::thread([this, sandbox] { Run(sandbox); }).detach();
     }
-    std::thread([sandbox] { sandbox->Serve(); }).detach();
     return next_++;
   }
 
@@ -304,7 +308,25 @@ class Broker {
   }
 
  private:
+  // One thread stays for the next sandbox: to make it takes longer than to wake it, and the first
+  // call waits for it.
+  void Run(std::shared_ptr<Sandbox> sandbox) {
+    for (;;) {
+      sandbox->Serve();
+      sandbox.reset();
+      std::unique_lock<std::mutex> lock(mutex_);
+      if (is_one_idle_) return;
+      is_one_idle_ = true;
+      wake_.wait(lock, [this] { return given_ != nullptr; });
+      sandbox = std::move(given_);
+      is_one_idle_ = false;
+    }
+  }
+
   std::mutex mutex_;
+  std::condition_variable wake_;
+  bool is_one_idle_ = false;
+  std::shared_ptr<Sandbox> given_;  // to it
   std::map<uint32_t, std::shared_ptr<Sandbox>> sandboxes_;
   uint32_t next_ = 1;
 };
