@@ -317,6 +317,7 @@ class Broker {
       std::unique_lock<std::mutex> lock(mutex_);
       if (is_one_idle_) return;
       is_one_idle_ = true;
+      pthread_setname_np(pthread_self(), "holdfast-idle");
       wake_.wait(lock, [this] { return given_ != nullptr; });
       sandbox = std::move(given_);
       is_one_idle_ = false;

@@ -67,17 +67,20 @@ print("full", flush=True); threading.Event().wait()
 `;
   const child = sandbox.spawn("python3", ["-c", prelude + script], { stdin: "ignore" });
   await new Promise((resolve) => child.stdout?.once("data", resolve));
-  const connecting = (): number =>
+  const threads = (name: string): number =>
     readdirSync("/proc/self/task").filter((id) => {
       try {
-        return readFileSync(`/proc/self/task/${id}/comm`, "utf8") === "holdfast-broker\n";
+        return readFileSync(`/proc/self/task/${id}/comm`, "utf8") === `${name}\n`;
       } catch {
         return false; // it has just ended
       }
     }).length;
+  const connecting = (): number => threads("holdfast-broker");
   t.true(connecting() > 1);
   await sandbox.dispose();
   // TCP would give up after 127 s.
   while (connecting() > 0) await delay(5);
   t.is(connecting(), 0);
+  // For the next sandbox; of all those that have ended.
+  t.is(threads("holdfast-idle"), 1);
 });
