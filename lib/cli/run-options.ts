@@ -10,6 +10,7 @@ export interface RunOptions {
   write: string[];
   allow: string[];
   allowBinary: string[];
+  upstreamProxy: string | undefined;
   env: string[];
   timeout: string | undefined;
   limits: string[];
@@ -32,6 +33,7 @@ const valued = [
   "write",
   "allow",
   "allow-binary",
+  "upstream-proxy",
   "env",
   "timeout",
   "limit",
@@ -52,6 +54,7 @@ and no network but what is allowed. Without --policy the preset "default" applie
   --write PATH          also writable; may be repeated
   --allow HOST[:PORT]   connections to it (port 443 where none is given); may be repeated
   --allow-binary PATH   with --allow: by this program alone; may be repeated
+  --upstream-proxy URL  out through http://, https:// or socks5://HOST:PORT; env: as HTTPS_PROXY and NO_PROXY say
   --env NAME[=VALUE]    pass a variable on, or set it; may be repeated
   --timeout D           end it after 500ms, 30s, 5m, …: exit 124
   --limit NAME=VALUE    processes, memory, cpu-time, wall-time, open-files, file-size, tmp-size, output
@@ -76,6 +79,7 @@ export function noRunOptions(): RunOptions {
     write: [],
     allow: [],
     allowBinary: [],
+    upstreamProxy: undefined,
     env: [],
     timeout: undefined,
     limits: [],
@@ -171,6 +175,9 @@ function setValue(options: RunOptions, name: string, value: string): void {
       break;
     case "allow-binary":
       options.allowBinary.push(value);
+      break;
+    case "upstream-proxy":
+      options.upstreamProxy = value;
       break;
     case "env":
       options.env.push(value);

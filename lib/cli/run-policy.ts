@@ -107,8 +107,13 @@ export async function runPolicy(options: RunOptions): Promise<Policy> {
   }
   if (options.timeout !== undefined) limits = applyLimit(limits, "wall-time", options.timeout);
   const network = options.allow.length + options.allowBinary.length === 0 ? null : await import("./run-network.ts");
+  const proxy =
+    options.upstreamProxy === undefined
+      ? {}
+      : { upstreamProxy: await (await import("./run-upstream.ts")).upstreamProxy(options.upstreamProxy, base) };
   return {
     ...base,
+    ...proxy,
     ...(network === null
       ? {}
       : { networkPolicies: { ...base.networkPolicies, ...(await network.allowedNetwork(options)) } }),

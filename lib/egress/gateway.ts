@@ -140,12 +140,15 @@ export class Gateway {
     } catch (error) {
       return fail(error);
     }
+    // Where the proxy resolves there is nothing to check but that no check was asked for.
+    if (addresses.length === 0 && grant.addresses.allowed !== undefined)
+      return fail(new Error("allowed_ips cannot be held where the upstream proxy resolves names"));
     const refused = addresses.map((address) => this.#decision.address(grant, address)).find(({ allowed }) => !allowed);
     if (refused !== undefined) return stop(refused);
     if (client.destroyed) return;
     let upstream: Socket;
     try {
-      upstream = this.#own(await this.#upstream.dial(addresses, flow.port));
+      upstream = this.#own(await this.#upstream.dial(host, addresses, flow.port));
     } catch (error) {
       return fail(error);
     }

@@ -3,38 +3,44 @@ import { connect, isIP, type Socket } from "node:net";
 import type { Policy } from "../policy/policy.ts";
 import { isHostName, loopback } from "./addresses.ts";
 import { NameClient } from "./name-client.ts";
+import { UpstreamProxy } from "./upstream-proxy.ts";
 
 const connectMs = 30_000;
 /** As inet_aton(3) reads a word: the system's resolver would take it for an address, name servers for a name. */
 const oddAddress = /(?:^|\.)(?:0x[\da-f]*|\d+)\.?$/i;
 
-export type UpstreamSettings = Pick<Policy, "dns">;
+export type UpstreamSettings = Pick<Policy, "dns" | "upstreamProxy">;
 
 /** The way out: where names lead, and how it is dialled. */
 export class Upstream {
   readonly #names: NameClient | undefined;
+  readonly #proxy: UpstreamProxy | undefined;
 
-  constructor({ dns }: UpstreamSettings) {
+  constructor({ dns, upstreamProxy }: UpstreamSettings) {
+    this.#proxy = upstreamProxy === undefined ? undefined : new UpstreamProxy(upstreamProxy);
     this.#names = dns === undefined ? undefined : new NameClient(dns);
   }
 
-  /** Outside, once: what is checked is what is dialled. */
+  /** Outside, once: what is checked is what is dialled. Empty where the proxy alone knows where the name leads. */
   async resolve(host: string): Promise<readonly string[]> {
     if (isIP(host) !== 0) return [host];
     if (isHostName(host)) return loopback;
     if (oddAddress.test(host)) throw new Error(`${host} is another spelling of an address, which leads nowhere`);
+    if (this.#proxy?.resolves === true && !this.#proxy.isDirect(host, [])) return [];
     const asked = await this.#names?.resolve(host);
     if (asked !== undefined) return asked;
     const found = await lookup(host, { all: true, order: "ipv4first" });
     return found.map(({ address }) => address);
   }
 
-  /** A connection to the first of the addresses that answers. */
-  async dial(addresses: readonly string[], port: number): Promise<Socket> {
+  /** A connection to the first of the addresses that answers, or to the host through the proxy. */
+  async dial(host: string, addresses: readonly string[], port: number): Promise<Socket> {
+    const proxy = isHostName(host) || this.#proxy?.isDirect(host, addresses) === true ? undefined : this.#proxy;
+    if (proxy !== undefined && addresses.length === 0) return proxy.connect(host, port);
     let failure: unknown = new Error("no address");
-    for (const host of addresses) {
+    for (const address of addresses) {
       try {
-        return await dialOne(host, port);
+        return await (proxy === undefined ? dialOne(address, port) : proxy.connect(address, port));
       } catch (error) {
         failure = error;
       }

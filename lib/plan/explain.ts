@@ -284,10 +284,11 @@ function variablesOf(policy: Policy, workspace: Workspace, plan: LaunchPlan): Ex
     }));
 }
 
-function namesOf({ dns }: Policy): string {
+function namesOf({ dns, upstreamProxy }: Policy): string {
   const { servers, split } = dns ?? { servers: [], split: [] };
   return [
     `by ${servers.length === 0 ? "the system" : servers.join(", ")}`,
     ...split.map(({ domains, servers: own }) => `${domains.join(", ")} by ${own.join(", ")}`),
+    ...(upstreamProxy === undefined ? [] : [`out through ${upstreamProxy.url}`]),
   ].join("; ");
 }

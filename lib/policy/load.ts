@@ -20,7 +20,7 @@ import {
   workspaceSection,
 } from "./sections.ts";
 import { nearest } from "./spelling.ts";
-import { dnsSection } from "./upstream.ts";
+import { checkProxySecret, dnsSection, upstreamProxySection } from "./upstream.ts";
 
 /** A file's policy, null when it has errors, and everything that is to be said about it, in its order. */
 export interface ParsedPolicy {
@@ -48,6 +48,7 @@ const additions = {
   tools: toolsSection,
   extract: extractSection,
   dns: dnsSection,
+  upstream_proxy: upstreamProxySection,
 };
 
 /** Keys of files that are easily taken for policies. */
@@ -140,7 +141,7 @@ function readHoldfast(root: Node, context: Context): Policy | null {
   if (values.version !== undefined && values.version !== 1) {
     context.problems.error(found.valuePlace("version"), `version must be 1, not ${values.version}`);
   }
-  return Object.freeze({
+  const policy: Policy = Object.freeze({
     ...build(found, context),
     limits: values.limits ?? defaultLimits,
     environment: values.environment ?? defaultPolicy.environment,
@@ -150,7 +151,10 @@ function readHoldfast(root: Node, context: Context): Policy | null {
     ...(values.tools === undefined ? {} : { tools: values.tools }),
     extract: values.extract ?? defaultPolicy.extract,
     ...(values.dns === undefined ? {} : { dns: values.dns }),
+    ...(values.upstream_proxy === undefined ? {} : { upstreamProxy: values.upstream_proxy }),
   });
+  checkProxySecret(policy, found.place("upstream_proxy"), context);
+  return policy;
 }
 
 /** What both dialects say; the rest is the default preset's. */

@@ -64,6 +64,18 @@ export interface DnsSettings {
   }[];
 }
 
+/** The proxy of a closed site, which its connections to the outside have to take. */
+export interface UpstreamProxySettings {
+  /** `http`, `https` (both CONNECT) or `socks5`, with host and port and nothing else. */
+  readonly url: string;
+  /** Where `USER:PASSWORD` is kept, outside the policy and the sandbox. */
+  readonly credentials?: { readonly env: string } | { readonly file: string };
+  /** Hosts, domains, addresses and ranges that are dialled without it; lower case. */
+  readonly noProxy: readonly string[];
+  /** `here`: names are resolved and checked, and the proxy is told an address. `proxy`: it is told the name. */
+  readonly resolve: "here" | "proxy";
+}
+
 /** Which files may leave the workspace. */
 export interface ExtractRule {
   /** Glob relative to the workspace. */
@@ -105,6 +117,8 @@ export interface Policy {
   readonly networkMiddlewares: Readonly<Record<string, NetworkMiddleware>>;
   /** Absent: the system's resolver alone is asked. */
   readonly dns?: DnsSettings;
+  /** Absent: connections are made without one. */
+  readonly upstreamProxy?: UpstreamProxySettings;
   /** What a sandbox may use up. */
   readonly limits: Limits;
   /** Which variables there are inside. */

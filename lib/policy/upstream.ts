@@ -1,7 +1,10 @@
 import { isIP } from "node:net";
-import type { DnsSettings } from "./policy.ts";
-import { quote } from "./problem.ts";
-import { list, mapped, type Reader, section, text } from "./reader.ts";
+import { readRange } from "./address.ts";
+import { matchesName } from "./environment.ts";
+import { absolutePath } from "./paths.ts";
+import type { DnsSettings, Policy, UpstreamProxySettings } from "./policy.ts";
+import { type Place, quote } from "./problem.ts";
+import { type Context, list, mapped, type Reader, section, text, word } from "./reader.ts";
 
 /** An address's ports are behind it: `10.0.0.53`, `10.0.0.53:5353`, `2001:db8::53`, `[2001:db8::53]:5353`. */
 const server = mapped(text, (written, at, what, { problems }) => {
@@ -55,3 +58,93 @@ export const dnsSection: Reader<DnsSettings> = mapped(
     return Object.freeze({ servers: Object.freeze([...servers]), split: Object.freeze([...rules]) });
   },
 );
+
+const proxyUrl = mapped(text, (written, at, what, { problems }) => {
+  const url = URL.canParse(written) ? new URL(written) : undefined;
+  if (url !== undefined && (url.username !== "" || url.password !== "")) {
+    // Not quoted: it holds what nobody should read in a log.
+    problems.error(at, `${what} holds credentials`, "name where they are kept with upstream_proxy.credentials");
+    return undefined;
+  }
+  const isPlain =
+    url?.hostname !== "" && ["", "/"].includes(url?.pathname ?? "") && url?.search === "" && url.hash === "";
+  if (url !== undefined && isPlain && ["http:", "https:", "socks5:"].includes(url.protocol)) return url.href;
+  const hint = "http://HOST:PORT, https://HOST:PORT or socks5://HOST:PORT";
+  problems.error(at, `${what} is not a proxy's address`, hint);
+  return undefined;
+});
+
+const direct = mapped(text, (written, at, what, { problems }) => {
+  const entry = written.toLowerCase();
+  if (entry === "*" || readRange(entry) !== undefined) return entry;
+  if (/^(?:\*?\.)?[a-z0-9_-]+(?:\.[a-z0-9_-]+)*$/.test(entry)) return entry;
+  const hint = "a host, a domain such as corp.example or .corp.example, an address or a range";
+  problems.error(at, `${what} is no host: ${quote(written)}`, hint);
+  return undefined;
+});
+
+const variable = mapped(text, (name, at, what, { problems }) => {
+  if (/^[A-Za-z_][A-Za-z0-9_]*$/.test(name)) return name;
+  // Not quoted: whoever misreads the field writes the password itself.
+  problems.error(at, `${what} is not a variable's name`, "the variable of the launcher that holds USER:PASSWORD");
+  return undefined;
+});
+
+const credentials = mapped(
+  section({ env: variable, file: absolutePath }),
+  ({ values, has }, at, what, { problems }) => {
+    if (has("env") === has("file")) {
+      problems.error(
+        at,
+        `${what} names ${has("env") ? "two places" : "no place"}`,
+        "write {env: NAME} or {file: PATH}",
+      );
+      return undefined;
+    }
+    if (values.env !== undefined) return Object.freeze({ env: values.env });
+    return values.file === undefined ? undefined : Object.freeze({ file: values.file });
+  },
+);
+
+export const upstreamProxySection: Reader<UpstreamProxySettings> = mapped(
+  section(
+    { url: proxyUrl, credentials, no_proxy: list(direct), resolve: word(["here", "proxy"]) },
+    { required: ["url"] },
+  ),
+  ({ values }) =>
+    Object.freeze({
+      url: values.url ?? "",
+      ...(values.credentials === undefined ? {} : { credentials: values.credentials }),
+      noProxy: Object.freeze([...(values.no_proxy ?? [])]),
+      resolve: values.resolve ?? "here",
+    }),
+);
+
+/** The proxy's credentials may not be where the sandbox reads them. */
+export function checkProxySecret(
+  { upstreamProxy, environment, filesystem }: Policy,
+  at: Place,
+  { problems }: Context,
+): void {
+  const kept = upstreamProxy?.credentials;
+  if (kept === undefined) return;
+  if ("env" in kept) {
+    const names = [...environment.pass, ...Object.keys(environment.set)];
+    if (names.some((name) => matchesName(name, kept.env)))
+      problems.error(
+        at,
+        `upstream_proxy.credentials: ${kept.env} is passed into the sandbox`,
+        "take it out of environment",
+      );
+    return;
+  }
+  const grant = [...filesystem.readOnly, ...filesystem.readWrite].find(({ path }) =>
+    `${kept.file}/`.startsWith(path === "/" ? path : `${path}/`),
+  );
+  if (grant !== undefined)
+    problems.error(
+      at,
+      `upstream_proxy.credentials: ${kept.file} can be read in the sandbox, by ${grant.path}`,
+      "keep it elsewhere",
+    );
+}

@@ -56,6 +56,10 @@ const elsewhere: Readonly<Record<string, string>> = {
   "holdfast worker poll --workdir ~/project --concurrency 4 --extract 'report/*.md' --to ~/reports":
     "test/worker/process.test.ts",
   'exec holdfast worker handle --workdir "$HOME/project"': "test/worker/process.test.ts",
+  "holdfast run --upstream-proxy http://proxy.corp.example:3128 --allow api.github.com -- curl -sS https://api.github.com/zen":
+    "test/egress/upstream.test.ts",
+  "holdfast run --upstream-proxy env --allow api.github.com -- curl -sS https://api.github.com/zen":
+    "test/egress/upstream.test.ts",
   "holdfast run --allow host.holdfast.internal:3000 -- curl -sS http://host.holdfast.internal:3000/":
     "test/egress/upstream.test.ts",
   "holdfast run --allow api.github.com -- curl -sS https://api.github.com/zen": "test/egress/gateway.test.ts",

@@ -9,6 +9,10 @@ for (const [args, says] of [
   [["--allow", "*"], /would match every host/],
   [["--allow-binary", "/usr/bin/curl"], /--allow-binary grants nothing by itself/],
   [["--allow", "a.example.com", "--allow-binary", "curl"], /not an absolute path/],
+  [
+    ["--upstream-proxy", "http://me:secret@proxy.example.com:1"],
+    /--upstream-proxy: upstream_proxy.url holds credentials/,
+  ],
 ] as const) {
   test(`A grant that cannot be meant is refused before anything runs: ${args.join(" ")}`, (t) => {
     const ran = spawnSync(holdfast, ["run", ...args, "--", "true"], { encoding: "utf8", timeout: 60_000 });

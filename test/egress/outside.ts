@@ -1,15 +1,21 @@
 // The scenario of upstream.test.ts: where granted names lead, in a network of the test's own.
+import { execFile } from "node:child_process";
 import { once } from "node:events";
 import { chmodSync, mkdtempSync, rmSync } from "node:fs";
 import { type AddressInfo, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setDefaultCACertificates } from "node:tls";
+import { promisify } from "node:util";
 import { Audit } from "../../lib/audit/audit.ts";
+import { Authority } from "../../lib/egress/authority.ts";
 import { Upstream } from "../../lib/egress/upstream.ts";
 import { parsePolicy } from "../../lib/policy/load.ts";
 import type { Policy } from "../../lib/policy/policy.ts";
 import { Sandbox } from "../../lib/sandbox/sandbox.ts";
+import { holdfast } from "../e2e/holdfast.ts";
 import { type Said, startNameServer } from "./name-server.ts";
+import { startConnectProxy, startSocksProxy } from "./proxies.ts";
 import { addresses } from "./world.ts";
 
 function policyOf(endpoints: string, more = ""): Policy {
@@ -171,6 +177,80 @@ try {
         .join(", "),
     ]),
   );
+
+  // Proxies: the world has no other way to 198.51.100.1 than through one that knows what it is.
+  process.env["PROXY_LOGIN"] = "build:s3cret:word";
+  process.env["OTHER_LOGIN"] = "http://build:other%20word@proxy.example.test/";
+  const authority = new Authority("test", 3_600_000);
+  setDefaultCACertificates([authority.certificate]);
+  const names = { "only-there.example.net": addresses.api };
+  const login = { address: addresses.other, credentials: "build:s3cret:word", names };
+  const plain = await startConnectProxy(login);
+  const secure = await startConnectProxy(login, (name) => authority.contextFor(name));
+  const stranger = new Authority("stranger", 3_600_000);
+  const untrusted = await startConnectProxy(login, (name) => stranger.contextFor(name));
+  const socks = await startSocksProxy(login);
+  const babbling = await saying("220 mail.example.test ESMTP\r\n\r\n", addresses.other);
+  const shutting = await saying("", addresses.other);
+  closers.push(plain.close, secure.close, untrusted.close, socks.close);
+  // As the command is given it, with the credentials in the URL.
+  const run = promisify(execFile)(
+    holdfast,
+    [
+      ...["run", "--workdir", workdir, "--upstream-proxy", "env", "--allow", `only-there.example.net:${service}`, "--"],
+      ...["python3", "-c", `${ask}import os; print("PROXY" in str(os.environ))`, `only-there.example.net:${service}`],
+    ],
+    { env: { ...process.env, ALL_PROXY: `socks5h://build:s3cret%3Aword@${addresses.other}:${socks.port}` } },
+  );
+  results["command"] = { said: (await run).stdout };
+  const through = async (proxy: string, ...names: string[]): Promise<string> => {
+    sandbox.applyPolicy(
+      policyOf(
+        `
+      - { host: api.example.test, ports: [${service}, 9], protocol: tcp }
+      - { host: "*.example.test", port: ${service}, protocol: tcp }
+      - { host: only-there.example.net, port: ${service}, protocol: tcp }
+      - { host: host.holdfast.internal, port: ${port}, protocol: tcp }`,
+        `upstream_proxy: ${proxy}
+`,
+      ),
+    );
+    return Object.entries(await reach(...names))
+      .map(([name, said]) =>
+        said === "reset" ? details.get(names.find((each) => each.startsWith(`${name}:`)) ?? "") : said,
+      )
+      .join(" | ");
+  };
+  const api = `api.example.test:${service}`;
+  const there = `only-there.example.net:${service}`;
+  const secret = "credentials: { env: PROXY_LOGIN }";
+  const plainUrl = `http://${addresses.other}:${plain.port}`;
+  results["proxies"] = {
+    connect: await through(`{ url: "${plainUrl}", ${secret} }`, api),
+    "connect over TLS": await through(`{ url: "https://proxy.example.test:${secure.port}", ${secret} }`, api),
+    socks: await through(`{ url: "socks5://${addresses.other}:${socks.port}", ${secret} }`, api),
+    "connect, named there": await through(`{ url: "${plainUrl}", ${secret}, resolve: proxy }`, there),
+    "socks, named there": await through(
+      `{ url: "socks5://${addresses.other}:${socks.port}", ${secret}, resolve: proxy }`,
+      there,
+    ),
+    "what was asked": [plain, secure, socks]
+      .map(({ asked: targets }) => targets.map((target) => target.replace(/:\d+$/, "")).join(" "))
+      .join(" | "),
+    "without credentials": await through(`{ url: "${plainUrl}" }`, api),
+    "wrong credentials": await through(`{ url: "${plainUrl}", credentials: { env: OTHER_LOGIN } }`, api),
+    "socks, without": await through(`{ url: "socks5://${addresses.other}:${socks.port}" }`, api),
+    "credentials not there": await through(`{ url: "${plainUrl}", credentials: { env: NO_LOGIN } }`, api),
+    "nothing there": await through(`{ url: "${plainUrl}", ${secret} }`, "api.example.test:9"),
+    babbling: await through(`{ url: "http://${addresses.other}:${babbling}" }`, api),
+    "babbling socks": await through(`{ url: "socks5://${addresses.other}:${babbling}" }`, api),
+    shutting: await through(`{ url: "http://${addresses.other}:${shutting}" }`, api),
+    "another certificate": await through(`{ url: "https://proxy.example.test:${untrusted.port}" }`, api),
+    "a private address": await through(`{ url: "${plainUrl}", ${secret} }`, `loopback.example.test:${service}`),
+    "no_proxy by name": await through(`{ url: "http://192.0.2.1:1", no_proxy: [example.test] }`, api),
+    "no_proxy by address": await through(`{ url: "http://192.0.2.1:1", no_proxy: [93.184.0.0/16] }`, api),
+    "this host": await through(`{ url: "http://192.0.2.1:1" }`, `host.holdfast.internal:${port}`),
+  };
   results["details"] = Object.fromEntries([...details].map(([place, detail]) => [place.replace(/:\d+$/, ""), detail]));
 } finally {
   for (const close of closers.reverse()) await close();

@@ -93,3 +93,47 @@ inThatWorld("Another spelling of an address is no name", (t) => {
   const inOrder = Object.keys(found["details"] ?? {});
   t.true(inOrder.indexOf("silent.example.test") > inOrder.indexOf("api.corp.test"));
 });
+
+inThatWorld("An upstream proxy is asked for the address that was checked, or for the name where it resolves", (t) => {
+  t.like(found["proxies"], {
+    connect: "got service",
+    "connect over TLS": "got service",
+    socks: "got service",
+    "connect, named there": "got service",
+    "socks, named there": "got service",
+    "what was asked":
+      "93.184.216.34 only-there.example.net | 93.184.216.34 | only-there.example.net 93.184.216.34 only-there.example.net",
+  });
+});
+
+inThatWorld("The command takes the launcher's own proxy when it is told to, and its credentials stay outside", (t) => {
+  t.is(found["command"]?.["said"], "got service\nFalse\n");
+});
+
+inThatWorld("What an upstream proxy says no with is in the record, and no credentials are", (t) => {
+  for (const [title, detail] of [
+    ["without credentials", /: it wants credentials \(407\)$/],
+    ["wrong credentials", /: it wants other credentials \(407\)$/],
+    ["socks, without", /: it wants credentials of a kind that are not there$/],
+    ["credentials not there", /from the variable NO_LOGIN, are not there/],
+    ["nothing there", /: it does not connect: 502 Bad Gateway$/],
+    ["babbling", /: what it answers is no HTTP$/],
+    ["babbling socks", /: what it answers is no SOCKS5$/],
+    ["shutting", /: it closed the connection$/],
+    ["another certificate", /: unable to verify the first certificate/],
+  ] as const)
+    t.regex(found["proxies"]?.[title] ?? "", detail, title);
+  t.notRegex(JSON.stringify(found), /s3cret|other word/);
+});
+
+inThatWorld(
+  "A proxy changes nothing about addresses, and what no_proxy names and this host are reached without it",
+  (t) => {
+    t.regex(found["proxies"]?.["a private address"] ?? "", /never dialled/);
+    t.like(found["proxies"], {
+      "no_proxy by name": "got service",
+      "no_proxy by address": "got service",
+      "this host": "got host",
+    });
+  },
+);

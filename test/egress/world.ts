@@ -8,7 +8,7 @@ export const addresses = { api: "93.184.216.34", other: "93.184.216.35" } as con
 
 const hosts = `127.0.0.1 localhost
 ${addresses.api} api.example.test
-${addresses.other} other.example.test
+${addresses.other} other.example.test proxy.example.test
 ${addresses.api} mixed.example.test
 127.0.0.1 mixed.example.test
 169.254.169.254 metadata.example.test

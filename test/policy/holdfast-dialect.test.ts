@@ -36,6 +36,11 @@ extract:
 dns:
   servers: [9.9.9.9, "[2620:fe::fe]:5353"]
   split: [{domains: [Corp.Example.], servers: ["10.0.0.53:54", 2001:db8::53]}]
+upstream_proxy:
+  url: http://proxy.example:3128
+  credentials: {env: PROXY_LOGIN}
+  no_proxy: [.Corp.example, 10.0.0.0/8]
+  resolve: proxy
 `;
 
 test("Every key of the dialect is read", (t) => {
@@ -74,6 +79,12 @@ test("Every key of the dialect is read", (t) => {
     dns: {
       servers: ["9.9.9.9", "[2620:fe::fe]:5353"],
       split: [{ domains: ["corp.example"], servers: ["10.0.0.53:54", "2001:db8::53"] }],
+    },
+    upstreamProxy: {
+      url: "http://proxy.example:3128/",
+      credentials: { env: "PROXY_LOGIN" },
+      noProxy: [".corp.example", "10.0.0.0/8"],
+      resolve: "proxy",
     },
   });
 });
@@ -266,6 +277,29 @@ const refusals: readonly (readonly [string, string, readonly string[]])[] = [
       "2:97: dns.split[0].servers is empty",
       "2:111: dns.split[1].servers is missing",
     ],
+  ],
+  [
+    "an upstream proxy whose credentials would be seen",
+    "environment: {pass: [LOGIN_*]}\nupstream_proxy: {url: ftp://proxy, credentials: {env: LOGIN_A}, no_proxy: [a b], resolve: her}",
+    [
+      "3:1: upstream_proxy.credentials: LOGIN_A is passed into the sandbox (take it out of environment)",
+      "3:23: upstream_proxy.url is not a proxy's address (http://HOST:PORT, https://HOST:PORT or socks5://HOST:PORT)",
+      '3:76: upstream_proxy.no_proxy[0] is no host: "a b" (a host, a domain such as corp.example or .corp.example, an address or a range)',
+      '3:91: upstream_proxy.resolve must be here or proxy, not "her" (did you mean "here"?)',
+    ],
+  ],
+  [
+    "credentials in the policy itself, of which nothing is shown",
+    "upstream_proxy: {url: 'http://me:hunter2@proxy:1', credentials: {env: 'me:hunter2'}}",
+    [
+      "2:23: upstream_proxy.url holds credentials (name where they are kept with upstream_proxy.credentials)",
+      "2:71: upstream_proxy.credentials.env is not a variable's name (the variable of the launcher that holds USER:PASSWORD)",
+    ],
+  ],
+  [
+    "credentials in a file that the sandbox reads",
+    "filesystem_policy: {read_only: [/etc]}\nupstream_proxy: {url: 'http://proxy:1', credentials: {file: /etc/proxy}}",
+    ["3:1: upstream_proxy.credentials: /etc/proxy can be read in the sandbox, by /etc (keep it elsewhere)"],
   ],
   ["another version", "version: 2", ["2:10: version must be 1, not 2"]],
   ["a key without a value", "limits:", ["2:8: limits must be a map, not nothing (write {} or remove the key)"]],

@@ -149,6 +149,13 @@ const loads: readonly (readonly [string, string, readonly string[]])[] = [
     ],
   ],
   [
+    "a host that is an address in octal",
+    withEndpoint('host: "0177.0.0.1", port: 443'),
+    [
+      '6:16: warning: network_policies.api.endpoints[0].host is "0177.0.0.1", which is another spelling of an address and leads nowhere',
+    ],
+  ],
+  [
     "another version",
     "version: 7\nfilesystem_policy: {include_workdir: true}\n",
     ["1:10: warning: version is 7; OpenShell's documents know only 1"],

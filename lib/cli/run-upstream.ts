@@ -1,0 +1,57 @@
+import { isPassed } from "../policy/environment.ts";
+import type { Policy, UpstreamProxySettings } from "../policy/policy.ts";
+import { usageError } from "./usage.ts";
+
+/**
+ * `--upstream-proxy`, through the reader that policy files go through.
+ *
+ * @param word a URL, or `env`: what the launcher's own HTTPS_PROXY or ALL_PROXY and NO_PROXY say
+ */
+export async function upstreamProxy(word: string, { environment }: Policy): Promise<UpstreamProxySettings> {
+  const { parsePolicy } = await import("../policy/load.ts");
+  const settings = word === "env" ? fromEnvironment(process.env) : { url: word };
+  const file = { holdfast: 1, version: 1, upstream_proxy: settings };
+  const { policy, problems } = parsePolicy(Buffer.from(JSON.stringify(file)), "--upstream-proxy");
+  const [first] = problems.filter(({ severity }) => severity === "error");
+  if (policy?.upstreamProxy === undefined) {
+    throw usageError(
+      `--upstream-proxy: ${first?.message ?? "not understood"}`,
+      first?.hint ?? "For example --upstream-proxy http://proxy.example.com:3128.",
+    );
+  }
+  const { credentials } = policy.upstreamProxy;
+  if (credentials !== undefined && "env" in credentials && isPassed(environment.pass, credentials.env)) {
+    throw usageError(
+      `--upstream-proxy env: ${credentials.env} holds credentials, and the policy passes it into the sandbox`,
+      "Take it out of environment.pass: nothing in the sandbox needs to know of a proxy.",
+    );
+  }
+  return policy.upstreamProxy;
+}
+
+/** The credentials stay where they are: the variable is named, not read. */
+function fromEnvironment(env: NodeJS.ProcessEnv): object {
+  const name = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"].find((each) => (env[each] ?? "") !== "");
+  if (name === undefined) {
+    throw usageError(
+      "--upstream-proxy env: neither HTTPS_PROXY nor ALL_PROXY is set",
+      "Set one, or write --upstream-proxy URL.",
+    );
+  }
+  const text = env[name] ?? "";
+  const written = text.includes("://") ? text : `http://${text}`;
+  const url = URL.canParse(written) ? new URL(written) : undefined;
+  const hasCredentials = url !== undefined && (url.username !== "" || url.password !== "");
+  if (url !== undefined) {
+    url.username = "";
+    url.password = "";
+  }
+  const direct = (env["NO_PROXY"] ?? env["no_proxy"] ?? "").split(/[\s,]+/).filter((entry) => entry !== "");
+  return {
+    // socks5h is curl's word for names that the proxy resolves.
+    url: url?.href.replace(/^socks5h:/, "socks5:") ?? "",
+    ...(url?.protocol === "socks5h:" ? { resolve: "proxy" } : {}),
+    ...(hasCredentials ? { credentials: { env: name } } : {}),
+    no_proxy: direct,
+  };
+}

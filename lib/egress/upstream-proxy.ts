@@ -1,0 +1,201 @@
+import { readFile } from "node:fs/promises";
+import { type BlockList, connect, isIP, type Socket } from "node:net";
+import { connect as connectTls } from "node:tls";
+import type { UpstreamProxySettings } from "../policy/policy.ts";
+import { addressBytes, compileRanges } from "./addresses.ts";
+
+const stepMs = 30_000;
+const longestHead = 8192;
+
+/** The proxy of a closed site, through which connections are made that leave it. */
+export class UpstreamProxy {
+  readonly #settings: UpstreamProxySettings;
+  readonly #url: URL;
+  readonly #direct: BlockList;
+
+  constructor(settings: UpstreamProxySettings) {
+    this.#settings = settings;
+    this.#url = new URL(settings.url);
+    this.#direct = compileRanges(settings.noProxy.filter((entry) => isIP(entry.split("/")[0] ?? "") !== 0));
+  }
+
+  /** Whether the proxy resolves names: then nobody here knows where they lead. */
+  get resolves(): boolean {
+    return this.#settings.resolve === "proxy";
+  }
+
+  /** Whether `no_proxy` has a host: by name, or by its addresses, all of them. */
+  isDirect(host: string, addresses: readonly string[]): boolean {
+    const list = isIP(host) === 0 ? addresses : [host];
+    if (list.length > 0 && list.every((each) => this.#direct.check(each, isIP(each) === 6 ? "ipv6" : "ipv4")))
+      return true;
+    return this.#settings.noProxy.some((entry) => {
+      const name = entry.replace(/^\*?\./, "");
+      return entry === "*" || (isIP(host) === 0 && (host.endsWith(`.${name}`) || (host === name && name === entry)));
+    });
+  }
+
+  /**
+   * A connection through the proxy.
+   *
+   * @param target an address that was checked, or a name where the proxy resolves
+   * @throws Error whose message says what the proxy answered, and never holds the credentials
+   */
+  async connect(target: string, port: number): Promise<Socket> {
+    const { hostname, protocol, host } = this.#url;
+    const isTls = protocol === "https:";
+    const isSocks = protocol === "socks5:";
+    const defaultPort = isTls ? 443 : isSocks ? 1080 : 80;
+    const proxy = hostname.replace(/^\[|\]$/g, "");
+    const credentials = await this.#credentials();
+    const raw = connect({
+      host: proxy,
+      port: Number(this.#url.port || defaultPort),
+      allowHalfOpen: true,
+      noDelay: true,
+    });
+    const socket = isTls ? overTls(raw, proxy) : raw;
+    const timer = setTimeout(() => socket.destroy(new Error("it does not answer")), stepMs);
+    try {
+      await opened(socket, isTls ? "secureConnect" : "connect");
+      await (isSocks ? askSocks(socket, target, port, credentials) : askConnect(socket, target, port, credentials));
+      return socket;
+    } catch (error) {
+      raw.destroy();
+      socket.destroy();
+      throw new Error(`the upstream proxy ${host}: ${(error instanceof Error ? error.message : String(error)).trim()}`);
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  /** Read anew each time, so that they can be changed, and kept nowhere. */
+  async #credentials(): Promise<string | undefined> {
+    const { credentials } = this.#settings;
+    if (credentials === undefined) return undefined;
+    const from = "env" in credentials ? `the variable ${credentials.env}` : credentials.file;
+    const found =
+      "env" in credentials
+        ? process.env[credentials.env]
+        : await readFile(credentials.file, "utf8").catch(() => undefined);
+    const text = withoutUrl(found?.trim());
+    if (text !== undefined && /^[^:\0-\x1f]{1,255}:[^\0-\x1f]{1,255}$/.test(text)) return text;
+    throw new Error(`the upstream proxy's credentials, from ${from}, are not there as USER:PASSWORD`);
+  }
+}
+
+/** What HTTPS_PROXY and its like may hold instead: a URL with the credentials in it. */
+function withoutUrl(text: string | undefined): string | undefined {
+  if (text === undefined || !/^[a-z][a-z\d+.-]*:\/\//i.test(text) || !URL.canParse(text)) return text;
+  const { username, password } = new URL(text);
+  return `${decodeURIComponent(username)}:${decodeURIComponent(password)}`;
+}
+
+function overTls(raw: Socket, host: string): Socket {
+  const socket = connectTls({ socket: raw, ...(isIP(host) === 0 ? { servername: host } : { host }) });
+  raw.on("error", (error) => socket.destroy(error));
+  // Only a TCP socket can be reset; what ends it ends this.
+  socket.resetAndDestroy = () => {
+    raw.resetAndDestroy();
+    return socket.destroy();
+  };
+  return socket;
+}
+
+function opened(socket: Socket, event: string): Promise<void> {
+  return new Promise((resolve, reject) => {
+    socket.on("error", reject);
+    socket.once("close", () => reject(new Error("it closed the connection")));
+    socket.once(event, () => resolve());
+  });
+}
+
+/** RFC 9110 section 9.3.6. */
+async function askConnect(socket: Socket, target: string, port: number, credentials?: string): Promise<void> {
+  const authority = `${isIP(target) === 6 ? `[${target}]` : target}:${port}`;
+  const own =
+    credentials === undefined ? "" : `Proxy-Authorization: Basic ${Buffer.from(credentials).toString("base64")}\r\n`;
+  socket.write(`CONNECT ${authority} HTTP/1.1\r\nHost: ${authority}\r\n${own}\r\n`);
+  const head = await take(socket, (held) => {
+    const end = held.indexOf("\r\n\r\n");
+    return end < 0 ? longestHead + 1 : end + 4;
+  });
+  const [, status, reason = ""] = /^HTTP\/1\.[01] (\d{3})(?: ([^\r\n]*))?\r\n/.exec(head.toString("latin1")) ?? [];
+  if (status === undefined) throw new Error("what it answers is no HTTP");
+  if (status === "407") throw new Error(`it wants ${credentials === undefined ? "" : "other "}credentials (407)`);
+  if (!status.startsWith("2"))
+    throw new Error(`it does not connect: ${status} ${reason.replace(/[^\x20-\x7e]/g, "?").slice(0, 100)}`.trim());
+}
+
+/** RFC 1928 section 6. */
+const socksFaults = [
+  "",
+  "it failed",
+  "its rules do not allow it",
+  "the network is unreachable",
+  "the host is unreachable",
+  "the connection was refused",
+  "the time to live ran out",
+  "it does not know CONNECT",
+  "it does not know this kind of address",
+];
+
+/** RFC 1928, and RFC 1929 for the credentials. */
+async function askSocks(socket: Socket, target: string, port: number, credentials?: string): Promise<void> {
+  socket.write(credentials === undefined ? Uint8Array.of(5, 1, 0) : Uint8Array.of(5, 2, 0, 2));
+  const [version, method] = await take(socket, () => 2);
+  if (version !== 5) throw new Error("what it answers is no SOCKS5");
+  if (method === 2 && credentials !== undefined) {
+    const colon = credentials.indexOf(":");
+    const [user, password] = [Buffer.from(credentials.slice(0, colon)), Buffer.from(credentials.slice(colon + 1))];
+    if (user.length > 255 || password.length > 255) throw new Error("its credentials are too long");
+    socket.write(Buffer.concat([Buffer.of(1, user.length), user, Buffer.of(password.length), password]));
+    const [, status] = await take(socket, () => 2);
+    if (status !== 0) throw new Error("it wants other credentials");
+  } else if (method !== 0) throw new Error("it wants credentials of a kind that are not there");
+  const address =
+    isIP(target) === 0
+      ? [3, Buffer.byteLength(target), ...Buffer.from(target)]
+      : [isIP(target) === 4 ? 1 : 4, ...addressBytes(target)];
+  socket.write(Uint8Array.of(5, 1, 0, ...address, port >> 8, port & 255));
+  const answer = await take(socket, (held) => {
+    if (held.length < 5) return 5;
+    const size = held[3] === 1 ? 4 : held[3] === 4 ? 16 : 1 + (held[4] ?? 0);
+    return 4 + size + 2;
+  });
+  if (answer[0] !== 5) throw new Error("what it answers is no SOCKS5");
+  if (answer[1] !== 0) throw new Error(`it does not connect: ${socksFaults[answer[1] ?? 1] ?? "it does not say why"}`);
+}
+
+/** Reads as many bytes as `sizeOf` says that what is held needs; what lies behind them stays to be read. */
+function take(socket: Socket, sizeOf: (held: Buffer) => number): Promise<Buffer> {
+  return new Promise((resolve, reject) => {
+    let held: Buffer = Buffer.alloc(0);
+    const settle = (done: () => void): void => {
+      socket.off("readable", look);
+      socket.off("end", onEnd);
+      socket.off("close", onEnd);
+      socket.off("error", onError);
+      done();
+    };
+    const onEnd = (): void => settle(() => reject(new Error("it closed the connection")));
+    const onError = (error: Error): void => settle(() => reject(error));
+    const look = (): void => {
+      const chunk: Buffer | null = socket.read();
+      if (chunk === null) return;
+      held = Buffer.concat([held, chunk]);
+      const size = sizeOf(held);
+      if (held.length >= size) {
+        settle(() => {
+          if (held.length > size) socket.unshift(held.subarray(size));
+          resolve(held.subarray(0, size));
+        });
+      } else if (held.length > longestHead) settle(() => reject(new Error("its answer does not end")));
+    };
+    socket.on("readable", look);
+    socket.on("end", onEnd);
+    socket.on("close", onEnd);
+    socket.on("error", onError);
+    look();
+  });
+}
