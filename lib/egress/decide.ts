@@ -1,6 +1,6 @@
 import { isIP } from "node:net";
 import { pathSpecificity } from "../policy/host-pattern.ts";
-import type { NetworkEndpoint, NetworkPolicy } from "../policy/network.ts";
+import type { NetworkEndpoint, NetworkPolicy, Protocol } from "../policy/network.ts";
 import type { Policy } from "../policy/policy.ts";
 import { type AddressRule, addressFault, compileRanges, isHostName, sameAddress } from "./addresses.ts";
 import type { Flow, Program, Reason, Request, Verdict } from "./flow.ts";
@@ -145,6 +145,11 @@ export class NetworkDecision {
     const fault = addressFault(address, grant.port, grant.addresses);
     if (fault === undefined) return allow(grant.policy, `${grant.host}:${grant.port}`, "the address may be dialled");
     return refuse("address", fault, grant.policy);
+  }
+
+  /** The protocol of the endpoint that a path of an inspected connection belongs to. */
+  protocolOf({ requests }: Grant, path: string): Protocol {
+    return requests?.configurations.find(({ matches }) => matches(path))?.endpoint.protocol ?? "";
   }
 
   /** Whether a request on an inspected connection is carried. */

@@ -2,9 +2,11 @@ import { isIP, Socket } from "node:net";
 import type { Audit } from "../audit/audit.ts";
 import { type CarriedFlow, native } from "../native.ts";
 import type { Policy } from "../policy/policy.ts";
+import type { Authority } from "./authority.ts";
 import { join, readOpening } from "./carry.ts";
 import { type Grant, NetworkDecision } from "./decide.ts";
-import type { Program, Verdict } from "./flow.ts";
+import type { Program, Request, Verdict } from "./flow.ts";
+import { AddressRefusal, Inspector, inspect, type Judged } from "./inspect.ts";
 import { NamePool } from "./names.ts";
 import { Programs } from "./program.ts";
 import { Refusals, type RefusedConnection } from "./refusals.ts";
@@ -23,11 +25,23 @@ export interface GatewayOptions {
   /** The resolver's sockets inside; taken over. */
   readonly resolver: { readonly datagrams: number; readonly streams: number };
   readonly audit: Audit | undefined;
+  /** Whose certificates the sandbox trusts; null where no endpoint is inspected. */
+  readonly authority: Authority | null;
 }
 
 const openingMs = 30_000;
 /** Both ends of a connection count. */
 const mostSockets = 1024;
+
+/** A connection that is carried, and the grant that it is carried by: another one with another policy. */
+interface Carried {
+  readonly program: Program | null;
+  readonly host: string;
+  readonly port: number;
+  grant: Grant;
+  /** Who judges its requests. */
+  requests?: Judged | undefined;
+}
 
 /** Carries the connections of one sandbox that its policy grants, and resets the others. */
 export class Gateway {
@@ -37,10 +51,8 @@ export class Gateway {
   readonly #resolver: Resolver;
   readonly #sockets = new Set<Socket>();
   /** Those that are carried, by the program's end. */
-  readonly #carried = new Map<
-    Socket,
-    { readonly program: Program | null; readonly host: string; readonly port: number }
-  >();
+  readonly #carried = new Map<Socket, Carried>();
+  readonly #inspector: Inspector | null;
   readonly #refusals = new Refusals();
   #decision: NetworkDecision;
   #upstream: Upstream;
@@ -50,6 +62,8 @@ export class Gateway {
     this.#options = options;
     this.#decision = new NetworkDecision(options.policy);
     this.#upstream = new Upstream(options.policy);
+    const { authority } = options;
+    this.#inspector = authority === null ? null : new Inspector({ authority, reach: (grant) => this.#reach(grant) });
     this.#resolver = new Resolver({
       ...options.resolver,
       names: this.#names,
@@ -71,8 +85,23 @@ export class Gateway {
   apply(policy: NetworkSettings): void {
     this.#decision = new NetworkDecision(policy);
     this.#upstream = new Upstream(policy);
-    for (const [client, { program, host, port }] of this.#carried)
-      if ("refusal" in this.#decision.connect(program, host, port)) client.resetAndDestroy();
+    // Idle connections were made for grants that are no more.
+    this.#inspector?.clear();
+    for (const [client, carried] of this.#carried) {
+      const { program, host, port } = carried;
+      const connection = this.#decision.connect(program, host, port);
+      if ("refusal" in connection || !isCarriedAlike(carried.grant, connection.grant)) {
+        client.resetAndDestroy();
+        continue;
+      }
+      carried.grant = connection.grant;
+      carried.requests?.judgeAgain();
+    }
+  }
+
+  /** Whether requests can be read at all. */
+  get inspects(): boolean {
+    return this.#inspector !== null;
   }
 
   /** Ends every connection. */
@@ -80,6 +109,7 @@ export class Gateway {
     if (this.#isClosed) return;
     this.#isClosed = true;
     this.#resolver.close();
+    this.#inspector?.clear();
     for (const socket of this.#sockets) socket.resetAndDestroy();
   }
 
@@ -126,31 +156,24 @@ export class Gateway {
     if ("refusal" in connection) return stop(connection.refusal);
     const { grant } = connection;
     // From here on another policy may end it.
-    this.#carried.set(client, { program, host, port: flow.port });
+    const carried: Carried = { program, host, port: flow.port, grant };
+    this.#carried.set(client, carried);
     client.once("close", () => this.#carried.delete(client));
+    if (grant.carry === "inspect") return this.#inspect(flow, client, carried, subject);
     const permit = (detail: string): void =>
       this.#record(flow, program, host, { allowed: true, policy: grant.policy, rule: where, detail });
-    const fail = (error: unknown): void => {
-      permit(`permitted, and not reached: ${error instanceof Error ? error.message : String(error)}`);
-      client.resetAndDestroy();
-    };
-    let addresses: readonly string[];
-    try {
-      addresses = await this.#upstream.resolve(host);
-    } catch (error) {
-      return fail(error);
-    }
-    // Where the proxy resolves there is nothing to check but that no check was asked for.
-    if (addresses.length === 0 && grant.addresses.allowed !== undefined)
-      return fail(new Error("allowed_ips cannot be held where the upstream proxy resolves names"));
-    const refused = addresses.map((address) => this.#decision.address(grant, address)).find(({ allowed }) => !allowed);
-    if (refused !== undefined) return stop(refused);
-    if (client.destroyed) return;
     let upstream: Socket;
     try {
-      upstream = this.#own(await this.#upstream.dial(host, addresses, flow.port));
+      upstream = await this.#reach(grant);
     } catch (error) {
-      return fail(error);
+      if (error instanceof AddressRefusal) return stop(error.verdict);
+      permit(`permitted, and not reached: ${error instanceof Error ? error.message : String(error)}`);
+      client.resetAndDestroy();
+      return;
+    }
+    if (client.destroyed) {
+      upstream.destroy();
+      return;
     }
     // A server may speak first, and is heard; what the client says is looked at before it goes on.
     join(client, upstream);
@@ -164,19 +187,83 @@ export class Gateway {
     client.pipe(upstream);
   }
 
-  #record({ port }: CarriedFlow, program: Program | null, host: string, verdict: Verdict): void {
+  async #inspect(flow: CarriedFlow, client: Socket, carried: Carried, subject: string): Promise<void> {
+    const { program, host } = carried;
+    const inspector = this.#inspector;
+    if (inspector === null) throw new Error("this sandbox has no certificate authority");
+    const opening = await readOpening(client, openingMs);
+    const fault = openingFault(opening, carried.grant);
+    if (fault !== undefined || opening.kind === "malformed") {
+      if (fault !== undefined) {
+        this.#record(flow, program, host, fault);
+        this.#refusals.add(subject, fault);
+      }
+      if (opening.kind === "tls") client.end(alert);
+      else client.resetAndDestroy();
+      return;
+    }
+    const { policy, program: who } = carried.grant;
+    this.#record(flow, program, host, { allowed: true, policy, rule: null, detail: `${who} may connect (inspect)` });
+    carried.requests = await inspect(
+      inspector,
+      {
+        client,
+        current: () => ({ decision: this.#decision, grant: carried.grant }),
+        record: (verdict, request) => {
+          this.#record(flow, program, host, verdict, request);
+          if (!verdict.allowed)
+            this.#refusals.add(
+              request === undefined ? subject : `${request.method} ${request.path} at ${subject}`,
+              verdict,
+            );
+        },
+        onFault: (detail, remedy) => {
+          const verdict = { allowed: false, policy, rule: null, reason: "malformed", detail } as const;
+          this.#record(flow, program, host, verdict);
+          this.#refusals.add(subject, remedy === undefined ? verdict : { ...verdict, remedy });
+        },
+      },
+      opening,
+    );
+  }
+
+  /** A connection to a granted server, at an address that may be dialled. Throws an AddressRefusal. */
+  async #reach(grant: Grant): Promise<Socket> {
+    const upstream = this.#upstream;
+    const addresses = await upstream.resolve(grant.host);
+    // Where the proxy resolves there is nothing to check but that no check was asked for.
+    if (addresses.length === 0 && grant.addresses.allowed !== undefined)
+      throw new Error("allowed_ips cannot be held where the upstream proxy resolves names");
+    const refused = addresses.map((address) => this.#decision.address(grant, address)).find(({ allowed }) => !allowed);
+    if (refused !== undefined) throw new AddressRefusal(refused);
+    return this.#own(await upstream.dial(grant.host, addresses, grant.port));
+  }
+
+  #record({ port }: CarriedFlow, program: Program | null, host: string, verdict: Verdict, request?: Request): void {
     const { sandbox, audit } = this.#options;
     const { path, sha256 } = program ?? {};
     audit?.append({
-      type: "connection",
+      type: request === undefined ? "connection" : "request",
       sandbox,
       program: path ?? null,
       sha256: sha256 ?? null,
       host,
       port,
+      // Without its query, where secrets are put.
+      ...(request === undefined ? {} : { method: request.method, path: request.path }),
       ...verdict,
     });
   }
+}
+
+/** Fatal, access_denied (RFC 8446 section 6): a client of TLS is told, rather than cut off. */
+const alert = Buffer.from([0x15, 0x03, 0x03, 0x00, 0x02, 0x02, 0x31]);
+
+/** Whether what is carried by one grant may go on by another as it is: the same way, to addresses by the same rules. */
+function isCarriedAlike(one: Grant, other: Grant): boolean {
+  const ranges = ({ endpoints }: Grant): string =>
+    JSON.stringify(endpoints.map(({ host, allowedIps }) => [host, allowedIps]));
+  return one.carry === other.carry && (one.addresses === other.addresses || ranges(one) === ranges(other));
 }
 
 function openingFault(opening: Awaited<ReturnType<typeof readOpening>>, grant: Grant): Verdict | undefined {

@@ -46,6 +46,8 @@ export interface Field {
 export interface RequestHead extends Head {
   readonly method: string;
   readonly target: string;
+  /** HTTP/1.0 or HTTP/1.1. */
+  readonly minor: 0 | 1;
   /** The only Host field's value. */
   readonly host: string;
   readonly expectsContinue: boolean;
@@ -102,6 +104,7 @@ export function parseRequest(data: Buffer, size: number): RequestHead {
     size,
     method,
     target,
+    minor: minor === "1" ? 1 : 0,
     host,
     framing,
     fields: common.fields,

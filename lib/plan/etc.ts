@@ -1,4 +1,4 @@
-import type { Identity, MountStep } from "./launch-plan.ts";
+import type { Identity, MountStep, TrustFiles } from "./launch-plan.ts";
 
 /**
  * What of the host's /etc a program needs and may know: how libraries are found, names of services and zones,
@@ -46,12 +46,16 @@ const shared = [
   "wgetrc",
 ] as const;
 
+/** Of these, what a sandbox with a certificate authority of its own gets from that instead. */
+const trusted: ReadonlySet<string> = new Set(["pki/tls/certs", "pki/tls/cert.pem", "ssl/cert.pem", "ssl/certs"]);
+
 /** The sandbox's own /etc: its own users, host name and resolver, and the harmless part of the host's. */
 export function etcSteps(
   identity: Identity,
   home: string,
   present: ReadonlyMap<string, "small" | "other">,
   hasResolver: boolean,
+  trust: TrustFiles | null,
 ): MountStep[] {
   const file = (name: string, content: string): MountStep => ({
     op: "file",
@@ -80,10 +84,11 @@ export function etcSteps(
     ...shared.flatMap((name): MountStep[] => {
       const path = `/etc/${name}`;
       const kind = present.get(name);
-      if (kind === undefined) return [];
+      if (kind === undefined || (trust !== null && trusted.has(name))) return [];
       if (kind === "small") return [{ op: "copy", source: path, path, mode: 0o644 }];
       return [{ op: "bind", source: path, path, from: "host", readOnly: true, optional: true }];
     }),
+    ...(trust?.steps ?? []),
   ];
 }
 

@@ -77,7 +77,7 @@ export type MountStep =
   | { readonly op: "root"; readonly sizeBytes: number; readonly inodes: number }
   | { readonly op: "mkdir"; readonly path: string; readonly mode: number }
   | { readonly op: "symlink"; readonly target: string; readonly path: string }
-  | { readonly op: "file"; readonly path: string; readonly mode: number; readonly content: string }
+  | { readonly op: "file"; readonly path: string; readonly mode: number; readonly content: string | Uint8Array }
   | BindStep
   /** A small file of the host's, as it is now; passed over where there is none. */
   | { readonly op: "copy"; readonly source: string; readonly path: string; readonly mode: number }
@@ -100,6 +100,15 @@ export type MountStep =
   | { readonly op: "mask"; readonly path: string }
   | { readonly op: "read-only"; readonly path: string }
   | { readonly op: "unmount"; readonly path: string };
+
+/** What makes programs inside trust one certificate authority more than the host does; made by lib/egress/trust.ts. */
+export interface TrustFiles {
+  /** In /etc, after what is there in any case. */
+  readonly steps: readonly MountStep[];
+  /** How much room they take. */
+  readonly bytes: number;
+  readonly environment: Readonly<Record<string, string>>;
+}
 
 export interface BindStep {
   readonly op: "bind";

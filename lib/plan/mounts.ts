@@ -5,7 +5,7 @@ import { hasEgress } from "../policy/network.ts";
 import type { Policy } from "../policy/policy.ts";
 import { etcSteps } from "./etc.ts";
 import { mountMap } from "./identity.ts";
-import type { BindStep, Identity, IdMapped, MountStep } from "./launch-plan.ts";
+import type { BindStep, Identity, IdMapped, MountStep, TrustFiles } from "./launch-plan.ts";
 import { homeFolder, type ResolvedGrant, toolFolder, type Workspace } from "./workspace.ts";
 
 /** Where a private tmpfs and an overlay's layers stand while the view is built; both are gone when it is done. */
@@ -56,7 +56,13 @@ export function isOwn(path: string): boolean {
 }
 
 /** The mount view: nothing exists in it but what is put there. */
-export function mountPlan(policy: Policy, host: HostCapabilities, identity: Identity, workspace: Workspace): MountPlan {
+export function mountPlan(
+  policy: Policy,
+  host: HostCapabilities,
+  identity: Identity,
+  workspace: Workspace,
+  trust: TrustFiles | null,
+): MountPlan {
   const steps: MountStep[] = [];
   const idMapped: IdMapped[] = [];
   const read = ["/etc", "/proc"];
@@ -88,8 +94,12 @@ export function mountPlan(policy: Policy, host: HostCapabilities, identity: Iden
     }
   };
 
-  steps.push({ op: "root", sizeBytes: 4 * 1024 * 1024, inodes: 4096 });
-  steps.push(...etcSteps(identity, homeFolder, host.etc, hasEgress(policy)));
+  steps.push({
+    op: "root",
+    sizeBytes: 4 * 1024 * 1024 + (trust?.bytes ?? 0),
+    inodes: 4096 + (trust?.steps.length ?? 0),
+  });
+  steps.push(...etcSteps(identity, homeFolder, host.etc, hasEgress(policy), trust));
   steps.push(...privateSteps(policy, write, workspace));
   steps.push(...deviceSteps(host), ...procSteps());
 

@@ -6,7 +6,7 @@ import { environment } from "./environment.ts";
 import { filterFor } from "./filter.ts";
 import { identity } from "./identity.ts";
 import { baseRuleset, callRuleset, readOnlyRuleset } from "./landlock.ts";
-import { initSteps, type LaunchPlan, type Verification } from "./launch-plan.ts";
+import { initSteps, type LaunchPlan, type TrustFiles, type Verification } from "./launch-plan.ts";
 import { cgroupLimits, notifiedLimits, rlimits, watchedLimits } from "./limits.ts";
 import { canaryPath, mountPlan } from "./mounts.ts";
 import { assertRequired } from "./requires.ts";
@@ -22,10 +22,16 @@ const carriedPort = 1;
  * What is to be done, from what the policy says, what the host offers and what the session works on. Pure: no I/O, and
  * equal inputs give equal plans.
  *
+ * @param trust for a sandbox with a certificate authority of its own
  * @throws HoldfastError ERR_HOLDFAST_WALL_UNAVAILABLE when the host lacks a wall that every sandbox needs, or one that
  *   the policy requires by name
  */
-export function plan(policy: Policy, host: HostCapabilities, workspace: Workspace): LaunchPlan {
+export function plan(
+  policy: Policy,
+  host: HostCapabilities,
+  workspace: Workspace,
+  trust: TrustFiles | null = null,
+): LaunchPlan {
   if (host.landlockAbi === 0) {
     throw new HoldfastError("this kernel has no Landlock, or it is switched off", {
       code: "ERR_HOLDFAST_WALL_UNAVAILABLE",
@@ -34,7 +40,7 @@ export function plan(policy: Policy, host: HostCapabilities, workspace: Workspac
     });
   }
   const who = identity(policy, host, workspace.owner);
-  const mounts = mountPlan(policy, host, who, workspace);
+  const mounts = mountPlan(policy, host, who, workspace, trust);
   const grants = { read: mounts.read, write: mounts.write, devices: mounts.devices };
   const base = baseRuleset(host.landlockAbi, grants);
   const readOnly = readOnlyRuleset(host.landlockAbi, grants);
@@ -80,7 +86,7 @@ export function plan(policy: Policy, host: HostCapabilities, workspace: Workspac
     watched: watchedLimits(policy, workspace),
     cgroup: cgroupLimits(policy, workspace),
     verify,
-    environment: environment(policy, workspace),
+    environment: environment(policy, workspace, trust),
     cwd: workspace.path,
   };
   assertRequired(policy, made, workspace);

@@ -78,3 +78,14 @@ export interface NetworkMiddleware extends Place {
 export function hasEgress({ networkPolicies }: { readonly networkPolicies: object }): boolean {
   return Object.keys(networkPolicies).length > 0;
 }
+
+/** Whether requests are looked at anywhere: then TLS is ended on the way, and programs inside must trust who ends it. */
+export function hasInspection({
+  networkPolicies,
+}: {
+  readonly networkPolicies: Readonly<Record<string, NetworkPolicy>>;
+}): boolean {
+  return Object.values(networkPolicies).some(({ endpoints }) =>
+    endpoints.some(({ protocol, tls }) => tls !== "skip" && (protocol === "rest" || protocol === "websocket")),
+  );
+}

@@ -2,19 +2,25 @@ import { HoldfastError } from "../errors.ts";
 import { hasEgress, type NetworkEndpoint } from "./network.ts";
 import type { Policy } from "./policy.ts";
 
-/** Whether its bytes can be passed on as they are. */
-function isCarried({ protocol, host, credentialSigning, credentialProvider }: NetworkEndpoint): boolean {
-  const isPlain = credentialSigning === "" && credentialProvider === "";
-  return (protocol === "" || protocol === "tcp") && host !== "" && isPlain;
+const carried: ReadonlySet<string> = new Set(["", "tcp", "rest", "websocket"]);
+
+/** What it asks for that is not there; undefined where all is. */
+function missingFor(endpoint: NetworkEndpoint): string | undefined {
+  if (!carried.has(endpoint.protocol)) return `protocol ${endpoint.protocol} is not read yet`;
+  if (endpoint.host === "") return "endpoints without a host are not there yet";
+  if (endpoint.credentialSigning !== "" || endpoint.credentialProvider !== "") return "no credentials are injected yet";
+  if (endpoint.websocketCredentialRewrite || endpoint.requestBodyCredentialRewrite)
+    return "no credentials are injected yet";
+  return undefined;
 }
 
 /**
- * Why a policy that grants network cannot be launched yet: what it allows would need the egress proxy, and running
- * without it would refuse what the policy promises. Null when the policy grants none.
+ * Why a policy that grants network cannot be launched yet: running would refuse, or let through, what the policy says
+ * otherwise. Null when all that it asks for is there.
  */
 export function networkRefusal(policy: Policy): HoldfastError | null {
   const rules = Object.entries(policy.networkPolicies)
-    .filter(([, { endpoints }]) => endpoints.some((endpoint) => !isCarried(endpoint)))
+    .filter(([, { endpoints }]) => endpoints.some((endpoint) => missingFor(endpoint) !== undefined))
     .toSorted(([, a], [, b]) => a.line - b.line);
   const middleware = Object.values(policy.networkMiddlewares)[0];
   if (middleware !== undefined && hasEgress(policy)) {
@@ -31,13 +37,14 @@ export function networkRefusal(policy: Policy): HoldfastError | null {
   const first = rules[0];
   if (first === undefined) return null;
   const [name, rule] = first;
+  const missing = rule.endpoints.map(missingFor).find((what) => what !== undefined);
   const others = rules.length === 1 ? "" : ` and ${rules.length - 1} more`;
   return new HoldfastError(
-    `${policy.source}:${rule.line}:${rule.column}: the network rule "${name}"${others} cannot be enforced: this version does not inspect requests`,
+    `${policy.source}:${rule.line}:${rule.column}: the network rule "${name}"${others} cannot be enforced: ${missing}`,
     {
       code: "ERR_HOLDFAST_NETWORK_UNSUPPORTED",
       step: "egress",
-      hint: "Give the endpoint `protocol: tcp`, or no protocol: then it is carried, whatever is said on it.",
+      hint: "Give the endpoint `protocol: rest`, `websocket` or `tcp`, a host, and no credentials.",
       path: policy.source,
     },
   );

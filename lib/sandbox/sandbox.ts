@@ -3,6 +3,7 @@ import { errorMonitor } from "node:events";
 import { statSync } from "node:fs";
 import { join } from "node:path";
 import type { Audit } from "../audit/audit.ts";
+import type { Authority } from "../egress/authority.ts";
 import type { Gateway } from "../egress/gateway.ts";
 import { HoldfastError } from "../errors.ts";
 import { type HostCapabilities, probeHost } from "../host/capabilities.ts";
@@ -10,12 +11,12 @@ import { native, randomText, root } from "../native.ts";
 import { layerIds } from "../plan/encode.ts";
 import { sharedEtc } from "../plan/etc.ts";
 import { identity } from "../plan/identity.ts";
-import type { LaunchPlan } from "../plan/launch-plan.ts";
+import type { LaunchPlan, TrustFiles } from "../plan/launch-plan.ts";
 import { plan as makePlan } from "../plan/plan.ts";
 import { syscallName } from "../plan/seccomp-profile.ts";
 import { toolFolder, type Workspace } from "../plan/workspace.ts";
 import { defaultPolicy } from "../policy/default-policy.ts";
-import { hasEgress } from "../policy/network.ts";
+import { hasEgress, hasInspection } from "../policy/network.ts";
 import type { ExtractRule, Limits, Policy } from "../policy/policy.ts";
 import { networkRefusal } from "../policy/refusal.ts";
 import type { ApplyOptions, ApplyResult } from "./apply.ts";
@@ -56,6 +57,9 @@ import { prepareWorkspace, removePrivateFolder, sweepPrivateFolders, ungranted }
 const denialChannel = channel("holdfast:denial");
 const launchChannel = tracingChannel("holdfast:launch");
 
+/** Longer than any session: the authority's key ends with the sandbox. */
+const authorityMs = 30 * 24 * 3_600_000;
+
 const defaultMaxBufferBytes = 10 * 1024 * 1024;
 
 let host: HostCapabilities | undefined;
@@ -70,6 +74,8 @@ export function thisHost(): HostCapabilities {
 export interface LaunchHooks {
   readonly alterPlan?: (plan: LaunchPlan) => LaunchPlan;
   readonly traceOpens?: boolean;
+  /** The sandbox's certificate authority, which is made then whatever the policy says. */
+  readonly onAuthority?: (authority: Authority) => void;
   /** The line to the init, for the benchmark of the native layer. */
   readonly onLaunched?: (init: LiveInit) => void;
 }
@@ -187,6 +193,8 @@ export class Sandbox implements SandboxLike {
     });
     let cgroup: SandboxCgroup | null = null;
     try {
+      const certified = hasInspection(policy) || hooks.onAuthority !== undefined ? await certify(name) : null;
+      if (certified !== null) hooks.onAuthority?.(certified.authority);
       const { drop, hostUid, hostGid } = identity(policy, capabilities, workspace.owner);
       // All at once: the init raises the walls, the rest is made ready here.
       let sandbox: Sandbox | undefined;
@@ -194,7 +202,7 @@ export class Sandbox implements SandboxLike {
         workspace,
         drop ? { uid: hostUid, gid: hostGid } : null,
         async (over, isSecond) => {
-          const made = makePlan(policy, capabilities, over);
+          const made = makePlan(policy, capabilities, over, certified?.trust);
           const plan = hooks.alterPlan?.(made) ?? made;
           if (plan.cgroup !== null) cgroup ??= await SandboxCgroup.make(name, plan.cgroup);
           const init = await launch(plan, capabilities.architecture, isSecond ? 0 : begun, cgroup);
@@ -232,6 +240,7 @@ export class Sandbox implements SandboxLike {
               broker: init.broker,
               resolver: init.resolver,
               audit: options.audit,
+              authority: certified?.authority ?? null,
             });
       sandbox = new Sandbox(name, policy, plan, over, init, beginning, cgroup, options.audit, gateway);
       sandbox.#open(socket);
@@ -305,6 +314,13 @@ export class Sandbox implements SandboxLike {
     }
     if (this.#gateway === null && hasEgress(policy)) {
       throw new HoldfastError("this sandbox was made without network", {
+        code: "ERR_HOLDFAST_POLICY_STATIC",
+        step: "policy",
+        hint: "Create a new sandbox with the changed policy.",
+      });
+    }
+    if (this.#gateway?.inspects === false && hasInspection(policy)) {
+      throw new HoldfastError("this sandbox was made without a certificate authority: no request can be read", {
         code: "ERR_HOLDFAST_POLICY_STATIC",
         step: "policy",
         hint: "Create a new sandbox with the changed policy.",
@@ -625,4 +641,15 @@ async function clearPrivateFolder(folder: string): Promise<void> {
 /** The tools' programs, compiled: they run inside, under the same Node. */
 function toolPrograms(): string {
   return join(root, "dist", "lib", "tools", "programs");
+}
+
+/** The sandbox's own certificate authority, and what makes its programs trust it. Most sandboxes load nothing for it. */
+async function certify(name: string): Promise<{ authority: Authority; trust: TrustFiles }> {
+  const [{ Authority }, { trustFiles }, { hostTrust }] = await Promise.all([
+    import("../egress/authority.ts"),
+    import("../egress/trust.ts"),
+    import("../host/trust.ts"),
+  ]);
+  const authority = new Authority(name, authorityMs);
+  return { authority, trust: trustFiles(authority.certificate, hostTrust()) };
 }

@@ -39,6 +39,10 @@ const run: Readonly<Record<string, Expected>> = {
   "holdfast policy check FILE…": { status: 0, says: /policy\.yaml/ },
   "holdfast policy explain [FILE]": { status: 0, says: /seccomp/i },
   "holdfast policy test [FILE] --to HOST:PORT --binary PATH": { status: 1, says: /no endpoint names/ },
+  'holdfast policy test policy.yaml --to api.github.com:443 --binary /usr/bin/curl --request "GET /repos/a/b"': {
+    status: 1,
+    says: /refused/,
+  },
   "holdfast policy test policy.yaml --to db.example.com:5432 --binary /usr/bin/psql": { status: 1, says: /refused/ },
   "holdfast policy presets": { status: 0, says: /agent/ },
   "holdfast run [options] -- CMD ARG…": { status: 0, says: /^$/ },

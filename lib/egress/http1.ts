@@ -1,0 +1,454 @@
+import type { Socket } from "node:net";
+import { type Answer, failureAnswer, message } from "./answer.ts";
+import { TargetError } from "./canonical.ts";
+import { BodyReader } from "./http-body.ts";
+import { HttpError, headEnd, parseRequest, parseResponse, type RequestHead, type ResponseHead } from "./http-head.ts";
+import { answerBytes, isRaw, requestBytes } from "./http1-forward.ts";
+import { type InspectedFlow, isAuthority, requestOf, Unreachable } from "./inspected-flow.ts";
+import type { Origin, OriginUser } from "./origin.ts";
+import { ClientFrames, closeFrame, WebSocketError } from "./websocket.ts";
+
+/** What a client sent ahead of its turn is held up to here, and then left in the kernel. */
+const mostAhead = 64 * 1024;
+/** How long a head may take from its first byte. */
+const headMs = 30_000;
+/** How long nothing at all may be said. Servers that think take minutes. */
+const silenceMs = 900_000;
+const nothing: Buffer = Buffer.alloc(0);
+
+/** A request on its way, with its answer. */
+interface Exchange {
+  readonly head: RequestHead;
+  /** Canonical: what is judged and sent. */
+  readonly request: ReturnType<typeof requestOf>;
+  /** Of the request. */
+  readonly body: BodyReader;
+  answer: { readonly head: ResponseHead; readonly body: BodyReader } | null;
+  /** What has come of the answer's head. */
+  held: Buffer;
+  looked: number;
+  origin: Origin | null;
+  /** What was sent, where it may be sent a second time: its server had closed the idle connection. */
+  again: Buffer | null;
+  hasBegunAnswer: boolean;
+}
+
+/**
+ * Carries HTTP/1.1 from a client to the server of its endpoint: one request after the other, each judged before a byte
+ * of it goes on, bodies as they come (RFC 9112).
+ */
+export class Http1 implements OriginUser {
+  readonly #client: Socket;
+  readonly #flow: InspectedFlow;
+  #held: Buffer = nothing;
+  #looked = 0;
+  #headTimer: NodeJS.Timeout | undefined;
+  #exchange: Exchange | null = null;
+  /** Kept for the client's next request. */
+  #origin: Origin | null = null;
+  #upgraded: { readonly origin: Origin; readonly frames: ClientFrames | null } | null = null;
+  #isEnding = false;
+  #hasClientEnded = false;
+
+  constructor(client: Socket, flow: InspectedFlow) {
+    this.#client = client;
+    this.#flow = flow;
+    client.setNoDelay(true);
+    client.setTimeout(silenceMs, () => this.#onSilence());
+    client.on("data", (chunk: Buffer) => this.#guard(() => this.#onClientData(chunk)));
+    client.on("drain", () => this.#activeOrigin?.socket.resume());
+    client.on("end", () => this.#onClientEnd());
+    client.on("close", () => this.#onClientClose());
+    client.resume();
+  }
+
+  /** Judges what is under way once more: a new policy ends what it does not allow. */
+  judgeAgain(): void {
+    const request = this.#exchange?.request ?? this.#upgradeRequest;
+    if (request !== undefined && this.#flow.judge(request) !== undefined) this.#client.destroy();
+  }
+
+  #upgradeRequest: Exchange["request"] | undefined;
+
+  get #activeOrigin(): Origin | null {
+    return this.#upgraded?.origin ?? this.#exchange?.origin ?? null;
+  }
+
+  /** What is malformed is answered, and ends the connection. */
+  #guard(act: () => void): void {
+    try {
+      act();
+    } catch (error) {
+      if (error instanceof WebSocketError) {
+        this.#closeWebSocket(error);
+        return;
+      }
+      const isKnown = error instanceof HttpError || error instanceof TargetError;
+      const status = error instanceof HttpError ? error.status : isKnown ? 400 : 502;
+      const detail = error instanceof Error ? error.message : String(error);
+      if (status < 500) this.#flow.malformed(detail);
+      this.#stop(failureAnswer(status, status < 500 ? "malformed_request" : "upstream_malformed", detail));
+    }
+  }
+
+  #onClientData(chunk: Buffer): void {
+    if (this.#isEnding) return;
+    if (this.#upgraded !== null) {
+      this.#passUpgraded(chunk);
+      return;
+    }
+    const exchange = this.#exchange;
+    if (exchange?.origin != null && !exchange.body.isDone) {
+      const at = this.#passBody(exchange, exchange.origin, chunk);
+      if (at < chunk.length) this.#hold(chunk.subarray(at));
+      return;
+    }
+    this.#hold(chunk);
+    if (exchange === null) this.#next();
+  }
+
+  #hold(chunk: Buffer): void {
+    this.#held = this.#held.length === 0 ? chunk : Buffer.concat([this.#held, chunk]);
+    if (this.#held.length > mostAhead && this.#exchange !== null) this.#client.pause();
+  }
+
+  #passBody(exchange: Exchange, origin: Origin, chunk: Buffer): number {
+    const size = exchange.body.take(chunk, 0);
+    if (size > 0 && !origin.socket.write(size === chunk.length ? chunk : chunk.subarray(0, size))) this.#client.pause();
+    return size;
+  }
+
+  /** Takes up the requests that have come. */
+  #next(): void {
+    while (this.#exchange === null && !this.#isEnding && this.#held.length > 0) {
+      const size = headEnd(this.#held, this.#looked);
+      if (size < 0) {
+        this.#looked = this.#held.length;
+        this.#headTimer ??= setTimeout(
+          () => this.#stop(failureAnswer(408, "timeout", "the request's head does not end")),
+          headMs,
+        ).unref();
+        break;
+      }
+      clearTimeout(this.#headTimer);
+      this.#headTimer = undefined;
+      this.#looked = 0;
+      this.#begin(size);
+    }
+    if (this.#hasClientEnded && this.#exchange === null && !this.#isEnding) this.#end();
+  }
+
+  #begin(size: number): void {
+    const flow = this.#flow;
+    const head = parseRequest(this.#held, size);
+    if (!isAuthority(head.host, flow)) {
+      flow.malformed(`the request is for ${head.host} at ${flow.host}:${flow.port}`);
+      const detail = `the request is for ${head.host}, not for the server that was connected to`;
+      this.#stop(failureAnswer(403, "request_authority_mismatch", detail));
+      return;
+    }
+    const request = requestOf(head.method, head.target, flow);
+    const refusal = flow.judge(request);
+    if (refusal !== undefined) {
+      this.#refuse(head, refusal);
+      return;
+    }
+    const exchange: Exchange = {
+      head,
+      request,
+      body: new BodyReader(head.framing, 400),
+      answer: null,
+      held: nothing,
+      looked: 0,
+      origin: null,
+      again: null,
+      hasBegunAnswer: false,
+    };
+    this.#exchange = exchange;
+    const kept = this.#origin?.isFresh === true ? this.#origin : null;
+    if (kept === null) this.#origin?.socket.destroy();
+    this.#origin = null;
+    const origin = kept ?? flow.take();
+    if (origin === undefined) this.#open(exchange);
+    else this.#send(exchange, origin);
+  }
+
+  #open(exchange: Exchange): void {
+    this.#client.pause();
+    this.#flow.open().then(
+      (origin) => {
+        if (this.#exchange !== exchange || this.#isEnding) {
+          this.#flow.release(origin);
+          return;
+        }
+        this.#guard(() => {
+          if (exchange.again === null) this.#send(exchange, origin);
+          else this.#sendAgain(exchange, origin, exchange.again);
+        });
+        this.#client.resume();
+      },
+      (error: unknown) => {
+        if (this.#exchange !== exchange) return;
+        const detail = error instanceof Error ? error.message : String(error);
+        this.#stop(error instanceof Unreachable ? error.answer : failureAnswer(502, "upstream_unreachable", detail));
+      },
+    );
+  }
+
+  #send(exchange: Exchange, origin: Origin): void {
+    const { head, request, body } = exchange;
+    exchange.origin = origin;
+    origin.user = this;
+    if (isBoundByConnection(head)) origin.isBound = true;
+    const end = head.size + body.take(this.#held, head.size);
+    const bytes =
+      isRaw(head) && request.sent === head.target
+        ? this.#held.subarray(0, end)
+        : Buffer.concat([requestBytes(head, request.sent), this.#held.subarray(head.size, end)]);
+    this.#held = end === this.#held.length ? nothing : this.#held.subarray(end);
+    if (origin.isUsed && head.framing.kind === "none" && mayRepeat.has(head.method)) exchange.again = bytes;
+    if (!origin.socket.write(bytes)) this.#client.pause();
+  }
+
+  #sendAgain(exchange: Exchange, origin: Origin, bytes: Buffer): void {
+    exchange.origin = origin;
+    exchange.again = null;
+    origin.user = this;
+    origin.socket.write(bytes);
+  }
+
+  onData(chunk: Buffer): void {
+    this.#guard(() => {
+      if (this.#upgraded !== null) this.#write(this.#upgraded.origin, chunk);
+      else if (this.#exchange !== null) this.#onAnswer(this.#exchange, chunk);
+    });
+  }
+
+  onDrain(): void {
+    this.#client.resume();
+  }
+
+  onEnd(error?: Error): void {
+    if (this.#upgraded !== null) {
+      if (error === undefined) this.#client.end();
+      else this.#client.destroy();
+      return;
+    }
+    const exchange = this.#exchange;
+    if (exchange === null || this.#isEnding) return;
+    if (exchange.answer?.body.endsWithConnection === true && error === undefined) {
+      this.#end();
+      return;
+    }
+    // In the middle of an answer only a cut tells the client that it is not whole.
+    if (exchange.hasBegunAnswer) {
+      this.#client.destroy();
+      return;
+    }
+    if (exchange.again !== null && exchange.held.length === 0) {
+      this.#open(exchange);
+      return;
+    }
+    this.#stop(endOf(error));
+  }
+
+  #onAnswer(exchange: Exchange, chunk: Buffer): void {
+    const { origin } = exchange;
+    if (origin === null) return;
+    let data = chunk;
+    while (exchange.answer === null) {
+      exchange.held = exchange.held.length === 0 ? data : Buffer.concat([exchange.held, data]);
+      const size = answerHeadEnd(exchange.held, exchange.looked);
+      if (size < 0) {
+        exchange.looked = exchange.held.length;
+        return;
+      }
+      const head = parseResponse(exchange.held, size, exchange.head.method);
+      data = exchange.held;
+      exchange.held = nothing;
+      exchange.looked = 0;
+      if (head.status === 101) {
+        this.#upgrade(exchange, origin, head, data);
+        return;
+      }
+      if (head.status < 200) {
+        if (exchange.head.minor === 1) this.#write(origin, answerBytes(head, data, { closes: false }));
+        data = data.subarray(size);
+        if (data.length === 0) return;
+        continue;
+      }
+      if (head.framing.kind === "chunked" && exchange.head.minor === 0)
+        throw new HttpError(502, "the answer is in chunks, which a client of HTTP/1.0 cannot read");
+      exchange.answer = { head, body: new BodyReader(head.framing, 502) };
+      if (isBoundAnswer(head)) origin.isBound = true;
+      exchange.hasBegunAnswer = true;
+      const closes = !exchange.head.keepAlive || head.framing.kind === "close";
+      const end = size + exchange.answer.body.take(data, size);
+      if (isRaw(head) && !closes) this.#write(origin, end === data.length ? data : data.subarray(0, end));
+      else this.#write(origin, Buffer.concat([answerBytes(head, data, { closes }), data.subarray(size, end)]));
+      if (exchange.answer.body.isDone) this.#finish(exchange, origin, exchange.answer.head, data.length > end);
+      return;
+    }
+    const size = exchange.answer.body.take(data, 0);
+    if (size > 0) this.#write(origin, size === data.length ? data : data.subarray(0, size));
+    if (exchange.answer.body.isDone) this.#finish(exchange, origin, exchange.answer.head, data.length > size);
+  }
+
+  #write(origin: Origin, data: Buffer): void {
+    if (!this.#client.write(data)) origin.socket.pause();
+  }
+
+  #finish(exchange: Exchange, origin: Origin, head: ResponseHead, hasMore: boolean): void {
+    const isWhole = exchange.body.isDone;
+    const isKept = exchange.head.keepAlive && isWhole && head.framing.kind !== "close";
+    this.#exchange = null;
+    // A server that says more than its answer is not understood: nobody is given that connection.
+    if (!head.keepAlive || !isWhole || hasMore) {
+      origin.user = null;
+      origin.socket.destroy();
+    } else {
+      origin.rest();
+      this.#origin = origin;
+    }
+    if (!isKept) {
+      this.#end();
+      return;
+    }
+    this.#client.resume();
+    this.#next();
+  }
+
+  #upgrade(exchange: Exchange, origin: Origin, head: ResponseHead, data: Buffer): void {
+    if (exchange.head.upgrade !== "websocket" || head.upgrade !== "websocket" || !exchange.body.isDone)
+      throw new HttpError(502, "the server changes to a protocol that was not asked for");
+    const { request } = exchange;
+    const judge = (): void => {
+      const refusal = this.#flow.judge({ method: "WEBSOCKET_TEXT", path: request.path });
+      if (refusal !== undefined) throw new WebSocketError(1008, "no rule allows text messages here");
+    };
+    this.#exchange = null;
+    this.#upgradeRequest = request;
+    this.#upgraded = {
+      origin,
+      frames: this.#flow.protocolOf(request.path) === "websocket" ? new ClientFrames(judge) : null,
+    };
+    this.#client.setTimeout(0);
+    this.#write(origin, Buffer.concat([answerBytes(head, data, { closes: false }), data.subarray(head.size)]));
+    const ahead = this.#held;
+    this.#held = nothing;
+    this.#client.resume();
+    if (ahead.length > 0) this.#passUpgraded(ahead);
+  }
+
+  #passUpgraded(chunk: Buffer): void {
+    if (this.#upgraded === null) return;
+    this.#upgraded.frames?.take(chunk);
+    if (!this.#upgraded.origin.socket.write(chunk)) this.#client.pause();
+  }
+
+  #closeWebSocket({ code, message: reason }: WebSocketError): void {
+    this.#isEnding = true;
+    this.#upgraded?.origin.socket.destroy();
+    this.#client.end(closeFrame(code, reason));
+  }
+
+  /** A refused request leaves the connection as it was, where nothing of it is still to come. */
+  #refuse(head: RequestHead, answer: Answer): void {
+    const closes = !head.keepAlive || head.framing.kind !== "none" || head.minor === 0;
+    this.#client.write(message(answer, { closes, isHead: head.method === "HEAD" }));
+    this.#held = this.#held.subarray(head.size);
+    if (closes) this.#end();
+  }
+
+  /** Answers, where no answer has begun, and ends. */
+  #stop(answer: Answer): void {
+    if (this.#isEnding) return;
+    const exchange = this.#exchange;
+    if (exchange?.hasBegunAnswer === true || this.#upgraded !== null) {
+      this.#client.destroy();
+      return;
+    }
+    this.#client.write(message(answer, { closes: true, isHead: exchange?.head.method === "HEAD" }));
+    this.#end();
+  }
+
+  #end(): void {
+    this.#isEnding = true;
+    clearTimeout(this.#headTimer);
+    this.#leaveOrigin();
+    // What still comes is read and dropped: a reset would take the answer from the client.
+    this.#client.resume();
+    this.#client.end();
+    setTimeout(() => this.#client.destroy(), 2000).unref();
+  }
+
+  #leaveOrigin(): void {
+    const active = this.#activeOrigin;
+    this.#exchange = null;
+    if (active !== null) {
+      active.user = null;
+      active.socket.destroy();
+    }
+    if (this.#origin?.isFresh === true) this.#flow.release(this.#origin);
+    else this.#origin?.socket.destroy();
+    this.#origin = null;
+  }
+
+  #onClientEnd(): void {
+    this.#hasClientEnded = true;
+    if (this.#upgraded !== null) {
+      this.#upgraded.origin.socket.end();
+      return;
+    }
+    const exchange = this.#exchange;
+    // A request that will never be whole is nobody's business any more.
+    if (exchange !== null && !exchange.body.isDone && exchange.origin !== null) {
+      this.#client.destroy();
+      return;
+    }
+    if (exchange === null && !this.#isEnding) this.#end();
+  }
+
+  #onClientClose(): void {
+    this.#isEnding = true;
+    clearTimeout(this.#headTimer);
+    this.#leaveOrigin();
+  }
+
+  #onSilence(): void {
+    if (this.#exchange === null) this.#end();
+    else this.#stop(failureAnswer(504, "timeout", "the server does not answer"));
+  }
+}
+
+/** What may be sent twice without harm, and has no body (RFC 9110 section 9.2.2). */
+const mayRepeat: ReadonlySet<string> = new Set(["GET", "HEAD", "OPTIONS"]);
+
+function answerHeadEnd(data: Buffer, looked: number): number {
+  try {
+    return headEnd(data, looked);
+  } catch (error) {
+    throw error instanceof HttpError ? new HttpError(502, error.message) : error;
+  }
+}
+
+const byConnection = /^(?:ntlm|negotiate)\b/i;
+
+function isBoundByConnection({ fields }: RequestHead): boolean {
+  return fields.some(({ name, value }) => name === "authorization" && byConnection.test(value));
+}
+
+function isBoundAnswer({ status, fields }: ResponseHead): boolean {
+  return status === 401 && fields.some(({ name, value }) => name === "www-authenticate" && byConnection.test(value));
+}
+
+function endOf(error: Error | undefined): Answer {
+  if (error === undefined)
+    return failureAnswer(502, "upstream_closed", "the server closed the connection before it answered");
+  const wantsCertificate =
+    "code" in error && /CERTIFICATE_REQUIRED|HANDSHAKE_FAILURE|BAD_CERTIFICATE/.test(String(error.code));
+  const detail = wantsCertificate
+    ? "the server asks for a client's certificate, which cannot pass where TLS is inspected: `tls: skip` lets it through unseen"
+    : `the connection to the server failed: ${error.message}`;
+  return failureAnswer(502, "upstream_closed", detail);
+}

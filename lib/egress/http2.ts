@@ -1,0 +1,179 @@
+import {
+  type ClientHttp2Session,
+  type ClientHttp2Stream,
+  connect,
+  constants,
+  type IncomingHttpHeaders,
+  type OutgoingHttpHeaders,
+  performServerHandshake,
+  type ServerHttp2Session,
+  type ServerHttp2Stream,
+} from "node:http2";
+import type { TLSSocket } from "node:tls";
+import { type Answer, failureAnswer } from "./answer.ts";
+import { TargetError } from "./canonical.ts";
+import type { Request } from "./flow.ts";
+import { type InspectedFlow, isAuthority, requestOf, Unreachable } from "./inspected-flow.ts";
+
+/** What HTTP/2 asks of the rest besides. */
+export interface InspectedHttp2Flow extends InspectedFlow {
+  /** The session with the server, made where there is none. Throws an Unreachable. */
+  session(): Promise<ClientHttp2Session>;
+}
+
+const settings = { maxConcurrentStreams: 128, maxHeaderListSize: 64 * 1024, enablePush: false };
+/** RFC 9113 section 8.2.2: a message with one of these is malformed. */
+const forbidden = ["connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade"];
+
+/** A session with a server on a connection whose TLS chose h2. */
+export function sessionOn(socket: TLSSocket, host: string, port: number): ClientHttp2Session {
+  const name = host.includes(":") ? `[${host}]` : host;
+  const session = connect(`https://${name}:${port}`, { createConnection: () => socket, settings });
+  session.on("error", () => {});
+  session.unref();
+  return session;
+}
+
+/** Carries HTTP/2 from a client to a server that speaks it: streams side by side, each judged before it goes on. */
+export class Http2 {
+  readonly #flow: InspectedHttp2Flow;
+  readonly #session: ServerHttp2Session;
+  readonly #streams = new Map<ServerHttp2Stream, Request>();
+
+  constructor(client: TLSSocket, flow: InspectedHttp2Flow) {
+    this.#flow = flow;
+    this.#session = performServerHandshake(client, { settings });
+    this.#session.on("error", () => {});
+    this.#session.on("stream", (stream: ServerHttp2Stream, headers: IncomingHttpHeaders) => {
+      stream.on("error", () => {});
+      this.#take(stream, headers);
+    });
+    client.on("close", () => this.#session.destroy());
+    // A session waits for it; Node says it of a client's socket and of one that a tls.Server accepted.
+    client.emit("secureConnect");
+  }
+
+  /** Judges what is under way once more: a new policy ends what it does not allow. */
+  judgeAgain(): void {
+    for (const [stream, request] of this.#streams)
+      if (this.#flow.judge(request) !== undefined) stream.close(constants.NGHTTP2_CANCEL);
+  }
+
+  #take(stream: ServerHttp2Stream, headers: IncomingHttpHeaders): void {
+    const flow = this.#flow;
+    let request: ReturnType<typeof requestOf>;
+    try {
+      request = requestIn(headers, flow);
+    } catch (error) {
+      const detail = error instanceof Error ? error.message : String(error);
+      flow.malformed(detail);
+      const isElsewhere = error instanceof AuthorityError;
+      say(
+        stream,
+        isElsewhere
+          ? failureAnswer(403, "request_authority_mismatch", detail)
+          : failureAnswer(400, "malformed_request", detail),
+      );
+      return;
+    }
+    const refusal = flow.judge(request);
+    if (refusal !== undefined) {
+      say(stream, refusal);
+      return;
+    }
+    this.#streams.set(stream, request);
+    stream.once("close", () => this.#streams.delete(stream));
+    flow.session().then(
+      (session) => carry(stream, headers, request.sent, session),
+      (error: unknown) => say(stream, error instanceof Unreachable ? error.answer : unreachable(error)),
+    );
+  }
+}
+
+class AuthorityError extends Error {}
+
+/** Pseudo-header fields and what else has to be so (RFC 9113 section 8.3.1); their order and number nghttp2 has checked. */
+function requestIn(headers: IncomingHttpHeaders, flow: InspectedFlow): ReturnType<typeof requestOf> {
+  const { ":method": method, ":path": path, ":scheme": scheme, ":authority": authority, host } = headers;
+  if (method === undefined || path === undefined || method === "CONNECT")
+    throw new TargetError("CONNECT means nothing within a connection");
+  if (scheme !== flow.scheme) throw new TargetError(`the scheme is ${scheme}`);
+  const given = authority ?? host;
+  if (given === undefined || (host !== undefined && host !== given))
+    throw new TargetError("there are two authorities, or none");
+  if (!isAuthority(given, flow))
+    throw new AuthorityError(`the request is for ${given}, not for the server that was connected to`);
+  for (const name of forbidden)
+    if (headers[name] !== undefined) throw new TargetError(`${name} has no place in HTTP/2`);
+  if (headers["te"] !== undefined && headers["te"] !== "trailers") throw new TargetError("te says more than trailers");
+  if (!/^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/.test(method)) throw new TargetError("the method is malformed");
+  return requestOf(method, path, flow);
+}
+
+function carry(
+  stream: ServerHttp2Stream,
+  headers: IncomingHttpHeaders,
+  target: string,
+  session: ClientHttp2Session,
+): void {
+  if (stream.destroyed || stream.closed) return;
+  const { host: _, ...own } = headers;
+  const sent: OutgoingHttpHeaders = { ...own, ":path": target, ":authority": headers[":authority"] ?? headers.host };
+  const hasBody = !stream.readableEnded && !stream.endAfterHeaders;
+  let upstream: ClientHttp2Stream;
+  try {
+    upstream = session.request(sent, { endStream: !hasBody, waitForTrailers: hasBody });
+  } catch (error) {
+    say(stream, unreachable(error));
+    return;
+  }
+  if (hasBody) {
+    let trailers: OutgoingHttpHeaders = {};
+    stream.on("trailers", (fields: IncomingHttpHeaders) => {
+      trailers = fields;
+    });
+    upstream.on("wantTrailers", () => upstream.sendTrailers(trailers));
+    stream.pipe(upstream);
+  }
+  upstream.on("headers", (fields: IncomingHttpHeaders) => {
+    if (!stream.destroyed && !stream.headersSent) stream.additionalHeaders(fields);
+  });
+  upstream.on("response", (fields: IncomingHttpHeaders, flags: number) => {
+    if (stream.destroyed || stream.headersSent) return;
+    const endStream = (flags & constants.NGHTTP2_FLAG_END_STREAM) !== 0;
+    let trailers: OutgoingHttpHeaders = {};
+    upstream.on("trailers", (given: IncomingHttpHeaders) => {
+      trailers = given;
+    });
+    stream.on("wantTrailers", () => stream.sendTrailers(trailers));
+    stream.respond(fields, { endStream, waitForTrailers: !endStream });
+    if (!endStream) upstream.pipe(stream);
+  });
+  let failure: Error | undefined;
+  upstream.on("error", (error: Error) => {
+    failure = error;
+  });
+  upstream.on("close", () => {
+    if (stream.destroyed) return;
+    const code = upstream.rstCode;
+    if (!stream.headersSent) {
+      if (code === constants.NGHTTP2_REFUSED_STREAM) stream.close(code);
+      else say(stream, unreachable(failure ?? new Error("the server ended the stream before it answered")));
+    } else if (code !== constants.NGHTTP2_NO_ERROR) stream.close(code);
+  });
+  stream.on("close", () => {
+    if (!upstream.destroyed && !upstream.closed) upstream.close(stream.rstCode || constants.NGHTTP2_CANCEL);
+  });
+}
+
+function unreachable(error: unknown): Answer {
+  return failureAnswer(502, "upstream_unreachable", error instanceof Error ? error.message : String(error));
+}
+
+function say(stream: ServerHttp2Stream, { status, body }: Answer): void {
+  if (stream.destroyed || stream.headersSent) return;
+  stream.respond({ ":status": status, "content-type": "application/json", "content-length": Buffer.byteLength(body) });
+  stream.end(body);
+  // What is still to come of a refused request is not waited for.
+  stream.resume();
+}

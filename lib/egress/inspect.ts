@@ -1,0 +1,258 @@
+import type { ClientHttp2Session } from "node:http2";
+import type { Socket } from "node:net";
+import { TLSSocket } from "node:tls";
+import type { Protocol } from "../policy/network.ts";
+import { type Answer, failureAnswer, refusalAnswer } from "./answer.ts";
+import type { Authority } from "./authority.ts";
+import type { Opening } from "./carry.ts";
+import type { Grant, NetworkDecision } from "./decide.ts";
+import type { Request, Verdict } from "./flow.ts";
+import { Http1 } from "./http1.ts";
+import { Http2, type InspectedHttp2Flow, sessionOn } from "./http2.ts";
+import { Unreachable } from "./inspected-flow.ts";
+import { Origin, Origins, secure } from "./origin.ts";
+
+const handshakeMs = 30_000;
+
+/** The address of a granted server is one that is not dialled. */
+export class AddressRefusal extends Error {
+  override readonly name = "AddressRefusal";
+  readonly verdict: Verdict;
+
+  constructor(verdict: Verdict) {
+    super(verdict.detail);
+    this.verdict = verdict;
+  }
+}
+
+/** What inspected connections of one sandbox share. */
+export class Inspector {
+  readonly origins: Readonly<Record<"http" | "https", Origins>> = { http: new Origins(), https: new Origins() };
+  readonly #sessions = new Map<Grant, ClientHttp2Session>();
+  /** What a server chose where it had the choice. */
+  readonly #protocols = new Map<string, string>();
+  readonly authority: Authority;
+  /** A connection to a granted server. Throws an AddressRefusal. */
+  readonly reach: (grant: Grant) => Promise<Socket>;
+
+  constructor(options: Pick<Inspector, "authority" | "reach">) {
+    this.authority = options.authority;
+    this.reach = options.reach;
+  }
+
+  /** Drops what no connection uses. */
+  clear(): void {
+    this.origins.http.clear();
+    this.origins.https.clear();
+    for (const session of this.#sessions.values()) session.close();
+    this.#sessions.clear();
+  }
+
+  /** A new connection to a server for HTTP/1.1. */
+  async open(grant: Grant, scheme: "http" | "https"): Promise<Origin> {
+    const socket = await this.reach(grant);
+    return new Origin(scheme === "http" ? socket : await this.#secure(socket, grant, ["http/1.1"]));
+  }
+
+  async session(grant: Grant): Promise<ClientHttp2Session> {
+    const known = this.#sessions.get(grant);
+    if (known !== undefined && !known.closed && !known.destroyed) return known;
+    const socket = await this.#secure(await this.reach(grant), grant, ["h2"]);
+    if (socket.alpnProtocol !== "h2") {
+      socket.destroy();
+      this.#protocols.delete(keyOf(grant));
+      throw new Error("the server does not speak HTTP/2 any more");
+    }
+    return this.#keep(grant, socket);
+  }
+
+  /** What the server speaks, asked where it is not known: what it would choose is what its client is offered. */
+  async protocolOf(grant: Grant): Promise<"h2" | "http/1.1"> {
+    const key = keyOf(grant);
+    let chosen = this.#protocols.get(key);
+    if (chosen === undefined) {
+      const socket = await this.#secure(await this.reach(grant), grant, ["h2", "http/1.1"]);
+      chosen = socket.alpnProtocol === "h2" ? "h2" : "http/1.1";
+      this.#protocols.set(key, chosen);
+      if (chosen === "h2") this.#keep(grant, socket);
+      else this.origins.https.release(grant, new Origin(socket));
+    }
+    return chosen === "h2" ? "h2" : "http/1.1";
+  }
+
+  #keep(grant: Grant, socket: TLSSocket): ClientHttp2Session {
+    const session = sessionOn(socket, grant.host, grant.port);
+    this.#sessions.set(grant, session);
+    const drop = (): void => {
+      if (this.#sessions.get(grant) === session) this.#sessions.delete(grant);
+    };
+    session.once("goaway", drop);
+    session.once("close", drop);
+    return session;
+  }
+
+  async #secure(socket: Socket, grant: Grant, protocols: readonly string[]): Promise<TLSSocket> {
+    try {
+      return await secure(socket, grant.host, protocols);
+    } catch (error) {
+      socket.destroy();
+      throw error;
+    }
+  }
+}
+
+function keyOf({ host, port }: Grant): string {
+  return `${host}:${port}`;
+}
+
+/** One connection of a program, and what the running policy makes of it. */
+export interface Inspected {
+  readonly client: Socket;
+  readonly current: () => { readonly decision: NetworkDecision; readonly grant: Grant };
+  readonly record: (verdict: Verdict, request?: Request) => void;
+  /** The client gave up, or was not understood, before a request. */
+  readonly onFault: (detail: string, remedy?: string) => void;
+}
+
+/** What a new policy is said to. */
+export interface Judged {
+  judgeAgain(): void;
+}
+
+/**
+ * Ends TLS, where the client speaks it, and carries the requests that follow.
+ *
+ * @param opening what the client said first; its name has been checked
+ */
+export async function inspect(
+  inspector: Inspector,
+  inspected: Inspected,
+  opening: Exclude<Opening, { kind: "malformed" }>,
+): Promise<Judged | undefined> {
+  const { client } = inspected;
+  if (opening.read.length > 0) client.unshift(opening.read);
+  if (opening.kind === "other") {
+    if (opening.read.toString("latin1", 0, 4) === "PRI ") {
+      inspected.onFault("HTTP/2 without TLS is not inspected");
+      client.end();
+      return undefined;
+    }
+    return new Http1(client, new InspectedConnection(inspector, inspected, "http"));
+  }
+  const flow = new InspectedConnection(inspector, inspected, "https");
+  const { grant } = inspected.current();
+  let protocol: string = "http/1.1";
+  if (opening.hello.protocols.includes("h2")) {
+    try {
+      protocol = await inspector.protocolOf(grant);
+    } catch {
+      // It is asked once more for the request, which is then answered with why.
+    }
+  }
+  if (client.destroyed) return undefined;
+  const secured = await endTls(inspector.authority, inspected, grant.host, protocol);
+  if (secured === undefined) return undefined;
+  return secured.alpnProtocol === "h2" ? new Http2(secured, flow) : new Http1(secured, flow);
+}
+
+function endTls(
+  authority: Authority,
+  { client, onFault }: Inspected,
+  host: string,
+  protocol: string,
+): Promise<TLSSocket | undefined> {
+  return new Promise((resolve) => {
+    const secured = new TLSSocket(client, {
+      isServer: true,
+      secureContext: authority.contextFor(host),
+      // A client of HTTP/2 speaks HTTP/1.1 too, but for those of gRPC.
+      ALPNProtocols: protocol === "h2" ? ["h2", "http/1.1"] : ["http/1.1"],
+    });
+    const timer = setTimeout(() => client.resetAndDestroy(), handshakeMs);
+    let isSecure = false;
+    secured.on("error", (error: NodeJS.ErrnoException) => {
+      if (isSecure) return;
+      const isDistrust = /UNKNOWN_CA|BAD_CERTIFICATE|CERTIFICATE_UNKNOWN/.test(error.code ?? "");
+      if (isDistrust) onFault("the client does not trust the certificate authority of this sandbox", "tls: skip");
+      else onFault(`the TLS handshake failed: ${error.message}`);
+    });
+    secured.once("close", () => {
+      clearTimeout(timer);
+      resolve(undefined);
+    });
+    secured.once("secure", () => {
+      clearTimeout(timer);
+      isSecure = true;
+      resolve(secured);
+    });
+  });
+}
+
+class InspectedConnection implements InspectedHttp2Flow {
+  readonly scheme: "http" | "https";
+  readonly host: string;
+  readonly port: number;
+  readonly #inspector: Inspector;
+  readonly #inspected: Inspected;
+
+  constructor(inspector: Inspector, inspected: Inspected, scheme: "http" | "https") {
+    this.#inspector = inspector;
+    this.#inspected = inspected;
+    this.scheme = scheme;
+    const { host, port } = inspected.current().grant;
+    this.host = host;
+    this.port = port;
+  }
+
+  get encodedSlash(): boolean {
+    return this.#inspected.current().grant.encodedSlash;
+  }
+
+  judge(request: Request): Answer | undefined {
+    const { decision, grant } = this.#inspected.current();
+    const verdict = decision.request(grant, request);
+    this.#inspected.record(verdict, request);
+    return verdict.allowed ? undefined : refusalAnswer({ ...grant, request }, verdict);
+  }
+
+  malformed(detail: string): void {
+    const { grant } = this.#inspected.current();
+    this.#inspected.record({ allowed: false, policy: grant.policy, rule: null, reason: "malformed", detail });
+  }
+
+  protocolOf(path: string): Protocol {
+    const { decision, grant } = this.#inspected.current();
+    return decision.protocolOf(grant, path);
+  }
+
+  take(): Origin | undefined {
+    return this.#inspector.origins[this.scheme].take(this.#inspected.current().grant);
+  }
+
+  release(origin: Origin): void {
+    this.#inspector.origins[this.scheme].release(this.#inspected.current().grant, origin);
+  }
+
+  open(): Promise<Origin> {
+    return this.#reach((grant) => this.#inspector.open(grant, this.scheme));
+  }
+
+  session(): Promise<ClientHttp2Session> {
+    return this.#reach((grant) => this.#inspector.session(grant));
+  }
+
+  async #reach<Result>(make: (grant: Grant) => Promise<Result>): Promise<Result> {
+    const { grant } = this.#inspected.current();
+    try {
+      return await make(grant);
+    } catch (cause) {
+      if (cause instanceof AddressRefusal) {
+        this.#inspected.record(cause.verdict);
+        throw new Unreachable(refusalAnswer(grant, cause.verdict), { cause });
+      }
+      const detail = `${grant.host}:${grant.port} cannot be reached: ${cause instanceof Error ? cause.message : String(cause)}`;
+      this.#inspected.record({ allowed: true, policy: grant.policy, rule: null, detail });
+      throw new Unreachable(failureAnswer(502, "upstream_unreachable", detail), { cause });
+    }
+  }
+}

@@ -1,0 +1,67 @@
+import type { Protocol } from "../policy/network.ts";
+import type { Answer } from "./answer.ts";
+import { canonicalTarget, TargetError } from "./canonical.ts";
+import type { Request } from "./flow.ts";
+import type { Origin } from "./origin.ts";
+
+/** One connection of a program to an inspected endpoint: what the readers of HTTP ask of the rest. */
+export interface InspectedFlow {
+  readonly scheme: "http" | "https";
+  readonly host: string;
+  readonly port: number;
+  /** Whether an endpoint keeps `%2F` in paths. */
+  readonly encodedSlash: boolean;
+  /** Judges and records; undefined where it may go on. */
+  judge(request: Request): Answer | undefined;
+  /** Records what is refused because it has no single meaning. */
+  malformed(why: string): void;
+  /** Of the endpoint that a path belongs to. */
+  protocolOf(path: string): Protocol;
+  /** An idle connection to the server, if there is one. */
+  take(): Origin | undefined;
+  /** A new one. Throws an Unreachable. */
+  open(): Promise<Origin>;
+  release(origin: Origin): void;
+}
+
+/** Why there is no connection to a server, as the client is told. */
+export class Unreachable extends Error {
+  override readonly name = "Unreachable";
+  readonly answer: Answer;
+
+  constructor(answer: Answer, options?: ErrorOptions) {
+    super(answer.body, options);
+    this.answer = answer;
+  }
+}
+
+/** Whether what a request says it is for is what was connected to (RFC 9110 section 7.2). */
+export function isAuthority(given: string, { scheme, host, port }: InspectedFlow): boolean {
+  const name = host.includes(":") ? `[${host}]` : host;
+  const said = given.toLowerCase();
+  const isUsual = port === (scheme === "https" ? 443 : 80);
+  return said === `${name}:${port}` || (isUsual && said === name);
+}
+
+/**
+ * The one meaning of a request's target, which is judged and sent.
+ *
+ * @throws TargetError where it has none
+ */
+export function requestOf(method: string, target: string, flow: InspectedFlow): Request & { readonly sent: string } {
+  let own = target;
+  const absolute = /^([a-z]+):\/\/([^/?#]*)(.*)$/i.exec(target);
+  if (absolute !== null) {
+    const [, scheme = "", authority = "", rest = ""] = absolute;
+    if (scheme.toLowerCase() !== flow.scheme || !isAuthority(authority, flow))
+      throw new TargetError(`the request is for ${scheme}://${authority}, not for the server that was connected to`);
+    own = rest.startsWith("/") ? rest : `/${rest}`;
+  }
+  const { path, query } = canonicalTarget(own, { encodedSlash: flow.encodedSlash });
+  return {
+    method,
+    path,
+    ...(query === undefined ? {} : { query }),
+    sent: query === undefined ? path : `${path}?${query}`,
+  };
+}

@@ -1,0 +1,131 @@
+import { X509Certificate } from "node:crypto";
+import type { HashedFolder, HostTrust } from "../host/trust.ts";
+import type { MountStep, TrustFiles } from "../plan/launch-plan.ts";
+import { type JavaEntries, javaEntries, javaStore } from "./java-store.ts";
+import { subjectHash } from "./subject-hash.ts";
+
+/** All in one folder; every other place is a link to it. */
+const own = "/etc/holdfast";
+const authority = `${own}/ca.pem`;
+const bundle = `${own}/ca-bundle.pem`;
+const java = `${own}/cacerts`;
+/** The host's hashed folder, where certificates lie in it themselves. */
+const hostFolder = `${own}/certs`;
+const folder = "/etc/ssl/certs";
+
+/** Where the distributions' programs look for all certificates in one file: lib/host/trust.ts, and OpenSSL's own names. */
+const bundlePlaces = [
+  `${folder}/ca-certificates.crt`,
+  `${folder}/ca-bundle.crt`,
+  "/etc/ssl/cert.pem",
+  "/etc/ssl/ca-bundle.pem",
+  "/etc/pki/tls/cert.pem",
+  "/etc/pki/tls/cacert.pem",
+];
+const javaPlaces = [`${folder}/java/cacerts`, "/etc/pki/java/cacerts"];
+
+/**
+ * Variables of programs that look nowhere else than in what they bring along (Node, Deno, requests, pip, cargo, AWS's
+ * tools, gRPC), or that may be built for another place than this system's (OpenSSL, Go and Rust by SSL_CERT_FILE, curl,
+ * git). Node and Deno take what they are given in addition to their own, the others instead of it.
+ */
+const variables: Readonly<Record<string, string>> = {
+  NODE_EXTRA_CA_CERTS: authority,
+  DENO_CERT: authority,
+  SSL_CERT_FILE: bundle,
+  CURL_CA_BUNDLE: bundle,
+  GIT_SSL_CAINFO: bundle,
+  REQUESTS_CA_BUNDLE: bundle,
+  PIP_CERT: bundle,
+  CARGO_HTTP_CAINFO: bundle,
+  AWS_CA_BUNDLE: bundle,
+  GRPC_DEFAULT_SSL_ROOTS_FILE_PATH: bundle,
+};
+
+/** What takes long to make of a host, and is the same for all sandboxes. */
+const known = new WeakMap<HostTrust, JavaEntries>();
+
+function javaEntriesOf(host: HostTrust): JavaEntries {
+  const entries = known.get(host) ?? javaEntries(host.javaStore, host.bundle);
+  known.set(host, entries);
+  return entries;
+}
+
+/**
+ * What makes every program in a sandbox trust one certificate authority more than the host does. Pure.
+ *
+ * @param certificate PEM of the sandbox's authority
+ */
+export function trustFiles(certificate: string, host: HostTrust): TrustFiles {
+  const der = new X509Certificate(certificate).raw;
+  const all = Buffer.concat([
+    host.bundle,
+    Buffer.from(host.bundle.length === 0 || host.bundle.at(-1) === 0x0a ? "" : "\n"),
+    Buffer.from(certificate),
+  ]);
+  const store = javaStore(javaEntriesOf(host), der);
+  const file = (path: string, content: string | Uint8Array): MountStep => ({ op: "file", path, mode: 0o644, content });
+  const link = (path: string, target: string): MountStep => ({ op: "symlink", target, path });
+  const folders = [own, `${folder}/java`, "/etc/pki/tls", "/etc/pki/java"];
+  return {
+    bytes: all.length + store.length,
+    steps: [
+      ...folders.map((path): MountStep => ({ op: "mkdir", path, mode: 0o755 })),
+      file(authority, certificate),
+      file(bundle, all),
+      file(java, store),
+      ...bundlePlaces.map((path) => link(path, bundle)),
+      ...javaPlaces.map((path) => link(path, java)),
+      link("/etc/pki/tls/certs", folder),
+      ...folderSteps(host.folder, subjectHash(der)),
+      ...over(host.copies, bundle),
+      ...over(host.javaCopies, java),
+      ...host.anchors.flatMap(({ path, names }, i) => anchorSteps(path, names, `${own}/anchors-${i}`)),
+    ],
+    environment: {
+      ...variables,
+      // Every Java says on standard error that it has seen this: only where it would not find the store by itself.
+      ...(host.javaStore === null ? { JAVA_TOOL_OPTIONS: `-Djavax.net.ssl.trustStore=${java}` } : {}),
+    },
+  };
+}
+
+/** A folder of our own, since a name can be added to none of the host's. */
+function folderSteps(host: HashedFolder | null, hash: string): MountStep[] {
+  const taken = new Set([...bundlePlaces, `${folder}/java`, `${folder}/holdfast.pem`]);
+  const entries = (host?.entries ?? []).filter(({ name }) => !taken.has(`${folder}/${name}`));
+  const names = new Set(entries.map(({ name }) => name));
+  let number = 0;
+  while (names.has(`${hash}.${number}`)) number++;
+  const isBound = entries.some(({ target }) => !target.startsWith("/"));
+  return [
+    ...(host !== null && isBound ? [bind(host.path, hostFolder, "host")] : []),
+    ...entries.map(({ name, target }): MountStep => {
+      const leads = target.startsWith("/") ? target : `${hostFolder}/${target}`;
+      return { op: "symlink", target: leads, path: `${folder}/${name}` };
+    }),
+    { op: "symlink", target: authority, path: `${folder}/holdfast.pem` },
+    { op: "symlink", target: authority, path: `${folder}/${hash}.${number}` },
+  ];
+}
+
+/** Files in folders of the host's that are shown whole. */
+function over(places: readonly string[], file: string): MountStep[] {
+  return places.map((path) => bind(file, path, "inside"));
+}
+
+/** p11-kit's folder of what was added, with the host's own additions. */
+function anchorSteps(path: string, names: readonly string[], place: string): MountStep[] {
+  return [
+    { op: "mkdir", path: place, mode: 0o755 },
+    ...names.map(
+      (name): MountStep => ({ op: "copy", source: `${path}/${name}`, path: `${place}/${name}`, mode: 0o644 }),
+    ),
+    { op: "symlink", target: authority, path: `${place}/holdfast.pem` },
+    bind(place, path, "inside"),
+  ];
+}
+
+function bind(source: string, path: string, from: "host" | "inside"): MountStep {
+  return { op: "bind", source, path, from, readOnly: true, optional: true };
+}

@@ -1,0 +1,127 @@
+// A real program in a real sandbox that knows of no proxy, against real servers with certificates of their own authority,
+// which the launcher's host trusts and the sandbox does not.
+import { testsOf } from "./world-tests.ts";
+
+const { found, holds, inThatWorld } = testsOf("inspected.ts");
+const badRequest = "HTTP/1.1 400 Bad Request";
+
+holds("A request that a rule allows is carried, over TLS and without, with its query, its body and its trailers", {
+  allowed: { status: 200, body: "GET /allowed/a?b=c 0" },
+  plain: { status: 200, body: "GET /plain 0" },
+  head: { status: 200, body: "" },
+  upload: { status: 200, body: "POST /upload 300000" },
+  chunked: { status: 200, body: "POST /upload 7" },
+  trailers: { status: 200, body: "body", trailers: { "x-end": "yes" } },
+  large: 4_000_000,
+  "byte by byte": "HTTP/1.1 200 OK",
+  "own absolute form": "HTTP/1.1 200 OK",
+  continued: ["HTTP/1.1 100", "HTTP/1.1 200"],
+});
+
+holds("What no rule allows, and what one denies, is answered with what was missing", {
+  refused: {
+    status: 403,
+    body: {
+      error: "policy_denied",
+      policy: "one",
+      method: "GET",
+      path: "/other",
+      host: "api.example.test",
+      port: 443,
+      rule_missing: { type: "rest_allow", method: "GET", path: "/other" },
+      next_steps: ['add to the endpoint\'s rules: - allow: { method: GET, path: "/other" }'],
+    },
+  },
+  denied: { status: 403, body: { error: "policy_denied", rule: "GET /allowed/secret" } },
+  method: { status: 403, body: { method: "DELETE" } },
+});
+
+holds("In audit mode a request that a rule denies goes on", { audited: { status: 200, body: "GET /audited/x 0" } });
+
+holds("A path is judged and sent in its one form, and refused where it has none", {
+  canonical: { status: 200, body: "GET /allowed/a/c 0" },
+  climbing: { status: 400, body: { error: "malformed_request" } },
+});
+
+holds("A server that cannot be proved, and an address that is never dialled, are said to the client", {
+  untrusted: { status: 502, body: { error: "upstream_unreachable" } },
+  private: { status: 403, body: { error: "ssrf_denied" } },
+});
+
+holds("An answer that is cut off is cut off for the client too", { cut: { status: 200, error: "ECONNRESET" } });
+
+holds("Requests on one connection are each judged, in order, whether they wait for each other or not", {
+  "kept alive": [200, 200, 403, 200],
+  pipelined: ["HTTP/1.1 200", "GET /allowed/1", "HTTP/1.1 403", "HTTP/1.1 200", "GET /allowed/2"],
+});
+
+holds("What two readers could take for two things is refused", {
+  smuggled: {
+    "two lengths": badRequest,
+    "length and chunks": badRequest,
+    "folded field": badRequest,
+    "space before colon": badRequest,
+    // Its head never ends.
+    "bare line feed": "",
+    "bad chunk": badRequest,
+    "another authority": "HTTP/1.1 403 Forbidden",
+    "absolute form": badRequest,
+    "length named by Connection": badRequest,
+    "many fields": "HTTP/1.1 431 Request Header Fields Too Large",
+    "no HTTP": badRequest,
+  },
+});
+
+holds("No client changes to HTTP/2 without TLS", { "upgrade to h2c": "HTTP/1.1 200 OK" });
+
+holds("A WebSocket is carried, its text messages by the rule for them", {
+  webSocket: {
+    text: ["HTTP/1.1 101 Switching Protocols", 1, "hi"],
+    "text refused": ["HTTP/1.1 101 Switching Protocols", 8, 1008],
+    binary: ["HTTP/1.1 101 Switching Protocols", 2, "hi"],
+  },
+});
+
+holds("Events come as they are sent", { events: "data: first\n\n" });
+
+holds("HTTP/2 is carried stream by stream, with trailers, where the server speaks it", {
+  h2: {
+    protocol: "h2",
+    streams: [1, 2, 3].map((n) => ({ status: 200, text: `h2 /allowed/${n}`, trailers: "0" })),
+    refused: { status: 403 },
+    upload: { status: 200, length: 200_000, trailers: "0" },
+    "another authority": { status: 403 },
+  },
+});
+
+holds("A new policy ends what it does not allow", { "new policy": ["event", "cut"] });
+
+inThatWorld(
+  "Programs that look for authorities in different places trust the sandbox's own, and are told of nothing",
+  (t) => {
+    const programs = found["programs"] as Readonly<Record<string, string>>;
+    t.truthy(programs["python3"]);
+    for (const [name, said] of Object.entries(programs))
+      t.regex(said, name === "openssl" ? /Verification: OK/ : /GET \/allowed\/client 0/, name);
+  },
+);
+
+inThatWorld(
+  "Each request is one record, without its query; each refusal is named with the rule that would allow it",
+  (t) => {
+    const lines = found["lines"] as readonly Record<string, unknown>[];
+    const first = lines.filter(({ type, path }) => type === "request" && path === "/allowed/a");
+    t.like(first[0], {
+      method: "GET",
+      host: "api.example.test",
+      port: 443,
+      allowed: true,
+      policy: "one",
+      rule: "GET /allowed/**",
+    });
+    t.false(JSON.stringify(lines).includes("b=c"));
+    const denials = found["denials"] as readonly { subject: string; grant?: string }[];
+    const named = denials.find(({ subject }) => subject.startsWith("GET /other at api.example.test:443 (by "));
+    t.is(named?.grant, '- allow: { method: GET, path: "/other" }');
+  },
+);

@@ -1,0 +1,199 @@
+// The scenario of inspect.test.ts, run where the servers' addresses are this namespace's own.
+import { createHash } from "node:crypto";
+import { once } from "node:events";
+import { chmodSync, copyFileSync, existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { createServer as createHttpServer, type IncomingMessage, type ServerResponse } from "node:http";
+import { createSecureServer } from "node:http2";
+import { createServer as createHttpsServer } from "node:https";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import type { Duplex } from "node:stream";
+import { Audit } from "../../lib/audit/audit.ts";
+import { Authority } from "../../lib/egress/authority.ts";
+import { parsePolicy } from "../../lib/policy/load.ts";
+import { Sandbox } from "../../lib/sandbox/sandbox.ts";
+import { addresses } from "./world.ts";
+
+const policyText = `holdfast: 1
+version: 1
+landlock: { compatibility: best_effort }
+filesystem_policy:
+  include_workdir: true
+  read_only: [/usr, /bin, /lib, /lib64, /etc, "${dirname(process.execPath)}"]
+network_policies:
+  one:
+    endpoints:
+      - host: api.example.test
+        port: 443
+        protocol: rest
+        enforcement: enforce
+        rules:
+          - allow: { method: GET, path: "/allowed/**" }
+          - allow: { method: POST, path: /upload }
+        deny_rules:
+          - { method: GET, path: /allowed/secret }
+      - host: api.example.test
+        port: 443
+        path: /ws/**
+        protocol: websocket
+        enforcement: enforce
+        rules:
+          - allow: { method: GET, path: "/ws/**" }
+          - allow: { method: WEBSOCKET_TEXT, path: /ws/talk }
+      - { host: api.example.test, port: 80, path: /audited/**, protocol: rest, enforcement: audit, access: read-only, deny_rules: [{ method: GET, path: "/audited/**" }] }
+      - { host: api.example.test, port: 80, path: /plain, protocol: rest, enforcement: enforce, access: read-only }
+      - { host: api.example.test, port: 8443, protocol: rest, enforcement: enforce, rules: [{ allow: { method: "*", path: "/allowed/**" } }] }
+      - { host: other.example.test, port: 444, protocol: rest, enforcement: enforce, access: full }
+      - { host: mixed.example.test, port: 443, protocol: rest, enforcement: enforce, access: full }
+    binaries: [{ path: "${process.execPath}" }, { path: /usr/bin/curl }, { path: /usr/bin/wget }, { path: "/usr/bin/python3*" }, { path: /usr/bin/openssl }]
+`;
+
+function policyOf(text: string): NonNullable<ReturnType<typeof parsePolicy>["policy"]> {
+  const { policy, problems } = parsePolicy(Buffer.from(text), "test.yaml");
+  if (policy === null) throw new Error(problems.map(({ message }) => message).join("\n"));
+  return policy;
+}
+
+function onRequest(request: IncomingMessage, response: ServerResponse): void {
+  const { pathname } = new URL(request.url ?? "/", "http://x");
+  if (pathname === "/allowed/cut") {
+    response.writeHead(200, { "Content-Length": 100 });
+    response.write("half", () => response.destroy());
+  } else if (pathname === "/allowed/trailers") {
+    response.writeHead(200, { Trailer: "X-End" });
+    response.write("body");
+    response.addTrailers({ "X-End": "yes" });
+    response.end();
+  } else if (pathname === "/allowed/large") response.end(Buffer.alloc(4_000_000, "y"));
+  else if (pathname === "/allowed/events") {
+    response.writeHead(200, { "Content-Type": "text/event-stream" });
+    response.write("data: first\n\n");
+  } else {
+    let size = 0;
+    request.on("data", (part: Buffer) => {
+      size += part.length;
+    });
+    request.on("end", () => response.end(`${request.method} ${request.url} ${size}`));
+  }
+}
+
+/** Answers a WebSocket's frame with one like it. */
+function onUpgrade(request: IncomingMessage, socket: Duplex): void {
+  const accept = createHash("sha1")
+    .update(`${request.headers["sec-websocket-key"]}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`)
+    .digest("base64");
+  socket.write(
+    `HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ${accept}\r\n\r\n`,
+  );
+  socket.on("data", (part: Buffer) => socket.write(Buffer.from([part[0] ?? 0, 2, 0x68, 0x69])));
+  socket.on("error", () => {});
+}
+
+const closers: (() => unknown)[] = [];
+const lines: Record<string, unknown>[] = [];
+const audit = new Audit({ write: (line) => void lines.push(JSON.parse(line)), close: () => {} });
+const workdir = mkdtempSync(join(tmpdir(), "holdfast-inspected-"));
+chmodSync(workdir, 0o777);
+closers.push(() => rmSync(workdir, { recursive: true, force: true }));
+
+const authority = new Authority("the test's servers", 3_600_000);
+const stranger = new Authority("a stranger", 3_600_000);
+// The launcher trusts what its host trusts.
+const trusted = join(workdir, "host-trust.pem");
+writeFileSync(trusted, authority.certificate);
+process.env["SSL_CERT_FILE"] = trusted;
+
+const certified = {
+  SNICallback: (name: string, done: (error: null, context: ReturnType<Authority["contextFor"]>) => void) =>
+    done(null, authority.contextFor(name)),
+};
+const plain = createHttpServer(onRequest).listen(80, addresses.api);
+const web = createHttpsServer(certified, onRequest).on("upgrade", onUpgrade).listen(443, addresses.api);
+const untrusted = createHttpsServer(
+  { SNICallback: (name, done) => done(null, stranger.contextFor(name)) },
+  onRequest,
+).listen(444, addresses.other);
+const h2 = createSecureServer(certified);
+h2.on("sessionError", () => {});
+h2.on("stream", (stream, headers) => {
+  stream.on("error", () => {});
+  stream.respond({ ":status": 200 }, { waitForTrailers: true });
+  stream.on("wantTrailers", () => stream.sendTrailers({ "grpc-status": "0" }));
+  if (headers[":method"] === "POST") stream.pipe(stream);
+  else stream.end(`h2 ${headers[":path"]}`);
+});
+h2.listen(8443, addresses.api);
+const servers = [plain, web, untrusted, h2];
+await Promise.all(servers.map((server) => (server.listening ? null : once(server, "listening"))));
+closers.push(() => {
+  for (const server of servers) server.close();
+  web.closeAllConnections();
+  plain.closeAllConnections();
+});
+
+try {
+  copyFileSync(join(import.meta.dirname, "inspected-client.mjs"), join(workdir, "client.mjs"));
+  const sandbox = await Sandbox.create({ workdir, policy: policyOf(policyText), audit });
+  closers.push(() => sandbox.dispose());
+  const { stdout, stderr, denials } = await sandbox.exec(process.execPath, [join(workdir, "client.mjs")], {
+    timeout: 60_000,
+  });
+  if (stdout.length === 0) throw new Error(`the client failed: ${stderr}`);
+  const seen = JSON.parse(stdout.toString());
+
+  // Programs that look for authorities in different places; none is told of a proxy, or of an authority.
+  const url = "https://api.example.test/allowed/client";
+  const clients: Record<string, readonly string[]> = {
+    curl: ["-sS", url],
+    wget: ["-qO-", url],
+    python3: ["-c", `import urllib.request as r; print(r.urlopen("${url}").read().decode())`],
+    openssl: [
+      "s_client",
+      "-brief",
+      "-verify_return_error",
+      "-servername",
+      "api.example.test",
+      "-connect",
+      "api.example.test:443",
+    ],
+  };
+  const programs: Record<string, string> = {};
+  for (const [name, args] of Object.entries(clients)) {
+    if (!existsSync(`/usr/bin/${name}`)) continue;
+    const { stdout, stderr } = await sandbox.exec(name, args, { timeout: 20_000 });
+    programs[name] = `${stdout}${stderr}`;
+  }
+
+  // A stream that is under way when the policy changes, and one request after it.
+  const follow = `
+    import { request } from "node:https";
+    const r = request({ host: "api.example.test", path: "/allowed/events" }, (response) => {
+      response.on("data", () => console.log("event"));
+      response.on("error", () => console.log("cut"));
+    });
+    r.on("error", () => console.log("cut"));
+    r.end();`;
+  const following = sandbox.spawn(process.execPath, ["--input-type=module", "-e", follow]);
+  let said = "";
+  const events = new Promise<void>((resolve) => {
+    following.stdout?.on("data", (part: Buffer) => {
+      said += part;
+      if (said.includes("event") && !said.includes("cut")) {
+        sandbox.applyPolicy(
+          policyOf(
+            policyText.replace(
+              'path: "/allowed/**" }\n          - allow: { method: POST',
+              'path: "/else/**" }\n          - allow: { method: POST',
+            ),
+          ),
+        );
+      }
+    });
+    following.once("close", () => resolve());
+  });
+  await events;
+  console.log(JSON.stringify({ ...seen, programs, "new policy": said.trim().split("\n"), denials, lines }));
+} finally {
+  for (const close of closers.reverse()) await close();
+}
+process.exit(0);

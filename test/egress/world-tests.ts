@@ -1,0 +1,24 @@
+import test, { type ExecutionContext } from "ava";
+import { inWorld, missingForWorld } from "./world.ts";
+
+/** Tests of what a script of this folder found in its world; each is skipped by name where none can be made. */
+export function testsOf(script: string): {
+  readonly found: Record<string, unknown>;
+  /** A test of the results that the title speaks of. */
+  holds(title: string, expected: Readonly<Record<string, unknown>>): void;
+  inThatWorld(title: string, look: (t: ExecutionContext) => void): void;
+} {
+  const missing = missingForWorld();
+  const found = missing === null ? (inWorld(script) as Record<string, unknown>) : {};
+  const inThatWorld = (title: string, look: (t: ExecutionContext) => void): void =>
+    test(title, (t) => {
+      if (missing === null) return look(t);
+      t.log(`skipped: ${missing}`);
+      t.pass();
+    });
+  return {
+    found,
+    inThatWorld,
+    holds: (title, expected) => inThatWorld(title, (t) => void t.like(found, expected)),
+  };
+}
