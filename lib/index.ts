@@ -29,6 +29,7 @@ export type {
   Denial,
   ExecOptions,
   ExecResult,
+  Mode,
   OpenOutcome,
   PathRules,
   SandboxFiles,

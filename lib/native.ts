@@ -82,6 +82,15 @@ export const stdioPipe: StdioKind = 1;
 export const stdioPty: StdioKind = 2;
 export const stdioMerge: StdioKind = 3;
 
+/** What a sandbox without namespaces may change beyond what Landlock judges, and as whom (native/territory.h). */
+export interface BrokerTerritory {
+  readonly writable: readonly string[];
+  readonly uid: number;
+  readonly gid: number;
+  /** Connections are carried on, by a listener on the host's loopback. */
+  readonly hasEgress: boolean;
+}
+
 export interface Ready {
   /** Of the broker that answers what the filter hands out; 0 where it hands out nothing. */
   readonly broker: number;
@@ -122,9 +131,9 @@ export interface Native {
   launch(request: LaunchRequest): Promise<Launched>;
   /**
    * After that record, or the end of the records. `notify` has the fields of NotifyRule (native/notify.h), one rule after
-   * another. Throws what failed.
+   * another. `territory` is that of a sandbox without namespaces. Throws what failed.
    */
-  ready(control: number, pid: number, notify: Int32Array): Ready;
+  ready(control: number, pid: number, notify: Int32Array, territory: BrokerTerritory | null): Ready;
   /** Resolves when the init's process is gone, and reaps it. */
   waitExit(pidfd: number): Promise<number>;
   kill(pidfd: number): number;

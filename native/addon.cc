@@ -5,6 +5,7 @@
 #include <linux/limits.h>
 #include <napi.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -15,6 +16,7 @@
 #include <termios.h>
 #include <unistd.h>
 
+#include <map>
 #include <memory>
 #include <mutex>
 #include <set>
@@ -38,7 +40,9 @@ using holdfast::Status;
 struct Environment {
   std::mutex mutex;
   bool open = true;
-  std::set<int> inits;  // pidfds: they end with it, since whoever would end them is gone
+  // By pidfd: they end with it, since whoever would end them is gone. One that is not pid 1 of a
+  // namespace has its line to hang up here: it takes everybody along, which its death would not.
+  std::map<int, holdfast::UniqueFd> inits;
 
   // Runs before Node takes down what `call` uses, or not at all.
   template <typename Call>
@@ -48,12 +52,22 @@ struct Environment {
     return open;
   }
 
+  // 0 or an errno. A second time, one that does not hear is killed.
+  static int End(int pidfd, holdfast::UniqueFd* line) {
+    long done = line != nullptr && line->Valid()
+                    ? shutdown(line->Get(), SHUT_RDWR)
+                    : syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, nullptr, 0);
+    int error = done == 0 ? 0 : errno;
+    if (line != nullptr) line->Reset(-1);
+    return error;
+  }
+
   void Close() {
     std::lock_guard<std::mutex> lock(mutex);
     open = false;
-    for (int pidfd : inits) {
-      syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, nullptr, 0);
-      holdfast::OnLauncherThread([pidfd] {
+    for (auto& init : inits) {
+      End(init.first, &init.second);
+      holdfast::OnLauncherThread([pidfd = init.first] {
         holdfast::WaitForInit(pidfd);
         close(pidfd);
       });
@@ -135,10 +149,13 @@ void Abandon(const Napi::CallbackInfo& info) {
   holdfast::AbandonBegun(info[0].As<Napi::Number>().Uint32Value());
 }
 
-Napi::Value LaunchedObject(Napi::Env env, holdfast::Launched* launched) {
+Napi::Value LaunchedObject(Napi::Env env, uint64_t clone_flags, holdfast::Launched* launched) {
   Napi::Object result = Napi::Object::New(env);
   result.Set("pid", launched->pid);
-  In(env)->WhileOpen([&] { In(env)->inits.insert(launched->pidfd.Get()); });
+  holdfast::UniqueFd line;
+  if ((clone_flags & CLONE_NEWPID) == 0)
+    line.Reset(fcntl(launched->control.Get(), F_DUPFD_CLOEXEC, 3));
+  In(env)->WhileOpen([&] { In(env)->inits[launched->pidfd.Get()] = std::move(line); });
   result.Set("pidfd", launched->pidfd.Release());
   result.Set("control", launched->control.Release());
   result.Set("events", launched->events.Release());
@@ -183,7 +200,7 @@ Napi::Value Launch(const Napi::CallbackInfo& info) {
     if (status.Ok()) status = holdfast::SetUp(*request, &launched);
     auto deferred = Napi::Promise::Deferred::New(env);
     if (status.Ok())
-      deferred.Resolve(LaunchedObject(env, &launched));
+      deferred.Resolve(LaunchedObject(env, request->clone_flags, &launched));
     else
       deferred.Reject(ToError(env, status));
     return deferred.Promise();
@@ -195,7 +212,21 @@ Napi::Value Launch(const Napi::CallbackInfo& info) {
         holdfast::TakeBegun(begun, request->clone_flags, made, &taken);
         return taken.Ok() ? holdfast::SetUp(*request, made) : taken;
       },
-      LaunchedObject);
+      [request](Napi::Env made_in, holdfast::Launched* made) -> Napi::Value {
+        return LaunchedObject(made_in, request->clone_flags, made);
+      });
+}
+
+std::shared_ptr<const holdfast::Territory> ToTerritory(const Napi::Value& value) {
+  if (!value.IsObject()) return nullptr;
+  auto object = value.As<Napi::Object>();
+  auto territory = std::make_shared<holdfast::Territory>();
+  auto writable = object.Get("writable").As<Napi::Array>();
+  for (uint32_t i = 0; i < writable.Length(); i++)
+    territory->writable.push_back(writable.Get(i).As<Napi::String>().Utf8Value());
+  territory->uid = object.Get("uid").As<Napi::Number>().Uint32Value();
+  territory->gid = object.Get("gid").As<Napi::Number>().Uint32Value();
+  return territory;
 }
 
 // After the init's record: the broker's handle, 0 where there is no listener. Throws what failed.
@@ -213,9 +244,14 @@ Napi::Value Ready(const Napi::CallbackInfo& info) {
   ThrowIfFailed(env, holdfast::TakeReady(control, given));
   Napi::Object result = Napi::Object::New(env);
   uint32_t broker = 0;
+  std::shared_ptr<const holdfast::Territory> territory = ToTerritory(info[3]);
+  if (territory != nullptr && info[3].As<Napi::Object>().Get("hasEgress").ToBoolean()) {
+    carried = holdfast::ListenOnLoopback();
+    if (!carried.Valid()) ThrowIfFailed(env, Status::Failed("clone", "listen", errno, "127.0.0.1"));
+  }
   if (listener.Valid())
     broker = holdfast::WatchListener(std::move(listener), std::move(sockets), std::move(carried),
-                                     info[1].As<Napi::Number>().Int32Value(), rules);
+                                     info[1].As<Napi::Number>().Int32Value(), rules, territory);
   result.Set("broker", broker);
   result.Set("resolverDatagrams", datagrams.Release());
   result.Set("resolverStreams", streams.Release());
@@ -238,8 +274,13 @@ Napi::Value WaitExit(const Napi::CallbackInfo& info) {
 
 Napi::Value Kill(const Napi::CallbackInfo& info) {
   int pidfd = info[0].As<Napi::Number>().Int32Value();
-  long done = syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, nullptr, 0);
-  return Napi::Number::New(info.Env(), done == 0 ? 0 : errno);
+  int error = 0;
+  In(info.Env())->WhileOpen([&] {
+    auto& inits = In(info.Env())->inits;
+    auto found = inits.find(pidfd);
+    error = Environment::End(pidfd, found == inits.end() ? nullptr : &found->second);
+  });
+  return Napi::Number::New(info.Env(), error);
 }
 
 Napi::Value Exec(const Napi::CallbackInfo& info) {

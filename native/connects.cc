@@ -23,6 +23,7 @@ constexpr size_t kMaxThreads = 16;     // a sandbox
 constexpr size_t kManyWaiting = 4096;  // then those whose callers are gone are looked for
 constexpr timeval kSlice{0, 10000};    // how long one connect may keep a thread from the others
 
+constexpr uint16_t kDnsPort = 53;
 constexpr int kSliceOver = -1;  // no errno: nothing is known yet
 
 bool IsLoopback(const sockaddr_storage& address) {
@@ -93,8 +94,11 @@ int ConnectSlice(int socket, const sockaddr* address, socklen_t size,
 }  // namespace
 
 Connects::Connects(std::shared_ptr<NotifiedCalls> calls, UniqueFd sockets, UniqueFd carried,
-                   int init_pid)
+                   int init_pid, std::shared_ptr<Servers> servers,
+                   std::shared_ptr<const Territory> territory)
     : calls_(std::move(calls)),
+      servers_(std::move(servers)),
+      territory_(std::move(territory)),
       sockets_(std::move(sockets)),
       flows_(std::move(carried)),
       many_(kManyWaiting) {
@@ -179,14 +183,33 @@ bool Connects::Connect(const Pending& pending) {
     error = connect(socket.Get(), generic, size) == 0 ? 0 : errno;
   } else if (inet && (address.ss_family == AF_INET || address.ss_family == AF_INET6)) {
     if (IsLoopback(address)) {
-      error = flows_.Valid() && PortOf(address) == flows_.port()
-                  ? ECONNREFUSED
-                  : ConnectSlice(socket.Get(), generic, size, pending.since);
+      error = ConnectLoopback(pending, socket.Get(), address, size);
     } else {
       error = ConnectOut(pending, socket.Get(), address, size);
     }
   }
   return error != kSliceOver && answer(error);
+}
+
+// Its own, or where that is the host's as well, to its own servers. A name server is looked for
+// there too, which is the broker's (RES_OPTIONS=use-vc, resolver(5)).
+int Connects::ConnectLoopback(const Pending& pending, int socket, const sockaddr_storage& address,
+                              socklen_t size) {
+  auto connect_it = [&] {
+    return ConnectSlice(socket, reinterpret_cast<const sockaddr*>(&address), size, pending.since);
+  };
+  if (servers_ == nullptr)
+    return flows_.Valid() && PortOf(address) == flows_.port() ? ECONNREFUSED : connect_it();
+  if (flows_.Valid() && PortOf(address) == kDnsPort)
+    return ConnectOut(pending, socket, address, size);
+  int domain =
+      address.ss_family == AF_INET ||
+              IN6_IS_ADDR_V4MAPPED(&reinterpret_cast<const sockaddr_in6&>(address).sin6_addr)
+          ? AF_INET
+          : AF_INET6;
+  if (servers_->OwnPort(domain, PortOf(address))) return connect_it();
+  calls_->Record(pending.notification.data.nr, Name(address));
+  return ECONNREFUSED;
 }
 
 // To an address outside: carried on where there is egress and it is TCP, else refused and recorded.
@@ -218,6 +241,7 @@ int Connects::ConnectOut(const Pending& pending, int socket, const sockaddr_stor
   if (getpeername(socket, reinterpret_cast<sockaddr*>(&peer), &peer_size) == 0)
     return connect_it(reinterpret_cast<sockaddr*>(&peer), peer_size);
   Program program = ReadProgram(notification.pid);
+  if (territory_ != nullptr) program.read_only = !territory_->IsWritable(program.path);
   // What was read was the caller's only if it still stands there.
   if (!calls_->StillValid(notification.id)) return EINTR;
   return flows_.Carry(socket, address, size, notification.pid, std::move(program), connect_it);
@@ -226,7 +250,11 @@ int Connects::ConnectOut(const Pending& pending, int socket, const sockaddr_stor
 int Connects::ConnectUnix(const Pending& pending, int socket, const sockaddr_un& address,
                           socklen_t size) {
   const seccomp_notif& notification = pending.notification;
-  // Abstract names belong to the sandbox's own network namespace.
+  // Abstract names belong to the sandbox's own network namespace, where it has one.
+  if (servers_ != nullptr && size > sizeof(sa_family_t) && address.sun_path[0] == 0) {
+    calls_->Record(notification.data.nr, "unix:(abstract)");
+    return EACCES;
+  }
   if (size <= sizeof(sa_family_t) || address.sun_family != AF_UNIX || address.sun_path[0] == 0)
     return ConnectSlice(socket, reinterpret_cast<const sockaddr*>(&address), size, pending.since);
   size_t room = size - offsetof(sockaddr_un, sun_path);
@@ -242,13 +270,14 @@ int Connects::ConnectUnix(const Pending& pending, int socket, const sockaddr_un&
   // A service of the host whose socket lies in a granted folder is not the sandbox's to reach
   // (kernel-notes B6), nor to wake.
   if (sockets_.IsForeign(file.Get())) return refuse();
+  if (servers_ != nullptr && !servers_->OwnUnix(file.Get())) return refuse();
   sockaddr_un target{};
   target.sun_family = AF_UNIX;
   std::string link = "/proc/self/fd/" + std::to_string(file.Get());
   memcpy(target.sun_path, link.c_str(), link.size() + 1);
   int error =
       ConnectSlice(socket, reinterpret_cast<sockaddr*>(&target), sizeof target, pending.since);
-  if (error != 0) return error;
+  if (error != 0 || servers_ != nullptr) return error;
   // Where the kernel does not tell beforehand, the one who answered does.
   ucred peer{};
   socklen_t peer_size = sizeof peer;

@@ -17,13 +17,18 @@
 #include "flows.h"
 #include "listeners.h"
 #include "notified.h"
+#include "servers.h"
+#include "territory.h"
 
 namespace holdfast {
 
 class Connects : public std::enable_shared_from_this<Connects> {
  public:
   // `sockets` and `carried` as for WatchListener (notify.h).
-  Connects(std::shared_ptr<NotifiedCalls> calls, UniqueFd sockets, UniqueFd carried, int init_pid);
+  // `servers` and `territory` are those of a sandbox that shares the host's network, null where it
+  // has one of its own.
+  Connects(std::shared_ptr<NotifiedCalls> calls, UniqueFd sockets, UniqueFd carried, int init_pid,
+           std::shared_ptr<Servers> servers, std::shared_ptr<const Territory> territory);
 
   // Answers it sooner or later; `refusal` is the errno for what is out of reach.
   void Dispatch(const seccomp_notif& notification, int refusal);
@@ -48,7 +53,12 @@ class Connects : public std::enable_shared_from_this<Connects> {
                  socklen_t size);
   int ConnectUnix(const Pending& pending, int socket, const sockaddr_un& address, socklen_t size);
 
+  int ConnectLoopback(const Pending& pending, int socket, const sockaddr_storage& address,
+                      socklen_t size);
+
   const std::shared_ptr<NotifiedCalls> calls_;
+  const std::shared_ptr<Servers> servers_;
+  const std::shared_ptr<const Territory> territory_;
   ListenerTable sockets_;
   Flows flows_;
   uint64_t pid_namespace_ = 0;

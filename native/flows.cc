@@ -19,6 +19,7 @@ namespace {
 // As many as may wait for JavaScript: a program could make more than it is ever told of.
 constexpr size_t kMostWaiting = 256;
 constexpr int kAcceptMs = 50;
+constexpr int kBacklog = 4096;
 
 struct Endpoint {
   in6_addr address{};
@@ -84,12 +85,26 @@ Program ReadProgram(uint32_t tid) {
   return program;
 }
 
+UniqueFd ListenOnLoopback() {
+  UniqueFd listener(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  if (!listener.Valid() ||
+      bind(listener.Get(), reinterpret_cast<sockaddr*>(&address), sizeof address) != 0 ||
+      listen(listener.Get(), kBacklog) != 0)
+    return UniqueFd();
+  return listener;
+}
+
 Flows::Flows(UniqueFd listener) : listener_(std::move(listener)) {
   sockaddr_storage name{};
   socklen_t size = sizeof name;
   if (listener_.Valid() &&
       getsockname(listener_.Get(), reinterpret_cast<sockaddr*>(&name), &size) == 0)
     port_ = EndpointOf(name).port;
+  on_loopback_ = name.ss_family == AF_INET &&
+                 reinterpret_cast<sockaddr_in&>(name).sin_addr.s_addr == htonl(INADDR_LOOPBACK);
 }
 
 UniqueFd Flows::AcceptPeerOf(int socket) {
@@ -127,6 +142,15 @@ int Flows::Carry(int socket, const sockaddr_storage& to, socklen_t size, uint32_
     reinterpret_cast<sockaddr_in6&>(target).sin6_port = htons(port_);
   else
     reinterpret_cast<sockaddr_in&>(target).sin_port = htons(port_);
+  if (on_loopback_ && target.ss_family == AF_INET6) {
+    auto& address = reinterpret_cast<sockaddr_in6&>(target).sin6_addr;
+    address = in6_addr{};
+    address.s6_addr[10] = address.s6_addr[11] = 0xff;
+    address.s6_addr[12] = 127;
+    address.s6_addr[15] = 1;
+  } else if (on_loopback_) {
+    reinterpret_cast<sockaddr_in&>(target).sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  }
   int error;
   {
     std::lock_guard<std::mutex> one(connecting_);

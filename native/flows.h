@@ -39,7 +39,11 @@ struct Flow {
   Program program;
 };
 
-// Makes them. The listener stands in the sandbox's network namespace, where every address is local.
+// On the host's loopback, for the connections of a sandbox that has no network of its own.
+UniqueFd ListenOnLoopback();
+
+// Makes them. The listener stands in the sandbox's network namespace, where every address is local,
+// or on the host's loopback.
 class Flows {
  public:
   explicit Flows(UniqueFd listener);
@@ -64,6 +68,7 @@ class Flows {
 
   UniqueFd listener_;
   uint16_t port_ = 0;
+  bool on_loopback_ = false;
   std::mutex connecting_;
   std::mutex mutex_;
   std::vector<Flow> flows_;

@@ -37,6 +37,18 @@ const unix_diag_vfs* BoundTo(const nlmsghdr* header) {
 }  // namespace
 
 bool ListenerTable::IsForeign(int file) {
+  bool found = false;
+  uint64_t inode = 0;
+  return Find(file, &found, &inode) && !found;
+}
+
+uint64_t ListenerTable::InodeAt(int file) {
+  bool found = false;
+  uint64_t inode = 0;
+  return Find(file, &found, &inode) && found ? inode : 0;
+}
+
+bool ListenerTable::Find(int file, bool* found, uint64_t* inode) {
   struct stat status;
   struct statfs system;
   if (!diag_.Valid() || fstat(file, &status) != 0 || !S_ISSOCK(status.st_mode) ||
@@ -56,7 +68,6 @@ bool ListenerTable::IsForeign(int file) {
   request.body.udiag_show = UDIAG_SHOW_VFS;
   std::lock_guard<std::mutex> lock(mutex_);
   if (send(diag_.Get(), &request, sizeof request, 0) < 0) return false;
-  bool found = false;
   for (bool done = false; !done;) {
     alignas(nlmsghdr) char buffer[32 * 1024];
     ssize_t size = recv(diag_.Get(), buffer, sizeof buffer, 0);
@@ -69,12 +80,16 @@ bool ListenerTable::IsForeign(int file) {
       if (header->nlmsg_type == NLMSG_ERROR) return false;
       if (header->nlmsg_type != SOCK_DIAG_BY_FAMILY) continue;
       const unix_diag_vfs* bound = BoundTo(header);
-      found = found ||
-              (bound != nullptr && bound->udiag_vfs_ino == static_cast<uint32_t>(status.st_ino) &&
-               (bound->udiag_vfs_dev == device || system.f_type == kBtrfs));
+      if (bound == nullptr || bound->udiag_vfs_ino != static_cast<uint32_t>(status.st_ino) ||
+          (bound->udiag_vfs_dev != device && system.f_type != kBtrfs))
+        continue;
+      uint64_t socket = static_cast<const unix_diag_msg*>(NLMSG_DATA(header))->udiag_ino;
+      // Of two that both seem to be it, nobody knows which.
+      *inode = *found && *inode != socket ? 0 : socket;
+      *found = true;
     }
   }
-  return !found;
+  return true;
 }
 
 }  // namespace holdfast

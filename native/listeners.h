@@ -1,6 +1,7 @@
 // Whose a listening Unix socket is, by the file that it is bound to.
 #pragma once
 
+#include <cstdint>
 #include <mutex>
 #include <utility>
 
@@ -18,7 +19,14 @@ class ListenerTable {
   // does not tell.
   bool IsForeign(int file);
 
+  // The inode of the socket that listens on the file; 0 where none does, or it cannot be told
+  // which.
+  uint64_t InodeAt(int file);
+
  private:
+  // False when the kernel does not tell.
+  bool Find(int file, bool* found, uint64_t* inode);
+
   UniqueFd diag_;
   std::mutex mutex_;
 };

@@ -21,6 +21,8 @@
 #include "caller.h"
 #include "connects.h"
 #include "exits.h"
+#include "metadata.h"
+#include "servers.h"
 #include "sessions.h"
 
 namespace holdfast {
@@ -32,10 +34,12 @@ constexpr size_t kMostLimits = 256;  // a sandbox
 class Sandbox {
  public:
   Sandbox(UniqueFd listener, UniqueFd sockets, UniqueFd carried, int init_pid,
-          const std::vector<NotifyRule>& rules)
+          const std::vector<NotifyRule>& rules, const std::shared_ptr<const Territory>& territory)
       : calls_(std::make_shared<NotifiedCalls>(std::move(listener))),
-        connects_(
-            std::make_shared<Connects>(calls_, std::move(sockets), std::move(carried), init_pid)),
+        servers_(territory == nullptr ? nullptr : std::make_shared<Servers>(calls_)),
+        metadata_(territory == nullptr ? nullptr : std::make_unique<Metadata>(calls_, territory)),
+        connects_(std::make_shared<Connects>(calls_, std::move(sockets), std::move(carried),
+                                             init_pid, servers_, territory)),
         sessions_(init_pid) {
     for (const NotifyRule& rule : rules) {
       rules_[rule.number] = rule;
@@ -62,6 +66,8 @@ class Sandbox {
   void TellOfLimits();
 
   const std::shared_ptr<NotifiedCalls> calls_;
+  const std::shared_ptr<Servers> servers_;    // null where the sandbox has namespaces,
+  const std::unique_ptr<Metadata> metadata_;  // and this
   const std::shared_ptr<Connects> connects_;
   std::map<int, NotifyRule> rules_;
   Sessions sessions_;
@@ -127,6 +133,14 @@ void Sandbox::Handle(const seccomp_notif& notification) {
         if (exits_->HoldChildren(tid, sessions_.Of(tid)) && Harvest()) TellOfLimits();
       }
       calls_->GoOn(notification.id);
+      break;
+    case Answer::kMetadata:
+      if (metadata_ == nullptr) return calls_->Reply(notification.id, found->second.error);
+      metadata_->Answer(notification, found->second.error);
+      break;
+    case Answer::kServe:
+      if (servers_ == nullptr) return calls_->Reply(notification.id, found->second.error);
+      servers_->Answer(notification, found->second.error);
       break;
     case Answer::kDescriptor:
       CountDescriptors(notification, found->second);
@@ -341,9 +355,10 @@ Broker& TheBroker() {
 }  // namespace
 
 uint32_t WatchListener(UniqueFd listener, UniqueFd sockets, UniqueFd carried, int init_pid,
-                       const std::vector<NotifyRule>& rules) {
+                       const std::vector<NotifyRule>& rules,
+                       const std::shared_ptr<const Territory>& territory) {
   return TheBroker().Add(std::make_shared<Sandbox>(std::move(listener), std::move(sockets),
-                                                   std::move(carried), init_pid, rules));
+                                                   std::move(carried), init_pid, rules, territory));
 }
 
 void OnFlow(uint32_t handle, std::function<void()> changed) {

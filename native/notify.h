@@ -14,6 +14,7 @@
 #include "flows.h"
 #include "notified.h"
 #include "result.h"
+#include "territory.h"
 #include "wire.h"
 
 namespace holdfast {
@@ -26,6 +27,8 @@ enum class Answer : uint32_t {
   kMappedFile = 3,  // map code only from read-only mounts or files with an execute bit
   kWait = 4,        // hold the caller's children, so that how they end is known; let it wait
   kDescriptor = 5,  // see whether the caller has as many descriptors as it may have; go on
+  kMetadata = 6,    // change modes, owners, times and attributes of what is the sandbox's own
+  kServe = 7,       // bind and listen on the loopback, and where the sandbox may make files
 };
 
 struct NotifyRule {
@@ -43,8 +46,10 @@ struct NotifyRule {
 // calls below.
 // `carried` is the listener of the connections that are carried on; without one there is no
 // network.
+// `territory` is that of a sandbox without namespaces, else null.
 uint32_t WatchListener(UniqueFd listener, UniqueFd sockets, UniqueFd carried, int init_pid,
-                       const std::vector<NotifyRule>& rules);
+                       const std::vector<NotifyRule>& rules,
+                       const std::shared_ptr<const Territory>& territory);
 
 // `changed` is called, on a thread of the broker's, when there is a connection to take.
 void OnFlow(uint32_t handle, std::function<void()> changed);

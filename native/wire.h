@@ -39,10 +39,10 @@ enum class OpCode : uint16_t {
   kPivot = 12,
   kHostname = 13,  // s: name
   kLoopback = 14,
-  kSysctl = 15,    // n: 1 where it is a help and no wall; s: path, value
-  kIdentity = 16,  // n: uid, gid, drop supplementary groups
-  kCapabilities = 17,
-  kRlimit = 18,  // n: resource, soft, hard
+  kSysctl = 15,        // n: 1 where it is a help and no wall; s: path, value
+  kIdentity = 16,      // n: uid, gid, drop supplementary groups
+  kCapabilities = 17,  // n: 1 where the bounding set and the secure bits can be given up as well
+  kRlimit = 18,        // n: resource, soft, hard
   kRuleset =
       19,  // n: id, handled_fs, handled_net, scoped, then pairs (access, string index); s: paths
   kRestrict = 20,  // n: ruleset id
@@ -51,10 +51,10 @@ enum class OpCode : uint16_t {
   kLimits = 23,    // n: memory, processes, cpu_us, open_files, 0, check tmp; s: tmpfs to watch
   kNoNewPrivs = 24,
   kUndumpable = 25,
-  kAbstractCanary = 26,
-  kNetPort = 27,  // n: ruleset id, access, port
-  kUnmount = 28,  // s: path
-  kKeyring = 29,  // a session keyring of its own
+  kCanaries = 26,  // what the Landlock layer, put on later, must keep us from
+  kNetPort = 27,   // n: ruleset id, access, port
+  kUnmount = 28,   // s: path
+  kKeyring = 29,   // a session keyring of its own
   kCopy = 30,    // n: mode; s: source on the host, path: a small file, passed over where it is none
   kEgress = 31,  // n: port of the listener for connections that the broker makes
 };
@@ -86,6 +86,7 @@ enum class Wall : uint64_t {
   kSeccomp = 14,
   kNotDumpable = 15,
   kCgroupNamespace = 16,
+  kSocketFilter = 17,
 };
 
 enum class MessageType : uint32_t {

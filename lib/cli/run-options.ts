@@ -6,6 +6,7 @@ export interface RunOptions {
   policy: string | undefined;
   preset: string | undefined;
   workdir: string | undefined;
+  mode: string | undefined;
   read: string[];
   write: string[];
   allow: string[];
@@ -29,6 +30,7 @@ const valued = [
   "policy",
   "preset",
   "workdir",
+  "mode",
   "read",
   "write",
   "allow",
@@ -50,6 +52,7 @@ and no network but what is allowed. Without --policy the preset "default" applie
   --policy FILE         a policy file (see: holdfast policy check, holdfast policy explain)
   --preset NAME         default, read-only, build or agent
   --workdir DIR         the folder that is writable inside (default: the current one)
+  --mode MODE           namespaces, or landlock where a host refuses those (by itself when absent)
   --read PATH           also readable; may be repeated
   --write PATH          also writable; may be repeated
   --allow HOST[:PORT]   connections to it (port 443 where none is given); may be repeated
@@ -75,6 +78,7 @@ export function noRunOptions(): RunOptions {
     policy: undefined,
     preset: undefined,
     workdir: undefined,
+    mode: undefined,
     read: [],
     write: [],
     allow: [],
@@ -163,6 +167,9 @@ function setValue(options: RunOptions, name: string, value: string): void {
       break;
     case "workdir":
       options.workdir = value;
+      break;
+    case "mode":
+      options.mode = value;
       break;
     case "read":
       options.read.push(value);

@@ -5,6 +5,7 @@ import { currentFolder } from "../host/paths.ts";
 import { displayPath } from "../sandbox/display-path.ts";
 import type { ConfinedProcess } from "../sandbox/process.ts";
 import { Sandbox } from "../sandbox/sandbox.ts";
+import type { Mode } from "../sandbox/types.ts";
 import { type Ending, endingLines, exitStatus } from "./ending.ts";
 import { JobControl } from "./job-control.ts";
 import { flushed, type Handing, hand, openOutput, outputsAreOne } from "./output.ts";
@@ -13,6 +14,7 @@ import { paint, reportError, say, type Tell } from "./report.ts";
 import { noRunOptions, parseRunOptions, type RunOptions, runUsage } from "./run-options.ts";
 import { runPolicy } from "./run-policy.ts";
 import { TerminalRelay, wantedPty } from "./terminal.ts";
+import { usageError } from "./usage.ts";
 
 /** How long what a command printed before a limit ended it may wait for a reader that does not read. */
 const lastWordsMs = 1000;
@@ -42,15 +44,20 @@ export async function run(args: readonly string[]): Promise<number> {
     const policy = await runPolicy(options);
     if (options.diff !== undefined) patch = await (await import("./overlay.ts")).PatchFile.open(options.diff);
     const sandbox = await Sandbox.create(
-      { policy, workdir: options.workdir ?? currentFolder() },
+      { policy, workdir: options.workdir ?? currentFolder(), ...askedMode(options.mode) },
       { traceOpens: options.traceDenials },
     );
     const tell = teller(options);
     const { hostUid: uid, hostGid: gid, drop } = sandbox.plan.identity;
     const dropped = drop && process.stderr.isTTY ? [`started by root: the sandbox runs as uid ${uid}`] : [];
-    const beginning = { event: "sandbox", name: sandbox.name, uid, gid, enforcement: sandbox.enforcement };
+    const { name, mode, enforcement } = sandbox;
+    const chosen =
+      mode === "landlock" && options.mode === undefined
+        ? ["this host refuses user namespaces: Landlock, the filter and the broker hold it alone (docs/hosts.md)"]
+        : [];
+    const beginning = { event: "sandbox", name, mode, uid, gid, enforcement };
     status(beginning);
-    tell(beginning, ...dropped);
+    tell(beginning, ...chosen, ...dropped);
     try {
       return await follow(sandbox, options, { status, tell, patch });
     } finally {
@@ -75,6 +82,11 @@ export async function run(args: readonly string[]): Promise<number> {
   } finally {
     await patch?.close();
   }
+}
+
+function askedMode(mode: string | undefined): { mode?: Mode } {
+  if (mode === undefined || mode === "namespaces" || mode === "landlock") return mode === undefined ? {} : { mode };
+  throw usageError(`--mode ${mode}: there is no such mode`, "Write --mode namespaces or --mode landlock.");
 }
 
 function teller({ quiet, json }: RunOptions): Tell {

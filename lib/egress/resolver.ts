@@ -9,7 +9,7 @@ const longestMessage = 4096;
 const mostConnections = 64;
 
 export interface ResolverOptions {
-  /** Sockets at the sandbox's only name server, for datagrams and for streams; taken over. */
+  /** Sockets at the sandbox's only name server, for datagrams and for streams; taken over. -1 where it has none. */
   readonly datagrams: number;
   readonly streams: number;
   readonly names: NamePool;

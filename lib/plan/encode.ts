@@ -26,7 +26,7 @@ export const opCodes = {
   limits: 23,
   noNewPrivs: 24,
   undumpable: 25,
-  abstractCanary: 26,
+  canaries: 26,
   unmount: 28,
   keyring: 29,
   copy: 30,
@@ -83,7 +83,8 @@ export function encodePlan(plan: LaunchPlan): Uint8Array {
   if (does("keyring")) push(opCodes.keyring, [], []);
   if (has("uts")) push(opCodes.hostname, [], [plan.hostname]);
   // Before the mounts: they are made as the sandbox's own user. Sources were opened before it, with the launcher's rights.
-  if (has("user")) push(opCodes.identity, [plan.identity.uid, plan.identity.gid, plan.identity.drop ? 1 : 0], []);
+  if (has("user") || (plan.territory !== undefined && plan.identity.drop))
+    push(opCodes.identity, [plan.identity.uid, plan.identity.gid, plan.identity.drop ? 1 : 0], []);
   for (const step of plan.mounts) operations.push(mountOperation(step));
   // After the mounts: the init makes the network namespace beside them.
   if (has("network")) {
@@ -95,12 +96,14 @@ export function encodePlan(plan: LaunchPlan): Uint8Array {
   for (const item of plan.verify)
     if (item.wall === "read-only-root") push(opCodes.verify, [wallNumbers[item.wall]], item.paths);
   // Not before: with it every address can be connected to, and none leads anywhere.
-  if (plan.egress !== null) push(opCodes.egress, [plan.egress.port], []);
-  if (does("capabilities")) push(opCodes.capabilities, [], []);
+  if (plan.egress !== null && has("network")) push(opCodes.egress, [plan.egress.port], []);
+  const hasBoundingSet = has("user") || plan.identity.drop || plan.identity.hostUid === 0;
+  if (does("capabilities")) push(opCodes.capabilities, [hasBoundingSet ? 1 : 0], []);
   if (does("no-new-privs")) push(opCodes.noNewPrivs, [], []);
   if (does("undumpable")) push(opCodes.undumpable, [], []);
   for (const wall of ["capabilities", "no-new-privs", "not-dumpable"] as const)
-    if (plan.verify.some((item) => item.wall === wall)) push(opCodes.verify, [wallNumbers[wall]], []);
+    if (plan.verify.some((item) => item.wall === wall))
+      push(opCodes.verify, [wallNumbers[wall], hasBoundingSet ? 1 : 0], []);
   for (const { resource, soft, hard } of plan.rlimits) push(opCodes.rlimit, [resources[resource], soft, hard], []);
   push(
     opCodes.limits,
@@ -113,7 +116,7 @@ export function encodePlan(plan: LaunchPlan): Uint8Array {
     ],
     [plan.watched.tmpPath ?? ""],
   );
-  if (plan.landlock.base.scoped !== 0) push(opCodes.abstractCanary, [], []);
+  if (plan.landlock.base.scoped !== 0) push(opCodes.canaries, [], []);
   operations.push(rulesetOperation(initLayer, plan.landlock.base));
   operations.push(rulesetOperation(layerIds.base, plan.landlock.call));
   operations.push(rulesetOperation(layerIds.readOnly, plan.landlock.readOnly));
@@ -130,7 +133,8 @@ export function encodePlan(plan: LaunchPlan): Uint8Array {
   }
   if (plan.seccomp.noSockets.length > 0) push(opCodes.seccomp, [layerIds.readOnly], [plan.seccomp.noSockets]);
   if (does("seccomp")) push(opCodes.seccomp, [initLayer], [plan.seccomp.program]);
-  if (plan.verify.some((item) => item.wall === "seccomp")) push(opCodes.verify, [wallNumbers.seccomp], []);
+  for (const wall of ["seccomp", "socket-filter"] as const)
+    if (plan.verify.some((item) => item.wall === wall)) push(opCodes.verify, [wallNumbers[wall]], []);
   return write(operations);
 }
 

@@ -108,6 +108,18 @@ export function baseRuleset(abi: number, grants: LandlockGrants): Ruleset {
   };
 }
 
+/** The same where the paths are the host's own, and no namespace stands beside it: no TCP either, and no list of `/`. */
+export function pathRuleset(abi: number, grants: LandlockGrants): Ruleset {
+  const base = baseRuleset(abi, grants);
+  return { ...base, handledNet: handledNet(abi), rules: base.rules.filter(({ path }) => path !== "/") };
+}
+
+/** On top for read, glob and grep there. */
+export function readOnlyOverPaths(abi: number, grants: LandlockGrants): Ruleset {
+  const rules = readOnlyRuleset(abi, grants);
+  return { ...rules, rules: rules.rules.filter(({ path }) => path !== "/") };
+}
+
 /** On top for every call: a domain below the init's, so that no call can signal the init or another call. */
 export function callRuleset(abi: number): Ruleset {
   // Below ABI 6 there are no scopes; a layer that refuses block devices still makes the domain a lower one.

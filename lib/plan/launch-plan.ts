@@ -32,6 +32,11 @@ export interface LaunchPlan {
   /** Limits that a cgroup of the sandbox's own holds; null where none is made. */
   readonly cgroup: CgroupLimits | null;
   readonly verify: readonly Verification[];
+  /**
+   * Only without namespaces: where the broker makes changes to files that Landlock does not judge; beyond, they are
+   * refused.
+   */
+  readonly territory?: { readonly writable: readonly string[] };
   readonly environment: Readonly<Record<string, string>>;
   readonly cwd: string;
 }
@@ -175,6 +180,7 @@ export type VerifiedWall =
   | "landlock-signal"
   | "landlock-abstract"
   | "seccomp"
+  | "socket-filter"
   | "not-dumpable";
 
 /** Numbers of native/wire.h, Wall. */
@@ -195,4 +201,5 @@ export const wallNumbers: Readonly<Record<VerifiedWall, number>> = Object.freeze
   seccomp: 14,
   "not-dumpable": 15,
   "cgroup-namespace": 16,
+  "socket-filter": 17,
 });

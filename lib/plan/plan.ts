@@ -6,6 +6,7 @@ import { environment } from "./environment.ts";
 import { filterFor } from "./filter.ts";
 import { identity } from "./identity.ts";
 import { baseRuleset, callRuleset, readOnlyRuleset } from "./landlock.ts";
+import { landlockPlan } from "./landlock-mode.ts";
 import { initSteps, type LaunchPlan, type TrustFiles, type Verification } from "./launch-plan.ts";
 import { cgroupLimits, notifiedLimits, rlimits, watchedLimits } from "./limits.ts";
 import { canaryPath, mountPlan } from "./mounts.ts";
@@ -39,6 +40,7 @@ export function plan(
       hint: "Boot with lsm=landlock,… (see /sys/kernel/security/lsm) on Linux 5.13 or newer; `holdfast doctor` says more.",
     });
   }
+  if (workspace.own !== undefined) return landlockPlan(policy, host, workspace, workspace.own);
   const who = identity(policy, host, workspace.owner);
   const mounts = mountPlan(policy, host, who, workspace, trust);
   const grants = { read: mounts.read, write: mounts.write, devices: mounts.devices };

@@ -38,6 +38,8 @@ export interface Workspace {
   readonly copiedFolders?: ReadonlyMap<string, bigint>;
   /** Folders outside the workspace that exist only inside and only for this session. */
   readonly privateFolders: readonly string[];
+  /** Set in a sandbox without namespaces: folders of its own on the host, since none can be shown at other paths. */
+  readonly own?: OwnFolders;
   /** Folders of holdfast's own, inside, that lie in what is shown: they are covered. */
   readonly covered: readonly string[];
   readonly toolRuntime: { readonly node: string; readonly programs: string } | null;
@@ -46,6 +48,15 @@ export interface Workspace {
   readonly seccomp: { readonly traceOpens: boolean };
   /** Whether a cgroup holds memory and processes, so that the init need not watch them. */
   readonly cgroup: HeldByCgroup;
+}
+
+/** Where they lie; they are made before the launch, and gone with the sandbox. */
+export interface OwnFolders {
+  readonly folder: string;
+  readonly tmp: string;
+  readonly home: string;
+  /** A file that nothing grants, which the init tries to open. */
+  readonly canary: string;
 }
 
 /** Which limits a cgroup holds for this session, and why it holds no more. */

@@ -2,10 +2,30 @@ import type { LaunchPlan } from "../plan/launch-plan.ts";
 import type { HeldByCgroup } from "../plan/workspace.ts";
 import type { WallStatus } from "./types.ts";
 
+/** What Landlock, the filter and the broker do not hold (docs/hosts.md). */
+export const missingWithoutNamespaces: readonly WallStatus[] = Object.freeze(
+  (
+    [
+      ["mount-namespace", "names, sizes and times of the host's files can be seen, their content cannot"],
+      ["pid-namespace", "that the host's processes are there can be seen; nothing can be read of them or done to them"],
+      [
+        "protected-names",
+        "Landlock cannot make a name read-only in a writable folder: new ones are put aside at the end",
+      ],
+      [
+        "network-namespace",
+        "servers inside listen on the host's loopback, where its programs reach them; there is no UDP",
+      ],
+      ["tmp-size", "the private /tmp is a folder of the host's disk, named by TMPDIR, whose size nothing holds"],
+    ] as const
+  ).map(([wall, reason]) => ({ wall, status: "unavailable" as const, reason })),
+);
+
 /** What stands, wall by wall: each was proved by the init before the sandbox was handed out. */
 export function enforcementOf(plan: LaunchPlan, held: HeldByCgroup): WallStatus[] {
   const { abi } = plan.landlock;
   const walls: WallStatus[] = plan.verify.map(({ wall }) => ({ wall, status: "enforced" }));
+  if (plan.territory !== undefined) walls.push(...missingWithoutNamespaces);
   if (abi < 6) {
     walls.push({
       wall: "landlock-scope",

@@ -6,6 +6,7 @@ import type { LaunchPlan } from "../plan/launch-plan.ts";
 import { type Architecture, type NotificationPurpose, syscallName } from "../plan/seccomp-profile.ts";
 import type { SandboxCgroup } from "./cgroup.ts";
 import { Channel } from "./channel.ts";
+import type { Mode } from "./types.ts";
 
 /** What every plan has, unless a test takes one away. */
 const allNamespaces = Object.values(namespaceFlags).reduce((flags, flag) => flags | flag, 0);
@@ -28,8 +29,8 @@ export interface LiveInit extends Launched {
  * Starts an init, on the addon's thread, while the plan is made that tells it what to raise: cloning it takes longer than
  * the plan. What this returns goes to `launch` or to `abandon`.
  */
-export function begin(): number {
-  return native().begin(allNamespaces, initFile());
+export function begin(mode: Mode): number {
+  return native().begin(mode === "landlock" ? 0 : allNamespaces, initFile());
 }
 
 /** Ends what was begun; nothing happens where it was launched. */
@@ -60,11 +61,11 @@ function notifyRules({ steps, seccomp, rlimits }: LaunchPlan, architecture: Arch
   return rules;
 }
 
-/** Answer of native/notify.h; what only another mode asks is refused here. */
+/** Answer of native/notify.h. */
 const answers: Readonly<Record<NotificationPurpose, number>> = {
   refuse: 0,
-  bind: 0,
-  metadata: 0,
+  bind: 7,
+  metadata: 6,
   connect: 1,
   open: 2,
   map: 3,
@@ -74,7 +75,7 @@ const answers: Readonly<Record<NotificationPurpose, number>> = {
 
 const errors: Readonly<Partial<Record<NotificationPurpose, number>>> = {
   refuse: eperm,
-  bind: eperm,
+  bind: eacces,
   metadata: eperm,
   connect: enetunreach,
   map: eacces,
@@ -108,10 +109,18 @@ export async function launch(
   const channel = new Channel(launched);
   try {
     const rules = notifyRules(plan, architecture);
-    const ready = await channel.whenReady(timeoutMs, () => native().ready(launched.control, launched.pid, rules));
+    const territory =
+      plan.territory === undefined
+        ? null
+        : { writable: plan.territory.writable, uid: hostUid, gid: hostGid, hasEgress: plan.egress !== null };
+    const ready = await channel.whenReady(timeoutMs, () =>
+      native().ready(launched.control, launched.pid, rules, territory),
+    );
     const resolver = { datagrams: ready.resolverDatagrams, streams: ready.resolverStreams };
     return { ...launched, channel, broker: ready.broker, resolver };
   } catch (error) {
+    // Nothing runs in it, so it need not hear of its end (native/addon.cc, End).
+    native().kill(launched.pidfd);
     native().kill(launched.pidfd);
     await native().waitExit(launched.pidfd);
     native().close(launched.pidfd);

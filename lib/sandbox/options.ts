@@ -66,6 +66,7 @@ const sandboxChecks: Readonly<Record<keyof SandboxOptions, Check>> = {
   workspace: expect('"direct", "overlay" or "fresh"', (value) =>
     ["direct", "overlay", "fresh"].includes(value as string),
   ),
+  mode: expect('"namespaces" or "landlock"', (value) => value === "namespaces" || value === "landlock"),
   name: expect(
     "at most 128 letters, digits and . _ @ + -, beginning with a letter or digit",
     (value) => typeof value === "string" && /^[A-Za-z0-9][\w.@+-]{0,127}$/.test(value),

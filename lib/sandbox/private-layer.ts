@@ -38,7 +38,12 @@ export async function launchLayered<T>(
   launch: (over: Workspace, isSecond: boolean) => Promise<T>,
 ): Promise<T> {
   const { mode, privateFolder } = workspace;
-  if (mode === "overlay" && privateFolder !== null && !keepsOverlayAttributes(join(privateFolder, "up"))) {
+  const cannotMount = workspace.own !== undefined;
+  if (
+    mode === "overlay" &&
+    privateFolder !== null &&
+    (cannotMount || !keepsOverlayAttributes(join(privateFolder, "up")))
+  ) {
     return launch(await copyWorkspace(workspace, who), false);
   }
   try {

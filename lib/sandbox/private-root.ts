@@ -40,6 +40,30 @@ export function privateRoot(): string {
 }
 
 /**
+ * Where root makes folders for the users that its sandboxes run as: everybody may pass, nobody list. Not in a home of
+ * root's, which nobody else may enter; what lies there outlives no sandbox.
+ */
+export function sharedRoot(): string {
+  const folder = sharedFolder();
+  mkdirSync(folder, { recursive: true, mode: 0o711 });
+  const status = lstatSync(folder);
+  // /var/tmp is everybody's: who was there first may be somebody else.
+  if (!status.isDirectory() || status.uid !== 0) {
+    throw new HoldfastError(`${folder} is not root's own folder`, {
+      code: "ERR_HOLDFAST_OWN_FOLDER",
+      step: "workspace",
+      hint: "Remove what somebody else put there.",
+    });
+  }
+  chmodSync(folder, 0o711);
+  return folder;
+}
+
+function sharedFolder(): string {
+  return "/var/tmp/holdfast-shared";
+}
+
+/**
  * Where holdfast keeps what is its own, made or not: layers of running sandboxes, control sockets, and the compiled code
  * that the next launcher runs. Covered wherever a session would see them.
  */
@@ -54,6 +78,7 @@ export function ownFolders(): string[] {
     ...(runtime === undefined || runtime === "" ? [] : [join(runtime, "holdfast")]),
     `/run/user/${uid()}/holdfast`,
     join(tmpdir(), `holdfast-${uid()}`),
+    ...(uid() === 0 ? [sharedFolder()] : []),
   ];
 }
 

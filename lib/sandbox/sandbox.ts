@@ -33,6 +33,7 @@ import type { ExtractOptions, Manifest } from "./extract.ts";
 import { ConfinedFiles } from "./files.ts";
 import { abandon, begin, type LiveInit, launch } from "./launch.ts";
 import { launchError } from "./launch-error.ts";
+import { areNamespacesRefused, firstMode, makeOwnFolders, withoutMounts } from "./mode.ts";
 import { checkCall, checkSandboxOptions, environmentList } from "./options.ts";
 import { launchLayered, layersOf, sourceOf } from "./private-layer.ts";
 import { ConfinedProcess, type StartOptions } from "./process.ts";
@@ -44,6 +45,7 @@ import type {
   Denial,
   ExecOptions,
   ExecResult,
+  Mode,
   SandboxFiles,
   SandboxLike,
   SandboxOptions,
@@ -92,6 +94,8 @@ export class Sandbox implements SandboxLike {
   readonly name: string;
   /** What is permitted in it. */
   readonly policy: Policy;
+  /** What its walls are made of. */
+  readonly mode: Mode;
   /** What was raised for it, as data. */
   readonly plan: LaunchPlan;
   /** The workspace as it is shown. */
@@ -138,9 +142,10 @@ export class Sandbox implements SandboxLike {
     this.plan = plan;
     this.workspace = workspace;
     this.workdir = workspace.path;
+    this.mode = workspace.own === undefined ? "namespaces" : "landlock";
     this.enforcement = enforcementOf(plan, workspace.cgroup);
-    this.toolRuntime =
-      workspace.toolRuntime === null ? null : { node: `${toolFolder}/node`, programs: `${toolFolder}/programs` };
+    const shownTools = { node: `${toolFolder}/node`, programs: `${toolFolder}/programs` };
+    this.toolRuntime = workspace.toolRuntime === null || this.mode === "landlock" ? workspace.toolRuntime : shownTools;
     this.#init = init;
     const purposes = [...plan.seccomp.notify.values()];
     const tellsLimits = purposes.some((purpose) => purpose === "wait" || purpose === "descriptor");
@@ -164,12 +169,20 @@ export class Sandbox implements SandboxLike {
     const make = async (): Promise<Sandbox> => {
       const refusal = networkRefusal(policy);
       if (refusal !== null) throw refusal;
-      const begun = begin();
+      const create = async (mode: Mode): Promise<Sandbox> => {
+        const begun = begin(mode);
+        try {
+          return await Sandbox.#create({ ...options, name, mode }, hooks, policy, begun);
+        } catch (error) {
+          abandon(begun);
+          throw error;
+        }
+      };
       try {
-        return await Sandbox.#create({ ...options, name }, hooks, policy, begun);
+        return await create(firstMode(options.mode));
       } catch (error) {
-        abandon(begun);
-        throw error;
+        if (options.mode !== undefined || !areNamespacesRefused(error)) throw error;
+        return await create("landlock");
       }
     };
     const about = { name, workdir: options.workdir, policy: policy.source };
@@ -182,7 +195,7 @@ export class Sandbox implements SandboxLike {
     const traceOpens = hooks.traceOpens ?? false;
     // Up to the end of this millisecond: what was written just before is no conflict.
     const since = BigInt(Date.now() + 1) * 1_000_000n;
-    const { workspace, found } = await prepareWorkspace(options, policy, capabilities, name, {
+    const { workspace: prepared, found } = await prepareWorkspace(options, policy, capabilities, name, {
       toolRuntime: options.tools ? { node: process.execPath, programs: toolPrograms() } : null,
       cgroup: heldByCgroup(policy),
       seccomp: { traceOpens },
@@ -191,11 +204,14 @@ export class Sandbox implements SandboxLike {
         return { uid: who.hostUid, gid: who.hostGid };
       },
     });
+    let workspace = prepared;
     let cgroup: SandboxCgroup | null = null;
     try {
       const certified = hasInspection(policy) || hooks.onAuthority !== undefined ? await certify(name) : null;
       if (certified !== null) hooks.onAuthority?.(certified.authority);
-      const { drop, hostUid, hostGid } = identity(policy, capabilities, workspace.owner);
+      const { drop, hostUid, hostGid } = identity(policy, capabilities, prepared.owner);
+      if (options.mode === "landlock")
+        workspace = withoutMounts(prepared, await makeOwnFolders(name, { uid: hostUid, gid: hostGid }));
       // All at once: the init raises the walls, the rest is made ready here.
       let sandbox: Sandbox | undefined;
       const launching = launchLayered(
@@ -253,7 +269,7 @@ export class Sandbox implements SandboxLike {
       return sandbox;
     } catch (error) {
       await SandboxCgroup.remove(cgroup);
-      if (workspace.privateFolder !== null) await clearPrivateFolder(workspace.privateFolder);
+      for (const folder of foldersOf(workspace)) await clearPrivateFolder(folder);
       throw launchError(error, policy);
     }
   }
@@ -554,7 +570,7 @@ export class Sandbox implements SandboxLike {
       this.refusedNames = putAside(workspace.hostPath, names, this.#beginning, workspace);
       await forgetLeftover("planted", ...this.#beginning.missing);
     }
-    if (workspace.privateFolder !== null) await clearPrivateFolder(workspace.privateFolder);
+    for (const folder of foldersOf(workspace)) await clearPrivateFolder(folder);
   }
 
   #live(): Channel {
@@ -636,6 +652,11 @@ function withoutPlaces(value: unknown): unknown {
 async function clearPrivateFolder(folder: string): Promise<void> {
   removePrivateFolder(folder);
   await forgetLeftover("tree", folder);
+}
+
+/** What is the session's alone on the host. */
+function foldersOf({ privateFolder, own }: Workspace): readonly string[] {
+  return [...(privateFolder === null ? [] : [privateFolder]), ...(own === undefined ? [] : [own.folder])];
 }
 
 /** The tools' programs, compiled: they run inside, under the same Node. */

@@ -34,6 +34,12 @@ export interface Usage {
   readonly maxRssBytes: number;
 }
 
+/**
+ * What the walls are made of: namespaces and mounts with Landlock and the filter inside, or, where a host refuses user
+ * namespaces, Landlock, the filter and the broker alone (docs/hosts.md).
+ */
+export type Mode = "namespaces" | "landlock";
+
 /** How a sandbox is made. */
 export interface SandboxOptions {
   /** What is permitted (`loadPolicy`, `presetPolicy`); the preset `default` when absent. */
@@ -44,6 +50,8 @@ export interface SandboxOptions {
   mountAt?: string;
   /** `direct` binds the folder; `overlay` shows it and keeps writes private; `fresh` starts empty. */
   workspace?: "direct" | "overlay" | "fresh";
+  /** Namespaces where the host gives them, else Landlock alone, when absent. */
+  mode?: Mode;
   /** A name for logs and the control socket; made up when absent. */
   name?: string;
   /** Make ready what the six tools need inside (a Node for glob and grep). */

@@ -432,6 +432,13 @@ LIBC(int, Socket, "socket", (int domain, int type, int protocol)) {
 LIBC(int, Bind, "bind", (int fd, const sockaddr* address, socklen_t size)) {
   return IntCall(SYS_bind, fd, address, size);
 }
+LIBC(int, SetSocketOption, "setsockopt",
+     (int fd, int level, int name, const void* value, socklen_t size)) {
+  return IntCall(SYS_setsockopt, fd, level, name, value, size);
+}
+LIBC(int, GetSocketName, "getsockname", (int fd, sockaddr* address, socklen_t* size)) {
+  return IntCall(SYS_getsockname, fd, address, size);
+}
 LIBC(int, Listen, "listen", (int fd, int backlog)) { return IntCall(SYS_listen, fd, backlog); }
 LIBC(int, Connect, "connect", (int fd, const sockaddr* address, socklen_t size)) {
   return IntCall(SYS_connect, fd, address, size);

@@ -62,9 +62,12 @@ int Init() {
   // whoever started it perhaps others (nohup). Before the filter, which may hold SIGXFSZ to its
   // default.
   for (int number = 1; number < NSIG; number++) signal(number, SIG_DFL);
-  // The thread that cloned us is the parent that counts (prctl(2)); the addon's lives as long as
-  // the process. Its death before this line shows as the control socket's end.
-  prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+  DieWithLauncher();
+  if (!HasOwnPids()) {
+    // What loses its parent comes to us, and hears nothing of the launcher's terminal.
+    if (prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0) return 1;
+    setsid();
+  }
   GoFirst();
   // Sources of binds and descriptors in flight, whatever the caller's soft limit.
   rlimit files{};
@@ -109,7 +112,9 @@ int Init() {
   event.type = EventType::kReady;
   if (write(kEventsFd, &event, sizeof event) != static_cast<ssize_t>(sizeof event)) return 1;
   for (int i = 0; i < broker_count; i++) close(broker[i]);
+  if (!HasOwnPids() && !OutliveLauncher()) return 1;
   Serve(*setup, CgroupEvents(counters, message.memory_limit));
+  setup->EndAll();
   return 0;
 }
 

@@ -100,7 +100,10 @@ void Server::Send(EventType type, uint32_t id, int32_t value, uint32_t detail,
   while (left > 0) {
     ssize_t sent = send(kEventsFd, at, left, MSG_NOSIGNAL);
     if (sent < 0 && errno == EINTR) continue;
-    if (sent <= 0) _exit(0);  // nobody is left to report to
+    if (sent <= 0) {  // nobody is left to report to
+      setup_.EndAll();
+      _exit(0);
+    }
     at += sent;
     left -= static_cast<size_t>(sent);
   }
@@ -354,11 +357,11 @@ void Server::Enforce(const LimitReached& reached) {
     Send(EventType::kLimit, id, 0, static_cast<uint32_t>(reached.kind), nullptr);
     KillTree(calls_[reached.call]);
     // With one call what left its tree is its doing as well, and would go on without it.
-    if (call_count_ == 1 && !AnyTool()) kill(-1, SIGKILL);
+    if (call_count_ == 1 && !AnyTool()) setup_.KillAll();
     return;
   }
   Send(EventType::kLimit, id, 0, static_cast<uint32_t>(reached.kind), nullptr);
-  kill(-1, SIGKILL);  // nobody's: all that is not the init
+  setup_.KillAll();  // nobody's: all that is not the init
 }
 
 // Whether something is to be watched: a call, or what calls have left running.

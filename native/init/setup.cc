@@ -18,6 +18,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "../kernel.h"
@@ -134,6 +135,8 @@ bool Setup::Run(const uint8_t* program, size_t size) {
   Wall wall{};
   const char* what = "";
   int error = FinishAttempts(&wall, &what);
+  if (outsider_line_ >= 0) close(outsider_line_);
+  outsider_line_ = -1;
   if (error < 0) return true;
   current_.code = OpCode::kVerify;
   failure_.wall = static_cast<uint16_t>(wall);
@@ -235,7 +238,7 @@ bool Setup::Apply(const Operation& op, int source) {
     case OpCode::kIdentity:
       return Identity(op);
     case OpCode::kCapabilities:
-      return Capabilities();
+      return Capabilities(op.numbers[0] != 0);
     case OpCode::kRlimit:
       return Rlimit(op);
     case OpCode::kRuleset:
@@ -268,17 +271,22 @@ bool Setup::Apply(const Operation& op, int source) {
       limits_.tmp = op.numbers[4] != 0;
       limits_.tmp_path = first;  // the program stays mapped
       return true;
-    case OpCode::kAbstractCanary:
-      return AbstractCanary();
+    case OpCode::kCanaries:
+      return Canaries();
     case OpCode::kVerify: {
       failure_.wall = static_cast<uint16_t>(op.numbers[0]);
       uint64_t behind = op.number_count > 1 ? op.numbers[1] : 0;
       uint64_t beside = op.number_count > 2 ? op.numbers[2] : 0;
-      VerifyContext context{message_, op, abstract_fd_,
+      VerifyContext context{message_,
+                            op,
+                            abstract_fd_,
+                            outsider_,
                             behind < kMaxLayers ? layers_[behind].ruleset_fd : -1,
                             beside != 0 && beside < kMaxLayers ? layers_[beside].ruleset_fd : -1};
       const char* what = "";
       int error = Verify(context, &what);
+      if (error < 0 && op.numbers[0] == static_cast<uint64_t>(Wall::kLandlockSignal))
+        holds_signals_ = true;
       if (error < 0) return true;
       return Fail(what, op.string_count > 0 ? first : "", error);
     }
@@ -498,13 +506,17 @@ bool Setup::Identity(const Operation& op) {
   data[0].effective = data[0].permitted;
   data[1].effective = data[1].permitted;
   if (syscall(SYS_capset, &header, data) != 0) return Fail("capset", "", errno);
-  // A change of credentials clears the parent-death signal (prctl(2)).
-  return prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) == 0 || Fail("prctl", "", errno);
+  return DieWithLauncher() || Fail("prctl", "", errno);
 }
 
-bool Setup::Capabilities() {
+bool Setup::Capabilities(bool bounding) {
   if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) != 0)
     return Fail("prctl", "ambient", errno);
+  __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
+  __user_cap_data_struct data[2]{};
+  // An ordinary user without a namespace has none to give up, and may not shrink what an exec could
+  // have: that is no_new_privs's to hold.
+  if (!bounding) return syscall(SYS_capset, &header, data) == 0 || Fail("capset", "", errno);
   for (int capability = 0; capability < 64; capability++) {
     if (prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) == 0) continue;
     if (errno == EINVAL && capability > 0) break;  // past the kernel's last one
@@ -514,10 +526,8 @@ bool Setup::Capabilities() {
                                   SECBIT_NO_SETUID_FIXUP_LOCKED | SECBIT_KEEP_CAPS_LOCKED |
                                   SECBIT_NO_CAP_AMBIENT_RAISE | SECBIT_NO_CAP_AMBIENT_RAISE_LOCKED;
   if (prctl(PR_SET_SECUREBITS, kBits, 0, 0, 0) != 0) return Fail("prctl", "securebits", errno);
-  __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
-  __user_cap_data_struct data[2]{};
   if (syscall(SYS_capset, &header, data) != 0) return Fail("capset", "", errno);
-  return prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) == 0 || Fail("prctl", "", errno);
+  return DieWithLauncher() || Fail("prctl", "", errno);
 }
 
 bool Setup::Rlimit(const Operation& op) {
@@ -597,19 +607,52 @@ bool Setup::Seccomp(const Operation& op) {
   return true;
 }
 
-// An abstract socket made before the Landlock layer: the layer must keep us from it afterwards.
-bool Setup::AbstractCanary() {
+// What is made before the Landlock layer, which must keep us from it afterwards: an abstract
+// socket, of a name that the kernel chooses, and where we are not pid 1, the target of signals, a
+// process.
+bool Setup::Canaries() {
   abstract_fd_ = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
   if (abstract_fd_ < 0) return Fail("socket", "", errno);
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
-  memcpy(address.sun_path + 1, kAbstractCanaryName, sizeof kAbstractCanaryName);
-  auto size =
-      static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + sizeof kAbstractCanaryName);
-  if (bind(abstract_fd_, reinterpret_cast<sockaddr*>(&address), size) != 0 ||
+  if (bind(abstract_fd_, reinterpret_cast<sockaddr*>(&address), sizeof address.sun_family) != 0 ||
       listen(abstract_fd_, 1) != 0)
     return Fail("bind", "", errno);
+  if (HasOwnPids()) return true;
+  int line[2];
+  if (pipe2(line, O_CLOEXEC) != 0) return Fail("pipe2", "", errno);
+  outsider_ = fork();
+  if (outsider_ < 0) return Fail("fork", "", errno);
+  if (outsider_ == 0) {
+    close(line[1]);
+    char byte;
+    while (read(line[0], &byte, 1) < 0 && errno == EINTR) {
+    }
+    _exit(0);
+  }
+  close(line[0]);
+  outsider_line_ = line[1];
   return true;
+}
+
+bool HasOwnPids() { return getpid() == 1; }
+
+bool DieWithLauncher() { return prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) == 0; }
+
+bool OutliveLauncher() { return prctl(PR_SET_PDEATHSIG, 0, 0, 0, 0) == 0; }
+
+void Setup::KillAll() const {
+  // To kill(2), -1 is every process that we may signal: those of the pid namespace, or where there
+  // is none, those of our Landlock domain, once that was seen to hold. One call leaves nobody out:
+  // who is about to fork sees the signal first (kernel/fork.c).
+  if (HasOwnPids() || holds_signals_) kill(-1, SIGKILL);
+}
+
+void Setup::EndAll() const {
+  if (HasOwnPids()) return;
+  // Subreaper: whose parent ends is our child.
+  do KillAll();
+  while (waitpid(-1, nullptr, 0) > 0 || errno == EINTR);
 }
 
 }  // namespace holdfast

@@ -45,6 +45,17 @@ struct Failure {
   char path[256] = "";
 };
 
+// Whether this is pid 1 of a namespace, whose end is everybody's.
+bool HasOwnPids();
+
+// By the parent-death signal. The thread that cloned us is the parent that counts (prctl(2)); the
+// addon's lives as long as the process. Where it died before, the control socket's end tells. To be
+// said again after each change of credentials.
+bool DieWithLauncher();
+
+// The control socket's end alone tells: once there is somebody whom our death would leave behind.
+bool OutliveLauncher();
+
 class Setup {
  public:
   Setup(const SetupMessage& message, const int* extra_fds, int extra_count)
@@ -60,6 +71,10 @@ class Setup {
   const WatchedLimits& limits() const { return limits_; }
   int listener_fd() const { return listener_fd_; }
   int sockets_fd() const { return sockets_fd_; }
+  // SIGKILL to all that was started here but this process.
+  void KillAll() const;
+  // The same, until nobody is left. Nothing to do for pid 1, whose end does it.
+  void EndAll() const;
   // -1 where the plan has no egress.
   int egress_fd(int place) const { return egress_fds_[place]; }
 
@@ -81,11 +96,11 @@ class Setup {
   bool Mask(const char* path);
   bool Loopback();
   bool Identity(const Operation& op);
-  bool Capabilities();
+  bool Capabilities(bool bounding);
   bool Rlimit(const Operation& op);
   bool Ruleset(const Operation& op);
   bool Seccomp(const Operation& op);
-  bool AbstractCanary();
+  bool Canaries();
 
   const SetupMessage& message_;
   const int* extra_fds_;
@@ -100,6 +115,9 @@ class Setup {
   int sockets_fd_ = -1;
   int egress_fds_[kEgressSockets] = {-1, -1, -1};
   int abstract_fd_ = -1;
+  pid_t outsider_ = 0;      // a process of this user's that was made before the Landlock layer
+  int outsider_line_ = -1;  // it lives as long as this is open
+  bool holds_signals_ = false;
   int host_proc_fd_ = -1;
   bool wrote_sysctl_ = false;
   bool old_root_ = false;

@@ -138,7 +138,7 @@ int Child(void* pointer) {
 // A pseudo terminal of the sandbox's own devpts: the caller's is never handed in (TIOCSTI,
 // termios).
 int OpenPty(const ExecMessage& message, int* slave) {
-  int master = open("/dev/pts/ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC);
+  int master = open("/dev/ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC);
   if (master < 0) return -1;
   int unlock = 0;
   if (ioctl(master, TIOCSPTLCK, &unlock) == 0) {

@@ -7,12 +7,11 @@
 
 namespace holdfast {
 
-constexpr char kAbstractCanaryName[] = "holdfast-canary";
-
 struct VerifyContext {
   const SetupMessage& message;
   const Operation& operation;
   int abstract_fd;
+  int outsider;          // a process that the layers keep signals from; 0: pid 1, which is us
   int child_ruleset_fd;  // the layer that the operation's second number names
   int other_ruleset_fd;  // the third: the layer of the next verification, which the same child can
                          // make

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "directory.h"
+#include "setup.h"
 
 namespace holdfast {
 
@@ -78,15 +79,40 @@ bool ReadStat(pid_t pid, Process* process) {
   return true;
 }
 
+// Without a pid namespace the host's processes are listed as well. Whose parent ends comes to us
+// (PR_SET_CHILD_SUBREAPER): all of ours have us above them.
+int OnlyDescendants(int count) {
+  static bool ours[kMaxProcesses];
+  memset(ours, 0, sizeof ours);
+  pid_t own = getpid();
+  for (bool changed = true; changed;) {
+    changed = false;
+    for (int i = 0; i < count; i++) {
+      if (ours[i]) continue;
+      bool below = processes[i].parent == own;
+      for (int j = 0; j < count && !below; j++)
+        below = ours[j] && processes[j].pid == processes[i].parent;
+      if (!below) continue;
+      ours[i] = changed = true;
+    }
+  }
+  int kept = 0;
+  for (int i = 0; i < count; i++)
+    if (ours[i]) processes[kept++] = processes[i];
+  return kept;
+}
+
 int List(const Call* calls, int call_count) {
   int count = 0;
   int proc = open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (proc < 0) return 0;
+  pid_t own = getpid();
   Directory directory(proc);
   while (const char* name = directory.Next()) {
     if (name[0] < '1' || name[0] > '9') continue;
     auto pid = static_cast<pid_t>(strtoull(name, nullptr, 10));
-    if (pid <= 1 || count >= kMaxProcesses || !ReadStat(pid, &processes[count])) continue;
+    if (pid <= 1 || pid == own || count >= kMaxProcesses || !ReadStat(pid, &processes[count]))
+      continue;
     bool leads = false;  // it is the init's own and counts for no limit
     for (int i = 0; i < call_count; i++)
       leads = leads || (calls[i].leader == pid && calls[i].program != pid);
@@ -97,6 +123,7 @@ int List(const Call* calls, int call_count) {
     count++;
   }
   close(proc);
+  if (!HasOwnPids()) count = OnlyDescendants(count);
   // A process in a session of its own belongs where its parent belongs; parents may be listed
   // later.
   for (bool changed = true; changed;) {

@@ -14,17 +14,20 @@ const neededAbi: Readonly<Record<string, number>> = {
   "landlock-abstract": 6,
 };
 
+/** All but the one that stands in for a network namespace. */
+const wallsHere = Object.keys(wallNumbers).filter((wall) => wall !== "socket-filter");
+
 const workdir = mkdtempSync(join(tmpdir(), "holdfast-walls-"));
 test.after.always(() => rmSync(workdir, { recursive: true, force: true }));
 
 test("Every wall that the init can prove has a plan here that leaves it out", (t) => {
-  t.deepEqual(Object.keys(leftOut).sort(), Object.keys(wallNumbers).sort());
+  t.deepEqual(Object.keys(leftOut).sort(), wallsHere.toSorted());
 });
 
 test.serial("A sandbox whose plan is whole starts, and says that each of its walls is enforced", async (t) => {
   const sandbox = await Sandbox.create({ workdir });
   t.teardown(() => sandbox.dispose());
-  const expected = Object.keys(wallNumbers).filter((wall) => (neededAbi[wall] ?? 0) <= thisHost().landlockAbi);
+  const expected = wallsHere.filter((wall) => (neededAbi[wall] ?? 0) <= thisHost().landlockAbi);
   const enforced = sandbox.enforcement.filter(({ status }) => status === "enforced").map(({ wall }) => wall);
   t.deepEqual(enforced.sort(), expected.sort());
 });

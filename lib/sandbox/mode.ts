@@ -1,0 +1,54 @@
+import { chownSync, mkdirSync, statSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { HoldfastError } from "../errors.ts";
+import { launcherMark } from "../host/launcher-mark.ts";
+import { randomText } from "../native.ts";
+import type { OwnFolders, Workspace } from "../plan/workspace.ts";
+import { privateRoot, sharedRoot } from "./private-root.ts";
+import { registerLeftover } from "./reaper.ts";
+import type { Mode } from "./types.ts";
+
+let refused = false;
+
+/** What was asked for, else namespaces, until this host has refused them to this process once. */
+export function firstMode(asked: Mode | undefined): Mode {
+  return asked ?? (refused ? "landlock" : "namespaces");
+}
+
+/**
+ * Whether a launch failed because this host gives no namespaces, so that another is tried without. No other failure is a
+ * reason for weaker walls.
+ */
+export function areNamespacesRefused(error: unknown): boolean {
+  const isRefusal =
+    HoldfastError.is(error) && error.code === "ERR_HOLDFAST_WALL_UNAVAILABLE" && error.step === "namespace";
+  refused ||= isRefusal;
+  return isRefusal;
+}
+
+/** Folders of a sandbox's own on the host: /tmp and the home, which cannot be shown elsewhere without a mount namespace. */
+export async function makeOwnFolders(name: string, who: { uid: number; gid: number }): Promise<OwnFolders> {
+  // A folder of root's home would be out of the reach of the user that the sandbox then is.
+  const root = process.geteuid?.() === 0 && who.uid !== 0 ? sharedRoot() : privateRoot();
+  const folder = join(root, `${name}@${launcherMark()}-${randomText(6)}`);
+  await registerLeftover("tree", folder);
+  const own: OwnFolders = {
+    folder,
+    tmp: join(folder, "tmp"),
+    home: join(folder, "home"),
+    canary: join(folder, "canary"),
+  };
+  for (const path of [folder, own.tmp, own.home]) mkdirSync(path, { mode: 0o700 });
+  writeFileSync(own.canary, "canary\n", { mode: 0o644, flag: "wx" });
+  for (const path of [own.canary, own.tmp, own.home, folder]) {
+    if (statSync(path).uid !== who.uid) chownSync(path, who.uid, who.gid);
+  }
+  return own;
+}
+
+/** Where what is shown lies: without mounts, a private layer is where it is on the host. */
+export function withoutMounts(workspace: Workspace, own: OwnFolders): Workspace {
+  const { mode, privateFolder } = workspace;
+  const path = mode !== "direct" && privateFolder !== null ? join(privateFolder, "up") : workspace.path;
+  return { ...workspace, own, path };
+}

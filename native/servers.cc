@@ -1,0 +1,196 @@
+#include "servers.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <linux/inet_diag.h>
+#include <linux/netlink.h>
+#include <linux/sock_diag.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <string>
+
+#include "caller.h"
+#include "listeners.h"
+
+namespace holdfast {
+
+namespace {
+
+constexpr size_t kMostListening = 4096;
+
+uint64_t InodeOf(int socket) {
+  struct stat status;
+  return fstat(socket, &status) == 0 ? status.st_ino : 0;
+}
+
+int DomainOf(int socket) {
+  int domain = -1;
+  socklen_t size = sizeof domain;
+  return getsockopt(socket, SOL_SOCKET, SO_DOMAIN, &domain, &size) == 0 ? domain : -1;
+}
+
+bool IsLoopback(const sockaddr_storage& address) {
+  if (address.ss_family == AF_INET)
+    return ntohl(reinterpret_cast<const sockaddr_in&>(address).sin_addr.s_addr) >> 24 == 127;
+  return address.ss_family == AF_INET6 &&
+         IN6_IS_ADDR_LOOPBACK(&reinterpret_cast<const sockaddr_in6&>(address).sin6_addr);
+}
+
+bool IsWildcard(const sockaddr_storage& address) {
+  if (address.ss_family == AF_INET)
+    return reinterpret_cast<const sockaddr_in&>(address).sin_addr.s_addr == htonl(INADDR_ANY);
+  return address.ss_family == AF_INET6 &&
+         IN6_IS_ADDR_UNSPECIFIED(&reinterpret_cast<const sockaddr_in6&>(address).sin6_addr);
+}
+
+uint16_t PortOf(const sockaddr_storage& address) {
+  return ntohs(address.ss_family == AF_INET
+                   ? reinterpret_cast<const sockaddr_in&>(address).sin_port
+                   : reinterpret_cast<const sockaddr_in6&>(address).sin6_port);
+}
+
+}  // namespace
+
+bool Servers::IsOwn(uint64_t inode) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  return inode != 0 && listening_.count(inode) != 0;
+}
+
+// Unix names are Landlock's to judge (MAKE_SOCK), in the caller: it goes on. Whatever stands at the
+// number or the address by then, a name of the network is refused by Landlock as well.
+int Servers::Bind(const seccomp_notif& notification, int refusal, bool* go_on) {
+  UniqueFd socket = Duplicate(notification.pid, static_cast<int>(notification.data.args[0]));
+  if (!socket.Valid()) return errno == EBADF ? EBADF : EACCES;
+  int domain = DomainOf(socket.Get());
+  sockaddr_storage address{};
+  auto size = static_cast<socklen_t>(notification.data.args[2]);
+  if (static_cast<int>(size) < 0 || size > sizeof address) return EINVAL;
+  if (size > 0 && ReadMemory(notification.pid, notification.data.args[1], &address, size) !=
+                      static_cast<ssize_t>(size))
+    return EFAULT;
+  if (!calls_->StillValid(notification.id)) return EINTR;
+  if (domain == AF_UNIX || domain == AF_NETLINK) {
+    const auto& name = reinterpret_cast<const sockaddr_un&>(address);
+    // Abstract names are everybody's on the host: one could be taken before its service.
+    if (domain == AF_UNIX && size > sizeof(sa_family_t) && name.sun_path[0] == 0) {
+      calls_->Record(notification.data.nr, "an abstract name");
+      return refusal;
+    }
+    *go_on = true;
+    return 0;
+  }
+  if (domain != AF_INET && domain != AF_INET6) return refusal;
+  if (address.ss_family != domain || size < (domain == AF_INET ? sizeof(sockaddr_in) : 24))
+    return EINVAL;
+  if (IsWildcard(address)) {
+    // Every address of its own: that is the loopback here.
+    if (domain == AF_INET)
+      reinterpret_cast<sockaddr_in&>(address).sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    else
+      reinterpret_cast<sockaddr_in6&>(address).sin6_addr = in6addr_loopback;
+  }
+  if (!IsLoopback(address)) {
+    calls_->Record(notification.data.nr, "port " + std::to_string(PortOf(address)));
+    return refusal;
+  }
+  // Root's right to the low ports is not the sandbox's.
+  if (PortOf(address) != 0 && PortOf(address) < 1024) return EACCES;
+  return bind(socket.Get(), reinterpret_cast<sockaddr*>(&address), size) == 0 ? 0 : errno;
+}
+
+// Never "go on": a TCP socket that is not bound would be, to every address of the host.
+int Servers::Listen(const seccomp_notif& notification, int refusal) {
+  UniqueFd socket = Duplicate(notification.pid, static_cast<int>(notification.data.args[0]));
+  if (!socket.Valid()) return errno == EBADF ? EBADF : EACCES;
+  if (!calls_->StillValid(notification.id)) return EINTR;
+  int domain = DomainOf(socket.Get());
+  if (domain == AF_INET || domain == AF_INET6) {
+    sockaddr_storage name{};
+    socklen_t size = sizeof name;
+    if (getsockname(socket.Get(), reinterpret_cast<sockaddr*>(&name), &size) != 0) return errno;
+    if (PortOf(name) == 0) {
+      if (domain == AF_INET)
+        reinterpret_cast<sockaddr_in&>(name).sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+      else
+        reinterpret_cast<sockaddr_in6&>(name).sin6_addr = in6addr_loopback;
+      if (bind(socket.Get(), reinterpret_cast<sockaddr*>(&name), size) != 0) return errno;
+    } else if (!IsLoopback(name)) {
+      return refusal;
+    }
+  } else if (domain != AF_UNIX) {
+    return refusal;
+  }
+  uint64_t inode = InodeOf(socket.Get());
+  {
+    // Known before anybody can connect to it.
+    std::lock_guard<std::mutex> lock(mutex_);
+    if (listening_.size() >= kMostListening) return ENOBUFS;
+    listening_.insert(inode);
+  }
+  if (listen(socket.Get(), static_cast<int>(notification.data.args[1])) == 0) return 0;
+  int error = errno;
+  std::lock_guard<std::mutex> lock(mutex_);
+  listening_.erase(inode);
+  return error;
+}
+
+void Servers::Answer(const seccomp_notif& notification, int refusal) {
+  bool go_on = false;
+  int error = notification.data.nr == SYS_bind ? Bind(notification, refusal, &go_on)
+                                               : Listen(notification, refusal);
+  if (go_on)
+    calls_->GoOn(notification.id);
+  else
+    calls_->Reply(notification.id, error);
+}
+
+bool Servers::OwnUnix(int file) {
+  UniqueFd diag(socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG));
+  if (!diag.Valid()) return false;
+  return IsOwn(ListenerTable(std::move(diag)).InodeAt(file));
+}
+
+// inet_diag(7): by the kernel's own table of listeners, since a port may have been given up and
+// taken by another meanwhile.
+bool Servers::OwnPort(int domain, uint16_t port) {
+  UniqueFd diag(socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG));
+  if (!diag.Valid()) return false;
+  struct {
+    nlmsghdr header;
+    inet_diag_req_v2 body;
+  } request{};
+  request.header.nlmsg_len = sizeof request;
+  request.header.nlmsg_type = SOCK_DIAG_BY_FAMILY;
+  request.header.nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
+  request.body.sdiag_family = static_cast<uint8_t>(domain);
+  request.body.sdiag_protocol = IPPROTO_TCP;
+  request.body.idiag_states = 1u << TCP_LISTEN;
+  if (send(diag.Get(), &request, sizeof request, 0) < 0) return false;
+  bool own = false;
+  for (;;) {
+    alignas(nlmsghdr) char buffer[32 * 1024];
+    ssize_t size = recv(diag.Get(), buffer, sizeof buffer, 0);
+    if (size < 0 && errno == EINTR) continue;
+    if (size <= 0) return false;
+    auto left = static_cast<size_t>(size);
+    for (auto* header = reinterpret_cast<nlmsghdr*>(buffer); NLMSG_OK(header, left);
+         header = NLMSG_NEXT(header, left)) {
+      if (header->nlmsg_type == NLMSG_DONE) return own;
+      if (header->nlmsg_type != SOCK_DIAG_BY_FAMILY) return false;
+      const auto* found = static_cast<const inet_diag_msg*>(NLMSG_DATA(header));
+      if (ntohs(found->id.idiag_sport) != port) continue;
+      // Several listeners on one port (SO_REUSEPORT, a more specific address): all of them ours.
+      if (!IsOwn(found->idiag_inode)) return false;
+      own = true;
+    }
+  }
+}
+
+}  // namespace holdfast

@@ -1,0 +1,41 @@
+// Servers of a sandbox that shares the host's network: what it binds and listens on is done on its
+// behalf, and nobody but itself is connected to by it (kernel-notes A1, A2).
+#pragma once
+
+#include <linux/seccomp.h>
+
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <set>
+#include <utility>
+
+#include "fd.h"
+#include "notified.h"
+
+namespace holdfast {
+
+class Servers {
+ public:
+  explicit Servers(std::shared_ptr<NotifiedCalls> calls) : calls_(std::move(calls)) {}
+
+  // Answers bind and listen; `refusal` is the errno for what is out of reach.
+  void Answer(const seccomp_notif& notification, int refusal);
+
+  // Whether somebody inside listens on the Unix socket that this file (O_PATH) is the name of.
+  bool OwnUnix(int file);
+
+  // Whether somebody inside listens on this port of the loopback.
+  bool OwnPort(int domain, uint16_t port);
+
+ private:
+  int Bind(const seccomp_notif& notification, int refusal, bool* go_on);
+  int Listen(const seccomp_notif& notification, int refusal);
+  bool IsOwn(uint64_t inode);
+
+  const std::shared_ptr<NotifiedCalls> calls_;
+  std::mutex mutex_;
+  std::set<uint64_t> listening_;  // inodes of sockets, which the kernel gives to no two
+};
+
+}  // namespace holdfast

@@ -1,0 +1,233 @@
+// The mode without namespaces: what Landlock does not judge is refused by the filter or answered by the broker.
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import {
+  chmodSync,
+  chownSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  realpathSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
+import { type AddressInfo, createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import test, { type ExecutionContext } from "ava";
+import { HoldfastError } from "../../lib/errors.ts";
+import { Sandbox, thisHost } from "../../lib/sandbox/sandbox.ts";
+import {
+  type Alteration,
+  allowAllFilter,
+  isRoot,
+  noAbstractScope,
+  noFileRights,
+  noSignalScope,
+  unverified,
+  withoutSteps,
+} from "./broken-plan.ts";
+
+/** Whom the sandbox runs as: root's runs as its workspace's owner. */
+const own = isRoot ? { uid: 65_533, gid: 65_533 } : { uid: process.geteuid?.() ?? 0, gid: process.getegid?.() ?? 0 };
+const hasScopes = thisHost().landlockAbi >= 6;
+const program = join(import.meta.dirname, "shared-host.py");
+
+interface World {
+  readonly workdir: string;
+  readonly outside: string;
+  readonly socket: string;
+  readonly port: number;
+  readonly process: ChildProcess;
+}
+
+/** Files, a process, a Unix socket and a port of the same user's, none of them granted. */
+async function makeWorld(t: ExecutionContext): Promise<World> {
+  const top = realpathSync(mkdtempSync(join(tmpdir(), "holdfast-shared-")));
+  t.teardown(() => rmSync(top, { recursive: true, force: true }));
+  chmodSync(top, 0o755);
+  const workdir = join(top, "work");
+  const outside = join(top, "outside");
+  const socket = join(top, "socket");
+  mkdirSync(workdir);
+  writeFileSync(outside, "text\n", { mode: 0o644 });
+  writeFileSync(join(workdir, "program.py"), readFileSync(program));
+  for (const path of [workdir, outside]) chownSync(path, own.uid, own.gid);
+  const unix = createServer().listen(socket);
+  const tcp = createServer((client) => client.on("error", () => {})).listen(0, "127.0.0.1");
+  await Promise.all([once(unix, "listening"), once(tcp, "listening")]);
+  chmodSync(socket, 0o777);
+  const process = spawn("sleep", ["60"], { stdio: "ignore", ...own });
+  t.teardown(() => {
+    process.kill();
+    unix.close();
+    tcp.close();
+  });
+  return { workdir, outside, socket, port: (tcp.address() as AddressInfo).port, process };
+}
+
+async function attempts(t: ExecutionContext, world: World, alterPlan?: Alteration): Promise<Record<string, number>> {
+  const hooks = alterPlan === undefined ? {} : { alterPlan };
+  const sandbox = await Sandbox.create({ workdir: world.workdir, mode: "landlock" }, hooks);
+  t.teardown(() => sandbox.dispose());
+  const named = [world.outside, world.socket, String(world.process.pid), String(world.port)];
+  const { stdout, stderr } = await sandbox.exec("python3", [join(world.workdir, "program.py"), ...named]);
+  await sandbox.dispose();
+  const found: { answers: Record<string, number>; listens: string; binds: string } = JSON.parse(
+    stdout.toString() || JSON.stringify({ answers: { [stderr.toString()]: 0 } }),
+  );
+  return {
+    ...found.answers,
+    "listen on every address": found.listens === "127.0.0.1" ? 1 : 0,
+    "bind to every address": found.binds === "127.0.0.1" ? 1 : 0,
+  };
+}
+
+/** Who has no such kernel is told so, and nothing else is to be seen there. */
+function needsScopes(t: ExecutionContext): boolean {
+  if (hasScopes) return true;
+  t.log(`skipped: this kernel's Landlock has ABI ${thisHost().landlockAbi}, the mode needs 6`);
+  t.pass();
+  return false;
+}
+
+test.serial("What Landlock does not judge is out of reach, and in reach where the filter is left out", async (t) => {
+  if (!needsScopes(t)) return;
+  const world = await makeWorld(t);
+  const before = statSync(world.outside);
+  const held = await attempts(t, world);
+  const done = Object.keys(held).filter((name) => held[name] === 0);
+  t.deepEqual(done, [], JSON.stringify(held));
+  t.is(statSync(world.outside).ctimeMs, before.ctimeMs);
+  const open = await attempts(t, world, unverified(allowAllFilter, "landlock-signal"));
+  // Landlock itself refuses these three; the rest of the list above is the filter's and the broker's alone.
+  const byLandlock = ["connect", "truncate", "signal"];
+  const refused = Object.keys(open).filter((name) => open[name] !== 0);
+  const mayLack = ["vsock", "io_uring", "multipath TCP"]; // kernels are built without them
+  t.deepEqual(
+    refused.filter((name) => !byLandlock.includes(name) && !mayLack.includes(name)),
+    [],
+    JSON.stringify(open),
+  );
+});
+
+const leftOut: Readonly<Record<string, readonly [wall: string, alteration: Alteration]>> = {
+  "the ruleset is not put on": ["landlock-filesystem", withoutSteps("landlock")],
+  "the ruleset handles no right": ["landlock-filesystem", noFileRights],
+  "signals are not kept inside": ["landlock-signal", noSignalScope],
+  "abstract sockets are not kept inside": ["landlock-abstract", noAbstractScope],
+  "the filter is not installed": ["seccomp", withoutSteps("seccomp")],
+  "the filter allows everything": ["seccomp", allowAllFilter],
+  "the filter allows every socket": ["socket-filter", unverified(allowAllFilter, "landlock-signal", "socket-filter")],
+  ...(isRoot ? { "capabilities are kept": ["capabilities", withoutSteps("capabilities")] } : {}),
+};
+
+test.serial("Without namespaces no sandbox starts whose walls do not all stand", async (t) => {
+  if (!needsScopes(t)) return;
+  const { workdir } = await makeWorld(t);
+  for (const [way, [wall, alterPlan]] of Object.entries(leftOut)) {
+    const created = Sandbox.create({ workdir, mode: "landlock" }, { alterPlan });
+    t.teardown(async () => (await created.catch(() => undefined))?.dispose());
+    const error: unknown = await t.throwsAsync(created, undefined, way);
+    t.true(HoldfastError.is(error) && error.code === "ERR_HOLDFAST_WALL_NOT_STANDING", `${way}: ${String(error)}`);
+    t.regex(String(error), new RegExp(`the wall ${wall} does not stand: .* was not refused`), way);
+  }
+});
+
+/** Processes with a word in their command line that only they have. */
+function spawnedWith(mark: string): string[] {
+  const pids = readdirSync("/proc").filter((name) => /^\d+$/.test(name));
+  return pids.filter((pid) => {
+    try {
+      return readFileSync(`/proc/${pid}/cmdline`, "latin1").includes(mark);
+    } catch {
+      return false;
+    }
+  });
+}
+
+test.serial("What left its call's session and lost its parent ends with the sandbox", async (t) => {
+  if (!needsScopes(t)) return;
+  const { workdir } = await makeWorld(t);
+  const sandbox = await Sandbox.create({ workdir, mode: "landlock" });
+  t.teardown(() => sandbox.dispose());
+  const mark = `31${process.pid}`;
+  await sandbox.exec("/bin/sh", ["-c", `exec >/dev/null 2>&1; (setsid sleep ${mark} &); sleep ${mark} &`]);
+  t.is(spawnedWith(mark).length, 2);
+  await sandbox.dispose();
+  t.deepEqual(spawnedWith(mark), [], "it was waited for");
+});
+
+test.serial("Modes, times, links and archives in the workspace are its own to change", async (t) => {
+  if (!needsScopes(t)) return;
+  const { workdir } = await makeWorld(t);
+  const sandbox = await Sandbox.create({ workdir, mode: "landlock" });
+  t.teardown(() => sandbox.dispose());
+  const script = `
+    echo text > file && chmod 640 file && touch -d @1000000000 file && ln -s file link && touch -h -d @1000000000 link
+    exec 3<file && chmod 600 /proc/self/fd/3 && stat -c '%a %Y' file link
+    mkdir copy && tar cf - file link | tar xpf - -C copy && stat -c '%a %Y' copy/file
+    echo kept > "$TMPDIR/x" && cat "$TMPDIR/x" && [ -w "$HOME" ] && git init -q repository && echo made`;
+  const { stdout, stderr } = await sandbox.exec("bash", ["-euc", script]);
+  t.deepEqual(
+    stdout.toString().trim().split("\n"),
+    ["600 1000000000", "777 1000000000", "600 1000000000", "kept", "made"],
+    stderr.toString(),
+  );
+});
+
+test.serial(
+  "Servers inside are reached by programs inside, on the loopback and by a name in the workspace",
+  async (t) => {
+    if (!needsScopes(t)) return;
+    const { workdir } = await makeWorld(t);
+    const sandbox = await Sandbox.create({ workdir, mode: "landlock" });
+    t.teardown(() => sandbox.dispose());
+    const script = `
+import socket
+for family, name in ((socket.AF_INET, ("127.0.0.1", 0)), (socket.AF_INET6, ("::1", 0)), (socket.AF_UNIX, "own.sock")):
+    server, client = socket.socket(family), socket.socket(family)
+    server.bind(name)
+    server.listen()
+    client.connect(server.getsockname())
+    peer, _ = server.accept()
+    peer.send(b"heard")
+    print(client.recv(9).decode())`;
+    const { stdout, stderr } = await sandbox.exec("python3", ["-c", script]);
+    t.is(stdout.toString(), "heard\nheard\nheard\n", stderr.toString());
+  },
+);
+
+test.serial("What mounts would hold and Landlock cannot is refused, or said", async (t) => {
+  if (!needsScopes(t)) return;
+  const { workdir } = await makeWorld(t);
+  mkdirSync(join(workdir, "kept"));
+  const { defaultPolicy } = await import("../../lib/policy/default-policy.ts");
+  const { filesystem } = defaultPolicy;
+  const readOnly = [...filesystem.readOnly, { path: join(workdir, "kept") }];
+  const refused = {
+    "a folder that is read-only in a writable one": {
+      policy: { ...defaultPolicy, filesystem: { ...filesystem, readOnly } },
+    },
+    "a workspace at another path": { mountAt: "/workspace" },
+    "a private folder at a path of its own": { privateFolders: ["/mnt/session"] },
+    "a wall of namespaces that the policy requires": {
+      policy: { ...defaultPolicy, requires: ["pid-namespace"] as const },
+    },
+  };
+  for (const [what, options] of Object.entries(refused)) {
+    const error: unknown = await t.throwsAsync(
+      Sandbox.create({ workdir, mode: "landlock", ...options }),
+      undefined,
+      what,
+    );
+    t.true(HoldfastError.is(error) && error.code === "ERR_HOLDFAST_WALL_UNAVAILABLE", `${what}: ${String(error)}`);
+  }
+  const sandbox = await Sandbox.create({ workdir, mode: "landlock" });
+  t.teardown(() => sandbox.dispose());
+  t.is(sandbox.mode, "landlock");
+  const missing = sandbox.enforcement.filter(({ status }) => status === "unavailable").map(({ wall }) => wall);
+  t.deepEqual(missing, ["mount-namespace", "pid-namespace", "protected-names", "network-namespace", "tmp-size"]);
+});
