@@ -29,6 +29,7 @@ export interface GatewayOptions {
   readonly authority: Authority | null;
 }
 
+const dnsPort = 53;
 const openingMs = 30_000;
 /** Both ends of a connection count. */
 const mostSockets = 1024;
@@ -127,6 +128,11 @@ export class Gateway {
         client.resetAndDestroy();
         continue;
       }
+      if (this.#asksNames(flow)) {
+        if (flow.program !== null) native().close(flow.program.file);
+        this.#resolver.serve(client);
+        continue;
+      }
       client.pause();
       this.#serve(flow, client).catch(() => client.resetAndDestroy());
     }
@@ -140,6 +146,11 @@ export class Gateway {
     // The sandbox's calls keep the process alive, its connections do not.
     socket.unref();
     return socket;
+  }
+
+  /** Without a network of its own a sandbox has no name server there: the one on its loopback is asked through the broker. */
+  #asksNames({ address, port }: CarriedFlow): boolean {
+    return this.#options.resolver.streams < 0 && port === dnsPort && (address === "::1" || address.startsWith("127."));
   }
 
   async #serve(flow: CarriedFlow, client: Socket): Promise<void> {

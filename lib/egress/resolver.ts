@@ -7,6 +7,7 @@ import type { NamePool } from "./names.ts";
 const ttlSeconds = 30;
 const longestMessage = 4096;
 const mostConnections = 64;
+const loopbackIpv6 = Uint8Array.of(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1);
 
 export interface ResolverOptions {
   /** Sockets at the sandbox's only name server, for datagrams and for streams; taken over. -1 where it has none. */
@@ -21,35 +22,49 @@ export interface ResolverOptions {
 /** The name server of one sandbox: answers from the pool, and asks nobody. */
 export class Resolver {
   readonly #options: ResolverOptions;
-  readonly #datagrams: DatagramSocket;
-  readonly #server: Server;
+  readonly #datagrams: DatagramSocket | null;
+  readonly #server: Server | null;
   readonly #connections = new Set<Socket>();
 
   constructor(options: ResolverOptions) {
     this.#options = options;
-    this.#datagrams = createSocket("udp4");
-    this.#datagrams.on("message", (message, { address, port }) => {
-      const reply = this.#reply(message);
-      if (reply !== null) this.#datagrams.send(reply, port, address, () => {});
-    });
-    this.#datagrams.on("error", () => {});
-    this.#datagrams.bind({ fd: options.datagrams });
-    this.#datagrams.unref();
-    this.#server = createServer((socket) => this.#serve(socket));
-    this.#server.maxConnections = mostConnections;
-    this.#server.on("error", () => {});
-    this.#server.listen({ fd: options.streams });
-    this.#server.unref();
+    this.#datagrams = options.datagrams < 0 ? null : this.#hear(options.datagrams);
+    this.#server = options.streams < 0 ? null : this.#listen(options.streams);
   }
 
   close(): void {
-    this.#datagrams.close();
-    this.#server.close();
+    this.#datagrams?.close();
+    this.#server?.close();
     for (const socket of this.#connections) socket.destroy();
   }
 
-  /** RFC 1035 section 4.2.2: each message after its length. */
-  #serve(socket: Socket): void {
+  #hear(fd: number): DatagramSocket {
+    const datagrams = createSocket("udp4");
+    datagrams.on("message", (message, { address, port }) => {
+      const reply = this.#reply(message);
+      if (reply !== null) datagrams.send(reply, port, address, () => {});
+    });
+    datagrams.on("error", () => {});
+    datagrams.bind({ fd });
+    datagrams.unref();
+    return datagrams;
+  }
+
+  #listen(fd: number): Server {
+    const server = createServer((socket) => this.serve(socket));
+    server.maxConnections = mostConnections;
+    server.on("error", () => {});
+    server.listen({ fd });
+    server.unref();
+    return server;
+  }
+
+  /** One that asks over TCP. RFC 1035 section 4.2.2: each message after its length. */
+  serve(socket: Socket): void {
+    if (this.#connections.size >= mostConnections) {
+      socket.destroy();
+      return;
+    }
     this.#connections.add(socket);
     socket.unref();
     let held: Buffer = Buffer.alloc(0);
@@ -86,6 +101,12 @@ export class Resolver {
 
   #answer(question: Question): Buffer {
     const { names, knows, onRefused } = this.#options;
+    // RFC 6761 section 6.3; where there is no hosts file of the sandbox's own.
+    if (question.name === "localhost") {
+      if (question.type === types.a) return answer(question, [Uint8Array.of(127, 0, 0, 1)], ttlSeconds);
+      if (question.type === types.aaaa) return answer(question, [loopbackIpv6], ttlSeconds);
+      return answer(question, [], ttlSeconds);
+    }
     if (question.name === "" || !knows(question.name)) {
       onRefused(question.name);
       return refusal(question, codes.noSuchName);

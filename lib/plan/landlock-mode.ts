@@ -17,7 +17,7 @@ import type { OwnFolders, Workspace } from "./workspace.ts";
 const neededAbi = 6;
 
 /** What everybody on the host can read of /etc, beside the names that every sandbox sees: users, and names of hosts. */
-const hostEtc = ["passwd", "group", "hosts"];
+const hostEtc = ["passwd", "group"];
 
 /** Of /proc what says nothing of a process: processors, memory, time. */
 const harmlessProc = ["cpuinfo", "filesystems", "loadavg", "meminfo", "stat", "uptime", "version", "sys/vm", "sys/fs"];
@@ -56,7 +56,7 @@ export function landlockPlan(
     );
   }
   assertHoldable(workspace, who);
-  const grants = grantsOf(host, workspace, own);
+  const grants = grantsOf(policy, host, workspace, own);
   const abi = host.landlockAbi;
   const verify: Verification[] = [
     { wall: "capabilities" },
@@ -162,9 +162,10 @@ function assertHoldable(workspace: Workspace, who: Identity): void {
   }
 }
 
-function grantsOf(host: HostCapabilities, workspace: Workspace, own: OwnFolders): LandlockGrants {
+function grantsOf(policy: Policy, host: HostCapabilities, workspace: Workspace, own: OwnFolders): LandlockGrants {
   const read: string[] = [
-    ...[...host.etc.keys(), ...hostEtc].map((name) => `/etc/${name}`),
+    // Where names are the broker's to answer, a hosts file would lead past it.
+    ...[...host.etc.keys(), ...hostEtc, ...(hasEgress(policy) ? [] : ["hosts"])].map((name) => `/etc/${name}`),
     ...harmlessProc.map((name) => `/proc/${name}`),
   ];
   const write = [own.tmp, own.home];

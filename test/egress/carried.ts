@@ -1,7 +1,7 @@
 // The scenario of gateway.test.ts, run where the servers' addresses are this namespace's own.
 import { execFile } from "node:child_process";
 import { once } from "node:events";
-import { chmodSync, mkdtempSync, rmSync } from "node:fs";
+import { chmodSync, chownSync, mkdtempSync, rmSync } from "node:fs";
 import { createServer as createHttpServer } from "node:http";
 import { type AddressInfo, createServer } from "node:net";
 import { tmpdir } from "node:os";
@@ -48,6 +48,42 @@ except OSError as error:
     # By when it comes a reset is one error or another.
     print("reset" if error.errno in (104, 107, 32) else type(error).__name__)
 `;
+
+/** The same policy in a sandbox that has no network of its own. */
+async function withoutNamespaces(policy: Policy): Promise<Record<string, string>> {
+  const folder = mkdtempSync(join(tmpdir(), "holdfast-egress-"));
+  if (process.geteuid?.() === 0) chownSync(folder, 65_533, 65_533);
+  try {
+    await using sandbox = await Sandbox.create({ workdir: folder, policy, mode: "landlock" });
+    const python = async (host: string, port: number): Promise<string> => {
+      const { stdout, stderr } = await sandbox.exec("python3", ["-c", ask, host, String(port), "hello"]);
+      return (stdout.toString() || stderr.toString()).trim();
+    };
+    return {
+      "by name": await python("api.example.test", 7),
+      "by address": await python(addresses.other, 7),
+      "other name": await python("other.example.test", 7),
+      "address of a name": await python(addresses.api, 7),
+      "other port": await python("api.example.test", 8),
+      metadata: await python("metadata.example.test", 80),
+      "host's loopback": await python("127.0.0.1", hostPort),
+      "another program": String(
+        (await sandbox.exec("bash", ["-c", "exec 3<>/dev/tcp/api.example.test/7 && echo hi >&3 && cat <&3"])).stdout,
+      ),
+      "a copy": String(
+        (
+          await sandbox.exec("bash", [
+            "-c",
+            `cp "$(readlink -f "$(command -v python3)")" ./copy && ./copy -c "$0" api.example.test 7 hello`,
+            ask,
+          ])
+        ).stdout,
+      ).trim(),
+    };
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
 
 const results: Record<string, unknown> = {};
 const closers: (() => unknown)[] = [];
@@ -118,6 +154,7 @@ try {
   results["metadata"] = await python("metadata.example.test", 80);
   results["host's loopback"] = await python("127.0.0.1", hostPort);
   results["the listener itself"] = await python("127.0.0.1", 1);
+  results["without namespaces"] = await withoutNamespaces(policy);
   const tls = (name: string): string => `
 import socket, ssl
 context = ssl._create_unverified_context()

@@ -23,6 +23,20 @@ holds("A granted name that leads to an address that is never reached is not dial
   metadata: reset,
 });
 
+holds("Without namespaces the same is carried, and the same refused", {
+  "without namespaces": {
+    "by name": "got hello",
+    "by address": "got other",
+    "other name": "gaierror",
+    "address of a name": reset,
+    "other port": reset,
+    metadata: reset,
+    "host's loopback": "ConnectionRefusedError",
+    "another program": "",
+    "a copy": reset,
+  },
+});
+
 holds("The host's loopback, and the broker's own listener, are out of reach", {
   "host's loopback": "ConnectionRefusedError",
   "the listener itself": "ConnectionRefusedError",
