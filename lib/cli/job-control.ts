@@ -3,14 +3,14 @@ import type { TerminalRelay } from "./terminal.ts";
 
 /**
  * Passed on to the command; a second SIGINT ends it. Not those that tell of a fault of our own (SIGSEGV and its like), of
- * our descriptors and children (SIGPIPE, SIGCHLD, SIGXFSZ), and the real-time ones, which Node has no names for.
+ * our descriptors and children (SIGPIPE, SIGCHLD, SIGXFSZ), SIGUSR1, which is ours (it kills the network), and the
+ * real-time ones, which Node has no names for.
  */
 const forwarded: readonly NodeJS.Signals[] = [
   "SIGINT",
   "SIGTERM",
   "SIGHUP",
   "SIGQUIT",
-  "SIGUSR1",
   "SIGUSR2",
   "SIGALRM",
   "SIGVTALRM",

@@ -3,6 +3,7 @@ import type { Writable } from "node:stream";
 import { HoldfastError } from "../errors.ts";
 import { currentFolder } from "../host/paths.ts";
 import { displayPath } from "../sandbox/display-path.ts";
+import { killNetworks } from "../sandbox/network.ts";
 import type { ConfinedProcess } from "../sandbox/process.ts";
 import { Sandbox } from "../sandbox/sandbox.ts";
 import type { Mode } from "../sandbox/types.ts";
@@ -41,13 +42,18 @@ export async function run(args: readonly string[]): Promise<number> {
         hint: "Write it after two dashes: holdfast run -- make test",
       });
     }
+    const tell = teller(options);
+    process.on("SIGUSR1", () => {
+      const killed = { event: "network-killed", connections: killNetworks() };
+      status(killed);
+      tell(killed, `${paint("red", "the network was killed")} (SIGUSR1): ${killed.connections} connections reset`);
+    });
     const policy = await runPolicy(options);
     if (options.diff !== undefined) patch = await (await import("./overlay.ts")).PatchFile.open(options.diff);
     const sandbox = await Sandbox.create(
       { policy, workdir: options.workdir ?? currentFolder(), ...askedMode(options.mode) },
       { traceOpens: options.traceDenials },
     );
-    const tell = teller(options);
     const { hostUid: uid, hostGid: gid, drop } = sandbox.plan.identity;
     const dropped = drop && process.stderr.isTTY ? [`started by root: the sandbox runs as uid ${uid}`] : [];
     const { name, mode, enforcement } = sandbox;

@@ -1,6 +1,7 @@
 import { hostname } from "node:os";
 import { Command } from "commander";
 import { HoldfastError } from "../errors.ts";
+import { killNetworks } from "../sandbox/network.ts";
 import { addPollOptions, addWorkerOptions, type PollFlags, type WorkerFlags } from "./worker-options.ts";
 
 /** The `holdfast worker` command. */
@@ -36,8 +37,12 @@ function sendable(value: string, what: string): string {
   });
 }
 
-/** Aborted when the process is asked to end. */
+/** Aborted when the process is asked to end. On the way, SIGUSR1 cuts all its sessions off from the network. */
 function untilAsked(): AbortSignal {
+  process.on("SIGUSR1", () => {
+    const connections = killNetworks();
+    process.stderr.write(`holdfast: no session has a network any more (SIGUSR1): ${connections} connections reset\n`);
+  });
   const controller = new AbortController();
   for (const [signal, number] of [
     ["SIGTERM", 15],

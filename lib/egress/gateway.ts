@@ -58,6 +58,8 @@ export class Gateway {
   #decision: NetworkDecision;
   #upstream: Upstream;
   #isClosed = false;
+  /** Aborted for good by `switchOff`: with it what is being dialled. */
+  readonly #off = new AbortController();
 
   constructor(options: GatewayOptions) {
     this.#options = options;
@@ -68,16 +70,8 @@ export class Gateway {
     this.#resolver = new Resolver({
       ...options.resolver,
       names: this.#names,
-      knows: (name) => this.#decision.knows(name),
-      onRefused: (name) =>
-        this.#refusals.add(name, {
-          allowed: false,
-          policy: null,
-          rule: null,
-          reason: "host",
-          detail: `no endpoint names ${name}`,
-          remedy: `--allow ${name}`,
-        }),
+      knows: (name) => !this.#isOff && this.#decision.knows(name),
+      onRefused: (name) => this.#refusals.add(name, this.#isOff ? switchedOff : unnamed(name)),
     });
     native().onFlow(options.broker, () => this.#takeFlows());
   }
@@ -103,6 +97,23 @@ export class Gateway {
   /** Whether requests can be read at all. */
   get inspects(): boolean {
     return this.#inspector !== null;
+  }
+
+  /**
+   * Resets every connection and refuses what comes, whatever the policy says or a later one will. Nothing is dialled any
+   * more when this returns, and there is no way back.
+   *
+   * @returns how many connections were reset
+   */
+  switchOff(): number {
+    const count = this.#carried.size;
+    this.#off.abort();
+    for (const socket of this.#sockets) socket.resetAndDestroy();
+    return count;
+  }
+
+  get #isOff(): boolean {
+    return this.#off.signal.aborted;
   }
 
   /** Ends every connection. */
@@ -139,7 +150,7 @@ export class Gateway {
   }
 
   #own(socket: Socket): Socket {
-    if (this.#isClosed) socket.resetAndDestroy();
+    if (this.#isClosed || this.#isOff) socket.resetAndDestroy();
     this.#sockets.add(socket);
     socket.on("error", () => {});
     socket.once("close", () => this.#sockets.delete(socket));
@@ -163,6 +174,7 @@ export class Gateway {
       this.#refusals.add(subject, verdict);
       client.resetAndDestroy();
     };
+    if (this.#isOff) return stop(switchedOff);
     const connection = this.#decision.connect(program, host, flow.port);
     if ("refusal" in connection) return stop(connection.refusal);
     const { grant } = connection;
@@ -182,6 +194,7 @@ export class Gateway {
       client.resetAndDestroy();
       return;
     }
+    if (this.#isOff) return stop(switchedOff);
     if (client.destroyed) {
       upstream.destroy();
       return;
@@ -190,7 +203,7 @@ export class Gateway {
     join(client, upstream);
     if (grant.carry !== "tcp") {
       const opening = await readOpening(client, openingMs);
-      const fault = openingFault(opening, grant);
+      const fault = this.#isOff ? switchedOff : openingFault(opening, grant);
       if (fault !== undefined) return stop(fault);
       if ("read" in opening && opening.read.length > 0) upstream.write(opening.read);
     }
@@ -203,7 +216,7 @@ export class Gateway {
     const inspector = this.#inspector;
     if (inspector === null) throw new Error("this sandbox has no certificate authority");
     const opening = await readOpening(client, openingMs);
-    const fault = openingFault(opening, carried.grant);
+    const fault = this.#isOff ? switchedOff : openingFault(opening, carried.grant);
     if (fault !== undefined || opening.kind === "malformed") {
       if (fault !== undefined) {
         this.#record(flow, program, host, fault);
@@ -240,6 +253,14 @@ export class Gateway {
 
   /** A connection to a granted server, at an address that may be dialled. Throws an AddressRefusal. */
   async #reach(grant: Grant): Promise<Socket> {
+    try {
+      return await this.#dial(grant);
+    } catch (error) {
+      throw this.#isOff ? new AddressRefusal(switchedOff) : error;
+    }
+  }
+
+  async #dial(grant: Grant): Promise<Socket> {
     const upstream = this.#upstream;
     const addresses = await upstream.resolve(grant.host);
     // Where the proxy resolves there is nothing to check but that no check was asked for.
@@ -247,7 +268,7 @@ export class Gateway {
       throw new Error("allowed_ips cannot be held where the upstream proxy resolves names");
     const refused = addresses.map((address) => this.#decision.address(grant, address)).find(({ allowed }) => !allowed);
     if (refused !== undefined) throw new AddressRefusal(refused);
-    return this.#own(await upstream.dial(grant.host, addresses, grant.port));
+    return this.#own(await upstream.dial(grant.host, addresses, grant.port, this.#off.signal));
   }
 
   #record({ port }: CarriedFlow, program: Program | null, host: string, verdict: Verdict, request?: Request): void {
@@ -275,6 +296,19 @@ function isCarriedAlike(one: Grant, other: Grant): boolean {
   const ranges = ({ endpoints }: Grant): string =>
     JSON.stringify(endpoints.map(({ host, allowedIps }) => [host, allowedIps]));
   return one.carry === other.carry && (one.addresses === other.addresses || ranges(one) === ranges(other));
+}
+
+const switchedOff: Verdict = {
+  allowed: false,
+  policy: null,
+  rule: null,
+  reason: "switched-off",
+  detail: "the network of this sandbox was switched off",
+};
+
+function unnamed(name: string): Verdict {
+  const detail = `no endpoint names ${name}`;
+  return { allowed: false, policy: null, rule: null, reason: "host", detail, remedy: `--allow ${name}` };
 }
 
 function openingFault(opening: Awaited<ReturnType<typeof readOpening>>, grant: Grant): Verdict | undefined {

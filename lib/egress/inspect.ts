@@ -14,7 +14,7 @@ import { Origin, Origins, secure } from "./origin.ts";
 
 const handshakeMs = 30_000;
 
-/** The address of a granted server is one that is not dialled. */
+/** A granted server is not dialled: for its address, or since the network was switched off. */
 export class AddressRefusal extends Error {
   override readonly name = "AddressRefusal";
   readonly verdict: Verdict;

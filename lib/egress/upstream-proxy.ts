@@ -39,15 +39,17 @@ export class UpstreamProxy {
    * A connection through the proxy.
    *
    * @param target an address that was checked, or a name where the proxy resolves
+   * @param signal ends the attempt; nothing is dialled after it
    * @throws Error whose message says what the proxy answered, and never holds the credentials
    */
-  async connect(target: string, port: number): Promise<Socket> {
+  async connect(target: string, port: number, signal: AbortSignal): Promise<Socket> {
     const { hostname, protocol, host } = this.#url;
     const isTls = protocol === "https:";
     const isSocks = protocol === "socks5:";
     const defaultPort = isTls ? 443 : isSocks ? 1080 : 80;
     const proxy = hostname.replace(/^\[|\]$/g, "");
     const credentials = await this.#credentials();
+    signal.throwIfAborted();
     const raw = connect({
       host: proxy,
       port: Number(this.#url.port || defaultPort),
@@ -56,6 +58,8 @@ export class UpstreamProxy {
     });
     const socket = isTls ? overTls(raw, proxy) : raw;
     const timer = setTimeout(() => socket.destroy(new Error("it does not answer")), stepMs);
+    const abort = (): void => void raw.destroy(signal.reason);
+    signal.addEventListener("abort", abort);
     try {
       await opened(socket, isTls ? "secureConnect" : "connect");
       await (isSocks ? askSocks(socket, target, port, credentials) : askConnect(socket, target, port, credentials));
@@ -66,6 +70,7 @@ export class UpstreamProxy {
       throw new Error(`the upstream proxy ${host}: ${(error instanceof Error ? error.message : String(error)).trim()}`);
     } finally {
       clearTimeout(timer);
+      signal.removeEventListener("abort", abort);
     }
   }
 

@@ -33,14 +33,19 @@ export class Upstream {
     return found.map(({ address }) => address);
   }
 
-  /** A connection to the first of the addresses that answers, or to the host through the proxy. */
-  async dial(host: string, addresses: readonly string[], port: number): Promise<Socket> {
+  /**
+   * A connection to the first of the addresses that answers, or to the host through the proxy.
+   *
+   * @param signal ends the attempt; nothing is dialled after it
+   */
+  async dial(host: string, addresses: readonly string[], port: number, signal: AbortSignal): Promise<Socket> {
     const proxy = isHostName(host) || this.#proxy?.isDirect(host, addresses) === true ? undefined : this.#proxy;
-    if (proxy !== undefined && addresses.length === 0) return proxy.connect(host, port);
+    if (proxy !== undefined && addresses.length === 0) return proxy.connect(host, port, signal);
     let failure: unknown = new Error("no address");
     for (const address of addresses) {
+      signal.throwIfAborted();
       try {
-        return await (proxy === undefined ? dialOne(address, port) : proxy.connect(address, port));
+        return await (proxy === undefined ? dialOne(address, port, signal) : proxy.connect(address, port, signal));
       } catch (error) {
         failure = error;
       }
@@ -49,14 +54,20 @@ export class Upstream {
   }
 }
 
-function dialOne(host: string, port: number): Promise<Socket> {
+function dialOne(host: string, port: number, signal: AbortSignal): Promise<Socket> {
   return new Promise((resolve, reject) => {
     const socket = connect({ host, port, allowHalfOpen: true, noDelay: true });
     const timer = setTimeout(() => socket.destroy(new Error("no answer")), connectMs);
-    socket.once("error", reject);
-    socket.once("close", () => clearTimeout(timer));
-    socket.once("connect", () => {
+    const abort = (): void => void socket.destroy(signal.reason);
+    signal.addEventListener("abort", abort);
+    const settled = (): void => {
       clearTimeout(timer);
+      signal.removeEventListener("abort", abort);
+    };
+    socket.once("error", reject);
+    socket.once("close", settled);
+    socket.once("connect", () => {
+      settled();
       socket.off("error", reject);
       resolve(socket);
     });

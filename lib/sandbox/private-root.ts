@@ -82,18 +82,28 @@ export function ownFolders(): string[] {
   ];
 }
 
-/**
- * Where control sockets lie: in memory where there is such a place. On disk, a socket is the dearest part of a sandbox:
- * ext4 searches for an inode that was not used just before.
- */
-export function runtimeRoot(): string {
+/** Where control sockets may lie, best first. */
+function runtimeFolders(): string[] {
   const runtime = process.env["XDG_RUNTIME_DIR"];
-  return firstUsable([
+  return [
     ...(runtime === undefined || runtime === "" ? [] : [join(runtime, "holdfast")]),
     ...(existsSync(`/run/user/${uid()}`) ? [`/run/user/${uid()}/holdfast`] : []),
     `/dev/shm/holdfast-${uid()}`,
     join(tmpdir(), `holdfast-${uid()}`),
     // Last, because a socket's path must be short and a home's may be long.
     join(homedir(), ".local", "state", "holdfast", "run"),
-  ]);
+  ];
+}
+
+/** Where this user's control sockets lie, also those of launchers that were started with other variables. */
+export function runtimeRoots(): string[] {
+  return [...new Set(runtimeFolders())].filter(isOurs);
+}
+
+/**
+ * Where control sockets lie: in memory where there is such a place. On disk, a socket is the dearest part of a sandbox:
+ * ext4 searches for an inode that was not used just before.
+ */
+export function runtimeRoot(): string {
+  return firstUsable(runtimeFolders());
 }

@@ -4,7 +4,6 @@ import { statSync } from "node:fs";
 import { join } from "node:path";
 import type { Audit } from "../audit/audit.ts";
 import type { Authority } from "../egress/authority.ts";
-import type { Gateway } from "../egress/gateway.ts";
 import { HoldfastError } from "../errors.ts";
 import { type HostCapabilities, probeHost } from "../host/capabilities.ts";
 import { native, randomText, root } from "../native.ts";
@@ -34,6 +33,7 @@ import { ConfinedFiles } from "./files.ts";
 import { abandon, begin, type LiveInit, launch } from "./launch.ts";
 import { launchError } from "./launch-error.ts";
 import { areNamespacesRefused, firstMode, makeOwnFolders, withoutMounts } from "./mode.ts";
+import { killNetworks, SandboxNetwork } from "./network.ts";
 import { checkCall, checkSandboxOptions, environmentList } from "./options.ts";
 import { launchLayered, layersOf, sourceOf } from "./private-layer.ts";
 import { ConfinedProcess, type StartOptions } from "./process.ts";
@@ -116,8 +116,7 @@ export class Sandbox implements SandboxLike {
   readonly #environment: readonly string[];
   readonly #audit: Audit | undefined;
   readonly #reached: ReachedLimits | null;
-  /** What carries its connections; null where it has no network. */
-  readonly #gateway: Gateway | null;
+  readonly #network: SandboxNetwork;
   /** When its view of the workspace was made, in nanoseconds since 1970. */
   readonly #since: bigint;
   #socket: ControlSocket | undefined;
@@ -133,7 +132,7 @@ export class Sandbox implements SandboxLike {
     beginning: Beginning,
     cgroup: SandboxCgroup | null,
     audit: Audit | undefined,
-    gateway: Gateway | null,
+    network: SandboxNetwork,
   ) {
     this.#since = beginning.since;
     this.#audit = audit;
@@ -150,7 +149,7 @@ export class Sandbox implements SandboxLike {
     const purposes = [...plan.seccomp.notify.values()];
     const tellsLimits = purposes.some((purpose) => purpose === "wait" || purpose === "descriptor");
     this.#reached = tellsLimits && init.broker !== 0 ? new ReachedLimits(init.broker) : null;
-    this.#gateway = gateway;
+    this.#network = network;
     this.#beginning = beginning;
     this.#cgroup = cgroup;
     this.#environment = Object.entries(plan.environment).map(([key, value]) => `${key}=${value}`);
@@ -206,6 +205,7 @@ export class Sandbox implements SandboxLike {
     });
     let workspace = prepared;
     let cgroup: SandboxCgroup | null = null;
+    const network = new SandboxNetwork(name, options.audit);
     try {
       const certified = hasInspection(policy) || hooks.onAuthority !== undefined ? await certify(name) : null;
       if (certified !== null) hooks.onAuthority?.(certified.authority);
@@ -233,7 +233,7 @@ export class Sandbox implements SandboxLike {
         const beginning = beginningOf(policy, workspace, found, since);
         // Most sandboxes have no network, and load nothing for it.
         const gateways = hasEgress(policy) ? await import("../egress/gateway.ts") : null;
-        return { beginning, gateways, socket: await prepareControl(name, beginning.missing, () => sandbox) };
+        return { beginning, gateways, socket: await prepareControl(name, beginning.missing, () => sandbox, network) };
       };
       const [first, beside] = await Promise.allSettled([launching, prepare()]);
       if (first.status === "rejected") {
@@ -247,18 +247,13 @@ export class Sandbox implements SandboxLike {
         throw beside.reason;
       }
       const { beginning, socket, gateways } = beside.value;
-      const gateway =
-        gateways === null || plan.egress === null
-          ? null
-          : new gateways.Gateway({
-              policy,
-              sandbox: name,
-              broker: init.broker,
-              resolver: init.resolver,
-              audit: options.audit,
-              authority: certified?.authority ?? null,
-            });
-      sandbox = new Sandbox(name, policy, plan, over, init, beginning, cgroup, options.audit, gateway);
+      if (gateways !== null && plan.egress !== null) {
+        const { broker, resolver } = init;
+        const { audit } = options;
+        const authority = certified?.authority ?? null;
+        network.carryBy(new gateways.Gateway({ policy, sandbox: name, broker, resolver, audit, authority }));
+      }
+      sandbox = new Sandbox(name, policy, plan, over, init, beginning, cgroup, options.audit, network);
       sandbox.#open(socket);
       try {
         assertHeld(workspace.cgroup, cgroup, init.pid);
@@ -268,6 +263,7 @@ export class Sandbox implements SandboxLike {
       }
       return sandbox;
     } catch (error) {
+      network.close();
       await SandboxCgroup.remove(cgroup);
       for (const folder of foldersOf(workspace)) await clearPrivateFolder(folder);
       throw launchError(error, policy);
@@ -305,7 +301,8 @@ export class Sandbox implements SandboxLike {
 
   /**
    * Changes the running policy. Static walls (files, processes, limits) are fixed when the sandbox is made; what may
-   * change is the network section, where there is one. Connections that the new one refuses are reset at once.
+   * change is the network section, where there is one. Connections that the new one refuses are reset at once. What was
+   * killed by `killNetwork` stays so.
    *
    * @throws HoldfastError ERR_HOLDFAST_POLICY_STATIC when a static part differs: the running policy is left as it is
    */
@@ -328,22 +325,18 @@ export class Sandbox implements SandboxLike {
         hint: "Create a new sandbox with the changed policy.",
       });
     }
-    if (this.#gateway === null && hasEgress(policy)) {
-      throw new HoldfastError("this sandbox was made without network", {
-        code: "ERR_HOLDFAST_POLICY_STATIC",
-        step: "policy",
-        hint: "Create a new sandbox with the changed policy.",
-      });
-    }
-    if (this.#gateway?.inspects === false && hasInspection(policy)) {
-      throw new HoldfastError("this sandbox was made without a certificate authority: no request can be read", {
-        code: "ERR_HOLDFAST_POLICY_STATIC",
-        step: "policy",
-        hint: "Create a new sandbox with the changed policy.",
-      });
-    }
-    this.#gateway?.apply(policy);
+    this.#network.apply(policy);
     this.#audit?.append({ type: "policy.applied", sandbox: this.name, policy: policy.source });
+  }
+
+  /**
+   * Cuts the sandbox off from the network for the rest of its life: when this returns every connection is reset, nothing
+   * is dialled any more and what comes is refused, whatever the policy says. Its programs go on.
+   *
+   * @returns how many connections were reset
+   */
+  killNetwork(): number {
+    return this.#network.kill();
   }
 
   /** The policy's limits: what a call is given where it asks for nothing shorter or smaller. */
@@ -463,8 +456,7 @@ export class Sandbox implements SandboxLike {
   }
 
   #takeRefusedConnections(): readonly Denial[] {
-    const refused = this.#gateway?.takeRefusals() ?? [];
-    return refused.map(({ subject, count, remedy }): Denial => {
+    return this.#network.takeRefusals().map(({ subject, count, remedy }): Denial => {
       const denial: Denial = { kind: "connect", subject, count, ...(remedy === undefined ? {} : { grant: remedy }) };
       denialChannel.publish({ sandbox: this.name, ...denial });
       return denial;
@@ -555,7 +547,7 @@ export class Sandbox implements SandboxLike {
   }
 
   async #end(): Promise<void> {
-    this.#gateway?.close();
+    this.#network.close();
     // Meanwhile: nobody can reach by its name what is ending.
     await endInit(this.#init, () => this.#socket?.close());
     await SandboxCgroup.remove(this.#cgroup);
@@ -613,6 +605,7 @@ async function prepareControl(
   name: string,
   missing: readonly string[],
   sandbox: () => Sandbox | undefined,
+  network: SandboxNetwork,
 ): Promise<ControlSocket> {
   const ready = (): Sandbox => {
     const made = sandbox();
@@ -627,6 +620,7 @@ async function prepareControl(
       await ready().end();
       return {};
     },
+    "kill-network": ({ all }) => ({ connections: all === true ? killNetworks() : network.kill() }),
   });
 }
 

@@ -45,6 +45,7 @@ const run: Readonly<Record<string, Expected>> = {
   },
   "holdfast policy test policy.yaml --to db.example.com:5432 --binary /usr/bin/psql": { status: 1, says: /refused/ },
   "holdfast policy presets": { status: 0, says: /agent/ },
+  "holdfast kill-network [SANDBOX|--all] [--json]": { status: 125, says: /no sandbox of this user is called nobody/ },
   "holdfast run [options] -- CMD ARG…": { status: 0, says: /^$/ },
 };
 
@@ -98,6 +99,7 @@ const placeholders: readonly (readonly [RegExp, string])[] = [
   [/^\.\/bin\/holdfast/, "holdfast"],
   [/\[?FILE…?\]?/, "policy.yaml"],
   [/ \[options\] -- CMD ARG…/, " -- true"],
+  [/\[SANDBOX\|--all\] \[--json\]/, "nobody"],
   [/HOST:PORT --binary PATH/, "example.com:443 --binary /usr/bin/curl"],
 ];
 

@@ -38,6 +38,9 @@ export function inWorld(script: string): unknown {
       ...Object.values(addresses).map((address) => `ip addr add ${address}/32 dev lo`),
       "echo 0 > /proc/sys/net/ipv4/ip_unprivileged_port_start",
       `mount --bind ${file} /etc/hosts`,
+      // Control sockets of its own: what is said to all sandboxes of this user is said to those of the script.
+      "mount -t tmpfs none /dev/shm",
+      "if [ -d /run/user ]; then mount -t tmpfs none /run/user; fi",
     ].join(" && ");
     const isRoot = process.getuid?.() === 0;
     const drop = isRoot ? "exec" : "exec setpriv --ambient-caps=-all --inh-caps=-all";

@@ -70,9 +70,12 @@ for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) {
     const { server, poll } = await stage(t);
     const worker = poll();
     await server.untilCount("poll", 2);
+    // The network's kill switch, which ends nothing else; Node's own answer to this signal would be a debugger.
+    worker.child.kill("SIGUSR1");
     const began = performance.now();
     worker.child.kill(signal);
     t.deepEqual(await worker.ended, { code: 0, signal: null });
+    t.regex(worker.stderr, /no session has a network any more/);
     t.true(performance.now() - began < 5000);
   });
 }

@@ -1,0 +1,86 @@
+import type { Audit } from "../audit/audit.ts";
+import type { Gateway } from "../egress/gateway.ts";
+import type { RefusedConnection } from "../egress/refusals.ts";
+import { HoldfastError } from "../errors.ts";
+import { hasEgress, hasInspection } from "../policy/network.ts";
+import type { Policy } from "../policy/policy.ts";
+
+/** Of this process. */
+const living = new Set<SandboxNetwork>();
+let areAllOff = false;
+
+/**
+ * Switches the network of every sandbox of this process off, and of those that it makes from now on.
+ *
+ * @returns how many connections were reset
+ */
+export function killNetworks(): number {
+  areAllOff = true;
+  const reset = [...living].map((network) => [network, network.cut()] as const);
+  // When all are off: a record that cannot be kept must not leave one on.
+  for (const [network, connections] of reset) network.recordKill(connections);
+  return reset.reduce((sum, [, connections]) => sum + connections, 0);
+}
+
+/** All that connects one sandbox with the world. There before the sandbox itself, which is then never too new to be cut off. */
+export class SandboxNetwork {
+  readonly #sandbox: string;
+  readonly #audit: Audit | undefined;
+  /** What carries its connections; null where it has no network. */
+  #gateway: Gateway | null = null;
+  #isOff = false;
+
+  constructor(sandbox: string, audit: Audit | undefined) {
+    this.#sandbox = sandbox;
+    this.#audit = audit;
+    living.add(this);
+    if (areAllOff) this.kill();
+  }
+
+  carryBy(gateway: Gateway): void {
+    this.#gateway = gateway;
+    if (this.#isOff) gateway.switchOff();
+  }
+
+  /** @throws HoldfastError ERR_HOLDFAST_POLICY_STATIC for a network that there is no way to any more */
+  apply(policy: Policy): void {
+    if (this.#gateway === null && hasEgress(policy)) throw madeWithout("network");
+    if (this.#gateway?.inspects === false && hasInspection(policy))
+      throw madeWithout("a certificate authority: no request can be read");
+    this.#gateway?.apply(policy);
+  }
+
+  /** Cuts the sandbox off for the rest of its life. Returns how many connections were reset. */
+  kill(): number {
+    const connections = this.cut();
+    this.recordKill(connections);
+    return connections;
+  }
+
+  cut(): number {
+    this.#isOff = true;
+    return this.#gateway?.switchOff() ?? 0;
+  }
+
+  recordKill(connections: number): void {
+    this.#audit?.append({ type: "network.killed", sandbox: this.#sandbox, connections });
+  }
+
+  /** What was refused since the last look. */
+  takeRefusals(): readonly RefusedConnection[] {
+    return this.#gateway?.takeRefusals() ?? [];
+  }
+
+  close(): void {
+    living.delete(this);
+    this.#gateway?.close();
+  }
+}
+
+function madeWithout(what: string): HoldfastError {
+  return new HoldfastError(`this sandbox was made without ${what}`, {
+    code: "ERR_HOLDFAST_POLICY_STATIC",
+    step: "policy",
+    hint: "Create a new sandbox with the changed policy.",
+  });
+}
