@@ -7,7 +7,7 @@ import { examineHost, whoami } from "../host/doctor.ts";
 import type { Finding } from "../host/finding.ts";
 import { addonFile, native } from "../native.ts";
 import { privateRoot } from "../sandbox/private-root.ts";
-import { tryMounts, trySandboxes } from "../sandbox/trial.ts";
+import { tryMounts, trySandboxes, tryWithoutNamespaces } from "../sandbox/trial.ts";
 
 /** `holdfast doctor`: each wall, whether this host gives it, how that was found out, and what would give it. */
 export function doctorCommand(): Command {
@@ -30,12 +30,17 @@ async function doctor(json: boolean): Promise<number> {
 }
 
 async function examine(): Promise<Finding[]> {
-  const findings = examineHost(privateRoot());
+  const found = examineHost(privateRoot());
+  const hasNamespaces = !found.some((finding) => isMissing(finding) && isNamespace(finding));
+  // What nothing can run without is then another mode's.
+  const findings = hasNamespaces ? found : found.map((one) => (isNamespace(one) ? { ...one, required: false } : one));
   try {
-    for (const [what, attempt] of [
+    const withNamespaces = [
       ["mounting", tryMounts],
       ["raising whole sandboxes", trySandboxes],
-    ] as const) {
+    ] as const;
+    const without = ["raising a sandbox without namespaces", () => tryWithoutNamespaces(!hasNamespaces)] as const;
+    for (const [what, attempt] of [...(hasNamespaces ? withNamespaces : []), without]) {
       // What is missing already would only fail a second time.
       if (findings.some(isMissing)) break;
       progress(what);
@@ -45,6 +50,10 @@ async function examine(): Promise<Finding[]> {
     progress("");
   }
   return findings;
+}
+
+function isNamespace({ wall }: Finding): boolean {
+  return wall.endsWith("-namespace");
 }
 
 function isMissing({ required, status }: Finding): boolean {

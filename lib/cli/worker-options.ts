@@ -8,6 +8,7 @@ export interface WorkerFlags {
   preset?: string;
   workspace?: "overlay" | "fresh" | "direct";
   mountAt?: string;
+  mode?: "namespaces" | "landlock";
   extract: string[];
   to?: string;
   maxIdle: string;
@@ -53,6 +54,12 @@ export function addWorkerOptions(command: Command): Command {
         "--workspace <mode>",
         "overlay keeps writes private (the default), fresh starts empty, direct writes to the folder",
       ).choices(["overlay", "fresh", "direct"]),
+    )
+    .addOption(
+      new Option("--mode <mode>", "landlock where a host refuses namespaces; by itself when absent").choices([
+        "namespaces",
+        "landlock",
+      ]),
     )
     .option("--mount-at <path>", "where the workspace appears inside; the folder's own path by default")
     .option(

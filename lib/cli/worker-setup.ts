@@ -169,6 +169,7 @@ export async function prepareServing(setup: WorkerSetup, sessions: number): Prom
     workspace: flags.workspace ?? (policy.workspace.mode === "fresh" ? "fresh" : "overlay"),
     tools: true,
     ...(mountAt === undefined ? {} : { mountAt }),
+    ...(flags.mode === undefined ? {} : { mode: flags.mode }),
   } as const;
   const first = await Sandbox.create(base);
   const inside = first.workdir;

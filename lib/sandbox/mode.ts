@@ -4,7 +4,7 @@ import { HoldfastError } from "../errors.ts";
 import { launcherMark } from "../host/launcher-mark.ts";
 import { randomText } from "../native.ts";
 import type { OwnFolders, Workspace } from "../plan/workspace.ts";
-import { privateRoot, sharedRoot } from "./private-root.ts";
+import { reachableRoot } from "./private-root.ts";
 import { registerLeftover } from "./reaper.ts";
 import type { Mode } from "./types.ts";
 
@@ -28,9 +28,7 @@ export function areNamespacesRefused(error: unknown): boolean {
 
 /** Folders of a sandbox's own on the host: /tmp and the home, which cannot be shown elsewhere without a mount namespace. */
 export async function makeOwnFolders(name: string, who: { uid: number; gid: number }): Promise<OwnFolders> {
-  // A folder of root's home would be out of the reach of the user that the sandbox then is.
-  const root = process.geteuid?.() === 0 && who.uid !== 0 ? sharedRoot() : privateRoot();
-  const folder = join(root, `${name}@${launcherMark()}-${randomText(6)}`);
+  const folder = join(reachableRoot(who), `${name}@${launcherMark()}-${randomText(6)}`);
   await registerLeftover("tree", folder);
   const own: OwnFolders = {
     folder,

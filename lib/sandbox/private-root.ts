@@ -43,7 +43,7 @@ export function privateRoot(): string {
  * Where root makes folders for the users that its sandboxes run as: everybody may pass, nobody list. Not in a home of
  * root's, which nobody else may enter; what lies there outlives no sandbox.
  */
-export function sharedRoot(): string {
+function sharedRoot(): string {
   const folder = sharedFolder();
   mkdirSync(folder, { recursive: true, mode: 0o711 });
   const status = lstatSync(folder);
@@ -57,6 +57,17 @@ export function sharedRoot(): string {
   }
   chmodSync(folder, 0o711);
   return folder;
+}
+
+/** The folder of that kind, where it is there and root's own. */
+export function sharedRoots(): string[] {
+  const status = uid() === 0 ? lstatSync(sharedFolder(), { throwIfNoEntry: false }) : undefined;
+  return status?.isDirectory() === true && status.uid === 0 ? [sharedFolder()] : [];
+}
+
+/** Where a sandbox without namespaces has its folders: it reaches them by their own paths. */
+export function reachableRoot(who: { readonly uid: number }): string {
+  return uid() === 0 && who.uid !== 0 ? sharedRoot() : privateRoot();
 }
 
 function sharedFolder(): string {

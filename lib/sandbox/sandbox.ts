@@ -196,7 +196,10 @@ export class Sandbox implements SandboxLike {
     const since = BigInt(Date.now() + 1) * 1_000_000n;
     const { workspace: prepared, found } = await prepareWorkspace(options, policy, capabilities, name, {
       toolRuntime: options.tools ? { node: process.execPath, programs: toolPrograms() } : null,
-      cgroup: heldByCgroup(policy),
+      // Nothing else holds the number of processes there (kernel-notes E7).
+      cgroup: heldByCgroup(
+        options.mode === "landlock" ? { ...policy, requires: [...policy.requires, "cgroup-processes"] } : policy,
+      ),
       seccomp: { traceOpens },
       hostUid: (owner) => {
         const who = identity(policy, capabilities, owner);

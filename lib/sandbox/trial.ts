@@ -9,6 +9,7 @@ import type { LaunchPlan, MountStep } from "../plan/launch-plan.ts";
 import { plan } from "../plan/plan.ts";
 import { defaultPolicy } from "../policy/default-policy.ts";
 import type { Policy } from "../policy/policy.ts";
+import { missingWithoutNamespaces } from "./enforcement.ts";
 import { launch } from "./launch.ts";
 import { launchError } from "./launch-error.ts";
 import { privateRoot } from "./private-root.ts";
@@ -142,6 +143,37 @@ export async function trySandboxes(): Promise<Finding[]> {
     // What stops one sandbox stops them all.
     if (direct.status !== "enforced") return [direct];
     return [direct, await tryBroker(folder), await tryPrivateLayer(folder), ...(await tryIdMapped(folder))];
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+/**
+ * The mode of hosts that give no namespaces, in a whole sandbox of its own.
+ *
+ * @param needed nothing else runs here: what it cannot hold is listed as well
+ */
+export async function tryWithoutNamespaces(needed: boolean): Promise<Finding[]> {
+  const folder = mkdtempSync(join(tmpdir(), "holdfast-doctor-"));
+  try {
+    const { hostUid, hostGid, drop } = identity(defaultPolicy, thisHost(), { uid: 0, gid: 0 });
+    if (drop) chownSync(folder, hostUid, hostGid);
+    const attempt = async (): Promise<string> => {
+      const sandbox = await Sandbox.create({ workdir: folder, mode: "landlock" });
+      const proved = sandbox.enforcement.filter(({ status }) => status === "enforced").map(({ wall }) => wall);
+      await sandbox.dispose();
+      return `${needed ? "used here, since namespaces are refused; " : ""}proved: ${proved.join(", ")}`;
+    };
+    const probe = "a whole sandbox without namespaces (--mode landlock)";
+    const outcome = await outcomeOf(attempt, "unavailable");
+    const mode: Finding = { wall: "landlock-mode", required: needed, probe, ...outcome };
+    if (!needed || mode.status !== "enforced") return [mode];
+    const lacks = missingWithoutNamespaces.map(({ wall, reason = "" }): Finding => {
+      const remedy = "give this host's user namespaces, as above";
+      const what = { wall: `without ${wall}`, probe: "docs/hosts.md", detail: reason, remedy };
+      return { ...what, status: "unavailable", required: false };
+    });
+    return [mode, ...lacks];
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }

@@ -10,7 +10,7 @@ import type { ResolvedGrant, Workspace } from "../plan/workspace.ts";
 import { isPassed } from "../policy/environment.ts";
 import { mountPointFault, normalise } from "../policy/paths.ts";
 import type { PathGrant, Policy } from "../policy/policy.ts";
-import { ownFolders, privateRoot } from "./private-root.ts";
+import { ownFolders, privateRoot, reachableRoot, sharedRoots } from "./private-root.ts";
 import { findProtected, type ProtectedPaths } from "./protected-paths.ts";
 import { registerLeftover } from "./reaper.ts";
 import { removeTree } from "./remove-tree.ts";
@@ -93,7 +93,9 @@ export async function prepareWorkspace(
   const described = describeWorkspace(options, policy, host, extras);
   const workspace = { ...described.workspace, covered: coverOwnFolders(described.workspace) };
   if (!isLayered(workspace)) return { ...described, workspace };
-  const privateFolder = await makePrivateFolder(name, extras.hostUid(workspace.owner));
+  const who = extras.hostUid(workspace.owner);
+  const root = options.mode === "landlock" ? reachableRoot(who) : privateRoot();
+  const privateFolder = await makePrivateFolder(root, name, who);
   return { ...described, workspace: { ...workspace, privateFolder } };
 }
 
@@ -229,8 +231,7 @@ function passedEnvironment({ environment: { pass } }: Policy): Record<string, st
 }
 
 /** `up` and `work` below a folder of the launcher's own, owned by whom the sandbox runs as. */
-async function makePrivateFolder(name: string, who: { uid: number; gid: number }): Promise<string> {
-  const root = privateRoot();
+async function makePrivateFolder(root: string, name: string, who: { uid: number; gid: number }): Promise<string> {
   const folder = join(root, `${name}@${launcherMark()}-${randomText(6)}`);
   // Before it is made: a launcher may be killed at any moment.
   await registerLeftover("tree", folder);
@@ -248,9 +249,10 @@ export function removePrivateFolder(folder: string): void {
 
 /** Removes private folders whose launchers are gone, and whose reapers were killed with them. */
 export function sweepPrivateFolders(): void {
-  const root = privateRoot();
-  for (const name of readdirSync(root)) {
-    const mark = /@(\d+\.\d+)-[^-]*$/.exec(name)?.[1];
-    if (mark !== undefined && !isAlive(mark)) removePrivateFolder(join(root, name));
+  for (const root of [privateRoot(), ...sharedRoots()]) {
+    for (const name of readdirSync(root)) {
+      const mark = /@(\d+\.\d+)-[^-]*$/.exec(name)?.[1];
+      if (mark !== undefined && !isAlive(mark)) removePrivateFolder(join(root, name));
+    }
   }
 }

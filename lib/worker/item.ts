@@ -114,6 +114,9 @@ async function serveIfAlive(served: ServedItem, signal: AbortSignal): Promise<Se
   });
   try {
     signal.throwIfAborted();
+    if (mounts.length > 0 && place.workdir !== settings.places.workdir) {
+      throw new Error("memory stores have paths that this host, which gives no namespaces, cannot show");
+    }
     return await serveIn(place, session, mounts, served, signal);
   } finally {
     await place.dispose();
@@ -132,8 +135,7 @@ async function serveIn(
   const { log } = settings;
   const { client } = api;
   const { sessionId } = item;
-  const { folders, tools } = place;
-  const { workdir } = settings.places;
+  const { folders, tools, workdir } = place;
   log.info({ work: item.id, session: sessionId, sandbox: place.name, ...place.about }, "claimed");
   const memories = new SessionMemories({ client, sessionId, mounts, folders, log, timings });
   const made: string[] = mounts.map(({ folder }) => folder).filter((folder) => isWithin(folder, workdir));

@@ -6,6 +6,8 @@ import type { SessionFolders } from "./session-folders.ts";
 export interface SessionPlace {
   /** For logs. */
   readonly name: string;
+  /** The workspace's path inside. */
+  readonly workdir: string;
   readonly tools: ToolRunner;
   readonly folders: SessionFolders;
   /** For logs: what else is worth saying of it when it is claimed. */
@@ -27,8 +29,9 @@ export interface PlaceRequest {
   readonly readOnlyFolders: readonly string[];
 }
 
-/** Makes places; the workspace's path inside is the same in each. */
+/** Makes places. */
 export interface PlaceMaker {
+  /** The workspace's path in each of them, unless there are no namespaces: then a private layer is where it is. */
   readonly workdir: string;
   open(request: PlaceRequest): Promise<SessionPlace>;
 }

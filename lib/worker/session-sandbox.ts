@@ -60,6 +60,10 @@ export class SessionSandbox implements SessionPlace {
     return this.#sandbox.name;
   }
 
+  get workdir(): string {
+    return this.#sandbox.workdir;
+  }
+
   get about(): Readonly<Record<string, unknown>> {
     return { uid: this.#sandbox.plan.identity.hostUid };
   }

@@ -9,7 +9,8 @@ import type { Finding } from "../../lib/host/finding.ts";
 import { landlockAbis, landlockLacks } from "../../lib/host/landlock-abi.ts";
 import { type NamespaceSettings, namespaceFlags, namespaceRemedy } from "../../lib/host/namespaces.ts";
 import { procCovers } from "../../lib/host/proc-covers.ts";
-import { Sandbox } from "../../lib/sandbox/sandbox.ts";
+import { missingWithoutNamespaces } from "../../lib/sandbox/enforcement.ts";
+import { Sandbox, thisHost } from "../../lib/sandbox/sandbox.ts";
 
 const command = join(import.meta.dirname, "../../lib/cli/main.ts");
 const isRoot = process.geteuid?.() === 0;
@@ -116,15 +117,39 @@ test.serial("The doctor's table for people has every wall, its finding and its p
   t.notRegex(stdout, /\u001b/);
 });
 
-for (const { what, first, mount, wall, detail, remedy } of [
-  {
-    what: "user namespaces are used up",
-    first: "echo 0 > /proc/sys/user/max_user_namespaces",
-    mount: [],
-    wall: "user-namespace",
-    detail: /^clone answers ENOSPC: user\.max_user_namespaces is 0$/,
-    remedy: /^sudo sysctl -w user\.max_user_namespaces=\d+$/,
+test.serial(
+  "Where user namespaces are used up, the doctor tries the mode without, and lists what that cannot hold",
+  (t) => {
+    const namespaces = ["--user", "--map-root-user"];
+    const first = "echo 0 > /proc/sys/user/max_user_namespaces";
+    const why = obstacle(namespaces, first, ordinary);
+    if (why !== null) {
+      t.log(`skipped: this machine cannot be made into such a host: ${why}`);
+      t.pass();
+      return;
+    }
+    const ran = doctor(t, ["--json"], { namespaces, first, as: ordinary });
+    const { fine, walls } = JSON.parse(ran.stdout) as Told;
+    const user = walls.find(({ wall }) => wall === "user-namespace");
+    t.like(user, {
+      status: "unavailable",
+      required: false,
+      detail: "clone answers ENOSPC: user.max_user_namespaces is 0",
+    });
+    t.regex(user?.remedy ?? "", /^sudo sysctl -w user\.max_user_namespaces=\d+$/);
+    const hasMode = thisHost().landlockAbi >= 6;
+    t.like(
+      walls.find(({ wall }) => wall === "landlock-mode"),
+      { required: true, status: hasMode ? "enforced" : "unavailable" },
+    );
+    t.is(fine, hasMode);
+    t.is(ran.status, hasMode ? 0 : 1, ran.stderr);
+    const lacks = walls.filter(({ wall }) => wall.startsWith("without ")).length;
+    t.is(lacks, hasMode ? missingWithoutNamespaces.length : 0);
   },
+);
+
+for (const { what, first, mount, wall, detail, remedy } of [
   {
     what: "a part of /proc is covered",
     first: "mount --bind /dev/null /proc/version",

@@ -4,6 +4,7 @@ import { chownSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import test, { type ExecutionContext } from "ava";
+import { thisHost } from "../../lib/sandbox/sandbox.ts";
 import { isRoot } from "./broken-plan.ts";
 
 const checkout = join(import.meta.dirname, "../..");
@@ -15,12 +16,13 @@ const program = `
   const workdir = mkdtempSync("/tmp/holdfast-host-");
   let told;
   try {
-    const sandbox = await Sandbox.create({ workdir });
+    const [, mode] = process.argv;
+    const sandbox = await Sandbox.create({ workdir, ...(mode === "" ? {} : { mode }) });
     const { exitCode, stdout } = await sandbox.exec("sh", ["-c", "id -u; cat /proc/1/comm /proc/sys/kernel/hostname"]);
     const walls = sandbox.enforcement.filter(({ status }) => status === "enforced").map(({ wall }) => wall);
     const { hostUid } = sandbox.plan.identity;
     await sandbox.dispose();
-    told = { exitCode, lines: stdout.toString().trim().split("\\n"), walls, hostUid };
+    told = { exitCode, mode: sandbox.mode, lines: stdout.toString().trim().split("\\n"), walls, hostUid };
   } catch (error) {
     told = { code: error.code, message: error.message, hint: error.hint };
   }
@@ -30,6 +32,7 @@ const program = `
 
 interface Told {
   readonly exitCode?: number;
+  readonly mode?: string;
   readonly lines?: readonly string[];
   readonly walls?: readonly string[];
   readonly hostUid?: number;
@@ -56,10 +59,12 @@ interface Host {
   /** What a shell does there first. */
   readonly first: string;
   readonly as?: { uid?: number; gid?: number };
+  /** That is asked for. */
+  readonly mode?: string;
 }
 
 /** null, with the reason logged, where this machine cannot show such a host. */
-function on(t: ExecutionContext, { namespaces, first, as = {} }: Host): Told | null {
+function on(t: ExecutionContext, { namespaces, first, as = {}, mode = "" }: Host): Told | null {
   const folder = isRoot && as.uid === undefined ? folders.root : folders.ordinary;
   const env = { ...process.env, HOME: folder, XDG_STATE_HOME: folder, XDG_RUNTIME_DIR: folder };
   const run = (args: readonly string[]): ReturnType<typeof spawnSync> =>
@@ -72,18 +77,32 @@ function on(t: ExecutionContext, { namespaces, first, as = {} }: Host): Told | n
     t.pass();
     return null;
   }
-  const script = `${first} && exec "$0" --input-type=module -e "$1"`;
-  const ran = run([...namespaces, "--", "sh", "-c", script, process.execPath, program]);
+  const script = `${first} && exec "$0" --input-type=module -e "$1" -- "$2"`;
+  const ran = run([...namespaces, "--", "sh", "-c", script, process.execPath, program, mode]);
   t.is(ran.status, 0, String(ran.stderr));
   return JSON.parse(String(ran.stdout)) as Told;
 }
 
-test("Where user namespaces are used up, nothing starts and one sentence says so", (t) => {
-  const told = on(t, {
-    namespaces: ["--user", "--map-root-user"],
-    first: "echo 0 > /proc/sys/user/max_user_namespaces",
-    as: ordinary,
-  });
+const usedUp = {
+  namespaces: ["--user", "--map-root-user"],
+  first: "echo 0 > /proc/sys/user/max_user_namespaces",
+  as: ordinary,
+};
+
+test("Where user namespaces are used up, Landlock, the filter and the broker hold a sandbox alone", (t) => {
+  const told = on(t, usedUp);
+  if (told === null) return;
+  if (thisHost().landlockAbi < 6) {
+    t.is(told.code, "ERR_HOLDFAST_WALL_UNAVAILABLE");
+    return;
+  }
+  t.is(told.mode, "landlock", told.message);
+  t.deepEqual(told.lines, ["0"], "no process of the host's and no setting of its kernel");
+  t.true(told.walls?.includes("socket-filter"));
+});
+
+test("Where user namespaces are used up and are insisted on, nothing starts and one sentence says so", (t) => {
+  const told = on(t, { ...usedUp, mode: "namespaces" });
   if (told === null) return;
   t.is(told.code, "ERR_HOLDFAST_WALL_UNAVAILABLE");
   t.is(

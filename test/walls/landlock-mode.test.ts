@@ -19,6 +19,7 @@ import { join } from "node:path";
 import test, { type ExecutionContext } from "ava";
 import { HoldfastError } from "../../lib/errors.ts";
 import { Sandbox, thisHost } from "../../lib/sandbox/sandbox.ts";
+import { createToolset } from "../../lib/tools/toolset.ts";
 import {
   type Alteration,
   allowAllFilter,
@@ -230,4 +231,28 @@ test.serial("What mounts would hold and Landlock cannot is refused, or said", as
   t.is(sandbox.mode, "landlock");
   const missing = sandbox.enforcement.filter(({ status }) => status === "unavailable").map(({ wall }) => wall);
   t.deepEqual(missing, ["mount-namespace", "pid-namespace", "protected-names", "network-namespace", "tmp-size"]);
+});
+
+test.serial("A private layer is a copy, and the tools work on it", async (t) => {
+  if (!needsScopes(t)) return;
+  const { workdir } = await makeWorld(t);
+  const sandbox = await Sandbox.create({ workdir, mode: "landlock", workspace: "overlay", tools: true });
+  t.teardown(() => sandbox.dispose());
+  t.not(sandbox.workdir, workdir);
+  const tools = createToolset(sandbox);
+  t.teardown(() => tools.close());
+  const run = async (name: string, input: object): Promise<string> =>
+    (await tools.run(name, input, AbortSignal.timeout(20_000))).text;
+  await run("write", { file_path: "made.txt", content: "one\ntwo\n" });
+  await run("edit", { file_path: "made.txt", old_string: "two", new_string: "three" });
+  t.is(await run("read", { file_path: "made.txt" }), "one\nthree\n");
+  t.regex(await run("bash", { command: "cat made.txt; chmod 600 made.txt && stat -c %a made.txt" }), /three\n600/);
+  t.regex(await run("glob", { pattern: "*.txt" }), /made\.txt/);
+  t.regex(await run("grep", { pattern: "thr.e" }), /made\.txt:2:three/);
+  await tools.close();
+  const { changes } = await sandbox.changes();
+  t.deepEqual(
+    changes.map(({ kind, path }) => `${kind} ${path.toString()}`),
+    ["added made.txt"],
+  );
 });

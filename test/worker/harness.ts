@@ -159,6 +159,7 @@ export async function openHarness(t: ExecutionContext, options: HarnessOptions =
         places.push(kept);
         return {
           name: `place-${places.length}`,
+          workdir: "/workspace",
           about: {},
           folders,
           tools: {
