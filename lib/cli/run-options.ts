@@ -19,6 +19,7 @@ export interface RunOptions {
   apply: boolean;
   diff: string | undefined;
   json: boolean;
+  proxyEnv: boolean;
   quiet: boolean;
   statusFd: number | undefined;
   traceDenials: boolean;
@@ -42,7 +43,7 @@ const valued = [
   "diff",
   "status-fd",
 ] as const;
-const flags = ["overlay", "apply", "json", "quiet", "trace-denials", "help"] as const;
+const flags = ["overlay", "proxy-env", "apply", "json", "quiet", "trace-denials", "help"] as const;
 
 export const runUsage = `Usage: holdfast run [options] -- CMD ARG…
 
@@ -57,6 +58,7 @@ and no network but what is allowed. Without --policy the preset "default" applie
   --write PATH          also writable; may be repeated
   --allow HOST[:PORT]   connections to it (port 443 where none is given); may be repeated
   --allow-binary PATH   with --allow: by this program alone; may be repeated
+  --proxy-env           also offer a proxy, by HTTP_PROXY and its like, to programs that insist on one
   --upstream-proxy URL  out through http://, https:// or socks5://HOST:PORT; env: as HTTPS_PROXY and NO_PROXY say
   --env NAME[=VALUE]    pass a variable on, or set it; may be repeated
   --timeout D           end it after 500ms, 30s, 5m, …: exit 124
@@ -91,6 +93,7 @@ export function noRunOptions(): RunOptions {
     apply: false,
     diff: undefined,
     json: false,
+    proxyEnv: false,
     quiet: false,
     statusFd: undefined,
     traceDenials: false,
@@ -152,6 +155,7 @@ function setFlag(options: RunOptions, name: string): void {
   if (name === "overlay") options.overlay = true;
   if (name === "apply") options.apply = true;
   if (name === "json") options.json = true;
+  if (name === "proxy-env") options.proxyEnv = true;
   if (name === "quiet") options.quiet = true;
   if (name === "trace-denials") options.traceDenials = true;
   if (name === "help") options.help = true;

@@ -51,7 +51,12 @@ export async function run(args: readonly string[]): Promise<number> {
     const policy = await runPolicy(options);
     if (options.diff !== undefined) patch = await (await import("./overlay.ts")).PatchFile.open(options.diff);
     const sandbox = await Sandbox.create(
-      { policy, workdir: options.workdir ?? currentFolder(), ...askedMode(options.mode) },
+      {
+        policy,
+        workdir: options.workdir ?? currentFolder(),
+        proxyEnv: options.proxyEnv,
+        ...askedMode(options.mode),
+      },
       { traceOpens: options.traceDenials },
     );
     const { hostUid: uid, hostGid: gid, drop } = sandbox.plan.identity;

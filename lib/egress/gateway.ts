@@ -1,14 +1,17 @@
 import { isIP, Socket } from "node:net";
 import type { Audit } from "../audit/audit.ts";
 import { type CarriedFlow, native } from "../native.ts";
+import { explicitProxy } from "../plan/explicit-proxy.ts";
 import type { Policy } from "../policy/policy.ts";
+import { failureAnswer, refusalAnswer } from "./answer.ts";
 import type { Authority } from "./authority.ts";
 import { join, readOpening } from "./carry.ts";
 import { type Grant, NetworkDecision } from "./decide.ts";
 import type { Program, Request, Verdict } from "./flow.ts";
-import { AddressRefusal, Inspector, inspect, type Judged } from "./inspect.ts";
+import { AddressRefusal, forward, type Inspected, Inspector, inspect, type Judged } from "./inspect.ts";
 import { NamePool } from "./names.ts";
 import { Programs } from "./program.ts";
+import { type ProxyRequest, readProxyRequest } from "./proxy-request.ts";
 import { Refusals, type RefusedConnection } from "./refusals.ts";
 import { Resolver } from "./resolver.ts";
 import { Upstream, type UpstreamSettings } from "./upstream.ts";
@@ -27,6 +30,8 @@ export interface GatewayOptions {
   readonly audit: Audit | undefined;
   /** Whose certificates the sandbox trusts; null where no endpoint is inspected. */
   readonly authority: Authority | null;
+  /** Whether programs may speak to the explicit proxy. */
+  readonly hasProxy: boolean;
 }
 
 const dnsPort = 53;
@@ -53,7 +58,7 @@ export class Gateway {
   readonly #sockets = new Set<Socket>();
   /** Those that are carried, by the program's end. */
   readonly #carried = new Map<Socket, Carried>();
-  readonly #inspector: Inspector | null;
+  readonly #inspector: Inspector;
   readonly #refusals = new Refusals();
   #decision: NetworkDecision;
   #upstream: Upstream;
@@ -66,11 +71,14 @@ export class Gateway {
     this.#decision = new NetworkDecision(options.policy);
     this.#upstream = new Upstream(options.policy);
     const { authority } = options;
-    this.#inspector = authority === null ? null : new Inspector({ authority, reach: (grant) => this.#reach(grant) });
+    this.#inspector = new Inspector({ authority, reach: (grant) => this.#reach(grant) });
+    // The pool's first address is the explicit proxy's.
+    this.#names.addressesOf(explicitProxy.name);
     this.#resolver = new Resolver({
       ...options.resolver,
       names: this.#names,
-      knows: (name) => !this.#isOff && this.#decision.knows(name),
+      knows: (name) =>
+        !this.#isOff && (this.#decision.knows(name) || (options.hasProxy && name === explicitProxy.name)),
       onRefused: (name) => this.#refusals.add(name, this.#isOff ? switchedOff : unnamed(name)),
     });
     native().onFlow(options.broker, () => this.#takeFlows());
@@ -81,7 +89,7 @@ export class Gateway {
     this.#decision = new NetworkDecision(policy);
     this.#upstream = new Upstream(policy);
     // Idle connections were made for grants that are no more.
-    this.#inspector?.clear();
+    this.#inspector.clear();
     for (const [client, carried] of this.#carried) {
       const { program, host, port } = carried;
       const connection = this.#decision.connect(program, host, port);
@@ -96,7 +104,7 @@ export class Gateway {
 
   /** Whether requests can be read at all. */
   get inspects(): boolean {
-    return this.#inspector !== null;
+    return this.#options.authority !== null;
   }
 
   /**
@@ -121,7 +129,7 @@ export class Gateway {
     if (this.#isClosed) return;
     this.#isClosed = true;
     this.#resolver.close();
-    this.#inspector?.clear();
+    this.#inspector.clear();
     for (const socket of this.#sockets) socket.resetAndDestroy();
   }
 
@@ -167,31 +175,54 @@ export class Gateway {
   async #serve(flow: CarriedFlow, client: Socket): Promise<void> {
     const program = await this.#programs.identify(flow.program);
     const host = this.#names.nameOf(flow.address) ?? flow.address;
-    const where = `${isIP(host) === 6 ? `[${host}]` : host}:${flow.port}`;
+    if (host === explicitProxy.name && this.#options.hasProxy && flow.port === explicitProxy.port)
+      return this.#serveProxy(program, client);
+    await this.#carry(client, program, { host, port: flow.port, ...captured(client) });
+  }
+
+  /** Does for a client that insists on a proxy what is done for one that knows of none. */
+  async #serveProxy(program: Program | null, client: Socket): Promise<void> {
+    const asked = await readProxyRequest(client);
+    if (asked === undefined) return;
+    // Whoever resolved the name first asks for its address.
+    const host = this.#names.nameOf(asked.host) ?? asked.host;
+    await this.#carry(client, program, { ...asked, host });
+  }
+
+  async #carry(client: Socket, program: Program | null, asked: ProxyRequest): Promise<void> {
+    const { host, port } = asked;
+    const where = `${isIP(host) === 6 ? `[${host}]` : host}:${port}`;
     const subject = `${where} (by ${program?.path ?? "an unknown program"})`;
+    const note = (verdict: Verdict, request?: Request): void => {
+      this.#record({ program, host, port }, verdict, request);
+      if (verdict.allowed) return;
+      this.#refusals.add(request === undefined ? subject : `${request.method} ${request.path} at ${subject}`, verdict);
+    };
     const stop = (verdict: Verdict): void => {
-      this.#record(flow, program, host, verdict);
-      this.#refusals.add(subject, verdict);
-      client.resetAndDestroy();
+      note(verdict);
+      asked.reject(refusalAnswer({ host, port, program: program?.path ?? "" }, verdict));
     };
     if (this.#isOff) return stop(switchedOff);
-    const connection = this.#decision.connect(program, host, flow.port);
+    const connection = this.#decision.connect(program, host, port);
     if ("refusal" in connection) return stop(connection.refusal);
     const { grant } = connection;
     // From here on another policy may end it.
-    const carried: Carried = { program, host, port: flow.port, grant };
+    const carried: Carried = { program, host, port, grant };
     this.#carried.set(client, carried);
     client.once("close", () => this.#carried.delete(client));
-    if (grant.carry === "inspect") return this.#inspect(flow, client, carried, subject);
-    const permit = (detail: string): void =>
-      this.#record(flow, program, host, { allowed: true, policy: grant.policy, rule: where, detail });
+    if (grant.carry === "inspect" || asked.isForward) {
+      asked.accept();
+      return this.#inspect(client, carried, note, asked.isForward);
+    }
+    const permit = (detail: string): void => note({ allowed: true, policy: grant.policy, rule: where, detail });
     let upstream: Socket;
     try {
       upstream = await this.#reach(grant);
     } catch (error) {
       if (error instanceof AddressRefusal) return stop(error.verdict);
-      permit(`permitted, and not reached: ${error instanceof Error ? error.message : String(error)}`);
-      client.resetAndDestroy();
+      const detail = `permitted, and not reached: ${error instanceof Error ? error.message : String(error)}`;
+      permit(detail);
+      asked.reject(failureAnswer(502, "upstream_unreachable", detail));
       return;
     }
     if (this.#isOff) return stop(switchedOff);
@@ -199,56 +230,57 @@ export class Gateway {
       upstream.destroy();
       return;
     }
+    asked.accept();
     // A server may speak first, and is heard; what the client says is looked at before it goes on.
     join(client, upstream);
     if (grant.carry !== "tcp") {
       const opening = await readOpening(client, openingMs);
       const fault = this.#isOff ? switchedOff : openingFault(opening, grant);
-      if (fault !== undefined) return stop(fault);
+      if (fault !== undefined) {
+        note(fault);
+        client.resetAndDestroy();
+        return;
+      }
       if ("read" in opening && opening.read.length > 0) upstream.write(opening.read);
     }
     permit(`${grant.program} may connect (${grant.carry})`);
     client.pipe(upstream);
   }
 
-  async #inspect(flow: CarriedFlow, client: Socket, carried: Carried, subject: string): Promise<void> {
-    const { program, host } = carried;
-    const inspector = this.#inspector;
-    if (inspector === null) throw new Error("this sandbox has no certificate authority");
+  async #inspect(
+    client: Socket,
+    carried: Carried,
+    note: (verdict: Verdict, request?: Request) => void,
+    isForward: boolean,
+  ): Promise<void> {
+    const { policy, program, carry } = carried.grant;
+    const permit = (): void =>
+      note({ allowed: true, policy, rule: null, detail: `${program} may connect (${isForward ? "forward" : carry})` });
+    const inspected: Inspected = {
+      client,
+      current: () => ({ decision: this.#decision, grant: carried.grant }),
+      record: note,
+      onFault: (detail, remedy) =>
+        note({
+          ...{ allowed: false, policy, rule: null, reason: "malformed", detail },
+          ...(remedy === undefined ? {} : { remedy }),
+        }),
+    };
+    if (isForward) {
+      permit();
+      carried.requests = forward(this.#inspector, inspected);
+      return;
+    }
     const opening = await readOpening(client, openingMs);
     const fault = this.#isOff ? switchedOff : openingFault(opening, carried.grant);
     if (fault !== undefined || opening.kind === "malformed") {
-      if (fault !== undefined) {
-        this.#record(flow, program, host, fault);
-        this.#refusals.add(subject, fault);
-      }
+      if (fault !== undefined) note(fault);
       if (opening.kind === "tls") client.end(alert);
       else client.resetAndDestroy();
       return;
     }
-    const { policy, program: who } = carried.grant;
-    this.#record(flow, program, host, { allowed: true, policy, rule: null, detail: `${who} may connect (inspect)` });
-    carried.requests = await inspect(
-      inspector,
-      {
-        client,
-        current: () => ({ decision: this.#decision, grant: carried.grant }),
-        record: (verdict, request) => {
-          this.#record(flow, program, host, verdict, request);
-          if (!verdict.allowed)
-            this.#refusals.add(
-              request === undefined ? subject : `${request.method} ${request.path} at ${subject}`,
-              verdict,
-            );
-        },
-        onFault: (detail, remedy) => {
-          const verdict = { allowed: false, policy, rule: null, reason: "malformed", detail } as const;
-          this.#record(flow, program, host, verdict);
-          this.#refusals.add(subject, remedy === undefined ? verdict : { ...verdict, remedy });
-        },
-      },
-      opening,
-    );
+    permit();
+    carried.requests = await inspect(this.#inspector, inspected, opening);
   }
 
   /** A connection to a granted server, at an address that may be dialled. Throws an AddressRefusal. */
@@ -271,7 +303,7 @@ export class Gateway {
     return this.#own(await upstream.dial(grant.host, addresses, grant.port, this.#off.signal));
   }
 
-  #record({ port }: CarriedFlow, program: Program | null, host: string, verdict: Verdict, request?: Request): void {
+  #record({ program, host, port }: Omit<Carried, "grant">, verdict: Verdict, request?: Request): void {
     const { sandbox, audit } = this.#options;
     const { path, sha256 } = program ?? {};
     audit?.append({
@@ -286,6 +318,11 @@ export class Gateway {
       ...verdict,
     });
   }
+}
+
+/** A client that knows of no proxy: it is connected already, and is told by a reset. */
+function captured(client: Socket): Pick<ProxyRequest, "accept" | "reject" | "isForward"> {
+  return { isForward: false, accept: () => {}, reject: () => void client.resetAndDestroy() };
 }
 
 /** Fatal, access_denied (RFC 8446 section 6): a client of TLS is told, rather than cut off. */

@@ -40,6 +40,7 @@ interface Exchange {
 export class Http1 implements OriginUser {
   readonly #client: Socket;
   readonly #flow: InspectedFlow;
+  readonly #carriesOne: boolean;
   #held: Buffer = nothing;
   #looked = 0;
   #headTimer: NodeJS.Timeout | undefined;
@@ -50,9 +51,11 @@ export class Http1 implements OriginUser {
   #isEnding = false;
   #hasClientEnded = false;
 
-  constructor(client: Socket, flow: InspectedFlow) {
+  /** @param options carriesOne ends the connection after its first answer */
+  constructor(client: Socket, flow: InspectedFlow, { carriesOne = false }: { readonly carriesOne?: boolean } = {}) {
     this.#client = client;
     this.#flow = flow;
+    this.#carriesOne = carriesOne;
     client.setNoDelay(true);
     client.setTimeout(silenceMs, () => this.#onSilence());
     client.on("data", (chunk: Buffer) => this.#guard(() => this.#onClientData(chunk)));
@@ -140,7 +143,8 @@ export class Http1 implements OriginUser {
 
   #begin(size: number): void {
     const flow = this.#flow;
-    const head = parseRequest(this.#held, size);
+    const parsed = parseRequest(this.#held, size);
+    const head = this.#carriesOne ? { ...parsed, keepAlive: false } : parsed;
     if (!isAuthority(head.host, flow)) {
       flow.malformed(`the request is for ${head.host} at ${flow.host}:${flow.port}`);
       const detail = `the request is for ${head.host}, not for the server that was connected to`;

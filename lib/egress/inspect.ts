@@ -31,7 +31,8 @@ export class Inspector {
   readonly #sessions = new Map<Grant, ClientHttp2Session>();
   /** What a server chose where it had the choice. */
   readonly #protocols = new Map<string, string>();
-  readonly authority: Authority;
+  /** Null where no endpoint is inspected. */
+  readonly authority: Authority | null;
   /** A connection to a granted server. Throws an AddressRefusal. */
   readonly reach: (grant: Grant) => Promise<Socket>;
 
@@ -150,9 +151,18 @@ export async function inspect(
     }
   }
   if (client.destroyed) return undefined;
+  if (inspector.authority === null) throw new Error("this sandbox has no certificate authority");
   const secured = await endTls(inspector.authority, inspected, grant.host, protocol);
   if (secured === undefined) return undefined;
   return secured.alpnProtocol === "h2" ? new Http2(secured, flow) : new Http1(secured, flow);
+}
+
+/**
+ * Carries a request in absolute form, which a client of the explicit proxy sends: one on each connection, since the next may
+ * be for another server.
+ */
+export function forward(inspector: Inspector, inspected: Inspected): Judged {
+  return new Http1(inspected.client, new InspectedConnection(inspector, inspected, "http"), { carriesOne: true });
 }
 
 function endTls(

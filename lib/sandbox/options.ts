@@ -72,6 +72,7 @@ const sandboxChecks: Readonly<Record<keyof SandboxOptions, Check>> = {
     (value) => typeof value === "string" && /^[A-Za-z0-9][\w.@+-]{0,127}$/.test(value),
   ),
   tools: flag,
+  proxyEnv: flag,
   audit: expect("an Audit", (value) => typeof value === "object" && value !== null && "append" in value),
   privateFolders: expect(
     "a list of absolute paths without . and ..",

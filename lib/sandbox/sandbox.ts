@@ -254,7 +254,8 @@ export class Sandbox implements SandboxLike {
         const { broker, resolver } = init;
         const { audit } = options;
         const authority = certified?.authority ?? null;
-        network.carryBy(new gateways.Gateway({ policy, sandbox: name, broker, resolver, audit, authority }));
+        const hasProxy = options.proxyEnv ?? false;
+        network.carryBy(new gateways.Gateway({ policy, sandbox: name, broker, resolver, audit, authority, hasProxy }));
       }
       sandbox = new Sandbox(name, policy, plan, over, init, beginning, cgroup, options.audit, network);
       sandbox.#open(socket);

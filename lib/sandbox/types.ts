@@ -56,6 +56,8 @@ export interface SandboxOptions {
   name?: string;
   /** Make ready what the six tools need inside (a Node for glob and grep). */
   tools?: boolean;
+  /** Offer the explicit proxy too, and tell programs of it by HTTP_PROXY and its like. */
+  proxyEnv?: boolean;
   /** Where calls, refusals and the end of the sandbox are recorded. */
   audit?: Audit;
   /** Further writable or readable folders of the session (skills, memory), made inside, private, empty. */

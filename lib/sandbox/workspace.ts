@@ -5,9 +5,11 @@ import type { HostCapabilities } from "../host/capabilities.ts";
 import { isAlive, launcherMark } from "../host/launcher-mark.ts";
 import { inspectPath, isWithin, type SeenPaths } from "../host/paths.ts";
 import { randomText } from "../native.ts";
+import { proxyVariables } from "../plan/explicit-proxy.ts";
 import { isOwn } from "../plan/mounts.ts";
 import type { ResolvedGrant, Workspace } from "../plan/workspace.ts";
 import { isPassed } from "../policy/environment.ts";
+import { hasEgress } from "../policy/network.ts";
 import { mountPointFault, normalise } from "../policy/paths.ts";
 import type { PathGrant, Policy } from "../policy/policy.ts";
 import { ownFolders, privateRoot, reachableRoot, sharedRoots } from "./private-root.ts";
@@ -180,7 +182,10 @@ export function describeWorkspace(
       privateFolders: (options.privateFolders ?? []).filter((folder) => !isWithin(folder, path)),
       covered: [],
       toolRuntime: extras.toolRuntime,
-      environment: passedEnvironment(policy),
+      environment: {
+        ...(options.proxyEnv === true && hasEgress(policy) ? proxyVariables : {}),
+        ...passedEnvironment(policy),
+      },
       seccomp: extras.seccomp,
       cgroup: extras.cgroup,
     },

@@ -63,6 +63,8 @@ const elsewhere: Readonly<Record<string, string>> = {
   'exec holdfast worker handle --workdir "$HOME/project"': "test/worker/process.test.ts",
   "holdfast run --upstream-proxy http://proxy.corp.example:3128 --allow api.github.com -- curl -sS https://api.github.com/zen":
     "test/egress/upstream.test.ts",
+  "holdfast run --proxy-env --allow api.github.com -- curl -sS https://api.github.com/zen":
+    "test/egress/inspect.test.ts",
   "holdfast run --upstream-proxy env --allow api.github.com -- curl -sS https://api.github.com/zen":
     "test/egress/upstream.test.ts",
   "holdfast run --allow host.holdfast.internal:3000 -- curl -sS http://host.holdfast.internal:3000/":

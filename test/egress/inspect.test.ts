@@ -96,6 +96,22 @@ holds("HTTP/2 is carried stream by stream, with trailers, where the server speak
 
 holds("A new policy ends what it does not allow", { "new policy": ["event", "cut"] });
 
+holds("The explicit proxy decides alike: CONNECT, absolute form and SOCKS 5", {
+  proxy: {
+    forward: "HTTP/1.1 200 OK",
+    "forward refused": "HTTP/1.1 403 Forbidden",
+    "forward elsewhere": "HTTP/1.1 403 Forbidden",
+    connect: ["HTTP/1.1 200", "HTTP/1.1 200"],
+    "connect refused": "HTTP/1.1 403 Forbidden",
+    "connect to loopback": "HTTP/1.1 403 Forbidden",
+    "no proxy request": "HTTP/1.1 400 Bad Request",
+    socks: [5, 0, 5, 0],
+    "socks refused": [5, 0, 5, 2],
+    "socks bind": [5, 0, 5, 7],
+    node: 200,
+  },
+});
+
 inThatWorld(
   "Programs that look for authorities in different places trust the sandbox's own, and are told of nothing",
   (t) => {

@@ -164,6 +164,12 @@ try {
     programs[name] = `${stdout}${stderr}`;
   }
 
+  copyFileSync(join(import.meta.dirname, "proxied-client.mjs"), join(workdir, "proxied.mjs"));
+  const second = await Sandbox.create({ workdir, policy: policyOf(policyText), proxyEnv: true });
+  closers.push(() => second.dispose());
+  const insisting = await second.exec(process.execPath, [join(workdir, "proxied.mjs")], { timeout: 20_000 });
+  if (insisting.stdout.length === 0) throw new Error(`the client of the proxy failed: ${insisting.stderr}`);
+
   // A stream that is under way when the policy changes, and one request after it.
   const follow = `
     import { request } from "node:https";
@@ -192,7 +198,16 @@ try {
     following.once("close", () => resolve());
   });
   await events;
-  console.log(JSON.stringify({ ...seen, programs, "new policy": said.trim().split("\n"), denials, lines }));
+  console.log(
+    JSON.stringify({
+      ...seen,
+      programs,
+      proxy: JSON.parse(insisting.stdout.toString()),
+      "new policy": said.trim().split("\n"),
+      denials,
+      lines,
+    }),
+  );
 } finally {
   for (const close of closers.reverse()) await close();
 }
