@@ -354,10 +354,14 @@ void WriteFile(const Setup& setup, const FileMessage& message, const char* strin
     random = static_cast<unsigned long>(getpid());
   char temporary[64];
   snprintf(temporary, sizeof temporary, ".holdfast-%016lx.tmp", random);
-  int fd = openat(folder, temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+  int fd = openat(folder, temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, mode);
   if (fd < 0) Answer(message, FileStatus::kError, errno, path, -1, nullptr, 0);
   int error = 0;
-  if (!WriteAll(content_fd, fd) || fchmod(fd, mode) != 0 || fsync(fd) != 0) error = errno;
+  // Made with its mode, unless the folder has another by default (acl(5)).
+  struct stat made;
+  if (!WriteAll(content_fd, fd) || fstat(fd, &made) != 0 ||
+      ((made.st_mode & 07777) != mode && fchmod(fd, mode) != 0) || fsync(fd) != 0)
+    error = errno;
   if (error == 0 && renameat(folder, temporary, folder, name) != 0) error = errno;
   if (error != 0) {
     unlinkat(folder, temporary, 0);
