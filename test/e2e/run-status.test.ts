@@ -37,7 +37,7 @@ test("A command that is not found gives 127, and the message names it and what t
   for (const name of ["no-such-command", "./no-such-file", "/no/such/path", "", "file/below"]) {
     writeFileSync(join(cwd, "file"), "");
     const result = await run(t, ["--status-fd", "3", "--", name], { cwd });
-    t.is(result.status, 127, name);
+    t.is(result.status, 127, `${name}: ${result.stderr}`);
     t.true(
       result.stderr.startsWith(`holdfast: ${name === "" ? '""' : name}: not found inside the sandbox\n`),
       result.stderr,
