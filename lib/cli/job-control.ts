@@ -3,8 +3,8 @@ import type { TerminalRelay } from "./terminal.ts";
 
 /**
  * Passed on to the command; a second SIGINT ends it. Not those that tell of a fault of our own (SIGSEGV and its like), of
- * our descriptors and children (SIGPIPE, SIGCHLD, SIGXFSZ), SIGUSR1, which is ours (it kills the network), and the
- * real-time ones, which Node has no names for.
+ * our descriptors and children (SIGPIPE, SIGCHLD, SIGXFSZ), SIGUSR1 where it is ours (it kills the network), and
+ * the real-time ones, which Node has no names for.
  */
 const forwarded: readonly NodeJS.Signals[] = [
   "SIGINT",
@@ -40,12 +40,14 @@ export class JobControl {
   #wanted = false;
   #stopped = false;
 
-  constructor(child: ConfinedProcess) {
+  /** @param hasNetwork whether SIGUSR1 is ours */
+  constructor(child: ConfinedProcess, hasNetwork: boolean) {
     this.#child = child;
     this.dismissed = new Promise((resolve) => {
       this.#dismiss = resolve;
     });
-    for (const signal of forwarded) this.#handlers.set(signal, () => this.#forward(signal));
+    for (const signal of hasNetwork ? forwarded : [...forwarded, "SIGUSR1" as const])
+      this.#handlers.set(signal, () => this.#forward(signal));
     // With a terminal of its own the command hears of a new size from that.
     this.#handlers.set("SIGWINCH", () => {
       if (this.relay === undefined) this.#child.kill("SIGWINCH");

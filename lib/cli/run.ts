@@ -43,7 +43,10 @@ export async function run(args: readonly string[]): Promise<number> {
       });
     }
     const tell = teller(options);
+    // Where there is a network; the command's own otherwise.
+    let cutsOff = true;
     process.on("SIGUSR1", () => {
+      if (!cutsOff) return;
       const killed = { event: "network-killed", connections: killNetworks() };
       status(killed);
       tell(killed, `${paint("red", "the network was killed")} (SIGUSR1): ${killed.connections} connections reset`);
@@ -59,6 +62,7 @@ export async function run(args: readonly string[]): Promise<number> {
       },
       { traceOpens: options.traceDenials },
     );
+    cutsOff = sandbox.plan.egress !== null;
     const { hostUid: uid, hostGid: gid, drop } = sandbox.plan.identity;
     const dropped = drop && process.stderr.isTTY ? [`started by root: the sandbox runs as uid ${uid}`] : [];
     const { name, mode, enforcement } = sandbox;
@@ -146,7 +150,7 @@ async function follow(sandbox: Sandbox, options: RunOptions, told: Told): Promis
     wallTimeMs: limits.wallTimeMs,
   });
   const { admit } = new OutputBudget(child, limits.outputBytes);
-  const jobs = new JobControl(child);
+  const jobs = new JobControl(child, sandbox.plan.egress !== null);
   const outputs: Writable[] = [];
   const ended: Promise<void>[] = [];
   const readOn: (() => void)[] = [];
