@@ -63,7 +63,7 @@ const alikeForAll = [
   "test/plan/**",
   "test/policy/*-{properties,dialect}.test.ts",
   "test/policy/bad-files.test.ts",
-  "test/egress/{addresses,authority,canonical,client-hello,decide,glob,http-head,names}.test.ts",
+  "test/egress/{addresses,authority,canonical,client-hello,decide,glob,http-head,names,trust,websocket}.test.ts",
   "test/queue/{leases,tasks,documentation}.test.ts",
   "test/worker/{archive,dispatch,documentation,lease,memory,poll,results,skills,stream}.test.ts",
   "test/package/{contents,docstrings,floor,rooms,sources}.test.ts",
