@@ -109,6 +109,8 @@ export interface ProgramFacts {
   readonly links: number;
   /** It lies on a mount that the sandbox cannot write. */
   readonly isReadOnly: boolean;
+  /** Code of a file was mapped into it that the sandbox can write; looked at where a network rule names programs. */
+  readonly hasForeignCode: boolean;
   /** O_PATH; to be closed. */
   readonly file: number;
 }

@@ -381,6 +381,7 @@ Napi::Value TakeFlows(const Napi::CallbackInfo& info) {
       made.Set("changedNs", Napi::BigInt::New(env, program.changed_ns));
       made.Set("links", static_cast<double>(program.links));
       made.Set("isReadOnly", program.read_only);
+      made.Set("hasForeignCode", program.foreign_code);
       made.Set("file", program.file.Release());
       item.Set("program", made);
     }

@@ -26,7 +26,7 @@ async function bundleCommand(): Promise<void> {
 
 /** Every combination of the options that a sandbox with namespaces may have. */
 function* combinations(): Generator<SeccompOptions> {
-  const options = ["traceOpens", "mappedFiles", "fileSizeLimit", "openFilesLimit"] as const;
+  const options = ["traceOpens", "mappedFiles", "programCode", "fileSizeLimit", "openFilesLimit"] as const;
   for (let bits = 0; bits < 2 ** options.length; bits++)
     yield Object.fromEntries(options.map((option, place) => [option, (bits & (2 ** place)) !== 0]));
 }

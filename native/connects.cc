@@ -93,10 +93,11 @@ int ConnectSlice(int socket, const sockaddr* address, socklen_t size,
 
 }  // namespace
 
-Connects::Connects(std::shared_ptr<NotifiedCalls> calls, UniqueFd sockets, UniqueFd carried,
-                   int init_pid, std::shared_ptr<Servers> servers,
-                   std::shared_ptr<const Territory> territory)
+Connects::Connects(std::shared_ptr<NotifiedCalls> calls, std::shared_ptr<ForeignCode> foreign,
+                   UniqueFd sockets, UniqueFd carried, int init_pid,
+                   std::shared_ptr<Servers> servers, std::shared_ptr<const Territory> territory)
     : calls_(std::move(calls)),
+      foreign_(std::move(foreign)),
       servers_(std::move(servers)),
       territory_(std::move(territory)),
       sockets_(std::move(sockets)),
@@ -240,8 +241,8 @@ int Connects::ConnectOut(const Pending& pending, int socket, const sockaddr_stor
   socklen_t peer_size = sizeof peer;
   if (getpeername(socket, reinterpret_cast<sockaddr*>(&peer), &peer_size) == 0)
     return connect_it(reinterpret_cast<sockaddr*>(&peer), peer_size);
-  Program program = ReadProgram(notification.pid);
-  if (territory_ != nullptr) program.read_only = !territory_->IsWritable(program.path);
+  Program program = ReadProgram(notification.pid, territory_.get());
+  program.foreign_code = foreign_ != nullptr && foreign_->Has(ImageOf(notification.pid));
   // What was read was the caller's only if it still stands there.
   if (!calls_->StillValid(notification.id)) return EINTR;
   return flows_.Carry(socket, address, size, notification.pid, std::move(program), connect_it);

@@ -15,6 +15,7 @@
 
 #include "fd.h"
 #include "flows.h"
+#include "foreign_code.h"
 #include "listeners.h"
 #include "notified.h"
 #include "servers.h"
@@ -24,11 +25,12 @@ namespace holdfast {
 
 class Connects : public std::enable_shared_from_this<Connects> {
  public:
-  // `sockets` and `carried` as for WatchListener (notify.h).
+  // `sockets` and `carried` as for WatchListener (notify.h); `foreign` is null where nobody looks.
   // `servers` and `territory` are those of a sandbox that shares the host's network, null where it
   // has one of its own.
-  Connects(std::shared_ptr<NotifiedCalls> calls, UniqueFd sockets, UniqueFd carried, int init_pid,
-           std::shared_ptr<Servers> servers, std::shared_ptr<const Territory> territory);
+  Connects(std::shared_ptr<NotifiedCalls> calls, std::shared_ptr<ForeignCode> foreign,
+           UniqueFd sockets, UniqueFd carried, int init_pid, std::shared_ptr<Servers> servers,
+           std::shared_ptr<const Territory> territory);
 
   // Answers it sooner or later; `refusal` is the errno for what is out of reach.
   void Dispatch(const seccomp_notif& notification, int refusal);
@@ -57,6 +59,7 @@ class Connects : public std::enable_shared_from_this<Connects> {
                       socklen_t size);
 
   const std::shared_ptr<NotifiedCalls> calls_;
+  const std::shared_ptr<ForeignCode> foreign_;
   const std::shared_ptr<Servers> servers_;
   const std::shared_ptr<const Territory> territory_;
   ListenerTable sockets_;

@@ -63,7 +63,7 @@ void Reset(int socket) {
 
 }  // namespace
 
-Program ReadProgram(uint32_t tid) {
+Program ReadProgram(uint32_t tid, const Territory* territory) {
   Program program;
   std::string link = "/proc/" + std::to_string(tid) + "/exe";
   program.file.Reset(open(link.c_str(), O_PATH | O_CLOEXEC));
@@ -81,7 +81,8 @@ Program ReadProgram(uint32_t tid) {
   program.changed_ns =
       static_cast<int64_t>(status.st_ctim.tv_sec) * 1000000000 + status.st_ctim.tv_nsec;
   program.links = status.st_nlink;
-  program.read_only = (view.f_flag & ST_RDONLY) != 0;
+  program.read_only =
+      territory == nullptr ? (view.f_flag & ST_RDONLY) != 0 : !territory->IsWritable(program.path);
   return program;
 }
 

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "fd.h"
+#include "territory.h"
 
 namespace holdfast {
 
@@ -25,11 +26,14 @@ struct Program {
   uint64_t links = 0;
   // It lies on a mount that the sandbox cannot write.
   bool read_only = false;
+  // Code of a file was mapped into it that the sandbox can write.
+  bool foreign_code = false;
   UniqueFd file;  // O_PATH
 };
 
-// /proc/TID/exe of a thread that stands still.
-Program ReadProgram(uint32_t tid);
+// /proc/TID/exe of a thread that stands still. `territory` is that of a sandbox without mounts of
+// its own, null where it has some.
+Program ReadProgram(uint32_t tid, const Territory* territory);
 
 struct Flow {
   UniqueFd socket;  // the other end of the program's own

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <stdint.h>
+#include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -84,5 +85,28 @@ inline int PidfdOpen(int pid, unsigned flags) {
 inline int CloseRange(unsigned first, unsigned last, unsigned flags) {
   return static_cast<int>(syscall(kSysCloseRange, first, last, flags));
 }
+
+// include/uapi/linux/fs.h, PROCMAP_QUERY (Linux 6.11)
+struct ProcmapQuery {
+  uint64_t size;
+  uint64_t query_flags;
+  uint64_t query_addr;
+  uint64_t vma_start;
+  uint64_t vma_end;
+  uint64_t vma_flags;
+  uint64_t vma_page_size;
+  uint64_t vma_offset;
+  uint64_t inode;
+  uint32_t dev_major;
+  uint32_t dev_minor;
+  uint32_t vma_name_size;
+  uint32_t build_id_size;
+  uint64_t vma_name_addr;
+  uint64_t build_id_addr;
+};
+constexpr unsigned long kProcmapQuery = _IOWR('f', 17, ProcmapQuery);
+constexpr uint64_t kProcmapExecutable = 0x04;
+constexpr uint64_t kProcmapCoveringOrNext = 0x10;
+constexpr uint64_t kProcmapFileBacked = 0x20;
 
 }  // namespace holdfast

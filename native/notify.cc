@@ -9,6 +9,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/syscall.h>
@@ -21,6 +22,8 @@
 #include "caller.h"
 #include "connects.h"
 #include "exits.h"
+#include "flows.h"
+#include "foreign_code.h"
 #include "metadata.h"
 #include "servers.h"
 #include "sessions.h"
@@ -31,6 +34,12 @@ namespace {
 
 constexpr size_t kMostLimits = 256;  // a sandbox
 
+bool LooksAtCode(const std::vector<NotifyRule>& rules) {
+  for (const NotifyRule& rule : rules)
+    if (rule.answer == Answer::kMappedCode) return true;
+  return false;
+}
+
 class Sandbox {
  public:
   Sandbox(UniqueFd listener, UniqueFd sockets, UniqueFd carried, int init_pid,
@@ -38,8 +47,10 @@ class Sandbox {
       : calls_(std::make_shared<NotifiedCalls>(std::move(listener))),
         servers_(territory == nullptr ? nullptr : std::make_shared<Servers>(calls_)),
         metadata_(territory == nullptr ? nullptr : std::make_unique<Metadata>(calls_, territory)),
-        connects_(std::make_shared<Connects>(calls_, std::move(sockets), std::move(carried),
-                                             init_pid, servers_, territory)),
+        territory_(territory),
+        foreign_(LooksAtCode(rules) ? std::make_shared<ForeignCode>() : nullptr),
+        connects_(std::make_shared<Connects>(calls_, foreign_, std::move(sockets),
+                                             std::move(carried), init_pid, servers_, territory)),
         sessions_(init_pid) {
     for (const NotifyRule& rule : rules) {
       rules_[rule.number] = rule;
@@ -60,6 +71,7 @@ class Sandbox {
   void TraceOpen(const seccomp_notif& notification, const NotifyRule& rule);
   void NoteRefusal(const seccomp_notif& notification, const std::string& path, int flags);
   void MappedFile(const seccomp_notif& notification, const NotifyRule& rule);
+  void NoteCode(const seccomp_notif& notification);
   bool Harvest();
   void CountDescriptors(const seccomp_notif& notification, const NotifyRule& rule);
   bool Reached(LimitKind kind, int32_t session);
@@ -68,6 +80,8 @@ class Sandbox {
   const std::shared_ptr<NotifiedCalls> calls_;
   const std::shared_ptr<Servers> servers_;    // null where the sandbox has namespaces,
   const std::unique_ptr<Metadata> metadata_;  // and this
+  const std::shared_ptr<const Territory> territory_;
+  const std::shared_ptr<ForeignCode> foreign_;
   const std::shared_ptr<Connects> connects_;
   std::map<int, NotifyRule> rules_;
   Sessions sessions_;
@@ -126,6 +140,9 @@ void Sandbox::Handle(const seccomp_notif& notification) {
       break;
     case Answer::kMappedFile:
       MappedFile(notification, found->second);
+      break;
+    case Answer::kMappedCode:
+      NoteCode(notification);
       break;
     case Answer::kWait:
       if (exits_ != nullptr) {
@@ -205,15 +222,37 @@ void Sandbox::NoteRefusal(const seccomp_notif& notification, const std::string& 
 }
 
 void Sandbox::MappedFile(const seccomp_notif& notification, const NotifyRule& rule) {
-  UniqueFd file = Duplicate(notification.pid, static_cast<int>(notification.data.args[4]));
-  if (!file.Valid()) return calls_->Reply(notification.id, EBADF);
-  struct statvfs view;
-  struct stat status;
-  bool fine = fstatvfs(file.Get(), &view) == 0 && fstat(file.Get(), &status) == 0 &&
-              ((view.f_flag & ST_RDONLY) || (status.st_mode & 0111));
-  if (fine) return calls_->GoOn(notification.id);
-  calls_->Record(notification.data.nr, "");
-  calls_->Reply(notification.id, rule.error);
+  if ((notification.data.args[2] & PROT_EXEC) != 0) {
+    UniqueFd file = Duplicate(notification.pid, static_cast<int>(notification.data.args[4]));
+    if (!file.Valid()) return calls_->Reply(notification.id, EBADF);
+    struct stat status;
+    bool fine =
+        IsReadOnly(file.Get()) || (fstat(file.Get(), &status) == 0 && (status.st_mode & 0111) != 0);
+    if (!fine) {
+      calls_->Record(notification.data.nr, "");
+      return calls_->Reply(notification.id, rule.error);
+    }
+  }
+  NoteCode(notification);
+}
+
+// Before the kernel maps it, so before it runs. A thread of the caller's that puts another file at
+// the number meanwhile runs code in it already.
+void Sandbox::NoteCode(const seccomp_notif& notification) {
+  if (foreign_ == nullptr) return calls_->GoOn(notification.id);
+  MappedCode found = JudgeMapping(notification, territory_.get());
+  if (found.error != 0) return calls_->Reply(notification.id, found.error);
+  // A program whose own file can be written is trusted with nothing anyhow, and stays so until it
+  // executes another.
+  Program program;
+  if (found.foreign) program = ReadProgram(notification.pid, territory_.get());
+  if (found.foreign && (!program.known || program.read_only)) {
+    uint64_t image = ImageOf(notification.pid);
+    if (!calls_->StillValid(notification.id)) return;
+    if (image == 0) return calls_->Reply(notification.id, EACCES);
+    foreign_->Mark(image);
+  }
+  calls_->GoOn(notification.id);
 }
 
 // How many descriptors a process has from a number on. All of them: the size of its folder (Linux

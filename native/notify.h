@@ -24,11 +24,13 @@ enum class Answer : uint32_t {
   kConnect = 1,     // loopback and Unix sockets of the sandbox itself are connected; all else is
                     // refused and recorded
   kTraceOpen = 2,   // record what is out of reach, let the kernel decide
-  kMappedFile = 3,  // map code only from read-only mounts or files with an execute bit
+  kMappedFile = 3,  // map code only from read-only mounts or files with an execute bit; then
+                    // kMappedCode, where there is such a rule
   kWait = 4,        // hold the caller's children, so that how they end is known; let it wait
   kDescriptor = 5,  // see whether the caller has as many descriptors as it may have; go on
   kMetadata = 6,    // change modes, owners, times and attributes of what is the sandbox's own
   kServe = 7,       // bind and listen on the loopback, and where the sandbox may make files
+  kMappedCode = 8,  // remember of the caller's image that it maps code that the sandbox can write
 };
 
 struct NotifyRule {

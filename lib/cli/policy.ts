@@ -102,12 +102,12 @@ function write(stream: NodeJS.WriteStream, line: string): void {
 async function explain(file: string | undefined, options: ExplainOptions): Promise<void> {
   const policy = await chosenPolicy(file, options.preset);
   if (options.seccomp) {
-    const [{ describeProfile, renderSeccompTable }, { thisHost }] = await Promise.all([
+    const [{ describeProfile, renderSeccompTable }, { filterOptions }, { thisHost }] = await Promise.all([
       import("../plan/seccomp-table.ts"),
+      import("../plan/filter.ts"),
       import("../sandbox/sandbox.ts"),
     ]);
-    const mappedFiles = policy.process.mappedFiles === "executable-only";
-    const rows = describeProfile(thisHost().architecture, { mappedFiles });
+    const rows = describeProfile(thisHost().architecture, filterOptions(policy));
     process.stdout.write(options.json ? `${JSON.stringify(rows, null, 2)}\n` : renderSeccompTable(rows));
     return;
   }

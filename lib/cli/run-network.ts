@@ -1,10 +1,8 @@
-import type { NetworkPolicy } from "../policy/network.ts";
+import { anyProgram, type NetworkPolicy } from "../policy/network.ts";
 import type { RunOptions } from "./run-options.ts";
 import { usageError } from "./usage.ts";
 
 const httpsPort = 443;
-/** Any program on a path that the sandbox cannot write. */
-const anyProgram = "/**";
 
 /** `HOST[:PORT]`; an IPv6 address stands in brackets. */
 function destination(word: string): { readonly host: string; readonly port: number } {

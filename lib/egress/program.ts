@@ -22,6 +22,7 @@ export class Programs {
       // A name that is no UTF-8 is in no policy, and shown as it can be.
       if (facts.links === 0) return { path: path.replace(/ \(deleted\)$/, ""), doubt: "deleted" };
       if (!facts.isReadOnly) return { path, doubt: "writable" };
+      if (facts.hasForeignCode) return { path, doubt: "foreign-code" };
       const sha256 = await this.#hash(facts);
       const first = this.#firstSeen.get(path);
       if (first === undefined) this.#firstSeen.set(path, sha256);

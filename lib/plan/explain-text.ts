@@ -35,6 +35,9 @@ const actionWords: Readonly<Record<string, string>> = {
   notify: "refused with EPERM and recorded",
   "notify:connect": "judged and made by the broker",
   "notify:map": "judged by the broker",
+  "notify:code": "noted by the broker and let through",
+  "notify:wait": "noted by the broker and let through",
+  "notify:descriptor": "noted by the broker and let through",
 };
 
 function inWords(action: string): string {

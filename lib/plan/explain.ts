@@ -2,6 +2,7 @@ import type { HostCapabilities } from "../host/capabilities.ts";
 import { landlockLacks } from "../host/landlock-abi.ts";
 import { type LimitName, limitKinds, limitNames } from "../policy/limits.ts";
 import type { PathGrant, Policy } from "../policy/policy.ts";
+import { filterOptions } from "./filter.ts";
 import { type FsRight, fsRights } from "./landlock.ts";
 import type { LaunchPlan, MountStep, Ruleset } from "./launch-plan.ts";
 import { isOwn } from "./mounts.ts";
@@ -73,7 +74,7 @@ export function explainPlan(
         ({ brought, without, linux }) => `${brought}: ${without} (Linux ${linux})`,
       ),
     },
-    seccomp: countCalls(describeProfile(host.architecture, { mappedFiles: policy.process.mappedFiles !== "any" })),
+    seccomp: countCalls(describeProfile(host.architecture, filterOptions(policy))),
     network:
       rules === 0
         ? "its own loopback and nothing else; connects are answered and recorded by the broker"

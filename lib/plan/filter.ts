@@ -1,4 +1,7 @@
+import { namesPrograms } from "../policy/network.ts";
+import type { Policy } from "../policy/policy.ts";
 import { compileFilter } from "./bpf-compiler.ts";
+import { notifiedLimits } from "./limits.ts";
 import { noSocketsFilter } from "./no-sockets.ts";
 import {
   type Architecture,
@@ -23,6 +26,15 @@ interface CompiledFile {
   readonly program: string;
   readonly noSockets: string;
   readonly notify: readonly (readonly [number, NotificationPurpose])[];
+}
+
+/** What a policy switches on by itself. */
+export function filterOptions(policy: Policy): SeccompOptions {
+  return {
+    ...notifiedLimits(policy),
+    mappedFiles: policy.process.mappedFiles === "executable-only",
+    programCode: namesPrograms(policy),
+  };
 }
 
 const filters = new Map<string, Filter>();

@@ -4,11 +4,11 @@ import { isWithin } from "../host/paths.ts";
 import { hasEgress, hasInspection } from "../policy/network.ts";
 import type { Policy } from "../policy/policy.ts";
 import { environment } from "./environment.ts";
-import { filterFor } from "./filter.ts";
+import { filterFor, filterOptions } from "./filter.ts";
 import { identity } from "./identity.ts";
 import { type LandlockGrants, pathRuleset, readOnlyOverPaths } from "./landlock.ts";
 import { type Identity, initSteps, type LaunchPlan, type Verification } from "./launch-plan.ts";
-import { cgroupLimits, notifiedLimits, rlimits, watchedLimits } from "./limits.ts";
+import { cgroupLimits, rlimits, watchedLimits } from "./limits.ts";
 import { isOwn } from "./mounts.ts";
 import { assertRequired } from "./requires.ts";
 import type { OwnFolders, Workspace } from "./workspace.ts";
@@ -91,8 +91,7 @@ export function landlockPlan(
     },
     seccomp: filterFor(host.architecture, {
       traceOpens: workspace.seccomp.traceOpens,
-      ...notifiedLimits(policy),
-      mappedFiles: policy.process.mappedFiles === "executable-only",
+      ...filterOptions(policy),
       noNamespaces: true,
     }),
     // It would count all of the user's processes (kernel-notes E7).

@@ -3,12 +3,12 @@ import type { HostCapabilities } from "../host/capabilities.ts";
 import { hasEgress } from "../policy/network.ts";
 import type { Policy } from "../policy/policy.ts";
 import { environment } from "./environment.ts";
-import { filterFor } from "./filter.ts";
+import { filterFor, filterOptions } from "./filter.ts";
 import { identity } from "./identity.ts";
 import { baseRuleset, callRuleset, readOnlyRuleset } from "./landlock.ts";
 import { landlockPlan } from "./landlock-mode.ts";
 import { initSteps, type LaunchPlan, type TrustFiles, type Verification } from "./launch-plan.ts";
-import { cgroupLimits, notifiedLimits, rlimits, watchedLimits } from "./limits.ts";
+import { cgroupLimits, rlimits, watchedLimits } from "./limits.ts";
 import { canaryPath, mountPlan } from "./mounts.ts";
 import { assertRequired } from "./requires.ts";
 import type { Workspace } from "./workspace.ts";
@@ -81,8 +81,7 @@ export function plan(
     landlock: { abi: host.landlockAbi, base, call: callRuleset(host.landlockAbi), readOnly },
     seccomp: filterFor(host.architecture, {
       traceOpens: workspace.seccomp.traceOpens,
-      ...notifiedLimits(policy),
-      mappedFiles: policy.process.mappedFiles === "executable-only",
+      ...filterOptions(policy),
     }),
     rlimits: rlimits(policy),
     watched: watchedLimits(policy, workspace),

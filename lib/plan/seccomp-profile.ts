@@ -10,6 +10,7 @@ export type Architecture = "x86_64" | "aarch64";
 export interface SeccompOptions {
   readonly traceOpens?: boolean | undefined;
   readonly mappedFiles?: boolean | undefined;
+  readonly programCode?: boolean | undefined;
   readonly fileSizeLimit?: boolean | undefined;
   readonly openFilesLimit?: boolean | undefined;
   readonly noNamespaces?: boolean | undefined;
@@ -17,7 +18,16 @@ export interface SeccompOptions {
 }
 
 /** Why a call is handed to the broker: to be recorded and refused with EPERM, or to be judged. */
-export type NotificationPurpose = "refuse" | "connect" | "open" | "map" | "wait" | "descriptor" | "bind" | "metadata";
+export type NotificationPurpose =
+  | "refuse"
+  | "connect"
+  | "open"
+  | "map"
+  | "code"
+  | "wait"
+  | "descriptor"
+  | "bind"
+  | "metadata";
 
 /** What happens to a call. `return` answers with success without doing anything. */
 export type SeccompAction =
@@ -127,6 +137,7 @@ const PURPOSES: ReadonlySet<string> = new Set<NotificationPurpose>([
   "connect",
   "open",
   "map",
+  "code",
   "wait",
   "descriptor",
   "bind",

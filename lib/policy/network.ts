@@ -79,6 +79,18 @@ export function hasEgress({ networkPolicies }: { readonly networkPolicies: objec
   return Object.keys(networkPolicies).length > 0;
 }
 
+/** Any program on a path that the sandbox cannot write. */
+export const anyProgram = "/**";
+
+/** Whether what may connect depends on the program, so that its identity has to hold. */
+export function namesPrograms({
+  networkPolicies,
+}: {
+  readonly networkPolicies: Readonly<Record<string, NetworkPolicy>>;
+}): boolean {
+  return Object.values(networkPolicies).some(({ binaries }) => binaries.length > 0 && !binaries.includes(anyProgram));
+}
+
 /** Whether requests are looked at anywhere: then TLS is ended on the way, and programs inside must trust who ends it. */
 export function hasInspection({
   networkPolicies,

@@ -71,6 +71,7 @@ const answers: Readonly<Record<NotificationPurpose, number>> = {
   map: 3,
   wait: 4,
   descriptor: 5,
+  code: 8,
 };
 
 const errors: Readonly<Partial<Record<NotificationPurpose, number>>> = {

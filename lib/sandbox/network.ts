@@ -2,7 +2,7 @@ import type { Audit } from "../audit/audit.ts";
 import type { Gateway } from "../egress/gateway.ts";
 import type { RefusedConnection } from "../egress/refusals.ts";
 import { HoldfastError } from "../errors.ts";
-import { hasEgress, hasInspection } from "../policy/network.ts";
+import { hasEgress, hasInspection, namesPrograms } from "../policy/network.ts";
 import type { Policy } from "../policy/policy.ts";
 
 /** Of this process. */
@@ -28,6 +28,7 @@ export class SandboxNetwork {
   readonly #audit: Audit | undefined;
   /** What carries its connections; null where it has no network. */
   #gateway: Gateway | null = null;
+  #looksAtCode = false;
   #isOff = false;
 
   constructor(sandbox: string, audit: Audit | undefined) {
@@ -37,8 +38,10 @@ export class SandboxNetwork {
     if (areAllOff) this.kill();
   }
 
-  carryBy(gateway: Gateway): void {
+  /** @param looksAtCode whether it is known from the start what code its programs map */
+  carryBy(gateway: Gateway, looksAtCode: boolean): void {
     this.#gateway = gateway;
+    this.#looksAtCode = looksAtCode;
     if (this.#isOff) gateway.switchOff();
   }
 
@@ -47,6 +50,8 @@ export class SandboxNetwork {
     if (this.#gateway === null && hasEgress(policy)) throw madeWithout("network");
     if (this.#gateway?.inspects === false && hasInspection(policy))
       throw madeWithout("a certificate authority: no request can be read");
+    if (this.#gateway !== null && !this.#looksAtCode && namesPrograms(policy))
+      throw madeWithout("rules that name programs: nobody knows what code its programs have mapped");
     this.#gateway?.apply(policy);
   }
 

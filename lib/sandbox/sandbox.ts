@@ -255,7 +255,10 @@ export class Sandbox implements SandboxLike {
         const { audit } = options;
         const authority = certified?.authority ?? null;
         const hasProxy = options.proxyEnv ?? false;
-        network.carryBy(new gateways.Gateway({ policy, sandbox: name, broker, resolver, audit, authority, hasProxy }));
+        network.carryBy(
+          new gateways.Gateway({ policy, sandbox: name, broker, resolver, audit, authority, hasProxy }),
+          [...plan.seccomp.notify.values()].includes("code"),
+        );
       }
       sandbox = new Sandbox(name, policy, plan, over, init, beginning, cgroup, options.audit, network);
       sandbox.#open(socket);

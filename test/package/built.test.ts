@@ -13,11 +13,13 @@ test("The filters that the build compiled are what the compiler makes of the pro
   const wanted = architectures.flatMap((architecture) =>
     [false, true].flatMap((traceOpens) =>
       [false, true].flatMap((mappedFiles) =>
-        [false, true].flatMap((fileSizeLimit) =>
-          [false, true].map((openFilesLimit) => ({
-            architecture,
-            options: { traceOpens, mappedFiles, fileSizeLimit, openFilesLimit },
-          })),
+        [false, true].flatMap((programCode) =>
+          [false, true].flatMap((fileSizeLimit) =>
+            [false, true].map((openFilesLimit) => ({
+              architecture,
+              options: { traceOpens, mappedFiles, programCode, fileSizeLimit, openFilesLimit },
+            })),
+          ),
         ),
       ),
     ),

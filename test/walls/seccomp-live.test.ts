@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import test from "ava";
 import { compileFilter } from "../../lib/plan/bpf-compiler.ts";
+import { filterFor } from "../../lib/plan/filter.ts";
 import { loadCallTable, type SeccompOptions } from "../../lib/plan/seccomp-profile.ts";
 import { defaultPolicy } from "../../lib/policy/default-policy.ts";
 import type { Policy } from "../../lib/policy/policy.ts";
@@ -75,7 +76,9 @@ function start(options: SeccompOptions): Promise<Sandbox> {
     alterPlan: (plan) =>
       options.noNamespaces || options.noTruncateRight
         ? { ...plan, seccomp: { ...plan.seccomp, program: compileFilter({ arch: architecture, options }) } }
-        : plan,
+        : options.programCode
+          ? { ...plan, seccomp: filterFor(architecture, options) }
+          : plan,
   };
   return Sandbox.create({ workdir, policy }, hooks);
 }

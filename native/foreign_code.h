@@ -1,0 +1,50 @@
+// Which programs have code mapped into them that their sandbox can write: seen when it is mapped,
+// since what is mapped later on shows nothing of it (kernel-notes D1).
+#pragma once
+
+#include <linux/seccomp.h>
+
+#include <cstdint>
+#include <mutex>
+#include <unordered_set>
+
+#include "territory.h"
+
+namespace holdfast {
+
+// What an exec made of a process: alike for its threads, for what shares its memory and for what it
+// forked, and another after the next exec. 0 where it cannot be told.
+//
+// It is the auxiliary vector (/proc/TID/auxv) that the kernel keeps with the memory and copies at
+// fork: the random places of stack, program, loader and vDSO stand in it. Only PR_SET_MM changes
+// it, which the filter refuses. Without address randomisation on the host, runs of one program with
+// the same arguments are alike: then too many are marked, never too few.
+uint64_t ImageOf(uint32_t tid);
+
+// Whether a call that the kernel is about to make maps code of a file that the sandbox can write:
+// mmap with PROT_EXEC or by the loader, mprotect or pkey_mprotect with PROT_EXEC. An errno where
+// that cannot be told.
+struct MappedCode {
+  bool foreign = false;
+  int error = 0;
+};
+// `territory` as for ReadProgram (flows.h).
+MappedCode JudgeMapping(const seccomp_notif& notification, const Territory* territory);
+
+// Whether a range of a process, by its open /proc/PID/maps, holds memory of a file that is not
+// executable yet. `asks`: by PROCMAP_QUERY, where the kernel has it (Linux 6.11).
+bool HasUnseenFile(int maps, uint64_t begin, uint64_t end, bool asks = true);
+
+// The images that are marked. Bounded: past that, all are.
+class ForeignCode {
+ public:
+  void Mark(uint64_t image);
+  bool Has(uint64_t image);
+
+ private:
+  std::mutex mutex_;
+  std::unordered_set<uint64_t> images_;
+  bool full_ = false;
+};
+
+}  // namespace holdfast

@@ -1,0 +1,122 @@
+// Which program speaks: one that is granted, in a folder that the sandbox cannot write, and all that could speak in its name.
+import { spawnSync } from "node:child_process";
+import test, { type ExecutionContext } from "ava";
+import { inWorld, missingForWorld } from "./world.ts";
+
+const hasCompiler = spawnSync("cc", ["--version"], { stdio: "ignore" }).error === undefined;
+const missing = missingForWorld() ?? (hasCompiler ? null : "there is no C compiler (cc)");
+const found = missing === null ? (inWorld("identity.ts") as Record<string, unknown>) : {};
+
+function inThatWorld(title: string, look: (t: ExecutionContext) => void): void {
+  test(title, (t) => {
+    if (missing === null) return look(t);
+    t.log(`skipped: ${missing}`);
+    t.pass();
+  });
+}
+
+function holds(title: string, expected: Readonly<Record<string, unknown>>): void {
+  inThatWorld(title, (t) => void t.like(found, expected));
+}
+
+const [carried, reset] = ["carried", "reset"];
+
+holds(
+  "A granted program speaks, whatever it maps as data, makes as code, or loads from where the sandbox cannot write",
+  {
+    itself: carried,
+    "code it may map": carried,
+    "data of the workspace": carried,
+    "a JIT": carried,
+    node: "hello",
+    python: "hello",
+  },
+);
+
+holds("Code that the sandbox can write takes the grant away, however it comes into the program", {
+  preloaded: reset,
+  "preloaded from /tmp": reset,
+  audited: reset,
+  loaded: reset,
+  mapped: reset,
+  "made executable": reset,
+  "made executable by key": reset,
+  memfd: reset,
+  "deleted code": reset,
+  "a segment": reset,
+});
+
+holds("So does an object without code, which steers a program by its relocations", { "preloaded data": reset });
+
+holds("A file of any place that is mapped as data and made executable is not looked into", {
+  "data it may map, made executable": reset,
+});
+
+holds("Other ways to executable memory are refused", {
+  "a segment attached as code": `EACCES ${carried}`,
+  "pages rearranged": `ENOSYS ${carried}`,
+  "data that implies code": `EPERM ${carried}`,
+});
+
+holds("A program cannot write into a granted one, nor attach to it", {
+  "reaching another": "mem EROFS attach EPERM seize EPERM write EPERM",
+});
+
+for (const way of ["fork", "orphan", "shared", "thread", "leaderless"])
+  holds(`What was mapped is remembered across ${way}`, {
+    [way]: carried,
+    [`marked, then ${way}`]: reset,
+    [`${way}, then marked`]: reset,
+  });
+
+holds("What was mapped is forgotten by exec, and is nothing to the parent", {
+  "marked, then exec": carried,
+  "marked, then vfork and exec": carried,
+  "the parent of a marked one": `${reset}\n${carried}`,
+});
+
+holds("A program is its open file, not its name", {
+  another: reset,
+  "executed over": carried,
+  "that executes another": reset,
+  copied: reset,
+  "copied and renamed": reset,
+  "renamed while it runs": reset,
+  deleted: reset,
+  "from a memfd": reset,
+  "linked to": carried,
+  "an argument 0 of its choice": reset,
+  "by the loader": reset,
+});
+
+holds("A script speaks as its interpreter, wherever it lies", {
+  "a script": carried,
+  "a script of the workspace": carried,
+});
+
+holds("A connection is that of the program which connects, whoever made the socket and whoever uses it", {
+  "handed over when connected": carried,
+  "handed to the granted one": carried,
+  "handed over before": reset,
+});
+
+holds("Rules that name programs hold only where they were there from the start", {
+  "of any program": carried,
+  "rules that come later": "ERR_HOLDFAST_POLICY_STATIC",
+  "after those": carried,
+  "with rules that name nobody": carried,
+  "with the first again": reset,
+});
+
+inThatWorld("A record says why: whose identity does not hold is told from who has no grant", (t) => {
+  const records = (found["records"] as unknown[]).map((record) => JSON.stringify(record));
+  for (const wanted of [
+    ["/granted/speak", true, null],
+    ["/granted/speak", false, "identity"],
+    ["/granted/other", false, "program"],
+    ["/work/copy", false, "identity"],
+    ["/work/lost", false, "identity"],
+    ["/memfd:copy", false, "identity"],
+  ])
+    t.true(records.includes(JSON.stringify(wanted)), wanted.join(" "));
+});

@@ -1,0 +1,154 @@
+// The scenario of identity.test.ts: one granted program in a folder that the sandbox cannot write, and all the ways in which
+// another could come to speak in its name.
+import { execFileSync } from "node:child_process";
+import { once } from "node:events";
+import { chmodSync, copyFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { Audit } from "../../lib/audit/audit.ts";
+import { parsePolicy } from "../../lib/policy/load.ts";
+import type { Policy } from "../../lib/policy/policy.ts";
+import { Sandbox } from "../../lib/sandbox/sandbox.ts";
+import { addresses } from "./world.ts";
+
+const place = mkdtempSync(join(tmpdir(), "holdfast-identity-"));
+const [granted, workdir] = [join(place, "granted"), join(place, "work")];
+for (const folder of [granted, workdir]) mkdirSync(folder);
+for (const folder of [place, granted]) chmodSync(folder, 0o755);
+chmodSync(workdir, 0o777);
+
+const cc = (output: string, ...args: string[]): void => void execFileSync("cc", ["-o", output, ...args]);
+const speak = join(granted, "speak");
+const other = join(granted, "other");
+cc(speak, join(import.meta.dirname, "programs", "speak.c"), "-ldl", "-lpthread");
+copyFileSync(speak, other);
+const source = (name: string, text: string): string => {
+  writeFileSync(join(place, name), text);
+  return join(place, name);
+};
+const code = source("code.c", "__attribute__((constructor)) static void run(void) {}");
+const data = source("data.c", "int steered = 1; int *where = &steered;");
+for (const folder of [granted, workdir]) {
+  cc(join(folder, "code.so"), "-shared", "-fPIC", code);
+  cc(join(folder, "data.so"), "-shared", "-fPIC", "-nostdlib", "-Wl,-z,noseparate-code", data);
+}
+writeFileSync(join(granted, "script"), `#!${speak} say\n`, { mode: 0o755 });
+
+function policyOf(binaries: string): Policy {
+  const text = `holdfast: 1
+version: 1
+landlock: { compatibility: best_effort }
+filesystem_policy: { include_workdir: true, read_only: [/usr, /bin, /lib, /lib64, /etc, "${granted}", "${dirname(process.execPath)}"] }
+network_policies:
+  one:
+    endpoints: [{ host: "${addresses.api}", port: 7 }]
+    binaries: ${binaries}
+`;
+  const { policy, problems } = parsePolicy(Buffer.from(text), "test.yaml");
+  if (policy === null) throw new Error(problems.map(({ message }) => message).join("\n"));
+  return policy;
+}
+
+const echo = createServer((socket) => {
+  socket.on("error", () => {});
+  socket.pipe(socket);
+});
+echo.listen(7, addresses.api);
+await once(echo, "listening");
+
+const results: Record<string, unknown> = {};
+const lines: Record<string, unknown>[] = [];
+const audit = new Audit({ write: (line) => void lines.push(JSON.parse(line)), close: () => {} });
+const onlySpeak = `[{ path: "${speak}" }]`;
+const withRuntimes = `[{ path: "${speak}" }, { path: "${process.execPath}" }, { path: /usr/bin/python3* }]`;
+const askNode =
+  'for (let i = 0, f = (x) => x * 2; i < 1e5; i++) f(i); require("net").connect(7, process.env.TO, function () { this.end("hello"); }).on("error", () => console.log("reset")).on("data", (d) => console.log(String(d)));';
+const askPython =
+  'import ctypes, os, socket; s = socket.create_connection((os.environ["TO"], 7)); s.sendall(b"hello"); print(s.recv(5).decode())';
+const sandbox = await Sandbox.create({ workdir, policy: policyOf(withRuntimes), audit });
+
+/** Runs a line of shell whose last word is a program, and says how it ended and what became of the connection. */
+async function says(title: string, line: string, where = sandbox): Promise<void> {
+  const script = `export TO=${addresses.api} GRANTED=${speak} W=${workdir} G=${granted}; ${line}`;
+  const { stdout, stderr } = await where.exec("bash", ["-c", script], { timeoutMs: 30_000 });
+  results[title] = `${stdout}${stderr}`.trim().replaceAll(place, "");
+}
+
+try {
+  // Whose code it is.
+  await says("itself", "$G/speak say");
+  await says("code it may map", "$G/speak map:$G/code.so load:$G/code.so say");
+  await says("data it may map, made executable", "$G/speak protect:$G/code.so say");
+  await says("data of the workspace", "cp $G/code.so d; $G/speak data:d say");
+  await says("a JIT", "$G/speak jit say");
+  await says("preloaded", "LD_PRELOAD=$W/code.so $G/speak say");
+  await says("preloaded data", "LD_PRELOAD=$W/data.so $G/speak say");
+  await says("preloaded from /tmp", "cp $G/code.so /tmp; LD_PRELOAD=/tmp/code.so $G/speak say");
+  await says("audited", "LD_AUDIT=$W/code.so $G/speak say 2>/dev/null");
+  await says("loaded", "$G/speak load:$W/code.so say");
+  await says("mapped", "$G/speak map:$W/code.so say");
+  await says("made executable", "$G/speak protect:$W/code.so say");
+  await says("made executable by key", "$G/speak pkey:$W/code.so say");
+  await says("memfd", "$G/speak memfd say");
+  await says("deleted code", "cp $G/code.so gone; $G/speak gone:gone say");
+  await says("a segment", "$G/speak segment say");
+  await says("a segment attached as code", "$G/speak attach say");
+  await says("pages rearranged", "$G/speak remap say");
+  await says("data that implies code", "$G/speak persona say");
+  await says("reaching another", "$G/speak reach");
+  // What the mark goes with.
+  for (const way of ["fork", "orphan", "shared", "thread", "leaderless"]) {
+    await says(`${way}`, `$G/speak ${way} say`);
+    await says(`marked, then ${way}`, `$G/speak map:$W/code.so ${way} say`);
+    await says(`${way}, then marked`, `$G/speak ${way} map:$W/code.so say`);
+  }
+  await says("marked, then exec", "$G/speak map:$W/code.so exec:$G/speak say");
+  await says("marked, then vfork and exec", "$G/speak map:$W/code.so vfork say");
+  await says("the parent of a marked one", "$G/speak map:$W/code.so say & wait; $G/speak say");
+  // Which file it is.
+  await says("another", "$G/other say");
+  await says("executed over", "$G/other exec:$G/speak say");
+  await says("that executes another", "$G/speak exec:$G/other say");
+  await says("copied", "cp $G/speak copy; ./copy say");
+  await says("copied and renamed", "cp $G/speak new; mv new speak; ./speak say");
+  await says("renamed while it runs", "cp $G/speak a; ./a rename:a say");
+  await says("deleted", "cp $G/speak lost; ./lost unlink:lost say");
+  await says("from a memfd", "$G/speak memexec say");
+  await says("linked to", "ln -s $G/speak link; ./link say");
+  await says("an argument 0 of its choice", `(exec -a ${speak} $G/other say)`);
+  await says("by the loader", "/lib64/ld-linux-x86-64.so.2 $G/speak say");
+  await says("a script", "$G/script");
+  await says("a script of the workspace", `printf '#!%s say\\n' $G/speak > run; chmod +x run; ./run`);
+  // Whose socket it is: of whom connects it.
+  await says("handed over when connected", "$G/speak socket connect exec:$G/other use");
+  await says("handed to the granted one", "$G/other socket exec:$G/speak connect use");
+  await says("handed over before", "$G/speak socket exec:$G/other connect use");
+  results["records"] = lines
+    .filter(({ type }) => type === "connection")
+    .map(({ program, allowed, reason }) => [String(program).replace(place, ""), allowed, reason ?? null]);
+
+  // Programs that make code as they go.
+  await says("node", `${process.execPath} -e '${askNode}'`);
+  await says("python", `python3 -c '${askPython}'`);
+
+  const any = await Sandbox.create({ workdir, policy: policyOf(`[{ path: "/**" }]`) });
+  await says("of any program", "$G/speak map:$W/code.so say", any);
+  try {
+    any.applyPolicy(policyOf(onlySpeak));
+  } catch (error) {
+    results["rules that come later"] = (error as { code: string }).code;
+  }
+  await says("after those", "$G/other say", any);
+  sandbox.applyPolicy(policyOf(`[{ path: "/**" }]`));
+  await says("with rules that name nobody", "$G/other say");
+  sandbox.applyPolicy(policyOf(onlySpeak));
+  await says("with the first again", "$G/other say");
+  await any.dispose();
+} finally {
+  await sandbox.dispose();
+  echo.close();
+  rmSync(place, { recursive: true, force: true });
+}
+process.stdout.write(JSON.stringify(results));
+process.exit(0);
