@@ -113,12 +113,23 @@ holds("The explicit proxy decides alike: CONNECT, absolute form and SOCKS 5", {
 });
 
 inThatWorld(
-  "Programs that look for authorities in different places trust the sandbox's own, and are told of nothing",
+  "The sandbox trusts its own authority and what the host trusts, in one file and in OpenSSL's folder",
+  (t) => {
+    const { folder, ...trusts } = found["trusts"] as Readonly<Record<string, unknown>>;
+    t.deepEqual(trusts, { own: true, host: true });
+    if (folder === null) t.log("skipped the folder: there is no openssl");
+    else t.is(folder, "/etc/holdfast/ca.pem: OK");
+  },
+);
+
+inThatWorld(
+  "Programs that look for authorities in different places trust the sandbox's own, by variables and without them",
   (t) => {
     const programs = found["programs"] as Readonly<Record<string, string>>;
     t.truthy(programs["python3"]);
+    const wanted: Readonly<Record<string, RegExp>> = { openssl: /Verification: OK/, git: /a{40}\trefs\/heads\/client/ };
     for (const [name, said] of Object.entries(programs))
-      t.regex(said, name === "openssl" ? /Verification: OK/ : /GET \/allowed\/client 0/, name);
+      t.regex(said, wanted[name.split(" ")[0] ?? ""] ?? /GET \/allowed\/client 0/, name);
   },
 );
 

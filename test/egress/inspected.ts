@@ -1,5 +1,5 @@
 // The scenario of inspect.test.ts, run where the servers' addresses are this namespace's own.
-import { createHash } from "node:crypto";
+import { createHash, X509Certificate } from "node:crypto";
 import { once } from "node:events";
 import { chmodSync, copyFileSync, existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { createServer as createHttpServer, type IncomingMessage, type ServerResponse } from "node:http";
@@ -8,8 +8,10 @@ import { createServer as createHttpsServer } from "node:https";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import type { Duplex } from "node:stream";
+import { isDeepStrictEqual } from "node:util";
 import { Audit } from "../../lib/audit/audit.ts";
 import { Authority } from "../../lib/egress/authority.ts";
+import { hostTrust } from "../../lib/host/trust.ts";
 import { parsePolicy } from "../../lib/policy/load.ts";
 import { Sandbox } from "../../lib/sandbox/sandbox.ts";
 import { addresses } from "./world.ts";
@@ -45,7 +47,7 @@ network_policies:
       - { host: api.example.test, port: 8443, protocol: rest, enforcement: enforce, rules: [{ allow: { method: "*", path: "/allowed/**" } }] }
       - { host: other.example.test, port: 444, protocol: rest, enforcement: enforce, access: full }
       - { host: mixed.example.test, port: 443, protocol: rest, enforcement: enforce, access: full }
-    binaries: [{ path: "${process.execPath}" }, { path: /usr/bin/curl }, { path: /usr/bin/wget }, { path: "/usr/bin/python3*" }, { path: /usr/bin/openssl }]
+    binaries: [{ path: "${process.execPath}" }, { path: /usr/bin/curl }, { path: /usr/bin/wget }, { path: "/usr/bin/python3*" }, { path: /usr/bin/openssl }, { path: "/usr/lib/git-core/*" }]
 `;
 
 function policyOf(text: string): NonNullable<ReturnType<typeof parsePolicy>["policy"]> {
@@ -59,6 +61,12 @@ function onRequest(request: IncomingMessage, response: ServerResponse): void {
   if (pathname === "/allowed/cut") {
     response.writeHead(200, { "Content-Length": 100 });
     response.write("half", () => response.destroy());
+  } else if (pathname === "/allowed/x.git/info/refs") {
+    const line = (text: string): string => `${(text.length + 4).toString(16).padStart(4, "0")}${text}`;
+    response.writeHead(200, { "Content-Type": "application/x-git-upload-pack-advertisement" });
+    response.end(
+      `${line("# service=git-upload-pack\n")}0000${line(`${"a".repeat(40)} refs/heads/client\0agent=test\n`)}0000`,
+    );
   } else if (pathname === "/allowed/trailers") {
     response.writeHead(200, { Trailer: "X-End" });
     response.write("body");
@@ -133,7 +141,11 @@ closers.push(() => {
 
 try {
   copyFileSync(join(import.meta.dirname, "inspected-client.mjs"), join(workdir, "client.mjs"));
-  const sandbox = await Sandbox.create({ workdir, policy: policyOf(policyText), audit });
+  let own: Authority | undefined;
+  const onAuthority = (made: Authority): void => {
+    own = made;
+  };
+  const sandbox = await Sandbox.create({ workdir, policy: policyOf(policyText), audit }, { onAuthority });
   closers.push(() => sandbox.dispose());
   const { stdout, stderr, denials } = await sandbox.exec(process.execPath, [join(workdir, "client.mjs")], {
     timeout: 60_000,
@@ -146,6 +158,7 @@ try {
   const clients: Record<string, readonly string[]> = {
     curl: ["-sS", url],
     wget: ["-qO-", url],
+    git: ["ls-remote", "https://api.example.test/allowed/x.git"],
     python3: ["-c", `import urllib.request as r; print(r.urlopen("${url}").read().decode())`],
     openssl: [
       "s_client",
@@ -160,9 +173,23 @@ try {
   const programs: Record<string, string> = {};
   for (const [name, args] of Object.entries(clients)) {
     if (!existsSync(`/usr/bin/${name}`)) continue;
-    const { stdout, stderr } = await sandbox.exec(name, args, { timeout: 20_000 });
-    programs[name] = `${stdout}${stderr}`;
+    // By its variables, and by the system's places alone.
+    for (const before of [[], ["-i", "PATH=/usr/bin:/bin"]]) {
+      const { stdout, stderr } = await sandbox.exec("env", [...before, name, ...args], { timeout: 20_000 });
+      programs[[name, ...before].join(" ")] = `${stdout}${stderr}`;
+    }
   }
+  // As many as the host's programs trust, and one more.
+  const list = "import ssl; print(*[c.hex() for c in ssl.create_default_context().get_ca_certs(binary_form=True)])";
+  const inside = new Set(`${(await sandbox.exec("python3", ["-c", list])).stdout}`.trim().split(" "));
+  const pem = /-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g;
+  const hex = (text: string): string => new X509Certificate(text).raw.toString("hex");
+  const folder = ["verify", "-no-CAfile", "-no-CAstore", "-CApath", "/etc/ssl/certs", "/etc/holdfast/ca.pem"];
+  const trusts = {
+    folder: existsSync("/usr/bin/openssl") ? `${(await sandbox.exec("openssl", folder)).stdout}`.trim() : null,
+    own: inside.delete(hex(own?.certificate ?? "")),
+    host: isDeepStrictEqual(inside, new Set(Buffer.from(hostTrust().bundle).toString().match(pem)?.map(hex))),
+  };
 
   copyFileSync(join(import.meta.dirname, "proxied-client.mjs"), join(workdir, "proxied.mjs"));
   const second = await Sandbox.create({ workdir, policy: policyOf(policyText), proxyEnv: true });
@@ -202,6 +229,7 @@ try {
     JSON.stringify({
       ...seen,
       programs,
+      trusts,
       proxy: JSON.parse(insisting.stdout.toString()),
       "new policy": said.trim().split("\n"),
       denials,

@@ -8,6 +8,9 @@ import { Authority } from "../../lib/egress/authority.ts";
 import { subjectHash } from "../../lib/egress/subject-hash.ts";
 import { trustFiles } from "../../lib/egress/trust.ts";
 import { type HostTrust, hostTrust } from "../../lib/host/trust.ts";
+import { plan } from "../../lib/plan/plan.ts";
+import { presetPolicy } from "../../lib/policy/presets.ts";
+import { fixedHost, fixedWorkspace } from "../plan/fixed-plan.ts";
 
 const authority = new Authority("trust", 3_600_000);
 const der = new X509Certificate(authority.certificate).raw;
@@ -49,6 +52,57 @@ test("A name in the host's hashed folder stays, and the authority's own comes af
   );
   t.deepEqual(Object.fromEntries(links)[`/etc/ssl/certs/${hash}.0`], "/usr/share/x.crt");
   t.deepEqual(Object.fromEntries(links)[`/etc/ssl/certs/${hash}.1`], "/etc/holdfast/ca.pem");
+});
+
+test("Copies of the bundle and of Java's store, and p11-kit's additions, are shown with the authority in them", (t) => {
+  const source = "/etc/pki/ca-trust";
+  const { steps } = trustFiles(authority.certificate, {
+    ...bare,
+    copies: [`${source}/extracted/pem/tls-ca-bundle.pem`],
+    javaCopies: [`${source}/extracted/java/cacerts`],
+    anchors: [{ path: `${source}/source/anchors`, names: ["corporate.pem"] }],
+  });
+  const over = steps.flatMap((one) => (one.op === "bind" && one.from === "inside" ? [[one.path, one.source]] : []));
+  t.deepEqual(Object.fromEntries(over), {
+    [`${source}/extracted/pem/tls-ca-bundle.pem`]: "/etc/holdfast/ca-bundle.pem",
+    [`${source}/extracted/java/cacerts`]: "/etc/holdfast/cacerts",
+    [`${source}/source/anchors`]: "/etc/holdfast/anchors-0",
+  });
+  const held = steps.flatMap((one) => ("path" in one && one.path.startsWith("/etc/holdfast/anchors-0/") ? [one] : []));
+  t.like(held, [
+    { op: "copy", source: `${source}/source/anchors/corporate.pem` },
+    { op: "symlink", target: "/etc/holdfast/ca.pem" },
+  ]);
+});
+
+test("Variables name the authority to programs that look nowhere else, and one that the user sets wins", (t) => {
+  const policy = presetPolicy("default");
+  const trust = trustFiles(authority.certificate, { ...bare, javaStore: Buffer.from("any") });
+  const made = (set: Record<string, string>): Readonly<Record<string, string>> => {
+    const own = { ...policy, environment: { ...policy.environment, set } };
+    return plan(own, fixedHost, fixedWorkspace(own), trust).environment;
+  };
+  const whole = "/etc/holdfast/ca-bundle.pem";
+  t.like(made({}), {
+    NODE_EXTRA_CA_CERTS: "/etc/holdfast/ca.pem",
+    DENO_CERT: "/etc/holdfast/ca.pem",
+    SSL_CERT_FILE: whole,
+    CURL_CA_BUNDLE: whole,
+    GIT_SSL_CAINFO: whole,
+    REQUESTS_CA_BUNDLE: whole,
+    PIP_CERT: whole,
+    CARGO_HTTP_CAINFO: whole,
+    AWS_CA_BUNDLE: whole,
+    GRPC_DEFAULT_SSL_ROOTS_FILE_PATH: whole,
+    JAVA_TOOL_OPTIONS: undefined,
+  });
+  t.is(made({ SSL_CERT_FILE: "/work/own.pem" })["SSL_CERT_FILE"], "/work/own.pem");
+  // Where no store is common to the host's Javas, each has to be told.
+  t.is(
+    trustFiles(authority.certificate, bare).environment["JAVA_TOOL_OPTIONS"],
+    "-Djavax.net.ssl.trustStore=/etc/holdfast/cacerts",
+  );
+  t.is(plan(policy, fixedHost, fixedWorkspace(policy)).environment["SSL_CERT_FILE"], undefined);
 });
 
 test("The subject's hash is OpenSSL's", (t) => {
