@@ -96,8 +96,10 @@ MappedCode JudgeMapping(const seccomp_notif& notification, const Territory* terr
   const auto& [number, arch, pointer, args] = notification.data;
   MappedCode found;
   if (number == SYS_mmap) {
-    UniqueFd file = Duplicate(notification.pid, static_cast<int>(args[4]));
-    if (!file.Valid()) found.error = EBADF;
+    // Not pidfd_getfd, which some hosts refuse.
+    std::string link = "/fd/" + std::to_string(static_cast<int>(args[4]));
+    UniqueFd file(open(ProcPath(notification.pid, link.c_str()).c_str(), O_PATH | O_CLOEXEC));
+    if (!file.Valid()) found.error = errno == ENOENT ? EBADF : EACCES;
     found.foreign = file.Valid() && CanBeWritten(file.Get(), territory);
   } else {
     UniqueFd maps(open(ProcPath(notification.pid, "/maps").c_str(), O_RDONLY | O_CLOEXEC));

@@ -6,6 +6,7 @@ import { usageError } from "./usage.ts";
 
 export interface FlowOptions {
   readonly binary?: string;
+  readonly sha256?: string;
   readonly to?: string;
   readonly request?: string;
 }
@@ -23,13 +24,16 @@ function requestOf(text: string): Request {
   }
 }
 
-function flowOf({ binary, to = "", request }: FlowOptions): Flow {
+function flowOf({ binary, sha256, to = "", request }: FlowOptions): Flow {
   const [, host = "", port = ""] = /^(\[[0-9A-Fa-f:.]+\]|[^:/[\]\s]+):(\d{1,5})$/.exec(to) ?? [];
   if (host === "") throw usageError(`--to ${to}: not HOST:PORT`, "For example --to api.github.com:443.");
   if (binary !== undefined && !binary.startsWith("/"))
     throw usageError(`--binary ${binary}: not an absolute path`, "For example --binary /usr/bin/curl.");
+  if (sha256 !== undefined && !/^[0-9a-f]{64}$/i.test(sha256))
+    throw usageError(`--sha256 ${sha256}: not 64 hexadecimal digits`, "sha256sum prints them.");
+  const content = sha256 === undefined ? {} : { sha256: sha256.toLowerCase() };
   return {
-    program: binary === undefined ? null : { path: binary },
+    program: binary === undefined ? null : { path: binary, ...content },
     host: host.replace(/^\[|\]$/g, "").toLowerCase(),
     port: Number(port),
     ...(request === undefined ? {} : { request: requestOf(request) }),

@@ -38,6 +38,7 @@ export function policyCommand(): Command {
     )
     .requiredOption("--to <host:port>", "where it goes")
     .option("--binary <path>", "the program, as the sandbox sees it; without it: one that cannot be told")
+    .option("--sha256 <hash>", "its content, where the policy pins one")
     .option("--request <request>", 'on an inspected endpoint: "METHOD /path?query"')
     .option("--preset <name>", "a preset instead of a file")
     .option("--json", "print JSON")

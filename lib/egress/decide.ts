@@ -3,8 +3,9 @@ import { pathSpecificity } from "../policy/host-pattern.ts";
 import type { NetworkEndpoint, NetworkPolicy, Protocol } from "../policy/network.ts";
 import type { Policy } from "../policy/policy.ts";
 import { type AddressRule, addressFault, compileRanges, isHostName, sameAddress } from "./addresses.ts";
-import type { Flow, Program, Reason, Request, Verdict } from "./flow.ts";
+import type { Flow, Program, ProgramDoubt, Reason, Request, Verdict } from "./flow.ts";
 import { compileGlob, type Glob } from "./glob.ts";
+import { contentFault, programMatcher } from "./program-match.ts";
 import { lazyParameters, type Rule, RuleIndex, rulesOf } from "./rules.ts";
 
 /** An endpoint with the entry that it stands in. */
@@ -17,7 +18,7 @@ interface Destination {
 interface Entry {
   readonly key: string;
   readonly policy: NetworkPolicy;
-  readonly grants: Glob;
+  readonly grants: (program: Program) => boolean;
 }
 
 /**
@@ -65,7 +66,7 @@ export class NetworkDecision {
 
   constructor(policy: Pick<Policy, "networkPolicies">) {
     this.#entries = Object.entries(policy.networkPolicies)
-      .map(([key, entry]): Entry => ({ key, policy: entry, grants: programGlob(entry.binaries) }))
+      .map(([key, entry]): Entry => ({ key, policy: entry, grants: programMatcher(entry.binaries) }))
       .sort((a, b) => (a.key < b.key ? -1 : 1));
     for (const entry of this.#entries) {
       for (const endpoint of entry.policy.endpoints) this.#add({ key: entry.key, entry, endpoint });
@@ -104,7 +105,8 @@ export class NetworkDecision {
 
   /** Whether, and how, a program's connection is carried. */
   connect(program: Program | null, host: string, port: number): Connection {
-    const key = program === null ? "" : `${program.doubt ?? ""}\0${program.path}\0${host}\0${port}`;
+    const key =
+      program === null ? "" : `${program.doubt ?? ""}\0${program.sha256 ?? ""}\0${program.path}\0${host}\0${port}`;
     const kept = this.#kept.get(key);
     if (kept !== undefined && key !== "") return kept;
     const made = this.#connect(program, host, port);
@@ -127,12 +129,16 @@ export class NetworkDecision {
     if (program === null) {
       return { refusal: refuse("identity", "the program that connects could not be told", policy) };
     }
-    if (program.doubt !== undefined) {
+    if (program.doubt !== undefined && program.doubt !== "changed") {
       return { refusal: refuse("identity", `${program.path} ${doubts[program.doubt]}`, policy) };
     }
-    const granted = destinations.filter(({ entry }) => entry.grants(program.path));
+    const granted = destinations.filter(({ entry }) => entry.grants(program));
     if (granted.length === 0) {
-      const names = [...new Set(destinations.flatMap(({ entry }) => entry.policy.binaries))];
+      const binaries = destinations.flatMap(({ entry }) => entry.policy.binaries);
+      const fault = contentFault(program, binaries);
+      if (fault !== undefined)
+        return { refusal: { ...refuse("identity", fault.detail, policy), expectedSha256: fault.expected } };
+      const names = [...new Set(binaries.map(({ path }) => path))];
       const who = names.length === 0 ? "no program" : names.join(", ");
       const detail = `${where} is granted to ${who}, not to ${program.path}`;
       return { refusal: refuse("program", detail, policy, `--allow ${where} --allow-binary ${program.path}`) };
@@ -181,11 +187,10 @@ export class NetworkDecision {
   }
 }
 
-const doubts: Readonly<Record<NonNullable<Program["doubt"]>, string>> = {
+const doubts: Readonly<Record<Exclude<ProgramDoubt, "changed">, string>> = {
   writable: "lies where the sandbox can write: what it is cannot be told by its path",
   deleted: "has been deleted: what it was cannot be told",
   "foreign-code": "has code of a file mapped that the sandbox can write",
-  changed: "is not the program that the policy pinned or that was seen first",
 };
 
 /** The whole of it, from the policy and one flow: what `holdfast policy test` and the proxy both ask. */
@@ -213,13 +218,6 @@ function refuse(reason: Reason, detail: string, policy: string | null, remedy?: 
 
 function ruleFor({ method, path }: Request): string {
   return `- allow: { method: ${method}, path: ${JSON.stringify(path)} }`;
-}
-
-/** Exact paths, and globs where they have a star (openshell.md 1.7). An empty list grants nobody. */
-function programGlob(paths: readonly string[]): Glob {
-  const exact = new Set(paths.filter((path) => !path.includes("*")));
-  const globs = paths.filter((path) => path.includes("*")).map((path) => compileGlob(path, "/"));
-  return (path) => exact.has(path) || globs.some((glob) => glob(path));
 }
 
 /** A leading `**` is one label or more, never none (openshell.md 1.7). */

@@ -15,11 +15,13 @@ export interface Program {
   readonly sha256?: string;
   /** Why its path says nothing about what it is; such a program is granted nothing. */
   readonly doubt?: ProgramDoubt;
+  /** Where its content is not what was first seen under the path: what that was. */
+  readonly firstSeen?: string;
 }
 
 /**
  * `writable`: the sandbox can write its file. `deleted`: it has no name any more. `foreign-code`: code of another file that
- * the sandbox can write was mapped into it. `changed`: its content is not what the policy pinned, or what was seen first.
+ * the sandbox can write was mapped into it. `changed`: its content is not what was seen first.
  */
 export type ProgramDoubt = "writable" | "deleted" | "foreign-code" | "changed";
 
@@ -65,4 +67,6 @@ export interface Verdict {
   readonly detail: string;
   /** What would allow it, as a line of a policy or a flag. */
   readonly remedy?: string;
+  /** A program's content is not what was pinned or first seen: what that is (SHA-256). */
+  readonly expectedSha256?: string;
 }

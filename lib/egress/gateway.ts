@@ -317,6 +317,10 @@ export class Gateway {
       ...(request === undefined ? {} : { method: request.method, path: request.path }),
       ...verdict,
     });
+    const expected = verdict.expectedSha256;
+    // A violation of its own: whoever reads the records looks for it by its type.
+    if (expected !== undefined)
+      audit?.append({ type: "program.changed", sandbox, program: path ?? null, sha256: sha256 ?? null, expected });
   }
 }
 

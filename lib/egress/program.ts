@@ -26,7 +26,9 @@ export class Programs {
       const sha256 = await this.#hash(facts);
       const first = this.#firstSeen.get(path);
       if (first === undefined) this.#firstSeen.set(path, sha256);
-      return first !== undefined && first !== sha256 ? { path, sha256, doubt: "changed" } : { path, sha256 };
+      return first !== undefined && first !== sha256
+        ? { path, sha256, doubt: "changed", firstSeen: first }
+        : { path, sha256 };
     } catch {
       return null; // unreadable: it may be anything
     } finally {

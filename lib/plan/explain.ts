@@ -78,7 +78,7 @@ export function explainPlan(
     network:
       rules === 0
         ? "its own loopback and nothing else; connects are answered and recorded by the broker"
-        : `${rules} ${rules === 1 ? "rule" : "rules"}, asked for each connection; names are looked up ${namesOf(policy)}`,
+        : `${rules} ${rules === 1 ? "rule" : "rules"}, asked for each connection${pinsOf(policy)}; names are looked up ${namesOf(policy)}`,
     limits: limitNames.flatMap((name) => limitOf(name, policy, plan)),
     environment: variablesOf(policy, workspace, plan),
     protectedNames: {
@@ -283,6 +283,12 @@ function variablesOf(policy: Policy, workspace: Workspace, plan: LaunchPlan): Ex
           ? "passed on"
           : "every sandbox",
     }));
+}
+
+function pinsOf({ networkPolicies }: Policy): string {
+  const binaries = Object.values(networkPolicies).flatMap((entry) => entry.binaries);
+  const pinned = new Set(binaries.flatMap(({ path, sha256 }) => (sha256 === undefined ? [] : [path])));
+  return pinned.size === 0 ? "" : ` (${[...pinned].join(", ")} by SHA-256)`;
 }
 
 function namesOf({ dns, upstreamProxy }: Policy): string {

@@ -1,4 +1,4 @@
-import type { Matcher, Protocol, RuleBody } from "./network.ts";
+import type { Binary, Matcher, Protocol, RuleBody } from "./network.ts";
 import { quote } from "./problem.ts";
 import type { Placed, Reader, Section } from "./reader.ts";
 import { dictionary, flag, integer, list, placed, section, text, word } from "./reader.ts";
@@ -241,16 +241,35 @@ const endpointShape = section<EndpointFields>(
 
 export type EndpointSection = Section<EndpointFields>;
 
-const binaryShape = section({ path: glob, harness: flag }, { required: ["path"] });
-
-const binary: Reader<string> = {
-  schema: binaryShape.schema,
+const sha256: Reader<string> = {
+  schema: { type: "string", pattern: "^[0-9A-Fa-f]{64}$" },
   read(node, what, context) {
-    const path = binaryShape.read(node, what, context)?.values.path;
-    if (path !== undefined && !path.startsWith("/")) {
+    // Digits alone are a number to YAML, and lose some of theirs.
+    const written = node.kind === "scalar" && typeof node.value === "string" ? node.value : undefined;
+    if (written !== undefined && /^[0-9a-f]{64}$/i.test(written)) return written.toLowerCase();
+    const found = written === undefined ? "" : `, not ${quote(written)}`;
+    context.problems.error(node.at, `${what} must be 64 hexadecimal digits in quotes${found}`, "sha256sum prints them");
+    return undefined;
+  },
+};
+
+const openshellBinary = section({ path: glob, harness: flag }, { required: ["path"] });
+const holdfastBinary = section({ path: glob, harness: flag, sha256 }, { required: ["path"] });
+
+const binary: Reader<Binary> = {
+  schema: holdfastBinary.schema,
+  read(node, what, context) {
+    const shape: Reader<Section<{ readonly path: Reader<string>; readonly sha256?: Reader<string> }>> =
+      context.dialect === "holdfast" ? holdfastBinary : openshellBinary;
+    const found = shape.read(node, what, context);
+    const path = found?.values.path;
+    // Without the pin that was meant, the entry would grant more than its writer wants.
+    if (found === undefined || path === undefined || found.isBroken("sha256")) return undefined;
+    if (!path.startsWith("/")) {
       context.problems.warning(node.at, `${what}.path is ${quote(path)}, which matches no program`, "an absolute path");
     }
-    return path;
+    const pin = found.values.sha256;
+    return Object.freeze(pin === undefined ? { path } : { path, sha256: pin });
   },
 };
 
@@ -258,7 +277,7 @@ const binary: Reader<string> = {
 export interface EntryFields {
   readonly name: Reader<string>;
   readonly endpoints: Reader<readonly EndpointSection[]>;
-  readonly binaries: Reader<readonly string[]>;
+  readonly binaries: Reader<readonly Binary[]>;
 }
 
 export type EntrySection = Section<EntryFields>;

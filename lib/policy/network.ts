@@ -56,11 +56,19 @@ export interface RegisteredQuery {
   readonly fields: readonly string[];
 }
 
+/** Which programs an entry speaks of. */
+export interface Binary {
+  /** A path or glob. */
+  readonly path: string;
+  /** What its content has to be: SHA-256, lower-case hexadecimal. */
+  readonly sha256?: string;
+}
+
 /** An entry of `network_policies`: an endpoint and a binary of the same entry must both match. */
 export interface NetworkPolicy extends Place {
   readonly name: string;
   readonly endpoints: readonly NetworkEndpoint[];
-  readonly binaries: readonly string[];
+  readonly binaries: readonly Binary[];
 }
 
 /** An entry of `network_middlewares`. */
@@ -88,7 +96,8 @@ export function namesPrograms({
 }: {
   readonly networkPolicies: Readonly<Record<string, NetworkPolicy>>;
 }): boolean {
-  return Object.values(networkPolicies).some(({ binaries }) => binaries.length > 0 && !binaries.includes(anyProgram));
+  const isAny = ({ path, sha256 }: Binary): boolean => path === anyProgram && sha256 === undefined;
+  return Object.values(networkPolicies).some(({ binaries }) => binaries.length > 0 && !binaries.some(isAny));
 }
 
 /** Whether requests are looked at anywhere: then TLS is ended on the way, and programs inside must trust who ends it. */

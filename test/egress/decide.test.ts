@@ -3,8 +3,8 @@ import { decide, NetworkDecision } from "../../lib/egress/decide.ts";
 import type { Program, Request, Verdict } from "../../lib/egress/flow.ts";
 import { parsePolicy } from "../../lib/policy/load.ts";
 
-function decisionOf(network: string): NetworkDecision {
-  const text = `version: 1\nnetwork_policies:\n${network.replace(/^/gm, "  ")}\n`;
+function decisionOf(network: string, head = "version: 1"): NetworkDecision {
+  const text = `${head}\nnetwork_policies:\n${network.replace(/^/gm, "  ")}\n`;
   const { policy, problems } = parsePolicy(Buffer.from(text), "test.yaml");
   if (policy === null) throw new Error(problems.map(({ line, message }) => `${line}: ${message}`).join("\n"));
   return new NetworkDecision(policy);
@@ -47,8 +47,38 @@ test("What no rule names is refused, with what is missing and what would allow i
 test("A program that cannot be told, or whose path proves nothing, is granted nothing", (t) => {
   t.like(asked(github, "api.github.com", 443, undefined, null), { allowed: false, reason: "identity" });
   for (const doubt of ["writable", "deleted", "foreign-code", "changed"] as const) {
-    t.like(asked(github, "api.github.com", 443, undefined, { ...curl, doubt }), { allowed: false, reason: "identity" });
+    t.like(asked(github, "api.github.com", 443, undefined, { ...curl, doubt, firstSeen: "" }), {
+      allowed: false,
+      reason: "identity",
+    });
   }
+});
+
+test("A pin holds by content alone; without one a program has to stay what was first seen", (t) => {
+  const [own, other] = ["a".repeat(64), "b".repeat(64)];
+  const decision = decisionOf(
+    `pinned: {endpoints: [{host: p.example, port: 1}], binaries: [{path: /usr/bin/*, sha256: "${own.toUpperCase()}"}]}\n` +
+      "free: {endpoints: [{host: f.example, port: 1}], binaries: [{path: /usr/bin/curl}]}",
+    "holdfast: 1",
+  );
+  const says = (host: string, program: Program): Verdict => asked(decision, host, 1, undefined, program);
+  t.like(says("p.example", { ...curl, sha256: own }), { allowed: true });
+  t.like(says("p.example", { ...curl, sha256: own, doubt: "changed", firstSeen: other }), { allowed: true });
+  t.like(says("p.example", { ...curl, sha256: own, doubt: "foreign-code" }), { allowed: false, reason: "identity" });
+  t.like(says("p.example", { ...curl, sha256: other }), {
+    allowed: false,
+    reason: "identity",
+    expectedSha256: own,
+    detail: `/usr/bin/curl is not the program that the policy pinned: its SHA-256 is ${other}, not ${own}`,
+  });
+  t.like(says("p.example", curl), { allowed: false, reason: "identity", expectedSha256: own });
+  t.like(says("p.example", { path: "/opt/curl", sha256: own }), { allowed: false, reason: "program" });
+  t.like(says("f.example", { ...curl, sha256: own }), { allowed: true });
+  t.like(says("f.example", { ...curl, sha256: own, doubt: "changed", firstSeen: other }), {
+    allowed: false,
+    reason: "identity",
+    expectedSha256: other,
+  });
 });
 
 test("read-only is GET, HEAD and OPTIONS on every path; read-write adds POST, PUT and PATCH but no DELETE", (t) => {

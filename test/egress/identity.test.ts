@@ -108,6 +108,17 @@ holds("Rules that name programs hold only where they were there from the start",
   "with the first again": reset,
 });
 
+holds("A program has to stay what was pinned, or first seen; a change is a record of its own", {
+  pinned: carried,
+  "pinned and changed": reset,
+  "first seen and changed": reset,
+  "pinned anew": carried,
+  changes: [
+    [true, true, true],
+    [true, true, true],
+  ],
+});
+
 inThatWorld("A record says why: whose identity does not hold is told from who has no grant", (t) => {
   const records = (found["records"] as unknown[]).map((record) => JSON.stringify(record));
   for (const wanted of [

@@ -1,8 +1,18 @@
 // The scenario of identity.test.ts: one granted program in a folder that the sandbox cannot write, and all the ways in which
 // another could come to speak in its name.
 import { execFileSync } from "node:child_process";
+import { createHash } from "node:crypto";
 import { once } from "node:events";
-import { chmodSync, copyFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import {
+  appendFileSync,
+  chmodSync,
+  copyFileSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
@@ -131,6 +141,22 @@ try {
   // Programs that make code as they go.
   await says("node", `${process.execPath} -e '${askNode}'`);
   await says("python", `python3 -c '${askPython}'`);
+
+  // A file that somebody outside changes: pinned, or what was first seen.
+  const hash = (): string => createHash("sha256").update(readFileSync(speak)).digest("hex");
+  const pinned = policyOf(`[{ path: "${speak}", sha256: ${hash()} }]`);
+  sandbox.applyPolicy(pinned);
+  await says("pinned", "$G/speak say");
+  const before = hash();
+  appendFileSync(speak, "changed");
+  await says("pinned and changed", "$G/speak say");
+  sandbox.applyPolicy(policyOf(onlySpeak));
+  await says("first seen and changed", "$G/speak say");
+  sandbox.applyPolicy(policyOf(`[{ path: "${speak}", sha256: ${hash()} }]`));
+  await says("pinned anew", "$G/speak say");
+  results["changes"] = lines
+    .filter(({ type }) => type === "program.changed")
+    .map(({ program, sha256, expected }) => [program === speak, sha256 === hash(), expected === before]);
 
   const any = await Sandbox.create({ workdir, policy: policyOf(`[{ path: "/**" }]`) });
   await says("of any program", "$G/speak map:$W/code.so say", any);

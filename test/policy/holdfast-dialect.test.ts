@@ -309,6 +309,21 @@ const refusals: readonly (readonly [string, string, readonly string[]])[] = [
     ["2:58: network_policies.a.endpoints[0] has port and ports (write ports alone)"],
   ],
   [
+    "pins that are no SHA-256, and a pin by another name",
+    `network_policies:
+  a:
+    endpoints: [{host: h.example.com, port: 1}]
+    binaries:
+      - {path: /a, sha256: abc}
+      - {path: /b, sha256: ${"1".repeat(64)}}
+      - {path: /c, sha265: "${"a".repeat(64)}"}`,
+    [
+      '6:28: network_policies.a.binaries[0].sha256 must be 64 hexadecimal digits in quotes, not "abc" (sha256sum prints them)',
+      "7:28: network_policies.a.binaries[1].sha256 must be 64 hexadecimal digits in quotes (sha256sum prints them)",
+      '8:20: unknown key "sha265" in network_policies.a.binaries[2] (did you mean "sha256"?)',
+    ],
+  ],
+  [
     "an access preset that OpenShell would ignore",
     "network_policies: {a: {endpoints: [{host: h.example.com, port: 1, protocol: rest, enforcement: enforce, access: readonly}], binaries: [{path: /a}]}}",
     [

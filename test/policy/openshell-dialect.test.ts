@@ -20,7 +20,7 @@ test("The usual shape of OpenShell's policies loads, with all that it says", (t)
   const forge = policy.networkPolicies["forge"];
   t.is(policy.networkPolicies["model"]?.name, "model-api");
   t.is(forge?.name, "forge");
-  t.deepEqual(forge?.binaries, ["/usr/bin/git", "/opt/forge/**"]);
+  t.deepEqual(forge?.binaries, [{ path: "/usr/bin/git" }, { path: "/opt/forge/**" }]);
   t.deepEqual(forge?.endpoints[1]?.ports, [80, 443]);
   t.is(forge?.endpoints[1]?.enforcement, "audit");
   t.deepEqual(forge?.endpoints[0]?.rules[0]?.query, { service: { any: ["git-upload-pack"] } });
@@ -187,6 +187,14 @@ const refused: readonly (readonly [string, string, RegExp])[] = [
     "mapped_files, which is holdfast's own",
     "version: 1\nprocess: {mapped_files: any}\n",
     /^2:11: unknown key "mapped_files" in process/,
+  ],
+  [
+    "a pin, which is holdfast's own",
+    withEndpoint("host: a.example.com, port: 443").replace(
+      "/usr/bin/curl}",
+      `/usr/bin/curl, sha256: "${"a".repeat(64)}"}`,
+    ),
+    /^7:38: unknown key "sha256" in network_policies\.api\.binaries\[0\] \(known: path, harness\)/,
   ],
   [
     "internal marks",

@@ -4,12 +4,17 @@ import { join } from "node:path";
 import test from "ava";
 import { folder, holdfast } from "../e2e/holdfast.ts";
 
-const policy = `version: 1
+const pin = "a".repeat(64);
+const policy = `holdfast: 1
+version: 1
 network_policies:
   github:
     endpoints:
       - { host: api.github.com, port: 443, protocol: rest, enforcement: enforce, access: read-only }
     binaries: [{ path: /usr/bin/curl }]
+  pinned:
+    endpoints: [{ host: p.example.com, port: 1 }]
+    binaries: [{ path: /usr/bin/psql, sha256: ${pin} }]
 `;
 
 for (const [args, status, says] of [
@@ -19,6 +24,13 @@ for (const [args, status, says] of [
   [["--to", "api.github.com:443", "--binary", "/usr/bin/wget"], 1, /missing: program\n {2}would allow it: --allow/],
   [["--to", "api.github.com:443"], 1, /missing: identity/],
   [["--to", "example.com:443", "--binary", "/usr/bin/curl"], 1, /no endpoint names example\.com/],
+  [["--to", "p.example.com:1", "--binary", "/usr/bin/psql", "--sha256", pin], 0, /^allowed by "pinned"/],
+  [
+    ["--to", "p.example.com:1", "--binary", "/usr/bin/psql"],
+    1,
+    /pinned: its SHA-256 is not known, not a{64}\n {2}missing: identity/,
+  ],
+  [["--to", "p.example.com:1", "--sha256", "abc"], 125, /not 64 hexadecimal digits/],
   [["--to", "example.com"], 125, /not HOST:PORT/],
   [["--to", "example.com:1", "--request", "GET"], 125, /not a method and a path/],
   [["--to", "example.com:1", "--binary", "curl"], 125, /not an absolute path/],
