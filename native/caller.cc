@@ -43,6 +43,11 @@ UniqueFd Duplicate(uint32_t tid, int fd) {
   return UniqueFd(static_cast<int>(syscall(kSysPidfdGetfd, pidfd.Get(), fd, 0)));
 }
 
+UniqueFd OpenDescriptor(uint32_t tid, int number) {
+  return UniqueFd(
+      open(ProcPath(tid, ("/fd/" + std::to_string(number)).c_str()).c_str(), O_PATH | O_CLOEXEC));
+}
+
 UniqueFd OpenInside(uint32_t pid, const std::string& path, uint64_t flags) {
   UniqueFd root(open(ProcPath(pid, "/root").c_str(), O_PATH | O_CLOEXEC));
   if (!root.Valid()) return UniqueFd();

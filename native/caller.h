@@ -24,6 +24,10 @@ std::string ReadText(uint32_t pid, uint64_t address);
 // (Linux 6.9), else its process.
 UniqueFd Duplicate(uint32_t tid, int fd);
 
+// The file behind a descriptor of the caller's (O_PATH), by its link: without a call that
+// containers refuse (kernel-notes A5). ENOENT: there is no such descriptor.
+UniqueFd OpenDescriptor(uint32_t tid, int number);
+
 // Opens a path as the caller would see it, without following anything out of its root.
 UniqueFd OpenInside(uint32_t pid, const std::string& path, uint64_t flags);
 

@@ -13,6 +13,7 @@
 #include <thread>
 #include <utility>
 
+#include "address.h"
 #include "caller.h"
 
 namespace holdfast {
@@ -46,12 +47,6 @@ bool IsOfPool(const sockaddr_storage& address) {
   constexpr uint8_t kPrefix[] = {0xfd, 0x68, 0x6f, 0x6c, 0x64, 0x66};
   const in6_addr& ip = reinterpret_cast<const sockaddr_in6&>(address).sin6_addr;
   return memcmp(ip.s6_addr, kPrefix, sizeof kPrefix) == 0;
-}
-
-uint16_t PortOf(const sockaddr_storage& address) {
-  return ntohs(address.ss_family == AF_INET
-                   ? reinterpret_cast<const sockaddr_in&>(address).sin_port
-                   : reinterpret_cast<const sockaddr_in6&>(address).sin6_port);
 }
 
 std::string Name(const sockaddr_storage& address) {
@@ -163,11 +158,9 @@ bool Connects::Connect(const Pending& pending) {
     return true;
   };
   sockaddr_storage address{};
-  auto size = static_cast<socklen_t>(notification.data.args[2]);
-  if (static_cast<int>(size) < 0 || size > sizeof address) return answer(EINVAL);
-  if (size > 0 && ReadMemory(notification.pid, notification.data.args[1], &address, size) !=
-                      static_cast<ssize_t>(size))
-    return answer(EFAULT);
+  socklen_t size = 0;
+  int fault = ReadAddress(notification, &address, &size);
+  if (fault != 0) return answer(fault);
   UniqueFd socket = Duplicate(notification.pid, static_cast<int>(notification.data.args[0]));
   if (!socket.Valid()) return answer(errno == EBADF ? EBADF : EACCES);
   int domain = 0;

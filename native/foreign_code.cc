@@ -96,9 +96,7 @@ MappedCode JudgeMapping(const seccomp_notif& notification, const Territory* terr
   const auto& [number, arch, pointer, args] = notification.data;
   MappedCode found;
   if (number == SYS_mmap) {
-    // Not pidfd_getfd, which some hosts refuse.
-    std::string link = "/fd/" + std::to_string(static_cast<int>(args[4]));
-    UniqueFd file(open(ProcPath(notification.pid, link.c_str()).c_str(), O_PATH | O_CLOEXEC));
+    UniqueFd file = OpenDescriptor(notification.pid, static_cast<int>(args[4]));
     if (!file.Valid()) found.error = errno == ENOENT ? EBADF : EACCES;
     found.foreign = file.Valid() && CanBeWritten(file.Get(), territory);
   } else {

@@ -1,8 +1,6 @@
 #include "listeners.h"
 
-#include <errno.h>
 #include <linux/netlink.h>
-#include <linux/sock_diag.h>
 #include <linux/unix_diag.h>
 #include <netinet/tcp.h>
 #include <string.h>
@@ -10,6 +8,8 @@
 #include <sys/stat.h>
 #include <sys/statfs.h>
 #include <sys/sysmacros.h>
+
+#include "sock_diag.h"
 
 namespace holdfast {
 
@@ -56,40 +56,23 @@ bool ListenerTable::Find(int file, bool* found, uint64_t* inode) {
     return false;
   // The kernel's own dev_t: twelve bits of major above twenty of minor (linux/kdev_t.h).
   uint32_t device = major(status.st_dev) << 20 | minor(status.st_dev);
-  struct {
-    nlmsghdr header;
-    unix_diag_req body;
-  } request{};
-  request.header.nlmsg_len = sizeof request;
-  request.header.nlmsg_type = SOCK_DIAG_BY_FAMILY;
-  request.header.nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
-  request.body.sdiag_family = AF_UNIX;
-  request.body.udiag_states = 1u << TCP_LISTEN;
-  request.body.udiag_show = UDIAG_SHOW_VFS;
+  unix_diag_req request{};
+  request.sdiag_family = AF_UNIX;
+  request.udiag_states = 1u << TCP_LISTEN;
+  request.udiag_show = UDIAG_SHOW_VFS;
+  auto look = [&](const nlmsghdr* answer) {
+    const unix_diag_vfs* bound = BoundTo(answer);
+    if (bound == nullptr || bound->udiag_vfs_ino != static_cast<uint32_t>(status.st_ino) ||
+        (bound->udiag_vfs_dev != device && system.f_type != kBtrfs))
+      return true;
+    uint64_t socket = static_cast<const unix_diag_msg*>(NLMSG_DATA(answer))->udiag_ino;
+    // Of two that both seem to be it, nobody knows which.
+    *inode = *found && *inode != socket ? 0 : socket;
+    *found = true;
+    return true;
+  };
   std::lock_guard<std::mutex> lock(mutex_);
-  if (send(diag_.Get(), &request, sizeof request, 0) < 0) return false;
-  for (bool done = false; !done;) {
-    alignas(nlmsghdr) char buffer[32 * 1024];
-    ssize_t size = recv(diag_.Get(), buffer, sizeof buffer, 0);
-    if (size < 0 && errno == EINTR) continue;
-    if (size <= 0) return false;
-    auto left = static_cast<size_t>(size);
-    for (auto* header = reinterpret_cast<nlmsghdr*>(buffer); NLMSG_OK(header, left);
-         header = NLMSG_NEXT(header, left)) {
-      done = done || header->nlmsg_type == NLMSG_DONE;
-      if (header->nlmsg_type == NLMSG_ERROR) return false;
-      if (header->nlmsg_type != SOCK_DIAG_BY_FAMILY) continue;
-      const unix_diag_vfs* bound = BoundTo(header);
-      if (bound == nullptr || bound->udiag_vfs_ino != static_cast<uint32_t>(status.st_ino) ||
-          (bound->udiag_vfs_dev != device && system.f_type != kBtrfs))
-        continue;
-      uint64_t socket = static_cast<const unix_diag_msg*>(NLMSG_DATA(header))->udiag_ino;
-      // Of two that both seem to be it, nobody knows which.
-      *inode = *found && *inode != socket ? 0 : socket;
-      *found = true;
-    }
-  }
-  return true;
+  return DumpSockets(diag_.Get(), &request, sizeof request, look);
 }
 
 }  // namespace holdfast

@@ -194,13 +194,6 @@ int NamedDescriptor(uint32_t tid, const std::string& path) {
   return -1;
 }
 
-// The file behind a descriptor of the caller's, by its link: without a call that containers refuse
-// (kernel-notes A5).
-UniqueFd OpenDescriptor(uint32_t tid, int number) {
-  return UniqueFd(
-      open(ProcPath(tid, ("/fd/" + std::to_string(number)).c_str()).c_str(), O_PATH | O_CLOEXEC));
-}
-
 UniqueFd OpenFile(const seccomp_notif& notification, const Shape& shape, bool no_follow,
                   bool may_be_empty) {
   auto folder =

@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <linux/inet_diag.h>
 #include <linux/netlink.h>
-#include <linux/sock_diag.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <string.h>
@@ -16,8 +15,10 @@
 
 #include <string>
 
+#include "address.h"
 #include "caller.h"
 #include "listeners.h"
+#include "sock_diag.h"
 
 namespace holdfast {
 
@@ -50,12 +51,6 @@ bool IsWildcard(const sockaddr_storage& address) {
          IN6_IS_ADDR_UNSPECIFIED(&reinterpret_cast<const sockaddr_in6&>(address).sin6_addr);
 }
 
-uint16_t PortOf(const sockaddr_storage& address) {
-  return ntohs(address.ss_family == AF_INET
-                   ? reinterpret_cast<const sockaddr_in&>(address).sin_port
-                   : reinterpret_cast<const sockaddr_in6&>(address).sin6_port);
-}
-
 }  // namespace
 
 bool Servers::IsOwn(uint64_t inode) {
@@ -70,11 +65,9 @@ int Servers::Bind(const seccomp_notif& notification, int refusal, bool* go_on) {
   if (!socket.Valid()) return errno == EBADF ? EBADF : EACCES;
   int domain = DomainOf(socket.Get());
   sockaddr_storage address{};
-  auto size = static_cast<socklen_t>(notification.data.args[2]);
-  if (static_cast<int>(size) < 0 || size > sizeof address) return EINVAL;
-  if (size > 0 && ReadMemory(notification.pid, notification.data.args[1], &address, size) !=
-                      static_cast<ssize_t>(size))
-    return EFAULT;
+  socklen_t size = 0;
+  int error = ReadAddress(notification, &address, &size);
+  if (error != 0) return error;
   if (!calls_->StillValid(notification.id)) return EINTR;
   if (domain == AF_UNIX || domain == AF_NETLINK) {
     const auto& name = reinterpret_cast<const sockaddr_un&>(address);
@@ -162,35 +155,19 @@ bool Servers::OwnUnix(int file) {
 bool Servers::OwnPort(int domain, uint16_t port) {
   UniqueFd diag(socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG));
   if (!diag.Valid()) return false;
-  struct {
-    nlmsghdr header;
-    inet_diag_req_v2 body;
-  } request{};
-  request.header.nlmsg_len = sizeof request;
-  request.header.nlmsg_type = SOCK_DIAG_BY_FAMILY;
-  request.header.nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
-  request.body.sdiag_family = static_cast<uint8_t>(domain);
-  request.body.sdiag_protocol = IPPROTO_TCP;
-  request.body.idiag_states = 1u << TCP_LISTEN;
-  if (send(diag.Get(), &request, sizeof request, 0) < 0) return false;
+  inet_diag_req_v2 request{};
+  request.sdiag_family = static_cast<uint8_t>(domain);
+  request.sdiag_protocol = IPPROTO_TCP;
+  request.idiag_states = 1u << TCP_LISTEN;
   bool own = false;
-  for (;;) {
-    alignas(nlmsghdr) char buffer[32 * 1024];
-    ssize_t size = recv(diag.Get(), buffer, sizeof buffer, 0);
-    if (size < 0 && errno == EINTR) continue;
-    if (size <= 0) return false;
-    auto left = static_cast<size_t>(size);
-    for (auto* header = reinterpret_cast<nlmsghdr*>(buffer); NLMSG_OK(header, left);
-         header = NLMSG_NEXT(header, left)) {
-      if (header->nlmsg_type == NLMSG_DONE) return own;
-      if (header->nlmsg_type != SOCK_DIAG_BY_FAMILY) return false;
-      const auto* found = static_cast<const inet_diag_msg*>(NLMSG_DATA(header));
-      if (ntohs(found->id.idiag_sport) != port) continue;
-      // Several listeners on one port (SO_REUSEPORT, a more specific address): all of them ours.
-      if (!IsOwn(found->idiag_inode)) return false;
-      own = true;
-    }
-  }
+  auto look = [&](const nlmsghdr* answer) {
+    const auto* found = static_cast<const inet_diag_msg*>(NLMSG_DATA(answer));
+    if (ntohs(found->id.idiag_sport) != port) return true;
+    // Several listeners on one port (SO_REUSEPORT, a more specific address): all of them ours.
+    own = IsOwn(found->idiag_inode);
+    return own;
+  };
+  return DumpSockets(diag.Get(), &request, sizeof request, look) && own;
 }
 
 }  // namespace holdfast
