@@ -9,10 +9,10 @@ import { join } from "node:path";
 import { createServer as createTlsServer } from "node:tls";
 import { Audit } from "../../lib/audit/audit.ts";
 import { Authority } from "../../lib/egress/authority.ts";
-import { parsePolicy } from "../../lib/policy/load.ts";
 import type { Policy } from "../../lib/policy/policy.ts";
 import { Sandbox } from "../../lib/sandbox/sandbox.ts";
 import { holdfast } from "../e2e/holdfast.ts";
+import { sound } from "../policy/policy-text.ts";
 import { addresses } from "./world.ts";
 
 function policyOf(endpoints: string, binaries = "[{ path: /usr/bin/python3* }]"): Policy {
@@ -25,9 +25,7 @@ network_policies:
     endpoints: ${endpoints}
     binaries: ${binaries}
 `;
-  const { policy, problems } = parsePolicy(Buffer.from(text), "test.yaml");
-  if (policy === null) throw new Error(problems.map(({ message }) => message).join("\n"));
-  return policy;
+  return sound(text);
 }
 
 /** Connects, says something, and prints what came back, or how it failed. */

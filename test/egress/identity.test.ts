@@ -1,23 +1,13 @@
 // Which program speaks: one that is granted, in a folder that the sandbox cannot write, and all that could speak in its name.
 import { spawnSync } from "node:child_process";
-import test, { type ExecutionContext } from "ava";
-import { inWorld, missingForWorld } from "./world.ts";
+import { missingForWorld } from "./world.ts";
+import { testsOf } from "./world-tests.ts";
 
 const hasCompiler = spawnSync("cc", ["--version"], { stdio: "ignore" }).error === undefined;
-const missing = missingForWorld() ?? (hasCompiler ? null : "there is no C compiler (cc)");
-const found = missing === null ? (inWorld("identity.ts") as Record<string, unknown>) : {};
-
-function inThatWorld(title: string, look: (t: ExecutionContext) => void): void {
-  test(title, (t) => {
-    if (missing === null) return look(t);
-    t.log(`skipped: ${missing}`);
-    t.pass();
-  });
-}
-
-function holds(title: string, expected: Readonly<Record<string, unknown>>): void {
-  inThatWorld(title, (t) => void t.like(found, expected));
-}
+const { found, holds, inThatWorld } = testsOf(
+  "identity.ts",
+  missingForWorld() ?? (hasCompiler ? null : "there is no C compiler (cc)"),
+);
 
 const [carried, reset] = ["carried", "reset"];
 

@@ -17,9 +17,9 @@ import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { Audit } from "../../lib/audit/audit.ts";
-import { parsePolicy } from "../../lib/policy/load.ts";
 import type { Policy } from "../../lib/policy/policy.ts";
 import { Sandbox } from "../../lib/sandbox/sandbox.ts";
+import { sound } from "../policy/policy-text.ts";
 import { addresses } from "./world.ts";
 
 const place = mkdtempSync(join(tmpdir(), "holdfast-identity-"));
@@ -55,9 +55,7 @@ network_policies:
     endpoints: [{ host: "${addresses.api}", port: 7 }]
     binaries: ${binaries}
 `;
-  const { policy, problems } = parsePolicy(Buffer.from(text), "test.yaml");
-  if (policy === null) throw new Error(problems.map(({ message }) => message).join("\n"));
-  return policy;
+  return sound(text);
 }
 
 const echo = createServer((socket) => {

@@ -12,8 +12,8 @@ import { isDeepStrictEqual } from "node:util";
 import { Audit } from "../../lib/audit/audit.ts";
 import { Authority } from "../../lib/egress/authority.ts";
 import { hostTrust } from "../../lib/host/trust.ts";
-import { parsePolicy } from "../../lib/policy/load.ts";
 import { Sandbox } from "../../lib/sandbox/sandbox.ts";
+import { sound } from "../policy/policy-text.ts";
 import { addresses } from "./world.ts";
 
 const policyText = `holdfast: 1
@@ -49,12 +49,6 @@ network_policies:
       - { host: mixed.example.test, port: 443, protocol: rest, enforcement: enforce, access: full }
     binaries: [{ path: "${process.execPath}" }, { path: /usr/bin/curl }, { path: /usr/bin/wget }, { path: "/usr/bin/python3*" }, { path: /usr/bin/openssl }, { path: "/usr/lib/git-core/*" }]
 `;
-
-function policyOf(text: string): NonNullable<ReturnType<typeof parsePolicy>["policy"]> {
-  const { policy, problems } = parsePolicy(Buffer.from(text), "test.yaml");
-  if (policy === null) throw new Error(problems.map(({ message }) => message).join("\n"));
-  return policy;
-}
 
 function onRequest(request: IncomingMessage, response: ServerResponse): void {
   const { pathname } = new URL(request.url ?? "/", "http://x");
@@ -145,7 +139,7 @@ try {
   const onAuthority = (made: Authority): void => {
     own = made;
   };
-  const sandbox = await Sandbox.create({ workdir, policy: policyOf(policyText), audit }, { onAuthority });
+  const sandbox = await Sandbox.create({ workdir, policy: sound(policyText), audit }, { onAuthority });
   closers.push(() => sandbox.dispose());
   const { stdout, stderr, denials } = await sandbox.exec(process.execPath, [join(workdir, "client.mjs")], {
     timeout: 60_000,
@@ -192,7 +186,7 @@ try {
   };
 
   copyFileSync(join(import.meta.dirname, "proxied-client.mjs"), join(workdir, "proxied.mjs"));
-  const second = await Sandbox.create({ workdir, policy: policyOf(policyText), proxyEnv: true });
+  const second = await Sandbox.create({ workdir, policy: sound(policyText), proxyEnv: true });
   closers.push(() => second.dispose());
   const insisting = await second.exec(process.execPath, [join(workdir, "proxied.mjs")], { timeout: 20_000 });
   if (insisting.stdout.length === 0) throw new Error(`the client of the proxy failed: ${insisting.stderr}`);
@@ -213,7 +207,7 @@ try {
       said += part;
       if (said.includes("event") && !said.includes("cut")) {
         sandbox.applyPolicy(
-          policyOf(
+          sound(
             policyText.replace(
               'path: "/allowed/**" }\n          - allow: { method: POST',
               'path: "/else/**" }\n          - allow: { method: POST',

@@ -1,21 +1,7 @@
 // The kill switch, in a network of the test's own (killed.ts).
-import test, { type ExecutionContext } from "ava";
-import { inWorld, missingForWorld } from "./world.ts";
+import { testsOf } from "./world-tests.ts";
 
-const missing = missingForWorld();
-const found = missing === null ? (inWorld("killed.ts") as Record<string, unknown>) : {};
-
-function inThatWorld(title: string, look: (t: ExecutionContext) => void): void {
-  test(title, (t) => {
-    if (missing === null) return look(t);
-    t.log(`skipped: ${missing}`);
-    t.pass();
-  });
-}
-
-function holds(title: string, expected: Readonly<Record<string, unknown>>): void {
-  inThatWorld(title, (t) => void t.like(found, expected));
-}
+const { found, holds, inThatWorld } = testsOf("killed.ts");
 
 const reset = "ConnectionResetError";
 

@@ -10,10 +10,10 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import type { Writable } from "node:stream";
 import { Audit } from "../../lib/audit/audit.ts";
-import { parsePolicy } from "../../lib/policy/load.ts";
 import { killNetworks } from "../../lib/sandbox/network.ts";
 import { Sandbox } from "../../lib/sandbox/sandbox.ts";
 import { holdfast } from "../e2e/holdfast.ts";
+import { sound } from "../policy/policy-text.ts";
 import { addresses } from "./world.ts";
 
 /** Reads streams that do not end, one from each port. */
@@ -75,8 +75,7 @@ network_policies:
       - { host: other.example.test, ports: [7, 9], protocol: tcp }
     binaries: [{ path: /usr/bin/python3* }]
 `;
-const { policy } = parsePolicy(Buffer.from(text), "test.yaml");
-if (policy === null) throw new Error("the policy has problems");
+const policy = sound(text);
 
 /** Without end, as fast as it is taken. */
 function flood(to: Writable): void {
@@ -96,12 +95,12 @@ const silence = spawn("python3", ["-c", deaf], { stdio: ["pipe", "pipe", "inheri
 await Promise.all([...[chargen, web, late].map((server) => once(server, "listening")), once(silence.stdout, "data")]);
 
 /** Connections of the launcher that wait for an answer (SYN_SENT of include/net/tcp_states.h). */
-const dialling = (): number =>
+const waitingForAnswer = (): number =>
   readFileSync("/proc/self/net/tcp", "utf8")
     .split("\n")
-    .filter((line) => / [0-9A-F]{8}:0009 02 /.test(line)).length - before;
-let before = 0;
-before = dialling();
+    .filter((line) => / [0-9A-F]{8}:0009 02 /.test(line)).length;
+const before = waitingForAnswer();
+const dialling = (): number => waitingForAnswer() - before;
 
 const sandboxOf = (): Promise<Sandbox> => Sandbox.create({ workdir, policy, audit });
 const sandbox = await sandboxOf();

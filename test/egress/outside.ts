@@ -10,10 +10,10 @@ import { promisify } from "node:util";
 import { Audit } from "../../lib/audit/audit.ts";
 import { Authority } from "../../lib/egress/authority.ts";
 import { Upstream } from "../../lib/egress/upstream.ts";
-import { parsePolicy } from "../../lib/policy/load.ts";
 import type { Policy } from "../../lib/policy/policy.ts";
 import { Sandbox } from "../../lib/sandbox/sandbox.ts";
 import { holdfast } from "../e2e/holdfast.ts";
+import { sound } from "../policy/policy-text.ts";
 import { type Said, startNameServer } from "./name-server.ts";
 import { startConnectProxy, startSocksProxy } from "./proxies.ts";
 import { addresses } from "./world.ts";
@@ -28,9 +28,7 @@ network_policies:
     endpoints: ${endpoints}
     binaries: [{ path: /usr/bin/python3* }]
 ${more}`;
-  const { policy, problems } = parsePolicy(Buffer.from(text), "test.yaml");
-  if (policy === null) throw new Error(problems.map(({ message }) => message).join("\n"));
-  return policy;
+  return sound(text);
 }
 
 /** Connects to each HOST:PORT at once, and prints what was heard from each, or how it failed. */

@@ -1,17 +1,7 @@
 // Where granted names lead: this host, name servers and proxies that the test starts, in a network of its own.
-import test, { type ExecutionContext } from "ava";
-import { inWorld, missingForWorld } from "./world.ts";
+import { testsOf } from "./world-tests.ts";
 
-const missing = missingForWorld();
-const found = missing === null ? (inWorld("outside.ts") as Record<string, Record<string, string>>) : {};
-
-function inThatWorld(title: string, look: (t: ExecutionContext) => void): void {
-  test(title, (t) => {
-    if (missing === null) return look(t);
-    t.log(`skipped: ${missing}`);
-    t.pass();
-  });
-}
+const { found, inThatWorld } = testsOf<Record<string, Record<string, string>>>("outside.ts");
 
 const reset = "reset";
 

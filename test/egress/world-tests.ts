@@ -1,15 +1,21 @@
 import test, { type ExecutionContext } from "ava";
 import { inWorld, missingForWorld } from "./world.ts";
 
-/** Tests of what a script of this folder found in its world; each is skipped by name where none can be made. */
-export function testsOf(script: string): {
-  readonly found: Record<string, unknown>;
+/**
+ * Tests of what a script of this folder found in its world; each is skipped by name where none can be made.
+ *
+ * @param missing why the script cannot run here
+ */
+export function testsOf<Found extends object = Record<string, unknown>>(
+  script: string,
+  missing: string | null = missingForWorld(),
+): {
+  readonly found: Found;
   /** A test of the results that the title speaks of. */
   holds(title: string, expected: Readonly<Record<string, unknown>>): void;
   inThatWorld(title: string, look: (t: ExecutionContext) => void): void;
 } {
-  const missing = missingForWorld();
-  const found = missing === null ? (inWorld(script) as Record<string, unknown>) : {};
+  const found = (missing === null ? inWorld(script) : {}) as Found;
   const inThatWorld = (title: string, look: (t: ExecutionContext) => void): void =>
     test(title, (t) => {
       if (missing === null) return look(t);
