@@ -1,6 +1,6 @@
 import { isIP } from "node:net";
 import { pathSpecificity } from "../policy/host-pattern.ts";
-import type { NetworkEndpoint, NetworkPolicy, Protocol } from "../policy/network.ts";
+import { type NetworkEndpoint, type NetworkPolicy, type Protocol, readsRequests } from "../policy/network.ts";
 import type { Policy } from "../policy/policy.ts";
 import { type AddressRule, addressFault, compileRanges, isHostName, sameAddress } from "./addresses.ts";
 import type { Flow, Program, ProgramDoubt, Reason, Request, Verdict } from "./flow.ts";
@@ -232,13 +232,9 @@ function hostGlob(pattern: string): Glob {
   };
 }
 
-function isInspected({ protocol }: NetworkEndpoint): boolean {
-  return protocol === "rest" || protocol === "websocket";
-}
-
 function grantOf(granted: readonly Destination[], host: string, port: number, program: string): Grant {
   const endpoints = granted.map(({ endpoint }) => endpoint);
-  const inspected = granted.filter(({ endpoint }) => isInspected(endpoint));
+  const inspected = granted.filter(({ endpoint }) => readsRequests(endpoint));
   const isSkipped = endpoints.some(({ tls }) => tls === "skip");
   const isTcp = endpoints.some(({ protocol }) => protocol === "tcp");
   const carry = isTcp ? "tcp" : isSkipped || inspected.length === 0 ? "tunnel" : "inspect";

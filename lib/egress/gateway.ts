@@ -8,7 +8,7 @@ import type { Authority } from "./authority.ts";
 import { join, readOpening } from "./carry.ts";
 import { type Grant, NetworkDecision } from "./decide.ts";
 import type { Program, Request, Verdict } from "./flow.ts";
-import { AddressRefusal, forward, type Inspected, Inspector, inspect, type Judged } from "./inspect.ts";
+import { forward, type Inspected, Inspector, inspect, type Judged, ReachRefusal } from "./inspect.ts";
 import { NamePool } from "./names.ts";
 import { Programs } from "./program.ts";
 import { type ProxyRequest, readProxyRequest } from "./proxy-request.ts";
@@ -219,7 +219,7 @@ export class Gateway {
     try {
       upstream = await this.#reach(grant);
     } catch (error) {
-      if (error instanceof AddressRefusal) return stop(error.verdict);
+      if (error instanceof ReachRefusal) return stop(error.verdict);
       const detail = `permitted, and not reached: ${error instanceof Error ? error.message : String(error)}`;
       permit(detail);
       asked.reject(failureAnswer(502, "upstream_unreachable", detail));
@@ -283,12 +283,12 @@ export class Gateway {
     carried.requests = await inspect(this.#inspector, inspected, opening);
   }
 
-  /** A connection to a granted server, at an address that may be dialled. Throws an AddressRefusal. */
+  /** A connection to a granted server, at an address that may be dialled. Throws a ReachRefusal. */
   async #reach(grant: Grant): Promise<Socket> {
     try {
       return await this.#dial(grant);
     } catch (error) {
-      throw this.#isOff ? new AddressRefusal(switchedOff) : error;
+      throw this.#isOff ? new ReachRefusal(switchedOff) : error;
     }
   }
 
@@ -299,7 +299,7 @@ export class Gateway {
     if (addresses.length === 0 && grant.addresses.allowed !== undefined)
       throw new Error("allowed_ips cannot be held where the upstream proxy resolves names");
     const refused = addresses.map((address) => this.#decision.address(grant, address)).find(({ allowed }) => !allowed);
-    if (refused !== undefined) throw new AddressRefusal(refused);
+    if (refused !== undefined) throw new ReachRefusal(refused);
     return this.#own(await upstream.dial(grant.host, addresses, grant.port, this.#off.signal));
   }
 

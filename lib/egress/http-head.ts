@@ -82,6 +82,20 @@ export function headEnd(data: Buffer, from = 0): number {
   return at < 0 ? -1 : size;
 }
 
+/** As `headEnd`, of what an origin says. */
+export function responseHeadEnd(data: Buffer, from: number): number {
+  return ofOrigin(() => headEnd(data, from));
+}
+
+/** What is malformed is the origin's fault, and not the client's: 502. */
+function ofOrigin<T>(read: () => T): T {
+  try {
+    return read();
+  } catch (error) {
+    throw error instanceof HttpError ? new HttpError(502, error.message) : error;
+  }
+}
+
 /** @throws HttpError 400 when the head is not of the grammar */
 export function parseRequest(data: Buffer, size: number): RequestHead {
   const text = data.toString("latin1", 0, size);
@@ -124,12 +138,7 @@ export function parseResponse(data: Buffer, size: number, method: string): Respo
   const line = statusLine.exec(text);
   if (line === null) throw new HttpError(502, "the status line is malformed");
   const status = Number(line[2]);
-  let common: Common;
-  try {
-    common = parseFields(text, line[0].length, line[1] === "1");
-  } catch (error) {
-    throw error instanceof HttpError ? new HttpError(502, error.message) : error;
-  }
+  const common = ofOrigin(() => parseFields(text, line[0].length, line[1] === "1"));
   const bodiless = method === "HEAD" || status === 204 || status === 304 || (status >= 100 && status < 200);
   const framing: Framing = bodiless
     ? { kind: "none" }

@@ -2,7 +2,15 @@ import type { Socket } from "node:net";
 import { type Answer, failureAnswer, message } from "./answer.ts";
 import { TargetError } from "./canonical.ts";
 import { BodyReader } from "./http-body.ts";
-import { HttpError, headEnd, parseRequest, parseResponse, type RequestHead, type ResponseHead } from "./http-head.ts";
+import {
+  HttpError,
+  headEnd,
+  parseRequest,
+  parseResponse,
+  type RequestHead,
+  type ResponseHead,
+  responseHeadEnd,
+} from "./http-head.ts";
 import { answerBytes, isRaw, requestBytes } from "./http1-forward.ts";
 import { type InspectedFlow, isAuthority, requestOf, Unreachable } from "./inspected-flow.ts";
 import type { Origin, OriginUser } from "./origin.ts";
@@ -30,7 +38,6 @@ interface Exchange {
   origin: Origin | null;
   /** What was sent, where it may be sent a second time: its server had closed the idle connection. */
   again: Buffer | null;
-  hasBegunAnswer: boolean;
 }
 
 /**
@@ -47,7 +54,12 @@ export class Http1 implements OriginUser {
   #exchange: Exchange | null = null;
   /** Kept for the client's next request. */
   #origin: Origin | null = null;
-  #upgraded: { readonly origin: Origin; readonly frames: ClientFrames | null } | null = null;
+  #upgraded: {
+    readonly origin: Origin;
+    /** What it began with. */
+    readonly request: Exchange["request"];
+    readonly frames: ClientFrames | null;
+  } | null = null;
   #isEnding = false;
   #hasClientEnded = false;
 
@@ -67,11 +79,13 @@ export class Http1 implements OriginUser {
 
   /** Judges what is under way once more: a new policy ends what it does not allow. */
   judgeAgain(): void {
-    const request = this.#exchange?.request ?? this.#upgradeRequest;
+    const request = this.#exchange?.request ?? this.#upgraded?.request;
     if (request !== undefined && this.#flow.judge(request) !== undefined) this.#client.destroy();
   }
 
-  #upgradeRequest: Exchange["request"] | undefined;
+  get #hasBegunAnswer(): boolean {
+    return this.#upgraded !== null || (this.#exchange !== null && this.#exchange.answer !== null);
+  }
 
   get #activeOrigin(): Origin | null {
     return this.#upgraded?.origin ?? this.#exchange?.origin ?? null;
@@ -166,7 +180,6 @@ export class Http1 implements OriginUser {
       looked: 0,
       origin: null,
       again: null,
-      hasBegunAnswer: false,
     };
     this.#exchange = exchange;
     const kept = this.#origin?.isFresh === true ? this.#origin : null;
@@ -245,7 +258,7 @@ export class Http1 implements OriginUser {
       return;
     }
     // In the middle of an answer only a cut tells the client that it is not whole.
-    if (exchange.hasBegunAnswer) {
+    if (exchange.answer !== null) {
       this.#client.destroy();
       return;
     }
@@ -262,7 +275,7 @@ export class Http1 implements OriginUser {
     let data = chunk;
     while (exchange.answer === null) {
       exchange.held = exchange.held.length === 0 ? data : Buffer.concat([exchange.held, data]);
-      const size = answerHeadEnd(exchange.held, exchange.looked);
+      const size = responseHeadEnd(exchange.held, exchange.looked);
       if (size < 0) {
         exchange.looked = exchange.held.length;
         return;
@@ -285,7 +298,6 @@ export class Http1 implements OriginUser {
         throw new HttpError(502, "the answer is in chunks, which a client of HTTP/1.0 cannot read");
       exchange.answer = { head, body: new BodyReader(head.framing, 502) };
       if (isBoundAnswer(head)) origin.isBound = true;
-      exchange.hasBegunAnswer = true;
       const closes = !exchange.head.keepAlive || head.framing.kind === "close";
       const end = size + exchange.answer.body.take(data, size);
       if (isRaw(head) && !closes) this.#write(origin, end === data.length ? data : data.subarray(0, end));
@@ -331,9 +343,9 @@ export class Http1 implements OriginUser {
       if (refusal !== undefined) throw new WebSocketError(1008, "no rule allows text messages here");
     };
     this.#exchange = null;
-    this.#upgradeRequest = request;
     this.#upgraded = {
       origin,
+      request,
       frames: this.#flow.protocolOf(request.path) === "websocket" ? new ClientFrames(judge) : null,
     };
     this.#client.setTimeout(0);
@@ -368,7 +380,7 @@ export class Http1 implements OriginUser {
   #stop(answer: Answer): void {
     if (this.#isEnding) return;
     const exchange = this.#exchange;
-    if (exchange?.hasBegunAnswer === true || this.#upgraded !== null) {
+    if (this.#hasBegunAnswer) {
       this.#client.destroy();
       return;
     }
@@ -427,14 +439,6 @@ export class Http1 implements OriginUser {
 
 /** What may be sent twice without harm, and has no body (RFC 9110 section 9.2.2). */
 const mayRepeat: ReadonlySet<string> = new Set(["GET", "HEAD", "OPTIONS"]);
-
-function answerHeadEnd(data: Buffer, looked: number): number {
-  try {
-    return headEnd(data, looked);
-  } catch (error) {
-    throw error instanceof HttpError ? new HttpError(502, error.message) : error;
-  }
-}
 
 const byConnection = /^(?:ntlm|negotiate)\b/i;
 

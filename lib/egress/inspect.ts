@@ -15,8 +15,8 @@ import { Origin, Origins, secure } from "./origin.ts";
 const handshakeMs = 30_000;
 
 /** A granted server is not dialled: for its address, or since the network was switched off. */
-export class AddressRefusal extends Error {
-  override readonly name = "AddressRefusal";
+export class ReachRefusal extends Error {
+  override readonly name = "ReachRefusal";
   readonly verdict: Verdict;
 
   constructor(verdict: Verdict) {
@@ -33,7 +33,7 @@ export class Inspector {
   readonly #protocols = new Map<string, string>();
   /** Null where no endpoint is inspected. */
   readonly authority: Authority | null;
-  /** A connection to a granted server. Throws an AddressRefusal. */
+  /** A connection to a granted server. Throws a ReachRefusal. */
   readonly reach: (grant: Grant) => Promise<Socket>;
 
   constructor(options: Pick<Inspector, "authority" | "reach">) {
@@ -256,7 +256,7 @@ class InspectedConnection implements InspectedHttp2Flow {
     try {
       return await make(grant);
     } catch (cause) {
-      if (cause instanceof AddressRefusal) {
+      if (cause instanceof ReachRefusal) {
         this.#inspected.record(cause.verdict);
         throw new Unreachable(refusalAnswer(grant, cause.verdict), { cause });
       }

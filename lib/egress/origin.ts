@@ -98,8 +98,8 @@ export class Origins {
 let trust: SecureContext | undefined;
 const sessions = new Map<string, Buffer>();
 
-/** What this host trusts: its own store, else the one that Node brings, and what its administrator adds to Node's. */
-function hostTrust(): SecureContext {
+/** Whom servers are proved by: the host's own store, else the one that Node brings, and what its administrator adds to Node's. */
+function serverTrust(): SecureContext {
   if (trust === undefined) {
     const system = getCACertificates("system");
     const ca = [...(system.length > 0 ? system : getCACertificates("bundled")), ...getCACertificates("extra")];
@@ -122,7 +122,7 @@ export function secure(socket: Socket, host: string, protocols: readonly string[
       host,
       ...(isIP(host) === 0 ? { servername: host } : {}),
       ALPNProtocols: [...protocols],
-      secureContext: hostTrust(),
+      secureContext: serverTrust(),
       ...(session === undefined ? {} : { session }),
     });
     const timer = setTimeout(() => secured.destroy(new Error("no answer to the TLS handshake")), handshakeMs);

@@ -107,9 +107,9 @@ export function landlockPlan(
         environment: {
           HOME: own.home,
           TMPDIR: own.tmp,
-          // There is no UDP: names are asked for over TCP (resolver(5)).
           // What is there and cannot be read ends git; what it is told not to look for does not.
           GIT_CONFIG_NOSYSTEM: "1",
+          // There is no UDP: names are asked for over TCP (resolver(5)).
           ...(hasEgress(policy) ? { RES_OPTIONS: "use-vc", GODEBUG: "netdns=cgo" } : {}),
           ...workspace.environment,
         },

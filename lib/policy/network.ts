@@ -82,8 +82,13 @@ export interface NetworkMiddleware extends Place {
   readonly exclude: readonly string[];
 }
 
+/** The network section of a policy. */
+interface Network {
+  readonly networkPolicies: Readonly<Record<string, NetworkPolicy>>;
+}
+
 /** Whether connections lead out at all. */
-export function hasEgress({ networkPolicies }: { readonly networkPolicies: object }): boolean {
+export function hasEgress({ networkPolicies }: Network): boolean {
   return Object.keys(networkPolicies).length > 0;
 }
 
@@ -91,22 +96,19 @@ export function hasEgress({ networkPolicies }: { readonly networkPolicies: objec
 export const anyProgram = "/**";
 
 /** Whether what may connect depends on the program, so that its identity has to hold. */
-export function namesPrograms({
-  networkPolicies,
-}: {
-  readonly networkPolicies: Readonly<Record<string, NetworkPolicy>>;
-}): boolean {
+export function namesPrograms({ networkPolicies }: Network): boolean {
   const isAny = ({ path, sha256 }: Binary): boolean => path === anyProgram && sha256 === undefined;
   return Object.values(networkPolicies).some(({ binaries }) => binaries.length > 0 && !binaries.some(isAny));
 }
 
+/** Whether what is said at an endpoint is read request by request, unless its TLS is passed on. */
+export function readsRequests({ protocol }: NetworkEndpoint): boolean {
+  return protocol === "rest" || protocol === "websocket";
+}
+
 /** Whether requests are looked at anywhere: then TLS is ended on the way, and programs inside must trust who ends it. */
-export function hasInspection({
-  networkPolicies,
-}: {
-  readonly networkPolicies: Readonly<Record<string, NetworkPolicy>>;
-}): boolean {
+export function hasInspection({ networkPolicies }: Network): boolean {
   return Object.values(networkPolicies).some(({ endpoints }) =>
-    endpoints.some(({ protocol, tls }) => tls !== "skip" && (protocol === "rest" || protocol === "websocket")),
+    endpoints.some((endpoint) => endpoint.tls !== "skip" && readsRequests(endpoint)),
   );
 }

@@ -1,17 +1,18 @@
 import { HoldfastError } from "../errors.ts";
-import { hasEgress, type NetworkEndpoint } from "./network.ts";
+import { hasEgress, type NetworkEndpoint, readsRequests } from "./network.ts";
 import type { Policy } from "./policy.ts";
-
-const carried: ReadonlySet<string> = new Set(["", "tcp", "rest", "websocket"]);
 
 /** What it asks for that is not there; undefined where all is. */
 function missingFor(endpoint: NetworkEndpoint): string | undefined {
-  if (!carried.has(endpoint.protocol)) return `protocol ${endpoint.protocol} is not read yet`;
+  const { protocol } = endpoint;
+  if (protocol !== "" && protocol !== "tcp" && !readsRequests(endpoint)) return `protocol ${protocol} is not read yet`;
   if (endpoint.host === "") return "endpoints without a host are not there yet";
-  if (endpoint.credentialSigning !== "" || endpoint.credentialProvider !== "") return "no credentials are injected yet";
-  if (endpoint.websocketCredentialRewrite || endpoint.requestBodyCredentialRewrite)
-    return "no credentials are injected yet";
-  return undefined;
+  const asksForCredentials =
+    endpoint.credentialSigning !== "" ||
+    endpoint.credentialProvider !== "" ||
+    endpoint.websocketCredentialRewrite ||
+    endpoint.requestBodyCredentialRewrite;
+  return asksForCredentials ? "no credentials are injected yet" : undefined;
 }
 
 /**

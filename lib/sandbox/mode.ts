@@ -1,12 +1,10 @@
 import { chownSync, mkdirSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { HoldfastError } from "../errors.ts";
-import { launcherMark } from "../host/launcher-mark.ts";
-import { randomText } from "../native.ts";
 import type { OwnFolders, Workspace } from "../plan/workspace.ts";
 import { reachableRoot } from "./private-root.ts";
-import { registerLeftover } from "./reaper.ts";
 import type { Mode } from "./types.ts";
+import { reserveFolder } from "./workspace.ts";
 
 let refused = false;
 
@@ -28,8 +26,7 @@ export function areNamespacesRefused(error: unknown): boolean {
 
 /** Folders of a sandbox's own on the host: /tmp and the home, which cannot be shown elsewhere without a mount namespace. */
 export async function makeOwnFolders(name: string, who: { uid: number; gid: number }): Promise<OwnFolders> {
-  const folder = join(reachableRoot(who), `${name}@${launcherMark()}-${randomText(6)}`);
-  await registerLeftover("tree", folder);
+  const folder = await reserveFolder(reachableRoot(who), name);
   const own: OwnFolders = {
     folder,
     tmp: join(folder, "tmp"),

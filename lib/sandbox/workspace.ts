@@ -237,13 +237,22 @@ function passedEnvironment({ environment: { pass } }: Policy): Record<string, st
 
 /** `up` and `work` below a folder of the launcher's own, owned by whom the sandbox runs as. */
 async function makePrivateFolder(root: string, name: string, who: { uid: number; gid: number }): Promise<string> {
-  const folder = join(root, `${name}@${launcherMark()}-${randomText(6)}`);
-  // Before it is made: a launcher may be killed at any moment.
-  await registerLeftover("tree", folder);
+  const folder = await reserveFolder(root, name);
   for (const path of [folder, join(folder, "up"), join(folder, "work")]) {
     mkdirSync(path, { mode: 0o700 });
     if (statSync(path).uid !== who.uid) chownSync(path, who.uid, who.gid);
   }
+  return folder;
+}
+
+/**
+ * A name in a folder of the launcher's own, for what is a sandbox's alone: cleared when the launcher ends, however it ends
+ * (the reaper, else the next one's `sweepPrivateFolders`).
+ */
+export async function reserveFolder(root: string, name: string): Promise<string> {
+  const folder = join(root, `${name}@${launcherMark()}-${randomText(6)}`);
+  // Before it is made: a launcher may be killed at any moment.
+  await registerLeftover("tree", folder);
   return folder;
 }
 
