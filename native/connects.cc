@@ -90,10 +90,12 @@ int ConnectSlice(int socket, const sockaddr* address, socklen_t size,
 
 Connects::Connects(std::shared_ptr<NotifiedCalls> calls, std::shared_ptr<ForeignCode> foreign,
                    UniqueFd sockets, UniqueFd carried, int init_pid,
-                   std::shared_ptr<Servers> servers, std::shared_ptr<const Territory> territory)
+                   std::shared_ptr<Servers> servers, std::shared_ptr<MadeSockets> made,
+                   std::shared_ptr<const Territory> territory)
     : calls_(std::move(calls)),
       foreign_(std::move(foreign)),
       servers_(std::move(servers)),
+      made_(std::move(made)),
       territory_(std::move(territory)),
       sockets_(std::move(sockets)),
       flows_(std::move(carried)),
@@ -161,8 +163,10 @@ bool Connects::Connect(const Pending& pending) {
   socklen_t size = 0;
   int fault = ReadAddress(notification, &address, &size);
   if (fault != 0) return answer(fault);
-  UniqueFd socket = Duplicate(notification.pid, static_cast<int>(notification.data.args[0]));
-  if (!socket.Valid()) return answer(errno == EBADF ? EBADF : EACCES);
+  int number = static_cast<int>(notification.data.args[0]);
+  UniqueFd socket = made_ == nullptr ? Duplicate(notification.pid, number)
+                                     : made_->Find(notification.pid, number);
+  if (!socket.Valid()) return answer(errno == EBADF || made_ != nullptr ? errno : EACCES);
   int domain = 0;
   socklen_t domain_size = sizeof domain;
   if (getsockopt(socket.Get(), SOL_SOCKET, SO_DOMAIN, &domain, &domain_size) != 0)
@@ -182,6 +186,7 @@ bool Connects::Connect(const Pending& pending) {
       error = ConnectOut(pending, socket.Get(), address, size);
     }
   }
+  if (made_ != nullptr && (error == 0 || error == EINPROGRESS)) made_->Forget(socket.Get());
   return error != kSliceOver && answer(error);
 }
 

@@ -1,6 +1,7 @@
 #include "notified.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <sys/ioctl.h>
 
@@ -29,6 +30,15 @@ void NotifiedCalls::Send(uint64_t id, int error, uint32_t flags) {
 void NotifiedCalls::Reply(uint64_t id, int error) { Send(id, error, 0); }
 
 void NotifiedCalls::GoOn(uint64_t id) { Send(id, 0, SECCOMP_USER_NOTIF_FLAG_CONTINUE); }
+
+int NotifiedCalls::HandIn(uint64_t id, int fd, bool close_on_exec) {
+  seccomp_notif_addfd request{};
+  request.id = id;
+  request.flags = SECCOMP_ADDFD_FLAG_SEND;  // Linux 5.14
+  request.srcfd = static_cast<uint32_t>(fd);
+  request.newfd_flags = close_on_exec ? O_CLOEXEC : 0;
+  return ioctl(listener_.Get(), SECCOMP_IOCTL_NOTIF_ADDFD, &request) < 0 ? -1 : 0;
+}
 
 bool NotifiedCalls::StillValid(uint64_t id) const {
   return ioctl(listener_.Get(), SECCOMP_IOCTL_NOTIF_ID_VALID, &id) == 0;

@@ -35,6 +35,10 @@ class NotifiedCalls {
   // The kernel does it, with what stands in the caller's memory by then.
   void GoOn(uint64_t id);
 
+  // Answers with a descriptor of ours at a new number of the caller's; 0, or -1 with errno and no
+  // answer.
+  int HandIn(uint64_t id, int fd, bool close_on_exec);
+
   // Whether the caller still waits for it. What was read of the caller before is the caller's.
   bool StillValid(uint64_t id) const;
 

@@ -40,17 +40,27 @@ bool LooksAtCode(const std::vector<NotifyRule>& rules) {
   return false;
 }
 
+bool MakesSockets(const std::vector<NotifyRule>& rules) {
+  for (const NotifyRule& rule : rules)
+    if (rule.answer == Answer::kMakeSocket) return true;
+  return false;
+}
+
 class Sandbox {
  public:
   Sandbox(UniqueFd listener, UniqueFd sockets, UniqueFd carried, int init_pid,
           const std::vector<NotifyRule>& rules, const std::shared_ptr<const Territory>& territory)
       : calls_(std::make_shared<NotifiedCalls>(std::move(listener))),
-        servers_(territory == nullptr ? nullptr : std::make_shared<Servers>(calls_)),
+        made_(territory == nullptr || !MakesSockets(rules)
+                  ? nullptr
+                  : std::make_shared<MadeSockets>(calls_, territory)),
+        servers_(territory == nullptr ? nullptr : std::make_shared<Servers>(calls_, made_)),
         metadata_(territory == nullptr ? nullptr : std::make_unique<Metadata>(calls_, territory)),
         territory_(territory),
         foreign_(LooksAtCode(rules) ? std::make_shared<ForeignCode>() : nullptr),
         connects_(std::make_shared<Connects>(calls_, foreign_, std::move(sockets),
-                                             std::move(carried), init_pid, servers_, territory)),
+                                             std::move(carried), init_pid, servers_, made_,
+                                             territory)),
         sessions_(init_pid) {
     for (const NotifyRule& rule : rules) {
       rules_[rule.number] = rule;
@@ -78,6 +88,7 @@ class Sandbox {
   void TellOfLimits();
 
   const std::shared_ptr<NotifiedCalls> calls_;
+  const std::shared_ptr<MadeSockets> made_;   // null where programs' own sockets can be had
   const std::shared_ptr<Servers> servers_;    // null where the sandbox has namespaces,
   const std::unique_ptr<Metadata> metadata_;  // and this
   const std::shared_ptr<const Territory> territory_;
@@ -154,6 +165,10 @@ void Sandbox::Handle(const seccomp_notif& notification) {
     case Answer::kMetadata:
       if (metadata_ == nullptr) return calls_->Reply(notification.id, found->second.error);
       metadata_->Answer(notification, found->second.error);
+      break;
+    case Answer::kMakeSocket:
+      if (made_ == nullptr) return calls_->Reply(notification.id, found->second.error);
+      made_->Answer(notification);
       break;
     case Answer::kServe:
       if (servers_ == nullptr) return calls_->Reply(notification.id, found->second.error);

@@ -31,6 +31,7 @@ enum class Answer : uint32_t {
   kMetadata = 6,    // change modes, owners, times and attributes of what is the sandbox's own
   kServe = 7,       // bind and listen on the loopback, and where the sandbox may make files
   kMappedCode = 8,  // remember of the caller's image that it maps code that the sandbox can write
+  kMakeSocket = 9,  // make it and hand it in
 };
 
 struct NotifyRule {

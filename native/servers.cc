@@ -58,11 +58,19 @@ bool Servers::IsOwn(uint64_t inode) {
   return inode != 0 && listening_.count(inode) != 0;
 }
 
+UniqueFd Servers::SocketOf(const seccomp_notif& notification) {
+  int number = static_cast<int>(notification.data.args[0]);
+  if (made_ != nullptr) return made_->Find(notification.pid, number);
+  UniqueFd socket = Duplicate(notification.pid, number);
+  if (!socket.Valid() && errno != EBADF) errno = EACCES;
+  return socket;
+}
+
 // Unix names are Landlock's to judge (MAKE_SOCK), in the caller: it goes on. Whatever stands at the
 // number or the address by then, a name of the network is refused by Landlock as well.
 int Servers::Bind(const seccomp_notif& notification, int refusal, bool* go_on) {
-  UniqueFd socket = Duplicate(notification.pid, static_cast<int>(notification.data.args[0]));
-  if (!socket.Valid()) return errno == EBADF ? EBADF : EACCES;
+  UniqueFd socket = SocketOf(notification);
+  if (!socket.Valid()) return errno;
   int domain = DomainOf(socket.Get());
   sockaddr_storage address{};
   socklen_t size = 0;
@@ -100,8 +108,8 @@ int Servers::Bind(const seccomp_notif& notification, int refusal, bool* go_on) {
 
 // Never "go on": a TCP socket that is not bound would be, to every address of the host.
 int Servers::Listen(const seccomp_notif& notification, int refusal) {
-  UniqueFd socket = Duplicate(notification.pid, static_cast<int>(notification.data.args[0]));
-  if (!socket.Valid()) return errno == EBADF ? EBADF : EACCES;
+  UniqueFd socket = SocketOf(notification);
+  if (!socket.Valid()) return errno;
   if (!calls_->StillValid(notification.id)) return EINTR;
   int domain = DomainOf(socket.Get());
   if (domain == AF_INET || domain == AF_INET6) {
@@ -127,7 +135,10 @@ int Servers::Listen(const seccomp_notif& notification, int refusal) {
     if (listening_.size() >= kMostListening) return ENOBUFS;
     listening_.insert(inode);
   }
-  if (listen(socket.Get(), static_cast<int>(notification.data.args[1])) == 0) return 0;
+  if (listen(socket.Get(), static_cast<int>(notification.data.args[1])) == 0) {
+    if (made_ != nullptr) made_->Forget(socket.Get());
+    return 0;
+  }
   int error = errno;
   std::lock_guard<std::mutex> lock(mutex_);
   listening_.erase(inode);

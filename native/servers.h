@@ -11,13 +11,16 @@
 #include <utility>
 
 #include "fd.h"
+#include "made_sockets.h"
 #include "notified.h"
 
 namespace holdfast {
 
 class Servers {
  public:
-  explicit Servers(std::shared_ptr<NotifiedCalls> calls) : calls_(std::move(calls)) {}
+  // `made` is null where programs' own sockets can be had.
+  Servers(std::shared_ptr<NotifiedCalls> calls, std::shared_ptr<MadeSockets> made)
+      : calls_(std::move(calls)), made_(std::move(made)) {}
 
   // Answers bind and listen; `refusal` is the errno for what is out of reach.
   void Answer(const seccomp_notif& notification, int refusal);
@@ -33,7 +36,10 @@ class Servers {
   int Listen(const seccomp_notif& notification, int refusal);
   bool IsOwn(uint64_t inode);
 
+  UniqueFd SocketOf(const seccomp_notif& notification);
+
   const std::shared_ptr<NotifiedCalls> calls_;
+  const std::shared_ptr<MadeSockets> made_;
   std::mutex mutex_;
   std::set<uint64_t> listening_;  // inodes of sockets, which the kernel gives to no two
 };

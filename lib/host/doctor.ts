@@ -41,7 +41,7 @@ function duplication(): Finding {
       ? { status: "enforced", detail: "the broker can judge a connect by the caller's own socket" }
       : {
           status: "partial",
-          detail: `the call answers ${errnoName(errno)}: every connect of a sandbox is refused, to its own servers too`,
+          detail: `the call answers ${errnoName(errno)}: every connect of a sandbox is refused, to its own servers too; without namespaces the broker makes the sockets`,
           remedy: "start the container with --security-opt seccomp=unconfined, or a profile that admits pidfd_getfd",
         }),
   };

@@ -93,6 +93,7 @@ export function landlockPlan(
       traceOpens: workspace.seccomp.traceOpens,
       ...filterOptions(policy),
       noNamespaces: true,
+      madeSockets: own.madeSockets,
     }),
     // It would count all of the user's processes (kernel-notes E7).
     rlimits: rlimits(policy).filter(({ resource }) => resource !== "nproc"),

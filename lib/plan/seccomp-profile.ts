@@ -15,6 +15,7 @@ export interface SeccompOptions {
   readonly openFilesLimit?: boolean | undefined;
   readonly noNamespaces?: boolean | undefined;
   readonly noTruncateRight?: boolean | undefined;
+  readonly madeSockets?: boolean | undefined;
 }
 
 /** Why a call is handed to the broker: to be recorded and refused with EPERM, or to be judged. */
@@ -27,7 +28,8 @@ export type NotificationPurpose =
   | "wait"
   | "descriptor"
   | "bind"
-  | "metadata";
+  | "metadata"
+  | "socket";
 
 /** What happens to a call. `return` answers with success without doing anything. */
 export type SeccompAction =
@@ -142,6 +144,7 @@ const PURPOSES: ReadonlySet<string> = new Set<NotificationPurpose>([
   "descriptor",
   "bind",
   "metadata",
+  "socket",
 ]);
 const WORD_MASK = 0xffff_ffffn;
 const LONG_MASK = 0xffff_ffff_ffff_ffffn;
@@ -212,7 +215,7 @@ export function settleProfile(architecture: Architecture, options: SeccompOption
 
 /**
  * Which calls can reach the broker and what for. A call is notified for one purpose only (a test holds that), so the
- * broker needs no argument to know what it is asked.
+ * broker needs no argument to know what it is asked; but for sockets that it makes and those that it refuses.
  */
 export function notificationPurposes(
   architecture: Architecture,
@@ -223,7 +226,12 @@ export function notificationPurposes(
   if (known !== undefined) return known;
   const purposes = new Map<number, NotificationPurpose>();
   for (const call of settleProfile(architecture, options).calls) {
-    for (const { action } of call.clauses) if (action.kind === "notify") purposes.set(call.number, action.purpose);
+    for (const { action } of call.clauses) {
+      // Which sockets the broker makes it sees by their kind, as the filter did; the others it refuses.
+      const isRefused = action.kind === "notify" && action.purpose === "refuse";
+      if (action.kind !== "notify" || (isRefused && purposes.get(call.number) === "socket")) continue;
+      purposes.set(call.number, action.purpose);
+    }
   }
   purposesByKey.set(key, purposes);
   return purposes;

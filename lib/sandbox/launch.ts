@@ -72,12 +72,14 @@ const answers: Readonly<Record<NotificationPurpose, number>> = {
   wait: 4,
   descriptor: 5,
   code: 8,
+  socket: 9,
 };
 
 const errors: Readonly<Partial<Record<NotificationPurpose, number>>> = {
   refuse: eperm,
   bind: eacces,
   metadata: eperm,
+  socket: eacces,
   connect: enetunreach,
   map: eacces,
 };

@@ -1,6 +1,7 @@
 import { chownSync, mkdirSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { HoldfastError } from "../errors.ts";
+import { native } from "../native.ts";
 import type { OwnFolders, Workspace } from "../plan/workspace.ts";
 import { reachableRoot } from "./private-root.ts";
 import type { Mode } from "./types.ts";
@@ -24,6 +25,14 @@ export function areNamespacesRefused(error: unknown): boolean {
   return isRefusal;
 }
 
+let duplicates: boolean | undefined;
+
+/** Containers' default profiles refuse it (kernel-notes A5). Asked once a process. */
+function canDuplicate(): boolean {
+  duplicates ??= native().probePidfdGetfd() === 0;
+  return duplicates;
+}
+
 /** Folders of a sandbox's own on the host: /tmp and the home, which cannot be shown elsewhere without a mount namespace. */
 export async function makeOwnFolders(name: string, who: { uid: number; gid: number }): Promise<OwnFolders> {
   const folder = await reserveFolder(reachableRoot(who), name);
@@ -32,6 +41,7 @@ export async function makeOwnFolders(name: string, who: { uid: number; gid: numb
     tmp: join(folder, "tmp"),
     home: join(folder, "home"),
     canary: join(folder, "canary"),
+    madeSockets: !canDuplicate(),
   };
   for (const path of [folder, own.tmp, own.home]) mkdirSync(path, { mode: 0o700 });
   writeFileSync(own.canary, "canary\n", { mode: 0o644, flag: "wx" });

@@ -215,7 +215,10 @@ test("a call is notified for one purpose only, so the broker need not look at ar
     for (const options of optionSets) {
       for (const call of settleProfile(arch, options).calls) {
         const asked = call.clauses.flatMap(({ action }) => (action.kind === "notify" ? [action.purpose] : []));
-        t.true(new Set(asked).size <= 1, call.name);
+        const purposes = new Set(asked);
+        // Those that it makes and those that it refuses it tells apart by their kind (native/made_sockets.cc).
+        if (purposes.has("socket")) purposes.delete("refuse");
+        t.true(purposes.size <= 1, call.name);
       }
     }
   }

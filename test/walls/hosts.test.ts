@@ -101,6 +101,53 @@ test("Where user namespaces are used up, Landlock, the filter and the broker hol
   t.true(told.walls?.includes("socket-filter"));
 });
 
+test("In a container under a default profile the broker makes the sockets, and what is reached is the same", (t) => {
+  if (thisHost().landlockAbi < 6) {
+    t.log(`skipped: this kernel's Landlock has ABI ${thisHost().landlockAbi}, the mode needs 6`);
+    t.pass();
+    return;
+  }
+  const workdir = mkdtempSync(join(tmpdir(), "holdfast-container-"));
+  t.teardown(() => rmSync(workdir, { recursive: true, force: true }));
+  if (isRoot) chownSync(workdir, 64_000, 64_000);
+  const script = `
+import errno, socket
+def attempt(act):
+    try: print(act())
+    except OSError as error: print(errno.errorcode[error.errno])
+def served(family, name):
+    server, client = socket.socket(family), socket.socket(family)
+    server.bind(name)
+    server.listen()
+    client.connect(server.getsockname())
+    peer, _ = server.accept()
+    client.close()
+    return repr(peer.recv(1))
+attempt(lambda: served(socket.AF_INET, ("0.0.0.0", 0)))
+attempt(lambda: served(socket.AF_UNIX, "own.sock"))
+attempt(lambda: socket.create_connection(("192.0.2.1", 9), 5))
+attempt(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+attempt(lambda: socket.socket(socket.AF_INET, socket.SOCK_STREAM, 262))`;
+  const command = [
+    join(checkout, "lib/cli/main.ts"),
+    "run",
+    "--json",
+    "--workdir",
+    workdir,
+    "--",
+    "python3",
+    "-c",
+    script,
+  ];
+  const ran = spawnSync("python3", [join(import.meta.dirname, "container.py"), process.execPath, ...command], {
+    encoding: "utf8",
+    timeout: 60_000,
+  });
+  t.is(ran.stdout, "b''\nb''\nENETUNREACH\nEPERM\nEPROTONOSUPPORT\n", ran.stderr);
+  t.regex(ran.stderr, /"mode":"landlock"/);
+  t.regex(ran.stderr, /"subject":"192\.0\.2\.1:9"/);
+});
+
 test("Where user namespaces are used up and are insisted on, nothing starts and one sentence says so", (t) => {
   const told = on(t, { ...usedUp, mode: "namespaces" });
   if (told === null) return;

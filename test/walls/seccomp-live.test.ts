@@ -35,7 +35,7 @@ const endsTheVictim: ReadonlySet<string> = new Set([
 ]);
 
 /** What only the broker of another mode answers. */
-const notHere: ReadonlySet<string> = new Set(["notify:bind", "notify:metadata"]);
+const notHere: ReadonlySet<string> = new Set(["notify:bind", "notify:metadata", "notify:socket"]);
 
 const workdir = mkdtempSync(join(tmpdir(), "holdfast-seccomp-"));
 chmodSync(workdir, 0o755);
