@@ -200,6 +200,11 @@ export interface Native {
   readNow(fd: number): Buffer | null | undefined;
   /** getrandom(2). */
   random(bytes: number): Buffer;
+  /**
+   * Connects a non-blocking TCP socket to the loopback of the network namespace that it was made in. 0, EINPROGRESS or
+   * EALREADY until it is settled (then it is to be called again), or another errno.
+   */
+  connectLoopback(fd: number, port: number): number;
   /** A listening Unix stream socket, non-blocking, its file of mode 0600; or minus the errno. */
   listenUnix(path: string): number;
 }

@@ -25,6 +25,7 @@
 
 #include "exec.h"
 #include "launch.h"
+#include "loopback.h"
 #include "notify.h"
 #include "probe.h"
 #include "repositories.h"
@@ -507,6 +508,12 @@ Napi::Value PeerCredentials(const Napi::CallbackInfo& info) {
   return result;
 }
 
+Napi::Value ConnectLoopback(const Napi::CallbackInfo& info) {
+  int fd = info[0].As<Napi::Number>().Int32Value();
+  auto port = static_cast<uint16_t>(info[1].As<Napi::Number>().Uint32Value());
+  return Napi::Number::New(info.Env(), holdfast::ConnectLoopback(fd, port));
+}
+
 // A path need not be UTF-8: a Buffer is taken byte by byte.
 std::string ToPath(const Napi::Value& value) {
   if (!value.IsBuffer()) return value.As<Napi::String>();
@@ -678,6 +685,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
       {"probePidfdGetfd",    ProbePidfdGetfd   },
       {"probeMemfdExec",     ProbeMemfdExec    },
       {"peerCredentials",    PeerCredentials   },
+      {"connectLoopback",    ConnectLoopback   },
       {"getTerminal",        GetTerminal       },
       {"setTerminal",        SetTerminal       },
       {"inForeground",       InForeground      },

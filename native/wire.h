@@ -102,6 +102,8 @@ enum class MessageType : uint32_t {
   kFileResult = 15,  // init → addon, with a descriptor where a file was opened
   kResume = 16,      // addon → init: SIGCONT after a stop
   kMapsWritten = 17,
+  kSocket = 18,      // addon → init: a TCP socket in the sandbox's network namespace is wanted
+  kSocketMade = 19,  // init → addon, with the socket
 };
 
 struct SetupMessage {
@@ -174,6 +176,12 @@ struct SignalMessage {
   uint32_t whole_tree;
 };
 
+struct SocketMessage {
+  MessageType type;
+  uint32_t id;
+  uint32_t family;  // AF_INET or AF_INET6
+};
+
 // Followed by NUL-terminated strings: path, then root_count roots, then read_only_count read-only
 // roots.
 struct FileMessage {
@@ -214,7 +222,8 @@ enum class EventType : uint32_t {
   kStopped = 4,  // value: signal
   kLimit = 5,    // detail: LimitKind
   kFileDone = 6,
-  kReady = 7,  // the walls stand; kReady's packet, with the listener, is on the control socket
+  kReady = 7,       // the walls stand; kReady's packet, with the listener, is on the control socket
+  kSocketDone = 8,  // value: errno
 };
 
 enum class ExecStep : uint32_t {

@@ -1,4 +1,5 @@
 import { suggest } from "../policy/spelling.ts";
+import { type Published, publishedPort } from "./run-publish.ts";
 import { usageError } from "./usage.ts";
 
 /** What `holdfast run` was asked for. */
@@ -11,6 +12,7 @@ export interface RunOptions {
   write: string[];
   allow: string[];
   allowBinary: string[];
+  publish: Published[];
   upstreamProxy: string | undefined;
   env: string[];
   timeout: string | undefined;
@@ -36,6 +38,7 @@ const valued = [
   "write",
   "allow",
   "allow-binary",
+  "publish",
   "upstream-proxy",
   "env",
   "timeout",
@@ -60,6 +63,7 @@ and no network but what is allowed. Without --policy the preset "default" applie
   --allow-binary PATH   with --allow: by this program alone; may be repeated
   --proxy-env           also offer a proxy, by HTTP_PROXY and its like, to programs that insist on one
   --upstream-proxy URL  out through http://, https:// or socks5://HOST:PORT; env: as HTTPS_PROXY and NO_PROXY say
+  --publish [HP:]PORT   a server's port inside, reached at port HP of the host's loopback; may be repeated
   --env NAME[=VALUE]    pass a variable on, or set it; may be repeated
   --timeout D           end it after 500ms, 30s, 5m, …: exit 124
   --limit NAME=VALUE    processes, memory, cpu-time, wall-time, open-files, file-size, tmp-size, output
@@ -85,6 +89,7 @@ export function noRunOptions(): RunOptions {
     write: [],
     allow: [],
     allowBinary: [],
+    publish: [],
     upstreamProxy: undefined,
     env: [],
     timeout: undefined,
@@ -189,6 +194,9 @@ function setValue(options: RunOptions, name: string, value: string): void {
       break;
     case "upstream-proxy":
       options.upstreamProxy = value;
+      break;
+    case "publish":
+      options.publish.push(publishedPort(value));
       break;
     case "env":
       options.env.push(value);

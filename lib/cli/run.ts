@@ -62,7 +62,7 @@ export async function run(args: readonly string[]): Promise<number> {
       },
       { traceOpens: options.traceDenials },
     );
-    cutsOff = sandbox.plan.egress !== null;
+    cutsOff = hasNetwork(sandbox, options);
     const { hostUid: uid, hostGid: gid, drop } = sandbox.plan.identity;
     const dropped = drop && process.stderr.isTTY ? [`started by root: the sandbox runs as uid ${uid}`] : [];
     const { name, mode, enforcement } = sandbox;
@@ -74,6 +74,9 @@ export async function run(args: readonly string[]): Promise<number> {
     status(beginning);
     tell(beginning, ...chosen, ...dropped);
     try {
+      if (options.publish.length > 0) {
+        await (await import("./run-publish.ts")).publish(sandbox, options.publish, { status, tell });
+      }
       return await follow(sandbox, options, { status, tell, patch });
     } finally {
       await sandbox.dispose();
@@ -102,6 +105,11 @@ export async function run(args: readonly string[]): Promise<number> {
 function askedMode(mode: string | undefined): { mode?: Mode } {
   if (mode === undefined || mode === "namespaces" || mode === "landlock") return mode === undefined ? {} : { mode };
   throw usageError(`--mode ${mode}: there is no such mode`, "Write --mode namespaces or --mode landlock.");
+}
+
+/** Whether there is something that SIGUSR1 can cut off. */
+function hasNetwork({ plan }: Sandbox, { publish }: RunOptions): boolean {
+  return plan.egress !== null || publish.length > 0;
 }
 
 function teller({ quiet, json }: RunOptions): Tell {
@@ -150,7 +158,7 @@ async function follow(sandbox: Sandbox, options: RunOptions, told: Told): Promis
     wallTimeMs: limits.wallTimeMs,
   });
   const { admit } = new OutputBudget(child, limits.outputBytes);
-  const jobs = new JobControl(child, sandbox.plan.egress !== null);
+  const jobs = new JobControl(child, hasNetwork(sandbox, options));
   const outputs: Writable[] = [];
   const ended: Promise<void>[] = [];
   const readOn: (() => void)[] = [];

@@ -1,5 +1,15 @@
 /** EventType of native/wire.h, by number. */
-export const eventTypes = ["", "started", "failed", "exited", "stopped", "limit", "file-done", "ready"] as const;
+export const eventTypes = [
+  "",
+  "started",
+  "failed",
+  "exited",
+  "stopped",
+  "limit",
+  "file-done",
+  "ready",
+  "socket-done",
+] as const;
 
 /** ExecStep of native/wire.h, by number. */
 export const execSteps = [

@@ -4,6 +4,8 @@ import type { RefusedConnection } from "../egress/refusals.ts";
 import { HoldfastError } from "../errors.ts";
 import { hasEgress, hasInspection, namesPrograms } from "../policy/network.ts";
 import type { Policy } from "../policy/policy.ts";
+import { type Forward, type ForwardOptions, PortForward } from "./forward.ts";
+import type { InsideSockets } from "./inside-sockets.ts";
 
 /** Of this process. */
 const living = new Set<SandboxNetwork>();
@@ -29,6 +31,8 @@ export class SandboxNetwork {
   /** What carries its connections; null where it has no network. */
   #gateway: Gateway | null = null;
   #looksAtCode = false;
+  readonly #forwards = new Set<PortForward>();
+  #inside: InsideSockets | undefined;
   #isOff = false;
 
   constructor(sandbox: string, audit: Audit | undefined) {
@@ -43,6 +47,32 @@ export class SandboxNetwork {
     this.#gateway = gateway;
     this.#looksAtCode = looksAtCode;
     if (this.#isOff) gateway.switchOff();
+  }
+
+  /** Once there is an init to ask for sockets. */
+  reachBy(inside: InsideSockets): void {
+    this.#inside = inside;
+  }
+
+  /** @throws HoldfastError ERR_HOLDFAST_OPTION, ERR_HOLDFAST_FORWARD */
+  async forward(target: number, { hostPort = 0 }: ForwardOptions): Promise<Forward> {
+    checkPort(target, 1, "the port inside");
+    checkPort(hostPort, 0, "the option hostPort");
+    const inside = this.#inside;
+    if (inside === undefined) {
+      throw new HoldfastError("this sandbox has no network of its own: nothing is to be forwarded", {
+        code: "ERR_HOLDFAST_FORWARD",
+        step: "egress",
+        hint: "Without namespaces a server inside listens on the host's loopback itself: connect to its port.",
+      });
+    }
+    const audit = this.#audit;
+    const made = await PortForward.listen({ sandbox: this.#sandbox, target, hostPort, inside, audit });
+    if (!living.has(this)) await made.close();
+    if (this.#isOff) made.switchOff();
+    this.#forwards.add(made);
+    void made.closed.then(() => this.#forwards.delete(made));
+    return made;
   }
 
   /** @throws HoldfastError ERR_HOLDFAST_POLICY_STATIC for a network that there is no way to any more */
@@ -64,7 +94,9 @@ export class SandboxNetwork {
 
   cut(): number {
     this.#isOff = true;
-    return this.#gateway?.switchOff() ?? 0;
+    let count = this.#gateway?.switchOff() ?? 0;
+    for (const forward of this.#forwards) count += forward.switchOff();
+    return count;
   }
 
   recordKill(connections: number): void {
@@ -79,7 +111,18 @@ export class SandboxNetwork {
   close(): void {
     living.delete(this);
     this.#gateway?.close();
+    for (const forward of this.#forwards) void forward.close();
   }
+}
+
+/** @throws HoldfastError ERR_HOLDFAST_OPTION */
+function checkPort(port: unknown, least: number, name: string): void {
+  if (typeof port === "number" && Number.isInteger(port) && port >= least && port <= 65_535) return;
+  throw new HoldfastError(`${name} is ${String(port)}`, {
+    code: "ERR_HOLDFAST_OPTION",
+    step: "usage",
+    hint: `It has to be a whole number from ${least} to 65535.`,
+  });
 }
 
 function madeWithout(what: string): HoldfastError {

@@ -1,5 +1,5 @@
 /** Messages of native/wire.h, MessageType. */
-export const messageTypes = { exec: 10, signal: 11, fileOpen: 12, fileWrite: 13 } as const;
+export const messageTypes = { exec: 10, signal: 11, fileOpen: 12, fileWrite: 13, socket: 18 } as const;
 
 export const searchPath = 8;
 export const killTreeOnExit = 16;
@@ -58,6 +58,18 @@ export function signalRequest(id: number, signal: number, wholeTree: boolean): B
   out.writeUInt32LE(id, 4);
   out.writeInt32LE(signal, 8);
   out.writeUInt32LE(wholeTree ? 1 : 0, 12);
+  return out;
+}
+
+/** Address families of the kernel (socket.h), the same on every architecture. */
+export const addressFamilies = { ipv4: 2, ipv6: 10 } as const;
+
+/** SocketMessage: a TCP socket of the sandbox's own network. */
+export function socketRequest(id: number, family: number): Buffer {
+  const out = Buffer.allocUnsafe(12);
+  out.writeUInt32LE(messageTypes.socket, 0);
+  out.writeUInt32LE(id, 4);
+  out.writeUInt32LE(family, 8);
   return out;
 }
 

@@ -30,6 +30,8 @@ import { enforcementOf } from "./enforcement.ts";
 import { ExecError } from "./exec-error.ts";
 import type { ExtractOptions, Manifest } from "./extract.ts";
 import { ConfinedFiles } from "./files.ts";
+import type { Forward, ForwardOptions } from "./forward.ts";
+import { InsideSockets } from "./inside-sockets.ts";
 import { abandon, begin, type LiveInit, launch } from "./launch.ts";
 import { launchError } from "./launch-error.ts";
 import { areNamespacesRefused, firstMode, makeOwnFolders, withoutMounts } from "./mode.ts";
@@ -260,6 +262,7 @@ export class Sandbox implements SandboxLike {
           [...plan.seccomp.notify.values()].includes("code"),
         );
       }
+      if (plan.namespaces.includes("network")) network.reachBy(new InsideSockets(() => init.channel));
       sandbox = new Sandbox(name, policy, plan, over, init, beginning, cgroup, options.audit, network);
       sandbox.#open(socket);
       try {
@@ -344,6 +347,22 @@ export class Sandbox implements SandboxLike {
    */
   killNetwork(): number {
     return this.#network.kill();
+  }
+
+  /**
+   * Listens on the host's loopback, and carries each connection to a server inside; until it is closed or the sandbox
+   * ends. Any local process may connect there. Where nobody listens inside, a connection is reset.
+   *
+   * @example
+   * await using server = await sandbox.forward(3000);
+   * await fetch(`http://${server.host}:${server.port}/`);
+   *
+   * @throws HoldfastError ERR_HOLDFAST_FORWARD when the port on the host cannot be had; ERR_HOLDFAST_OPTION,
+   * ERR_HOLDFAST_SANDBOX_GONE
+   */
+  async forward(port: number, options: ForwardOptions = {}): Promise<Forward> {
+    this.#live();
+    return this.#network.forward(port, options);
   }
 
   /** The policy's limits: what a call is given where it asks for nothing shorter or smaller. */

@@ -51,6 +51,7 @@ class Server {
   void Signal(const SignalMessage& message);
   void File(const FileMessage& message, const char* strings, size_t size, const int* fds,
             int fd_count);
+  void MakeSocket(const SocketMessage& message);
   void Reap();
   bool Exceeded(int status, int signal, int resource) const;
   bool UsedUp(const struct rusage& usage) const;
@@ -209,6 +210,18 @@ void Server::File(const FileMessage& message, const char* strings, size_t size, 
   tools_[tool_count_++] = {message.id, child};
 }
 
+// Unconnected: whoever gets it connects it, by a call that no filter of ours looks at.
+void Server::MakeSocket(const SocketMessage& message) {
+  int fd = socket(static_cast<int>(message.family), SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  int error = fd < 0 ? errno : 0;
+  if (fd >= 0) {
+    uint32_t header[2] = {static_cast<uint32_t>(MessageType::kSocketMade), message.id};
+    error = SendPacket(kControlFd, header, sizeof header, &fd, 1, 0);
+    close(fd);
+  }
+  Send(EventType::kSocketDone, message.id, error, 0, nullptr);
+}
+
 bool Server::Receive() {
   int fds[kMaxPassedFds];
   int fd_count = kMaxPassedFds;
@@ -232,6 +245,9 @@ bool Server::Receive() {
       if (length >= sizeof(FileMessage))
         File(*reinterpret_cast<FileMessage*>(packet_), packet_ + sizeof(FileMessage),
              length - sizeof(FileMessage), fds, fd_count);
+      break;
+    case MessageType::kSocket:
+      if (length >= sizeof(SocketMessage)) MakeSocket(*reinterpret_cast<SocketMessage*>(packet_));
       break;
     default:
       break;

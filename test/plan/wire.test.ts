@@ -7,6 +7,7 @@ import { bindFlags, encodePlan, layerIds, opCodes } from "../../lib/plan/encode.
 import { wallNumbers } from "../../lib/plan/launch-plan.ts";
 import { EventReader, eventTypes, execSteps, limitKinds } from "../../lib/sandbox/events.ts";
 import {
+  addressFamilies,
   execRequest,
   fileReply,
   fileRequest,
@@ -16,6 +17,7 @@ import {
   quiet,
   searchPath,
   signalRequest,
+  socketRequest,
 } from "../../lib/sandbox/requests.ts";
 import { planOf } from "./fixed-plan.ts";
 
@@ -134,13 +136,20 @@ test("An exec request has the layout of ExecMessage", (t) => {
   t.is(message.toString("utf8", layout.size), "f\0/c\0/p\0f\0ä\0A=1\0");
 });
 
-test("Signal and file requests have the layouts of their messages", (t) => {
+test("Signal, socket and file requests have the layouts of their messages", (t) => {
   const signal = layoutOf("SignalMessage");
   const asked = signalRequest(7, 15, true);
   t.is(asked.length, signal.size);
   t.deepEqual(
     ["type", "id", "signal", "whole_tree"].map((field) => asked.readUInt32LE(place(signal, field))),
     [messageTypes.signal, 7, 15, 1],
+  );
+  const socket = layoutOf("SocketMessage");
+  const wished = socketRequest(8, addressFamilies.ipv6);
+  t.is(wished.length, socket.size);
+  t.deepEqual(
+    ["type", "id", "family"].map((field) => wished.readUInt32LE(place(socket, field))),
+    [messageTypes.socket, 8, 10],
   );
   const file = layoutOf("FileMessage");
   const wanted = fileRequest({ id: 9, layer: 1, write: true, path: "p", roots: ["/a", "/b"], readOnlyRoots: ["/c"] });

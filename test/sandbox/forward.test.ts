@@ -1,0 +1,190 @@
+import { once } from "node:events";
+import { connect, createServer, type Socket } from "node:net";
+import { createInterface } from "node:readline";
+import test, { type ExecutionContext } from "ava";
+import { Audit } from "../../lib/audit/audit.ts";
+import { presetPolicy } from "../../lib/policy/presets.ts";
+import type { Forward } from "../../lib/sandbox/forward.ts";
+import { Sandbox } from "../../lib/sandbox/sandbox.ts";
+import { run, start } from "../e2e/holdfast.ts";
+import { scratchFolder } from "./session.ts";
+
+/** 7007 says back what it heard when it has heard all, 7006 the same on ::1 alone, 7009 reads nothing until told on 7008. */
+const servers = `
+import socket, threading
+told = threading.Event()
+threading.excepthook = lambda args: None  # connections are reset on purpose
+def whole(s):
+    got = b""
+    while part := s.recv(1 << 16): got += part
+    s.sendall(got); s.close()
+def lines(s):
+    while part := s.recv(1 << 16): s.sendall(part)
+    told.set(); s.close()
+def held(s):
+    told.wait()
+    size = 0
+    while part := s.recv(1 << 20): size += len(part)
+    s.sendall(str(size).encode()); s.close()
+def serve(family, host, port, act):
+    listener = socket.socket(family); listener.bind((host, port)); listener.listen(200)
+    def accept():
+        while True: threading.Thread(target=act, args=(listener.accept()[0],), daemon=True).start()
+    threading.Thread(target=accept).start()
+serve(socket.AF_INET, "127.0.0.1", 7007, whole)
+serve(socket.AF_INET6, "::1", 7006, whole)
+serve(socket.AF_INET, "127.0.0.1", 7008, lines)
+serve(socket.AF_INET, "127.0.0.1", 7009, held)
+print("ready", flush=True)
+`;
+
+interface Served {
+  readonly sandbox: Sandbox;
+  readonly records: readonly Record<string, unknown>[];
+}
+
+async function served(t: ExecutionContext, code = servers): Promise<Served> {
+  const records: Record<string, unknown>[] = [];
+  const audit = new Audit({ write: (line) => void records.push(JSON.parse(line)), close: () => {} });
+  const sandbox = await Sandbox.create({ workdir: scratchFolder(t), audit });
+  t.teardown(() => sandbox.dispose());
+  const child = sandbox.spawn("python3", ["-c", code]);
+  if (child.stdout === null) throw new Error("no pipe");
+  child.stderr?.pipe(process.stderr);
+  await once(createInterface({ input: child.stdout }), "line");
+  return { sandbox, records };
+}
+
+function client(t: ExecutionContext, { host, port }: Pick<Forward, "host" | "port">): Socket {
+  const socket = connect({ host, port, allowHalfOpen: true });
+  socket.on("error", () => {});
+  t.teardown(() => socket.destroy());
+  return socket;
+}
+
+/** Everything that it hears; or the error that ended it. */
+async function heard(socket: Socket): Promise<string> {
+  const chunks: Buffer[] = [];
+  try {
+    for await (const chunk of socket) chunks.push(chunk as Buffer);
+    return Buffer.concat(chunks).toString();
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code ?? String(error);
+  }
+}
+
+const forwards = (records: Served["records"]): unknown[] =>
+  records.filter(({ type }) => type === "forward").map(({ target, allowed }) => [target, allowed]);
+
+test("A server inside is reached from the host's loopback, by many at once, each to its own end", async (t) => {
+  const { sandbox, records } = await served(t);
+  const forward = await sandbox.forward(7007);
+  t.is(forward.host, "127.0.0.1");
+  t.is(forward.target, 7007);
+  const said = Array.from({ length: 100 }, (_, i) => `n${i}`.repeat(1000));
+  const answers = said.map((text) => {
+    const socket = client(t, forward);
+    // Its own end is said first: the answer comes over the half that is open still.
+    socket.end(text);
+    return heard(socket);
+  });
+  t.deepEqual(await Promise.all(answers), said);
+  t.deepEqual(forwards(records), Array(100).fill([7007, true]));
+  const only6 = client(t, await sandbox.forward(7006));
+  only6.end("six");
+  t.is(await heard(only6), "six");
+});
+
+test("A server that does not read holds its client up, and no other", async (t) => {
+  const { sandbox } = await served(t);
+  const [slow, other] = [await sandbox.forward(7009), client(t, await sandbox.forward(7008))];
+  const size = 64 << 20;
+  const sender = client(t, slow);
+  sender.end(Buffer.alloc(size));
+  // What the kernel's buffers take is taken during as many exchanges on the other connection.
+  for (let turn = 0; turn < 200; turn++) {
+    other.write("x");
+    t.is(String(await once(other, "data")), "x");
+  }
+  t.true(sender.writableLength > size / 2, `${sender.writableLength} bytes are held back`);
+  other.end();
+  t.is(await heard(sender), String(size));
+});
+
+test("Where nobody listens inside a connection is reset at once, and recorded", async (t) => {
+  const { sandbox, records } = await served(t, 'print("ready", flush=True); input()');
+  t.is(await heard(client(t, await sandbox.forward(7007))), "ECONNRESET");
+  t.like(
+    records.find(({ type }) => type === "forward"),
+    { target: 7007, allowed: false, detail: "port 7007 inside cannot be connected to: ECONNREFUSED" },
+  );
+});
+
+test("A forward ends when it is closed, and with the sandbox; killNetwork resets it for good", async (t) => {
+  const { sandbox, records } = await served(t);
+  const [closed, killed] = [await sandbox.forward(7008), await sandbox.forward(7008)];
+  const live = async (forward: Forward): Promise<Socket> => {
+    const socket = client(t, forward);
+    socket.write("x");
+    await once(socket, "data");
+    return socket;
+  };
+  const [one, two] = [await live(closed), await live(killed)];
+  await closed.close();
+  t.is(await heard(one), "ECONNRESET");
+  t.is(await heard(client(t, closed)), "ECONNREFUSED");
+  t.is(sandbox.killNetwork(), 1);
+  t.is(await heard(two), "ECONNRESET");
+  t.is(await heard(client(t, killed)), "ECONNRESET");
+  t.like(records.at(-1), { type: "forward", allowed: false, detail: "the network of this sandbox was switched off" });
+  await sandbox.end();
+  t.is(await heard(client(t, killed)), "ECONNREFUSED");
+  await t.throwsAsync(sandbox.forward(7008), { code: "ERR_HOLDFAST_SANDBOX_GONE" });
+});
+
+test("A port that is in use, one that is none, and a sandbox without a network of its own are said", async (t) => {
+  const taken = createServer().listen(0, "127.0.0.1");
+  await once(taken, "listening");
+  t.teardown(() => taken.close());
+  const { port } = taken.address() as { port: number };
+  const sandbox = await Sandbox.create({ workdir: scratchFolder(t) });
+  t.teardown(() => sandbox.dispose());
+  await t.throwsAsync(sandbox.forward(80, { hostPort: port }), {
+    code: "ERR_HOLDFAST_FORWARD",
+    message: `port ${port} of 127.0.0.1 cannot be listened on: it is in use`,
+  });
+  for (const bad of [0, 65_536, 1.5, "80" as unknown as number])
+    await t.throwsAsync(sandbox.forward(bad), { code: "ERR_HOLDFAST_OPTION" });
+  await t.throwsAsync(sandbox.forward(80, { hostPort: -1 }), { code: "ERR_HOLDFAST_OPTION" });
+  const without = await Sandbox.create({
+    workdir: scratchFolder(t),
+    mode: "landlock",
+    policy: presetPolicy("read-only"),
+  });
+  t.teardown(() => without.dispose());
+  await t.throwsAsync(without.forward(80), { code: "ERR_HOLDFAST_FORWARD", message: /no network of its own/ });
+});
+
+test("--publish says where it listens, and what is no port", async (t) => {
+  const cwd = scratchFolder(t);
+  const args = ["--publish", "0:7007", "--status-fd", "3", "--quiet", "--", "python3", "-c", servers];
+  const child = start(t, args, cwd);
+  const status = createInterface({ input: child.stdio[3] as NodeJS.ReadableStream });
+  const published = (async () => {
+    for await (const line of status) {
+      const event = JSON.parse(line) as { event: string; host: string; port: number };
+      if (event.event === "published") return event;
+    }
+    throw new Error("it was not said");
+  })();
+  if (child.stdout === null) throw new Error("no pipe");
+  await once(createInterface({ input: child.stdout }), "line");
+  const socket = client(t, await published);
+  socket.end("by the command");
+  t.is(await heard(socket), "by the command");
+  for (const word of ["x", "0", "65536", "1:2:3", "70000:80"]) {
+    const { status: code, stderr } = await run(t, ["--publish", word, "--", "true"], { cwd });
+    t.is(code, 125);
+    t.regex(stderr, /^holdfast: --publish .*: not PORT or HOSTPORT:PORT\n.*ERR_HOLDFAST_USAGE/);
+  }
+});
