@@ -4,6 +4,7 @@ import { join } from "../egress/carry.ts";
 import { HoldfastError } from "../errors.ts";
 import type { InsideSockets } from "./inside-sockets.ts";
 
+/** Where `sandbox.forward()` listens. */
 export interface ForwardOptions {
   /** The port of the host's loopback; 0, the default, chooses a free one. */
   readonly hostPort?: number;
