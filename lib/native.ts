@@ -111,6 +111,10 @@ export interface ProgramFacts {
   readonly isReadOnly: boolean;
   /** Code of a file was mapped into it that the sandbox can write; looked at where a network rule names programs. */
   readonly hasForeignCode: boolean;
+  /** A script among its arguments; empty where there is none. */
+  readonly script: string;
+  /** Its parents' executables, nearest first. */
+  readonly ancestors: readonly string[];
   /** O_PATH; to be closed. */
   readonly file: number;
 }

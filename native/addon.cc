@@ -383,6 +383,11 @@ Napi::Value TakeFlows(const Napi::CallbackInfo& info) {
       made.Set("links", static_cast<double>(program.links));
       made.Set("isReadOnly", program.read_only);
       made.Set("hasForeignCode", program.foreign_code);
+      made.Set("script", program.ancestry.script);
+      Napi::Array ancestors = Napi::Array::New(env);
+      for (const std::string& ancestor : program.ancestry.ancestors)
+        ancestors.Set(ancestors.Length(), ancestor);
+      made.Set("ancestors", ancestors);
       made.Set("file", program.file.Release());
       item.Set("program", made);
     }

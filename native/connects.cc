@@ -99,6 +99,7 @@ Connects::Connects(std::shared_ptr<NotifiedCalls> calls, std::shared_ptr<Foreign
       territory_(std::move(territory)),
       sockets_(std::move(sockets)),
       flows_(std::move(carried)),
+      init_pid_(init_pid),
       many_(kManyWaiting) {
   struct stat status;
   if (stat(ProcPath(static_cast<uint32_t>(init_pid), "/ns/pid").c_str(), &status) == 0)
@@ -241,6 +242,7 @@ int Connects::ConnectOut(const Pending& pending, int socket, const sockaddr_stor
     return connect_it(reinterpret_cast<sockaddr*>(&peer), peer_size);
   Program program = ReadProgram(notification.pid, territory_.get());
   program.foreign_code = foreign_ != nullptr && foreign_->Has(ImageOf(notification.pid));
+  program.ancestry = ReadAncestry(notification.pid, init_pid_);
   // What was read was the caller's only if it still stands there.
   if (!calls_->StillValid(notification.id)) return EINTR;
   return flows_.Carry(socket, address, size, notification.pid, std::move(program), connect_it);

@@ -66,6 +66,7 @@ class Connects : public std::enable_shared_from_this<Connects> {
   const std::shared_ptr<const Territory> territory_;
   ListenerTable sockets_;
   Flows flows_;
+  const int init_pid_;
   uint64_t pid_namespace_ = 0;
   std::mutex mutex_;
   std::deque<Pending> waiting_;  // not tried yet: those first

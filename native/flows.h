@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "ancestry.h"
 #include "fd.h"
 #include "territory.h"
 
@@ -28,6 +29,7 @@ struct Program {
   bool read_only = false;
   // Code of a file was mapped into it that the sandbox can write.
   bool foreign_code = false;
+  Ancestry ancestry;
   UniqueFd file;  // O_PATH
 };
 

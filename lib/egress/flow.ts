@@ -15,6 +15,8 @@ export interface Program {
   readonly sha256?: string;
   /** Why its path says nothing about what it is; such a program is granted nothing. */
   readonly doubt?: ProgramDoubt;
+  /** For records alone: both are for a program to choose (kernel-notes D2). */
+  readonly origin?: { readonly ancestors: readonly string[]; readonly script?: string };
   /** Where its content is not what was first seen under the path: what that was. */
   readonly firstSeen?: string;
 }

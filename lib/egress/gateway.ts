@@ -305,7 +305,7 @@ export class Gateway {
 
   #record({ program, host, port }: Omit<Carried, "grant">, verdict: Verdict, request?: Request): void {
     const { sandbox, audit } = this.#options;
-    const { path, sha256 } = program ?? {};
+    const { path, sha256, origin } = program ?? {};
     audit?.append({
       type: request === undefined ? "connection" : "request",
       sandbox,
@@ -314,7 +314,7 @@ export class Gateway {
       host,
       port,
       // Without its query, where secrets are put.
-      ...(request === undefined ? {} : { method: request.method, path: request.path }),
+      ...(request === undefined ? origin : { method: request.method, path: request.path }),
       ...verdict,
     });
     const expected = verdict.expectedSha256;

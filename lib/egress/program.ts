@@ -1,5 +1,6 @@
 import { createHash } from "node:crypto";
 import { createReadStream } from "node:fs";
+import { normalize } from "node:path";
 import { pipeline } from "node:stream/promises";
 import { native, type ProgramFacts } from "../native.ts";
 import type { Program } from "./flow.ts";
@@ -17,6 +18,12 @@ export class Programs {
   /** Takes the descriptor over. */
   async identify(facts: ProgramFacts | null): Promise<Program | null> {
     if (facts === null) return null;
+    const { ancestors, script } = facts;
+    const program = await this.#tell(facts);
+    return program && { ...program, origin: { ancestors, ...(script === "" ? {} : { script: normalize(script) }) } };
+  }
+
+  async #tell(facts: ProgramFacts): Promise<Program | null> {
     try {
       const path = facts.path.toString();
       // A name that is no UTF-8 is in no policy, and shown as it can be.

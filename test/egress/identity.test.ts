@@ -121,3 +121,14 @@ inThatWorld("A record says why: whose identity does not hold is told from who ha
   ])
     t.true(records.includes(JSON.stringify(wanted)), wanted.join(" "));
 });
+
+holds(
+  "A record says by whom the program was started, and of which script it is the interpreter; neither grants anything",
+  {
+    scripts: ["/granted/script", "/work/run"],
+    origins: [
+      ["/granted/speak", ["sh"], null],
+      ["/granted/speak", ["/granted/speak", "sh"], null],
+    ],
+  },
+);

@@ -10,6 +10,7 @@ import {
   mkdirSync,
   mkdtempSync,
   readFileSync,
+  realpathSync,
   rmSync,
   writeFileSync,
 } from "node:fs";
@@ -65,6 +66,7 @@ const echo = createServer((socket) => {
 echo.listen(7, addresses.api);
 await once(echo, "listening");
 
+const shell = realpathSync("/bin/sh");
 const results: Record<string, unknown> = {};
 const lines: Record<string, unknown>[] = [];
 const audit = new Audit({ write: (line) => void lines.push(JSON.parse(line)), close: () => {} });
@@ -135,10 +137,23 @@ try {
   results["records"] = lines
     .filter(({ type }) => type === "connection")
     .map(({ program, allowed, reason }) => [String(program).replace(place, ""), allowed, reason ?? null]);
-
+  results["scripts"] = lines.flatMap(({ script }) => (script === undefined ? [] : [String(script).replace(place, "")]));
   // Programs that make code as they go.
   await says("node", `${process.execPath} -e '${askNode}'`);
   await says("python", `python3 -c '${askPython}'`);
+
+  await says("started by another", "$G/other exec:/bin/sh -c '$G/speak say; true'");
+  await says("started by a script", "printf '#!/bin/sh\\n$G/speak fork say\\n' > start; chmod +x start; ./start");
+  results["origins"] = lines
+    .filter(({ type }) => type === "connection")
+    .slice(-2)
+    .map(({ program, ancestors, script }) =>
+      JSON.parse(
+        JSON.stringify([program, ancestors, script ?? null])
+          .replaceAll(place, "")
+          .replaceAll(shell, "sh"),
+      ),
+    );
 
   // A file that somebody outside changes: pinned, or what was first seen.
   const hash = (): string => createHash("sha256").update(readFileSync(speak)).digest("hex");
