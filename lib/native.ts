@@ -85,6 +85,8 @@ export const stdioMerge: StdioKind = 3;
 /** What a sandbox without namespaces may change beyond what Landlock judges, and as whom (native/territory.h). */
 export interface BrokerTerritory {
   readonly writable: readonly string[];
+  /** Its own, as a number: even, with the next one (native/own_loopback.h). */
+  readonly loopback: number;
   readonly uid: number;
   readonly gid: number;
   /** Connections are carried on, by a listener on the host's loopback. */
@@ -205,10 +207,11 @@ export interface Native {
   /** getrandom(2). */
   random(bytes: number): Buffer;
   /**
-   * Connects a non-blocking TCP socket to the loopback of the network namespace that it was made in. 0, EINPROGRESS or
-   * EALREADY until it is settled (then it is to be called again), or another errno.
+   * Connects a non-blocking TCP socket to the loopback of the network namespace that it was made in; with the broker of a
+   * sandbox that has none, to a server of the sandbox's on the host's. 0, EINPROGRESS or EALREADY until it is settled (then
+   * it is to be called again), or another errno.
    */
-  connectLoopback(fd: number, port: number): number;
+  connectLoopback(fd: number, port: number, broker: number): number;
   /** A listening Unix stream socket, non-blocking, its file of mode 0600; or minus the errno. */
   listenUnix(path: string): number;
 }

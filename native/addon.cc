@@ -225,6 +225,7 @@ std::shared_ptr<const holdfast::Territory> ToTerritory(const Napi::Value& value)
   auto writable = object.Get("writable").As<Napi::Array>();
   for (uint32_t i = 0; i < writable.Length(); i++)
     territory->writable.push_back(writable.Get(i).As<Napi::String>().Utf8Value());
+  territory->loopback = object.Get("loopback").As<Napi::Number>().Uint32Value();
   territory->uid = object.Get("uid").As<Napi::Number>().Uint32Value();
   territory->gid = object.Get("gid").As<Napi::Number>().Uint32Value();
   return territory;
@@ -516,7 +517,9 @@ Napi::Value PeerCredentials(const Napi::CallbackInfo& info) {
 Napi::Value ConnectLoopback(const Napi::CallbackInfo& info) {
   int fd = info[0].As<Napi::Number>().Int32Value();
   auto port = static_cast<uint16_t>(info[1].As<Napi::Number>().Uint32Value());
-  return Napi::Number::New(info.Env(), holdfast::ConnectLoopback(fd, port));
+  uint32_t broker = info[2].As<Napi::Number>().Uint32Value();
+  return Napi::Number::New(info.Env(), broker == 0 ? holdfast::ConnectLoopback(fd, port)
+                                                   : holdfast::ConnectServer(broker, fd, port));
 }
 
 // A path need not be UTF-8: a Buffer is taken byte by byte.

@@ -15,6 +15,7 @@
 
 #include "address.h"
 #include "caller.h"
+#include "own_loopback.h"
 
 namespace holdfast {
 
@@ -26,16 +27,6 @@ constexpr timeval kSlice{0, 10000};    // how long one connect may keep a thread
 
 constexpr uint16_t kDnsPort = 53;
 constexpr int kSliceOver = -1;  // no errno: nothing is known yet
-
-bool IsLoopback(const sockaddr_storage& address) {
-  if (address.ss_family == AF_INET) {
-    uint32_t ip = ntohl(reinterpret_cast<const sockaddr_in&>(address).sin_addr.s_addr);
-    return (ip >> 24) == 127 || (ip >> 24) == 0;  // 0.0.0.0 reaches 127.0.0.1 (kernel-notes E8)
-  }
-  const in6_addr& ip = reinterpret_cast<const sockaddr_in6&>(address).sin6_addr;
-  if (IN6_IS_ADDR_V4MAPPED(&ip)) return ip.s6_addr[12] == 127 || ip.s6_addr[12] == 0;
-  return IN6_IS_ADDR_LOOPBACK(&ip) || IN6_IS_ADDR_UNSPECIFIED(&ip);
-}
 
 // Of the addresses that stand for names (lib/egress/names.ts): 198.18.0.0/15,
 // fd68:6f6c:6466::/48.
@@ -182,7 +173,7 @@ bool Connects::Connect(const Pending& pending) {
     error = connect(socket.Get(), generic, size) == 0 ? 0 : errno;
   } else if (inet && (address.ss_family == AF_INET || address.ss_family == AF_INET6)) {
     if (IsLoopback(address)) {
-      error = ConnectLoopback(pending, socket.Get(), address, size);
+      error = ConnectLoopback(pending, socket.Get(), domain, address, size);
     } else {
       error = ConnectOut(pending, socket.Get(), address, size);
     }
@@ -193,23 +184,27 @@ bool Connects::Connect(const Pending& pending) {
 
 // Its own, or where that is the host's as well, to its own servers. A name server is looked for
 // there too, which is the broker's (RES_OPTIONS=use-vc, resolver(5)).
-int Connects::ConnectLoopback(const Pending& pending, int socket, const sockaddr_storage& address,
-                              socklen_t size) {
-  auto connect_it = [&] {
-    return ConnectSlice(socket, reinterpret_cast<const sockaddr*>(&address), size, pending.since);
+int Connects::ConnectLoopback(const Pending& pending, int socket, int domain,
+                              const sockaddr_storage& address, socklen_t size) {
+  auto connect_it = [&](const sockaddr_storage& target, socklen_t target_size) {
+    return ConnectSlice(socket, reinterpret_cast<const sockaddr*>(&target), target_size,
+                        pending.since);
   };
   if (servers_ == nullptr)
-    return flows_.Valid() && PortOf(address) == flows_.port() ? ECONNREFUSED : connect_it();
+    return flows_.Valid() && PortOf(address) == flows_.port() ? ECONNREFUSED
+                                                              : connect_it(address, size);
   if (flows_.Valid() && PortOf(address) == kDnsPort)
     return ConnectOut(pending, socket, address, size);
-  int domain =
-      address.ss_family == AF_INET ||
-              IN6_IS_ADDR_V4MAPPED(&reinterpret_cast<const sockaddr_in6&>(address).sin6_addr)
-          ? AF_INET
-          : AF_INET6;
-  if (servers_->OwnPort(domain, PortOf(address))) return connect_it();
-  calls_->Record(pending.notification.data.nr, Name(address));
-  return ECONNREFUSED;
+  uint32_t server = servers_->ServerAt(address);
+  if (server == 0) {
+    calls_->Record(pending.notification.data.nr, Name(address));
+    return ECONNREFUSED;
+  }
+  int error = servers_->loopback().BindClient(socket, domain);
+  if (error != 0) return error;
+  socklen_t target_size = 0;
+  sockaddr_storage target = OwnLoopback::Address(domain, server, PortOf(address), &target_size);
+  return connect_it(target, target_size);
 }
 
 // To an address outside: carried on where there is egress and it is TCP, else refused and recorded.

@@ -56,8 +56,8 @@ class Connects : public std::enable_shared_from_this<Connects> {
                  socklen_t size);
   int ConnectUnix(const Pending& pending, int socket, const sockaddr_un& address, socklen_t size);
 
-  int ConnectLoopback(const Pending& pending, int socket, const sockaddr_storage& address,
-                      socklen_t size);
+  int ConnectLoopback(const Pending& pending, int socket, int domain,
+                      const sockaddr_storage& address, socklen_t size);
 
   const std::shared_ptr<NotifiedCalls> calls_;
   const std::shared_ptr<ForeignCode> foreign_;

@@ -54,7 +54,9 @@ class Sandbox {
         made_(territory == nullptr || !MakesSockets(rules)
                   ? nullptr
                   : std::make_shared<MadeSockets>(calls_, territory)),
-        servers_(territory == nullptr ? nullptr : std::make_shared<Servers>(calls_, made_)),
+        servers_(territory == nullptr
+                     ? nullptr
+                     : std::make_shared<Servers>(calls_, made_, OwnLoopback(territory->loopback))),
         metadata_(territory == nullptr ? nullptr : std::make_unique<Metadata>(calls_, territory)),
         territory_(territory),
         foreign_(LooksAtCode(rules) ? std::make_shared<ForeignCode>() : nullptr),
@@ -74,6 +76,9 @@ class Sandbox {
   void OnLimitReached(std::function<void()> changed);
   std::vector<LimitRecord> TakeLimits();
   Flows& flows() { return connects_->flows(); }
+  int ConnectServer(int fd, uint16_t port) {
+    return servers_ == nullptr ? ECONNREFUSED : servers_->Connect(fd, port);
+  }
   void Close();
 
  private:
@@ -413,6 +418,11 @@ uint32_t WatchListener(UniqueFd listener, UniqueFd sockets, UniqueFd carried, in
                        const std::shared_ptr<const Territory>& territory) {
   return TheBroker().Add(std::make_shared<Sandbox>(std::move(listener), std::move(sockets),
                                                    std::move(carried), init_pid, rules, territory));
+}
+
+int ConnectServer(uint32_t handle, int fd, uint16_t port) {
+  std::shared_ptr<Sandbox> sandbox = TheBroker().Find(handle);
+  return sandbox == nullptr ? ECONNREFUSED : sandbox->ConnectServer(fd, port);
 }
 
 void OnFlow(uint32_t handle, std::function<void()> changed) {

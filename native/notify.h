@@ -54,6 +54,9 @@ uint32_t WatchListener(UniqueFd listener, UniqueFd sockets, UniqueFd carried, in
                        const std::vector<NotifyRule>& rules,
                        const std::shared_ptr<const Territory>& territory);
 
+// As ConnectLoopback (loopback.h), to a server of a sandbox that shares the host's network.
+int ConnectServer(uint32_t handle, int fd, uint16_t port);
+
 // `changed` is called, on a thread of the broker's, when there is a connection to take.
 void OnFlow(uint32_t handle, std::function<void()> changed);
 

@@ -1,6 +1,5 @@
 #include "servers.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <linux/inet_diag.h>
 #include <linux/netlink.h>
@@ -35,20 +34,6 @@ int DomainOf(int socket) {
   int domain = -1;
   socklen_t size = sizeof domain;
   return getsockopt(socket, SOL_SOCKET, SO_DOMAIN, &domain, &size) == 0 ? domain : -1;
-}
-
-bool IsLoopback(const sockaddr_storage& address) {
-  if (address.ss_family == AF_INET)
-    return ntohl(reinterpret_cast<const sockaddr_in&>(address).sin_addr.s_addr) >> 24 == 127;
-  return address.ss_family == AF_INET6 &&
-         IN6_IS_ADDR_LOOPBACK(&reinterpret_cast<const sockaddr_in6&>(address).sin6_addr);
-}
-
-bool IsWildcard(const sockaddr_storage& address) {
-  if (address.ss_family == AF_INET)
-    return reinterpret_cast<const sockaddr_in&>(address).sin_addr.s_addr == htonl(INADDR_ANY);
-  return address.ss_family == AF_INET6 &&
-         IN6_IS_ADDR_UNSPECIFIED(&reinterpret_cast<const sockaddr_in6&>(address).sin6_addr);
 }
 
 }  // namespace
@@ -90,20 +75,14 @@ int Servers::Bind(const seccomp_notif& notification, int refusal, bool* go_on) {
   if (domain != AF_INET && domain != AF_INET6) return refusal;
   if (address.ss_family != domain || size < (domain == AF_INET ? sizeof(sockaddr_in) : 24))
     return EINVAL;
-  if (IsWildcard(address)) {
-    // Every address of its own: that is the loopback here.
-    if (domain == AF_INET)
-      reinterpret_cast<sockaddr_in&>(address).sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    else
-      reinterpret_cast<sockaddr_in6&>(address).sin6_addr = in6addr_loopback;
-  }
+  // Every address of its own (0.0.0.0, ::) is the loopback here.
   if (!IsLoopback(address)) {
     calls_->Record(notification.data.nr, "port " + std::to_string(PortOf(address)));
     return refusal;
   }
   // Root's right to the low ports is not the sandbox's.
   if (PortOf(address) != 0 && PortOf(address) < 1024) return EACCES;
-  return bind(socket.Get(), reinterpret_cast<sockaddr*>(&address), size) == 0 ? 0 : errno;
+  return loopback_.Bind(socket.Get(), domain, loopback_.InsteadOf(address), PortOf(address));
 }
 
 // Never "go on": a TCP socket that is not bound would be, to every address of the host.
@@ -117,12 +96,9 @@ int Servers::Listen(const seccomp_notif& notification, int refusal) {
     socklen_t size = sizeof name;
     if (getsockname(socket.Get(), reinterpret_cast<sockaddr*>(&name), &size) != 0) return errno;
     if (PortOf(name) == 0) {
-      if (domain == AF_INET)
-        reinterpret_cast<sockaddr_in&>(name).sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-      else
-        reinterpret_cast<sockaddr_in6&>(name).sin6_addr = in6addr_loopback;
-      if (bind(socket.Get(), reinterpret_cast<sockaddr*>(&name), size) != 0) return errno;
-    } else if (!IsLoopback(name)) {
+      int error = loopback_.Bind(socket.Get(), domain, loopback_.InsteadOf(name), 0);
+      if (error != 0) return error;
+    } else if (!loopback_.Has(name)) {
       return refusal;
     }
   } else if (domain != AF_UNIX) {
@@ -132,8 +108,14 @@ int Servers::Listen(const seccomp_notif& notification, int refusal) {
   {
     // Known before anybody can connect to it.
     std::lock_guard<std::mutex> lock(mutex_);
-    if (listening_.size() >= kMostListening) return ENOBUFS;
-    listening_.insert(inode);
+    if (listening_.count(inode) == 0) {
+      if (listening_.size() >= kMostListening) return ENOBUFS;
+      if (domain != AF_UNIX) {
+        int error = loopback_.Shut(socket.Get());
+        if (error != 0) return error;
+      }
+      listening_.insert(inode);
+    }
   }
   if (listen(socket.Get(), static_cast<int>(notification.data.args[1])) == 0) {
     if (made_ != nullptr) made_->Forget(socket.Get());
@@ -161,24 +143,54 @@ bool Servers::OwnUnix(int file) {
   return IsOwn(ListenerTable(std::move(diag)).InodeAt(file));
 }
 
-// inet_diag(7): by the kernel's own table of listeners, since a port may have been given up and
+// By the kernel's own table of listeners (sock_diag(7)), since a port may have been given up and
 // taken by another meanwhile.
-bool Servers::OwnPort(int domain, uint16_t port) {
+bool Servers::Listens(uint32_t ip, uint16_t port) {
   UniqueFd diag(socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG));
   if (!diag.Valid()) return false;
-  inet_diag_req_v2 request{};
-  request.sdiag_family = static_cast<uint8_t>(domain);
-  request.sdiag_protocol = IPPROTO_TCP;
-  request.idiag_states = 1u << TCP_LISTEN;
   bool own = false;
-  auto look = [&](const nlmsghdr* answer) {
-    const auto* found = static_cast<const inet_diag_msg*>(NLMSG_DATA(answer));
-    if (ntohs(found->id.idiag_sport) != port) return true;
-    // Several listeners on one port (SO_REUSEPORT, a more specific address): all of them ours.
-    own = IsOwn(found->idiag_inode);
-    return own;
-  };
-  return DumpSockets(diag.Get(), &request, sizeof request, look) && own;
+  for (int domain : {AF_INET, AF_INET6}) {
+    inet_diag_req_v2 request{};
+    request.sdiag_family = static_cast<uint8_t>(domain);
+    request.sdiag_protocol = IPPROTO_TCP;
+    request.idiag_states = 1u << TCP_LISTEN;
+    auto look = [&](const nlmsghdr* answer) {
+      const auto* found = static_cast<const inet_diag_msg*>(NLMSG_DATA(answer));
+      if (ntohs(found->id.idiag_sport) != port ||
+          ntohl(found->id.idiag_src[domain == AF_INET ? 0 : 3]) != ip)
+        return true;
+      own = IsOwn(found->idiag_inode);
+      return !own;
+    };
+    DumpSockets(diag.Get(), &request, sizeof request, look);
+    if (own) return true;
+  }
+  return false;
+}
+
+uint32_t Servers::ServerAt(const sockaddr_storage& address) {
+  uint32_t ip = loopback_.InsteadOf(address);
+  for (; ip != 0; ip = loopback_.Second(ip))
+    if (Listens(ip, PortOf(address))) return ip;
+  return 0;
+}
+
+int Servers::Connect(int socket, uint16_t port) {
+  int domain = DomainOf(socket);
+  sockaddr_storage asked{};
+  asked.ss_family = static_cast<sa_family_t>(domain);
+  if (domain == AF_INET)
+    reinterpret_cast<sockaddr_in&>(asked).sin_port = htons(port);
+  else
+    reinterpret_cast<sockaddr_in6&>(asked).sin6_port = htons(port);
+  uint32_t server = ServerAt(asked);
+  if (server == 0) return ECONNREFUSED;
+  int error = loopback_.BindClient(socket, domain);
+  if (error != 0) return error;
+  socklen_t size = 0;
+  sockaddr_storage name = OwnLoopback::Address(domain, server, port, &size);
+  int result = connect(socket, reinterpret_cast<sockaddr*>(&name), size);
+  return result == 0 || errno == EISCONN ? 0 : errno;
 }
 
 }  // namespace holdfast

@@ -13,14 +13,16 @@
 #include "fd.h"
 #include "made_sockets.h"
 #include "notified.h"
+#include "own_loopback.h"
 
 namespace holdfast {
 
 class Servers {
  public:
   // `made` is null where programs' own sockets can be had.
-  Servers(std::shared_ptr<NotifiedCalls> calls, std::shared_ptr<MadeSockets> made)
-      : calls_(std::move(calls)), made_(std::move(made)) {}
+  Servers(std::shared_ptr<NotifiedCalls> calls, std::shared_ptr<MadeSockets> made,
+          OwnLoopback loopback)
+      : calls_(std::move(calls)), made_(std::move(made)), loopback_(loopback) {}
 
   // Answers bind and listen; `refusal` is the errno for what is out of reach.
   void Answer(const seccomp_notif& notification, int refusal);
@@ -28,18 +30,25 @@ class Servers {
   // Whether somebody inside listens on the Unix socket that this file (O_PATH) is the name of.
   bool OwnUnix(int file);
 
-  // Whether somebody inside listens on this port of the loopback.
-  bool OwnPort(int domain, uint16_t port);
+  // Of an address of the loopback: where somebody inside listens on its port; 0 where nobody does.
+  uint32_t ServerAt(const sockaddr_storage& address);
+
+  const OwnLoopback& loopback() const { return loopback_; }
+
+  // From outside, as ConnectLoopback (loopback.h).
+  int Connect(int socket, uint16_t port);
 
  private:
   int Bind(const seccomp_notif& notification, int refusal, bool* go_on);
   int Listen(const seccomp_notif& notification, int refusal);
   bool IsOwn(uint64_t inode);
+  bool Listens(uint32_t ip, uint16_t port);
 
   UniqueFd SocketOf(const seccomp_notif& notification);
 
   const std::shared_ptr<NotifiedCalls> calls_;
   const std::shared_ptr<MadeSockets> made_;
+  const OwnLoopback loopback_;
   std::mutex mutex_;
   std::set<uint64_t> listening_;  // inodes of sockets, which the kernel gives to no two
 };

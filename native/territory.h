@@ -4,6 +4,7 @@
 
 #include <sys/types.h>
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -11,6 +12,7 @@ namespace holdfast {
 
 struct Territory {
   std::vector<std::string> writable;  // real paths
+  uint32_t loopback = 0;              // its own addresses (own_loopback.h)
   // As whom it runs. Where that is not this process's own user, root acts in its name.
   uid_t uid = 0;
   gid_t gid = 0;

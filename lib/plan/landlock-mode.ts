@@ -100,7 +100,7 @@ export function landlockPlan(
     watched: { ...watchedLimits(policy, workspace), tmpPath: null },
     cgroup: cgroupLimits(policy, workspace),
     verify,
-    territory: { writable: grants.write },
+    territory: { writable: grants.write, loopback: own.loopback },
     environment: environment(
       policy,
       {

@@ -32,13 +32,18 @@ export interface LaunchPlan {
   /** Limits that a cgroup of the sandbox's own holds; null where none is made. */
   readonly cgroup: CgroupLimits | null;
   readonly verify: readonly Verification[];
-  /**
-   * Only without namespaces: where the broker makes changes to files that Landlock does not judge; beyond, they are
-   * refused.
-   */
-  readonly territory?: { readonly writable: readonly string[] };
+  /** Only without namespaces. */
+  readonly territory?: Territory;
   readonly environment: Readonly<Record<string, string>>;
   readonly cwd: string;
+}
+
+/** What the broker holds apart where no namespace does. */
+export interface Territory {
+  /** Where it makes changes to files that Landlock does not judge; beyond, they are refused. */
+  readonly writable: readonly string[];
+  /** The addresses of 127/8 that stand for the loopback: this even one, for ::1 the next. */
+  readonly loopback: number;
 }
 
 /**

@@ -57,6 +57,8 @@ export interface OwnFolders {
   readonly home: string;
   /** A file that nothing grants, which the init tries to open. */
   readonly canary: string;
+  /** An address of 127/8 that no other sandbox has (Territory). */
+  readonly loopback: number;
   /** The broker makes the sockets and hands them in: here it could not have those that programs make (pidfd_getfd). */
   readonly madeSockets: boolean;
 }

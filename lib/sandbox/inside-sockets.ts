@@ -15,11 +15,14 @@ const pauseMs = 50;
  */
 export class InsideSockets {
   readonly #channel: () => Channel;
+  readonly #broker: number;
   /** One request at a time: neither side then ever waits for the other to make room on the line. */
   #last: Promise<unknown> = Promise.resolve();
 
-  constructor(channel: () => Channel) {
+  /** @param broker of a sandbox without a network of its own, which knows its servers; else 0 */
+  constructor(channel: () => Channel, broker: number) {
     this.#channel = channel;
+    this.#broker = broker;
   }
 
   /**
@@ -31,7 +34,7 @@ export class InsideSockets {
     let refused = "";
     for (const family of [addressFamilies.ipv4, addressFamilies.ipv6]) {
       const fd = await this.#make(family);
-      const errno = fd < 0 ? -fd : await settled(fd, port);
+      const errno = fd < 0 ? -fd : await this.#settled(fd, port);
       if (errno === 0) return fd;
       if (fd >= 0) native().close(fd);
       refused ||= errnoName(errno);
@@ -45,18 +48,19 @@ export class InsideSockets {
     this.#last = made.catch(() => {});
     return made;
   }
-}
 
-/** Loopback answers at once, or as soon as the kernel comes to it; to connect again tells what came of it (connect(2)). */
-async function settled(fd: number, port: number): Promise<number> {
-  const until = performance.now() + connectMs;
-  let errno = native().connectLoopback(fd, port);
-  for (let ms = 1; errno === EINPROGRESS || errno === EALREADY; ms = Math.min(2 * ms, pauseMs)) {
-    if (performance.now() > until) return ETIMEDOUT;
-    await new Promise((resolve) => setTimeout(resolve, ms));
-    errno = native().connectLoopback(fd, port);
+  /** Loopback answers at once, or as soon as the kernel comes to it; to connect again tells what came of it (connect(2)). */
+  async #settled(fd: number, port: number): Promise<number> {
+    const until = performance.now() + connectMs;
+    const attempt = (): number => native().connectLoopback(fd, port, this.#broker);
+    let errno = attempt();
+    for (let ms = 1; errno === EINPROGRESS || errno === EALREADY; ms = Math.min(2 * ms, pauseMs)) {
+      if (performance.now() > until) return ETIMEDOUT;
+      await new Promise((resolve) => setTimeout(resolve, ms));
+      errno = attempt();
+    }
+    return errno;
   }
-  return errno;
 }
 
 function ask(channel: Channel, family: number): Promise<number> {

@@ -115,7 +115,7 @@ export async function launch(
     const territory =
       plan.territory === undefined
         ? null
-        : { writable: plan.territory.writable, uid: hostUid, gid: hostGid, hasEgress: plan.egress !== null };
+        : { ...plan.territory, uid: hostUid, gid: hostGid, hasEgress: plan.egress !== null };
     const ready = await channel.whenReady(timeoutMs, () =>
       native().ready(launched.control, launched.pid, rules, territory),
     );

@@ -33,6 +33,12 @@ function canDuplicate(): boolean {
   return duplicates;
 }
 
+/** One of two million pairs that nobody else on the host is likely to use: 127.64.0.0 to 127.127.255.255. */
+function ownLoopback(): number {
+  const block = (127 << 24) | (64 << 16);
+  return block | (native().random(3).readUIntBE(0, 3) & 0x3f_fffe);
+}
+
 /** Folders of a sandbox's own on the host: /tmp and the home, which cannot be shown elsewhere without a mount namespace. */
 export async function makeOwnFolders(name: string, who: { uid: number; gid: number }): Promise<OwnFolders> {
   const folder = await reserveFolder(reachableRoot(who), name);
@@ -41,6 +47,7 @@ export async function makeOwnFolders(name: string, who: { uid: number; gid: numb
     tmp: join(folder, "tmp"),
     home: join(folder, "home"),
     canary: join(folder, "canary"),
+    loopback: ownLoopback(),
     madeSockets: !canDuplicate(),
   };
   for (const path of [folder, own.tmp, own.home]) mkdirSync(path, { mode: 0o700 });

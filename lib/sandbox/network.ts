@@ -32,7 +32,6 @@ export class SandboxNetwork {
   #gateway: Gateway | null = null;
   #looksAtCode = false;
   readonly #forwards = new Set<PortForward>();
-  #inside: InsideSockets | undefined;
   #isOff = false;
 
   constructor(sandbox: string, audit: Audit | undefined) {
@@ -49,23 +48,10 @@ export class SandboxNetwork {
     if (this.#isOff) gateway.switchOff();
   }
 
-  /** Once there is an init to ask for sockets. */
-  reachBy(inside: InsideSockets): void {
-    this.#inside = inside;
-  }
-
   /** @throws HoldfastError ERR_HOLDFAST_OPTION, ERR_HOLDFAST_FORWARD */
-  async forward(target: number, { hostPort = 0 }: ForwardOptions): Promise<Forward> {
+  async forward(target: number, { hostPort = 0 }: ForwardOptions, inside: InsideSockets): Promise<Forward> {
     checkPort(target, 1, "the port inside");
     checkPort(hostPort, 0, "the option hostPort");
-    const inside = this.#inside;
-    if (inside === undefined) {
-      throw new HoldfastError("this sandbox has no network of its own: nothing is to be forwarded", {
-        code: "ERR_HOLDFAST_FORWARD",
-        step: "egress",
-        hint: "Without namespaces a server inside listens on the host's loopback itself: connect to its port.",
-      });
-    }
     const audit = this.#audit;
     const made = await PortForward.listen({ sandbox: this.#sandbox, target, hostPort, inside, audit });
     if (!living.has(this)) await made.close();

@@ -119,6 +119,7 @@ export class Sandbox implements SandboxLike {
   readonly #audit: Audit | undefined;
   readonly #reached: ReachedLimits | null;
   readonly #network: SandboxNetwork;
+  readonly #inside: InsideSockets;
   /** When its view of the workspace was made, in nanoseconds since 1970. */
   readonly #since: bigint;
   #socket: ControlSocket | undefined;
@@ -152,6 +153,7 @@ export class Sandbox implements SandboxLike {
     const tellsLimits = purposes.some((purpose) => purpose === "wait" || purpose === "descriptor");
     this.#reached = tellsLimits && init.broker !== 0 ? new ReachedLimits(init.broker) : null;
     this.#network = network;
+    this.#inside = new InsideSockets(() => init.channel, plan.territory === undefined ? 0 : init.broker);
     this.#beginning = beginning;
     this.#cgroup = cgroup;
     this.#environment = Object.entries(plan.environment).map(([key, value]) => `${key}=${value}`);
@@ -262,7 +264,6 @@ export class Sandbox implements SandboxLike {
           [...plan.seccomp.notify.values()].includes("code"),
         );
       }
-      if (plan.namespaces.includes("network")) network.reachBy(new InsideSockets(() => init.channel));
       sandbox = new Sandbox(name, policy, plan, over, init, beginning, cgroup, options.audit, network);
       sandbox.#open(socket);
       try {
@@ -362,7 +363,7 @@ export class Sandbox implements SandboxLike {
    */
   async forward(port: number, options: ForwardOptions = {}): Promise<Forward> {
     this.#live();
-    return this.#network.forward(port, options);
+    return this.#network.forward(port, options, this.#inside);
   }
 
   /** The policy's limits: what a call is given where it asks for nothing shorter or smaller. */

@@ -1,11 +1,12 @@
 import { once } from "node:events";
+import { chownSync } from "node:fs";
 import { connect, createServer, type Socket } from "node:net";
 import { createInterface } from "node:readline";
 import test, { type ExecutionContext } from "ava";
 import { Audit } from "../../lib/audit/audit.ts";
-import { presetPolicy } from "../../lib/policy/presets.ts";
 import type { Forward } from "../../lib/sandbox/forward.ts";
-import { Sandbox } from "../../lib/sandbox/sandbox.ts";
+import { Sandbox, thisHost } from "../../lib/sandbox/sandbox.ts";
+import type { Mode } from "../../lib/sandbox/types.ts";
 import { run, start } from "../e2e/holdfast.ts";
 import { scratchFolder } from "./session.ts";
 
@@ -43,10 +44,13 @@ interface Served {
   readonly records: readonly Record<string, unknown>[];
 }
 
-async function served(t: ExecutionContext, code = servers): Promise<Served> {
+async function served(t: ExecutionContext, code = servers, mode: Mode = "namespaces"): Promise<Served> {
   const records: Record<string, unknown>[] = [];
   const audit = new Audit({ write: (line) => void records.push(JSON.parse(line)), close: () => {} });
-  const sandbox = await Sandbox.create({ workdir: scratchFolder(t), audit });
+  const workdir = scratchFolder(t);
+  // Without namespaces root's sandbox is the folder's owner, who may not be root.
+  if (mode === "landlock" && process.geteuid?.() === 0) chownSync(workdir, 65_533, 65_533);
+  const sandbox = await Sandbox.create({ workdir, audit, mode });
   t.teardown(() => sandbox.dispose());
   const child = sandbox.spawn("python3", ["-c", code]);
   if (child.stdout === null) throw new Error("no pipe");
@@ -76,24 +80,36 @@ async function heard(socket: Socket): Promise<string> {
 const forwards = (records: Served["records"]): unknown[] =>
   records.filter(({ type }) => type === "forward").map(({ target, allowed }) => [target, allowed]);
 
-test("A server inside is reached from the host's loopback, by many at once, each to its own end", async (t) => {
-  const { sandbox, records } = await served(t);
-  const forward = await sandbox.forward(7007);
-  t.is(forward.host, "127.0.0.1");
-  t.is(forward.target, 7007);
-  const said = Array.from({ length: 100 }, (_, i) => `n${i}`.repeat(1000));
-  const answers = said.map((text) => {
-    const socket = client(t, forward);
-    // Its own end is said first: the answer comes over the half that is open still.
-    socket.end(text);
-    return heard(socket);
+for (const mode of ["namespaces", "landlock"] as const) {
+  test(`A server inside is reached from the host's loopback, by many at once, each to its own end, by ${mode}`, async (t) => {
+    if (mode === "landlock" && thisHost().landlockAbi < 6) {
+      t.log(`skipped: this kernel's Landlock has ABI ${thisHost().landlockAbi}, the mode needs 6`);
+      t.pass();
+      return;
+    }
+    const { sandbox, records } = await served(t, servers, mode);
+    const forward = await sandbox.forward(7007);
+    t.is(forward.host, "127.0.0.1");
+    t.is(forward.target, 7007);
+    const said = Array.from({ length: 100 }, (_, i) => `n${i}`.repeat(1000));
+    const answers = said.map((text) => {
+      const socket = client(t, forward);
+      // Its own end is said first: the answer comes over the half that is open still.
+      socket.end(text);
+      return heard(socket);
+    });
+    t.deepEqual(await Promise.all(answers), said);
+    t.deepEqual(forwards(records), Array(100).fill([7007, true]));
+    const only6 = client(t, await sandbox.forward(7006));
+    only6.end("six");
+    t.is(await heard(only6), "six");
+    const outside = createServer().listen(0, "127.0.0.1");
+    await once(outside, "listening");
+    t.teardown(() => outside.close());
+    const nobody = await sandbox.forward((outside.address() as { port: number }).port);
+    t.is(await heard(client(t, nobody)), "ECONNRESET", "it leads to no server of the host's");
   });
-  t.deepEqual(await Promise.all(answers), said);
-  t.deepEqual(forwards(records), Array(100).fill([7007, true]));
-  const only6 = client(t, await sandbox.forward(7006));
-  only6.end("six");
-  t.is(await heard(only6), "six");
-});
+}
 
 test("A server that does not read holds its client up, and no other", async (t) => {
   const { sandbox } = await served(t);
@@ -142,7 +158,7 @@ test("A forward ends when it is closed, and with the sandbox; killNetwork resets
   await t.throwsAsync(sandbox.forward(7008), { code: "ERR_HOLDFAST_SANDBOX_GONE" });
 });
 
-test("A port that is in use, one that is none, and a sandbox without a network of its own are said", async (t) => {
+test("A port that is in use and one that is none are said", async (t) => {
   const taken = createServer().listen(0, "127.0.0.1");
   await once(taken, "listening");
   t.teardown(() => taken.close());
@@ -156,13 +172,6 @@ test("A port that is in use, one that is none, and a sandbox without a network o
   for (const bad of [0, 65_536, 1.5, "80" as unknown as number])
     await t.throwsAsync(sandbox.forward(bad), { code: "ERR_HOLDFAST_OPTION" });
   await t.throwsAsync(sandbox.forward(80, { hostPort: -1 }), { code: "ERR_HOLDFAST_OPTION" });
-  const without = await Sandbox.create({
-    workdir: scratchFolder(t),
-    mode: "landlock",
-    policy: presetPolicy("read-only"),
-  });
-  t.teardown(() => without.dispose());
-  await t.throwsAsync(without.forward(80), { code: "ERR_HOLDFAST_FORWARD", message: /no network of its own/ });
 });
 
 test("--publish says where it listens, and what is no port", async (t) => {

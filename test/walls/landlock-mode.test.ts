@@ -13,7 +13,7 @@ import {
   statSync,
   writeFileSync,
 } from "node:fs";
-import { type AddressInfo, createServer } from "node:net";
+import { type AddressInfo, connect, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import test, { type ExecutionContext } from "ava";
@@ -69,6 +69,12 @@ async function makeWorld(t: ExecutionContext): Promise<World> {
   return { workdir, outside, socket, port: (tcp.address() as AddressInfo).port, process };
 }
 
+/** One of a sandbox's own loopback addresses. */
+function isOwn(address = ""): boolean {
+  const [net, block = 0] = address.split(".").map(Number);
+  return net === 127 && block >= 64 && block < 128;
+}
+
 async function attempts(t: ExecutionContext, world: World, alterPlan?: Alteration): Promise<Record<string, number>> {
   const hooks = alterPlan === undefined ? {} : { alterPlan };
   const sandbox = await Sandbox.create({ workdir: world.workdir, mode: "landlock" }, hooks);
@@ -81,8 +87,8 @@ async function attempts(t: ExecutionContext, world: World, alterPlan?: Alteratio
   );
   return {
     ...found.answers,
-    "listen on every address": found.listens === "127.0.0.1" ? 1 : 0,
-    "bind to every address": found.binds === "127.0.0.1" ? 1 : 0,
+    "listen on every address": isOwn(found.listens) ? 1 : 0,
+    "bind to every address": isOwn(found.binds) ? 1 : 0,
   };
 }
 
@@ -179,27 +185,59 @@ test.serial("Modes, times, links and archives in the workspace are its own to ch
   );
 });
 
-test.serial(
-  "Servers inside are reached by programs inside, on the loopback and by a name in the workspace",
-  async (t) => {
-    if (!needsScopes(t)) return;
-    const { workdir } = await makeWorld(t);
-    const sandbox = await Sandbox.create({ workdir, mode: "landlock" });
-    t.teardown(() => sandbox.dispose());
-    const script = `
-import socket
-for family, name in ((socket.AF_INET, ("127.0.0.1", 0)), (socket.AF_INET6, ("::1", 0)), (socket.AF_UNIX, "own.sock")):
+test.serial("Servers inside are reached by programs inside, and by nobody else who knows their port", async (t) => {
+  if (!needsScopes(t)) return;
+  const { workdir } = await makeWorld(t);
+  const one = await Sandbox.create({ workdir, mode: "landlock" });
+  const other = await Sandbox.create({ workdir, mode: "landlock" });
+  t.teardown(() => Promise.all([one.dispose(), other.dispose()]));
+  const script = `
+import os, socket, sys
+def serve(family, name, asked):
     server, client = socket.socket(family), socket.socket(family)
     server.bind(name)
     server.listen()
-    client.connect(server.getsockname())
+    client.connect(asked if asked else server.getsockname())
     peer, _ = server.accept()
     peer.send(b"heard")
-    print(client.recv(9).decode())`;
-    const { stdout, stderr } = await sandbox.exec("python3", ["-c", script]);
-    t.is(stdout.toString(), "heard\nheard\nheard\n", stderr.toString());
-  },
-);
+    print(client.recv(9).decode())
+    return server
+port = int(sys.argv[1])
+serve(socket.AF_INET, ("127.0.0.1", 0), None)
+serve(socket.AF_INET6, ("::1", 0), None)
+serve(socket.AF_UNIX, os.environ["TMPDIR"] + "/own.sock", None)
+kept = serve(socket.AF_INET, ("0.0.0.0", port), ("127.0.0.1", port))
+print(kept.getsockname(), flush=True)
+sys.stdin.read()`;
+  const port = 20_000 + (process.pid % 10_000);
+  // Both at once, on the port of each other: as in namespaces, neither knows of the other.
+  const started = [one, other].map((sandbox) => sandbox.start("python3", ["-c", script, String(port)], {}));
+  const said = await Promise.all(
+    started.map(async ({ stdout }) => {
+      let text = "";
+      for await (const chunk of stdout ?? []) {
+        text += chunk;
+        if (text.endsWith(")\n")) break;
+      }
+      return text;
+    }),
+  );
+  const address = /^(?:heard\n){4}\('(127[\d.]+)', \d+\)\n$/;
+  const own = said.map((text) => address.exec(text)?.[1] ?? text);
+  t.true(own.every(isOwn) && own[0] !== own[1], own.join());
+  const reached = await Promise.all(
+    ["127.0.0.1", "127.0.0.2"].map(
+      (host) =>
+        new Promise((resolve) => {
+          const socket = connect({ host, port });
+          socket.on("connect", () => resolve(socket.destroy()));
+          socket.on("error", (error) => resolve((error as NodeJS.ErrnoException).code));
+        }),
+    ),
+  );
+  t.deepEqual(reached, ["ECONNREFUSED", "ECONNREFUSED"]);
+  for (const child of started) child.stdin?.end();
+});
 
 test.serial("What mounts would hold and Landlock cannot is refused, or said", async (t) => {
   if (!needsScopes(t)) return;
