@@ -1,6 +1,7 @@
 import { canonicalTarget, TargetError } from "../egress/canonical.ts";
 import { decide, NetworkDecision } from "../egress/decide.ts";
 import type { Flow, Request, Verdict } from "../egress/flow.ts";
+import { readHostPort } from "../policy/host-port.ts";
 import type { Policy } from "../policy/policy.ts";
 import { usageError } from "./usage.ts";
 
@@ -25,8 +26,8 @@ function requestOf(text: string): Request {
 }
 
 function flowOf({ binary, sha256, to = "", request }: FlowOptions): Flow {
-  const [, host = "", port = ""] = /^(\[[0-9A-Fa-f:.]+\]|[^:/[\]\s]+):(\d{1,5})$/.exec(to) ?? [];
-  if (host === "") throw usageError(`--to ${to}: not HOST:PORT`, "For example --to api.github.com:443.");
+  const { host = "", port } = readHostPort(to) ?? {};
+  if (port === undefined) throw usageError(`--to ${to}: not HOST:PORT`, "For example --to api.github.com:443.");
   if (binary !== undefined && !binary.startsWith("/"))
     throw usageError(`--binary ${binary}: not an absolute path`, "For example --binary /usr/bin/curl.");
   if (sha256 !== undefined && !/^[0-9a-f]{64}$/i.test(sha256))
@@ -34,8 +35,8 @@ function flowOf({ binary, sha256, to = "", request }: FlowOptions): Flow {
   const content = sha256 === undefined ? {} : { sha256: sha256.toLowerCase() };
   return {
     program: binary === undefined ? null : { path: binary, ...content },
-    host: host.replace(/^\[|\]$/g, "").toLowerCase(),
-    port: Number(port),
+    host,
+    port,
     ...(request === undefined ? {} : { request: requestOf(request) }),
   };
 }

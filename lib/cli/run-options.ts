@@ -59,7 +59,9 @@ and no network but what is allowed. Without --policy the preset "default" applie
   --mode MODE           namespaces, or landlock where a host refuses those (by itself when absent)
   --read PATH           also readable; may be repeated
   --write PATH          also writable; may be repeated
-  --allow HOST[:PORT]   connections to it (port 443 where none is given); may be repeated
+  --allow HOST[:PORT][/PATH]
+                        connections to it (port 443 where none is given), with a path requests for that alone, as in
+                        api.github.com/repos/**; may be repeated
   --allow-binary PATH   with --allow: by this program alone; may be repeated
   --proxy-env           also offer a proxy, by HTTP_PROXY and its like, to programs that insist on one
   --upstream-proxy URL  out through http://, https:// or socks5://HOST:PORT; env: as HTTPS_PROXY and NO_PROXY say

@@ -116,7 +116,7 @@ export async function runPolicy(options: RunOptions): Promise<Policy> {
     ...proxy,
     ...(network === null
       ? {}
-      : { networkPolicies: { ...base.networkPolicies, ...(await network.allowedNetwork(options)) } }),
+      : { networkPolicies: { ...base.networkPolicies, ...(await network.allowedNetwork(options, base)) } }),
     limits,
     filesystem: {
       ...base.filesystem,

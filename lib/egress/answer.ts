@@ -36,9 +36,13 @@ export function refusalAnswer({ host, port, program, request }: Asked, verdict: 
       ...asked,
       binary: program,
       ...(isMissing ? { rule_missing: { type: "rest_allow", layer: "l7", ...asked, binary: program } } : {}),
-      next_steps: verdict.remedy === undefined ? [] : [`add to the endpoint's rules: ${verdict.remedy}`],
+      next_steps: verdict.remedy === undefined ? [] : [step(verdict.remedy)],
     }),
   };
+}
+
+function step(remedy: string): string {
+  return remedy.startsWith("--") ? `run with ${remedy}` : `add to the endpoint's rules: ${remedy}`;
 }
 
 /** What went wrong on the way, by OpenShell's words where it has one. */

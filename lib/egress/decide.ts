@@ -1,5 +1,6 @@
 import { isIP } from "node:net";
 import { pathSpecificity } from "../policy/host-pattern.ts";
+import { writeHostPort } from "../policy/host-port.ts";
 import { type NetworkEndpoint, type NetworkPolicy, type Protocol, readsRequests } from "../policy/network.ts";
 import type { Policy } from "../policy/policy.ts";
 import { type AddressRule, addressFault, compileRanges, isHostName, sameAddress } from "./addresses.ts";
@@ -118,7 +119,7 @@ export class NetworkDecision {
   #connect(program: Program | null, host: string, port: number): Connection {
     const named = this.#at(host);
     const destinations = named.filter(({ endpoint }) => endpoint.ports.includes(port));
-    const where = `${host}:${port}`;
+    const where = writeHostPort(host, port);
     if (destinations.length === 0) {
       const reason: Reason = named.length === 0 ? "host" : "port";
       const detail = named.length === 0 ? `no endpoint names ${host}` : `no endpoint names port ${port} of ${host}`;
@@ -149,7 +150,7 @@ export class NetworkDecision {
   /** Whether an address that the host's name led to may be dialled. */
   address(grant: Grant, address: string): Verdict {
     const fault = addressFault(address, grant.port, grant.addresses);
-    if (fault === undefined) return allow(grant.policy, `${grant.host}:${grant.port}`, "the address may be dialled");
+    if (fault === undefined) return allow(grant.policy, whereOf(grant), "the address may be dialled");
     return refuse("address", fault, grant.policy);
   }
 
@@ -161,15 +162,15 @@ export class NetworkDecision {
   /** Whether a request on an inspected connection is carried. */
   request(grant: Grant, request: Request): Verdict {
     const { requests } = grant;
-    if (requests === null) return allow(grant.policy, `${grant.host}:${grant.port}`, "nothing is inspected here");
+    if (requests === null) return allow(grant.policy, whereOf(grant), "nothing is inspected here");
     const asked = `${request.method} ${request.path}`;
     const configuration = requests.configurations.find(({ matches }) => matches(request.path))?.endpoint;
     if (configuration === undefined) {
       return refuse(
         "path",
-        `no endpoint of ${grant.host}:${grant.port} has the path ${request.path}`,
+        `no endpoint of ${whereOf(grant)} has the path ${request.path}`,
         grant.policy,
-        ruleFor(request),
+        remedyFor(grant, request),
       );
     }
     if (!configuration.allowEncodedSlash && /%2F/i.test(request.path)) {
@@ -181,7 +182,7 @@ export class NetworkDecision {
     if (allowed !== undefined) return allow(allowed.policy, allowed.text, `${asked} is allowed`);
     const refusal =
       denied === undefined
-        ? refuse("rule", `no rule allows ${asked} at ${grant.host}`, grant.policy, ruleFor(request))
+        ? refuse("rule", `no rule allows ${asked} at ${grant.host}`, grant.policy, remedyFor(grant, request))
         : { ...refuse("deny-rule", `${asked} is denied by ${denied.text}`, denied.policy), rule: denied.text };
     return configuration.enforcement === "enforce" ? refusal : { ...refusal, allowed: true };
   }
@@ -199,11 +200,7 @@ export function decide(decision: NetworkDecision, flow: Flow): Verdict {
   if ("refusal" in connection) return connection.refusal;
   const { grant } = connection;
   if (flow.request === undefined) {
-    return allow(
-      grant.policy,
-      `${flow.host}:${flow.port}`,
-      `${flow.program?.path ?? "?"} may connect (${grant.carry})`,
-    );
+    return allow(grant.policy, whereOf(grant), `${flow.program?.path ?? "?"} may connect (${grant.carry})`);
   }
   return decision.request(grant, flow.request);
 }
@@ -216,8 +213,15 @@ function refuse(reason: Reason, detail: string, policy: string | null, remedy?: 
   return { allowed: false, policy, rule: null, reason, detail, ...(remedy === undefined ? {} : { remedy }) };
 }
 
-function ruleFor({ method, path }: Request): string {
-  return `- allow: { method: ${method}, path: ${JSON.stringify(path)} }`;
+function whereOf({ host, port }: Grant): string {
+  return writeHostPort(host, port);
+}
+
+/** A rule of the policy, or, where a flag granted the connection, the flag. */
+function remedyFor(grant: Grant, { method, path }: Request): string {
+  if (!grant.policy.startsWith("--allow ")) return `- allow: { method: ${method}, path: ${JSON.stringify(path)} }`;
+  const word = `${whereOf(grant)}${path}`;
+  return `--allow ${/^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`}`;
 }
 
 /** A leading `**` is one label or more, never none (openshell.md 1.7). */

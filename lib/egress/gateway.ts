@@ -2,6 +2,7 @@ import { isIP, Socket } from "node:net";
 import type { Audit } from "../audit/audit.ts";
 import { type CarriedFlow, native } from "../native.ts";
 import { explicitProxy } from "../plan/explicit-proxy.ts";
+import { writeHostPort } from "../policy/host-port.ts";
 import type { Policy } from "../policy/policy.ts";
 import { failureAnswer, refusalAnswer } from "./answer.ts";
 import type { Authority } from "./authority.ts";
@@ -191,7 +192,7 @@ export class Gateway {
 
   async #carry(client: Socket, program: Program | null, asked: ProxyRequest): Promise<void> {
     const { host, port } = asked;
-    const where = `${isIP(host) === 6 ? `[${host}]` : host}:${port}`;
+    const where = writeHostPort(host, port);
     const subject = `${where} (by ${program?.path ?? "an unknown program"})`;
     const note = (verdict: Verdict, request?: Request): void => {
       this.#record({ program, host, port }, verdict, request);

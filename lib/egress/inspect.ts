@@ -1,6 +1,7 @@
 import type { ClientHttp2Session } from "node:http2";
 import type { Socket } from "node:net";
 import { TLSSocket } from "node:tls";
+import { writeHostPort } from "../policy/host-port.ts";
 import type { Protocol } from "../policy/network.ts";
 import { type Answer, failureAnswer, refusalAnswer } from "./answer.ts";
 import type { Authority } from "./authority.ts";
@@ -103,7 +104,7 @@ export class Inspector {
 }
 
 function keyOf({ host, port }: Grant): string {
-  return `${host}:${port}`;
+  return writeHostPort(host, port);
 }
 
 /** One connection of a program, and what the running policy makes of it. */
@@ -260,7 +261,7 @@ class InspectedConnection implements InspectedHttp2Flow {
         this.#inspected.record(cause.verdict);
         throw new Unreachable(refusalAnswer(grant, cause.verdict), { cause });
       }
-      const detail = `${grant.host}:${grant.port} cannot be reached: ${cause instanceof Error ? cause.message : String(cause)}`;
+      const detail = `${keyOf(grant)} cannot be reached: ${cause instanceof Error ? cause.message : String(cause)}`;
       this.#inspected.record({ allowed: true, policy: grant.policy, rule: null, detail });
       throw new Unreachable(failureAnswer(502, "upstream_unreachable", detail), { cause });
     }

@@ -1,6 +1,7 @@
 import { readFile } from "node:fs/promises";
 import { type BlockList, connect, isIP, type Socket } from "node:net";
 import { connect as connectTls } from "node:tls";
+import { writeHostPort } from "../policy/host-port.ts";
 import type { UpstreamProxySettings } from "../policy/policy.ts";
 import { addressBytes, compileRanges } from "./addresses.ts";
 
@@ -117,7 +118,7 @@ function opened(socket: Socket, event: string): Promise<void> {
 
 /** RFC 9110 section 9.3.6. */
 async function askConnect(socket: Socket, target: string, port: number, credentials?: string): Promise<void> {
-  const authority = `${isIP(target) === 6 ? `[${target}]` : target}:${port}`;
+  const authority = writeHostPort(target, port);
   const own =
     credentials === undefined ? "" : `Proxy-Authorization: Basic ${Buffer.from(credentials).toString("base64")}\r\n`;
   socket.write(`CONNECT ${authority} HTTP/1.1\r\nHost: ${authority}\r\n${own}\r\n`);

@@ -1,6 +1,7 @@
 import { isIP } from "node:net";
 import { readRange } from "./address.ts";
 import { matchesName } from "./environment.ts";
+import { readHostPort } from "./host-port.ts";
 import { absolutePath } from "./paths.ts";
 import type { DnsSettings, Policy, UpstreamProxySettings } from "./policy.ts";
 import { type Place, quote } from "./problem.ts";
@@ -8,11 +9,7 @@ import { type Context, list, mapped, type Reader, section, text, word } from "./
 
 /** An address's ports are behind it: `10.0.0.53`, `10.0.0.53:5353`, `2001:db8::53`, `[2001:db8::53]:5353`. */
 const server = mapped(text, (written, at, what, { problems }) => {
-  const [, v6, v4, port] = /^(?:\[([^\]]*)\]|([^:]*))(?::(\d{1,5}))?$/.exec(written) ?? [];
-  const isPort = port === undefined || (Number(port) >= 1 && Number(port) <= 65_535);
-  const isBracketed = v6 !== undefined && isIP(v6) === 6 && !v6.includes("%");
-  if (isIP(written) === 6 && !written.includes("%")) return written;
-  if (isPort && (isBracketed || isIP(v4 ?? "") === 4)) return written;
+  if (isIP(readHostPort(written)?.host ?? "") !== 0) return written;
   const hint = "for example 10.0.0.53, 10.0.0.53:5353 or [2001:db8::53]:53";
   problems.error(at, `${what} is not a name server's address: ${quote(written)}`, hint);
   return undefined;

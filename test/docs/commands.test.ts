@@ -70,6 +70,8 @@ const elsewhere: Readonly<Record<string, string>> = {
   "holdfast run --allow host.holdfast.internal:3000 -- curl -sS http://host.holdfast.internal:3000/":
     "test/egress/upstream.test.ts",
   "holdfast run --allow api.github.com -- curl -sS https://api.github.com/zen": "test/egress/gateway.test.ts",
+  "holdfast run --allow 'api.github.com/repos/**' --allow-binary /usr/bin/curl -- curl -sS https://api.github.com/repos/nodejs/node":
+    "test/egress/run-network.test.ts",
   "holdfast run --publish 3000 -- npm start": "test/sandbox/forward.test.ts",
   "npm run bench": "test/docs/commands.test.ts, by a small run",
   "docker run --security-opt systempaths=unconfined …": "a container engine",

@@ -3,9 +3,15 @@ import test from "ava";
 import { holdfast } from "./holdfast.ts";
 
 for (const [args, says] of [
-  [["--allow", "https://a.example.com"], /--allow https:\/\/a\.example\.com: not HOST or HOST:PORT/],
-  [["--allow", "a.example.com:70000"], /not HOST or HOST:PORT/],
-  [["--allow", "a.example.com/repos"], /requests are not inspected.*a path cannot be granted/],
+  [["--allow", "http://a.example.com/x"], /a URL, where .*\n {2}Write --allow a\.example\.com:80\/x\./],
+  [["--allow", "a.example.com:70000"], /not HOST, HOST:PORT or HOST:PORT\/PATH/],
+  [["--allow", "a.example.com/x?y=1"], /a path has no query/],
+  [["--allow", "a.example.com/a/../*"], /another form of this path/],
+  [["--allow", "a.example.com/[x"], /has a "\[" without its "\]"/],
+  [["--allow", "10.0.0.0/8"], /a range of addresses/],
+  [["--allow", "localhost:3000"], /own loopback.*\n.*--allow host\.holdfast\.internal:3000/],
+  [["--allow", "169.254.169.254"], /never dialled/],
+  [["--allow", "0177.0.0.1"], /another spelling of an address/],
   [["--allow", "*"], /would match every host/],
   [["--allow-binary", "/usr/bin/curl"], /--allow-binary grants nothing by itself/],
   [["--allow", "a.example.com", "--allow-binary", "curl"], /not an absolute path/],

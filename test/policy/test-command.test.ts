@@ -32,6 +32,7 @@ for (const [args, status, says] of [
   ],
   [["--to", "p.example.com:1", "--sha256", "abc"], 125, /not 64 hexadecimal digits/],
   [["--to", "example.com"], 125, /not HOST:PORT/],
+  [["--to", "example.com:70000"], 125, /not HOST:PORT/],
   [["--to", "example.com:1", "--request", "GET"], 125, /not a method and a path/],
   [["--to", "example.com:1", "--binary", "curl"], 125, /not an absolute path/],
 ] as const) {
