@@ -1,4 +1,4 @@
-import { isIP, Socket } from "node:net";
+import { Socket } from "node:net";
 import type { Audit } from "../audit/audit.ts";
 import { type CarriedFlow, native } from "../native.ts";
 import { explicitProxy } from "../plan/explicit-proxy.ts";
@@ -6,11 +6,12 @@ import { writeHostPort } from "../policy/host-port.ts";
 import type { Policy } from "../policy/policy.ts";
 import { failureAnswer, refusalAnswer } from "./answer.ts";
 import type { Authority } from "./authority.ts";
-import { join, readOpening } from "./carry.ts";
+import { join } from "./carry.ts";
 import { type Grant, NetworkDecision } from "./decide.ts";
 import type { Program, Request, Verdict } from "./flow.ts";
 import { forward, type Inspected, Inspector, inspect, type Judged, ReachRefusal } from "./inspect.ts";
 import { NamePool } from "./names.ts";
+import { openingFault, readOpening, refuseOpening } from "./opening.ts";
 import { Programs } from "./program.ts";
 import { type ProxyRequest, readProxyRequest } from "./proxy-request.ts";
 import { Refusals, type RefusedConnection } from "./refusals.ts";
@@ -239,7 +240,7 @@ export class Gateway {
       const fault = this.#isOff ? switchedOff : openingFault(opening, grant);
       if (fault !== undefined) {
         note(fault);
-        client.resetAndDestroy();
+        refuseOpening(client, opening);
         return;
       }
       if ("read" in opening && opening.read.length > 0) upstream.write(opening.read);
@@ -276,8 +277,7 @@ export class Gateway {
     const fault = this.#isOff ? switchedOff : openingFault(opening, carried.grant);
     if (fault !== undefined || opening.kind === "malformed") {
       if (fault !== undefined) note(fault);
-      if (opening.kind === "tls") client.end(alert);
-      else client.resetAndDestroy();
+      refuseOpening(client, opening);
       return;
     }
     permit();
@@ -330,9 +330,6 @@ function captured(client: Socket): Pick<ProxyRequest, "accept" | "reject" | "isF
   return { isForward: false, accept: () => {}, reject: () => void client.resetAndDestroy() };
 }
 
-/** Fatal, access_denied (RFC 8446 section 6): a client of TLS is told, rather than cut off. */
-const alert = Buffer.from([0x15, 0x03, 0x03, 0x00, 0x02, 0x02, 0x31]);
-
 /** Whether what is carried by one grant may go on by another as it is: the same way, to addresses by the same rules. */
 function isCarriedAlike(one: Grant, other: Grant): boolean {
   const ranges = ({ endpoints }: Grant): string =>
@@ -351,21 +348,4 @@ const switchedOff: Verdict = {
 function unnamed(name: string): Verdict {
   const detail = `no endpoint names ${name}`;
   return { allowed: false, policy: null, rule: null, reason: "host", detail, remedy: `--allow ${name}` };
-}
-
-function openingFault(opening: Awaited<ReturnType<typeof readOpening>>, grant: Grant): Verdict | undefined {
-  const refuse = (detail: string): Verdict => ({
-    allowed: false,
-    policy: grant.policy,
-    rule: null,
-    reason: "malformed",
-    detail,
-  });
-  if (opening.kind === "malformed") return refuse(`not the start of a TLS connection: ${opening.why}`);
-  if (opening.kind === "other") return undefined;
-  const { serverName, hasEncryptedHello } = opening.hello;
-  if (hasEncryptedHello) return refuse("the name is hidden (encrypted client hello)");
-  if (isIP(grant.host) !== 0) return undefined;
-  if (serverName === undefined) return refuse(`no name was sent (SNI), ${grant.host} was connected to`);
-  return serverName === grant.host ? undefined : refuse(`${serverName} was asked for at ${grant.host} (SNI)`);
 }

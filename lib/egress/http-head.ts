@@ -82,6 +82,18 @@ export function headEnd(data: Buffer, from = 0): number {
   return at < 0 ? -1 : size;
 }
 
+/**
+ * As `headEnd`, of what a client says.
+ *
+ * @throws HttpError 400 at the first byte that begins no method: such a client would wait for an answer to something else
+ */
+export function requestHeadEnd(data: Buffer, from: number): number {
+  const [first = 0] = data;
+  if (first === 0x16) throw new HttpError(400, "TLS within TLS cannot be inspected: `tls: skip` passes it on unread");
+  if (first < 0x21 || first > 0x7e) throw new HttpError(400, "this is no HTTP");
+  return headEnd(data, from);
+}
+
 /** As `headEnd`, of what an origin says. */
 export function responseHeadEnd(data: Buffer, from: number): number {
   return ofOrigin(() => headEnd(data, from));

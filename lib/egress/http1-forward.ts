@@ -30,18 +30,23 @@ export function isRaw({ fields, hopByHop: named, keepAlive, upgrade }: Head): bo
 
 /** The head as it is sent to the server. */
 export function requestBytes(head: RequestHead, target: string): Buffer {
-  return write(`${head.method} ${target} HTTP/1.${head.minor}\r\n`, head, false);
+  return write(`${head.method} ${target} HTTP/1.${head.minor}\r\n`, head, { closes: false, fault: 400 });
 }
 
 /** The head as it is sent to the client. */
 export function answerBytes(head: ResponseHead, data: Buffer, { closes }: { readonly closes: boolean }): Buffer {
   const line = data.toString("latin1", 0, data.indexOf("\n") + 1);
-  return write(line.replace(/^HTTP\/1\.0/, "HTTP/1.1"), head, closes);
+  return write(line.replace(/^HTTP\/1\.0/, "HTTP/1.1"), head, { closes, fault: 502 });
 }
 
-function write(line: string, head: Head, closes: boolean): Buffer {
+/** @param options fault is whose a malformed head is: the client's (400), or the server's (502) */
+function write(
+  line: string,
+  head: Head,
+  { closes, fault }: { readonly closes: boolean; readonly fault: 400 | 502 },
+): Buffer {
   for (const name of head.hopByHop) {
-    if (neverHopByHop.has(name)) throw new HttpError(400, `Connection names ${name}, which is the message's own`);
+    if (neverHopByHop.has(name)) throw new HttpError(fault, `Connection names ${name}, which is the message's own`);
   }
   const kept = head.fields.filter(({ name }) => !hopByHop.has(name) && !head.hopByHop.includes(name));
   const isWebSocket = head.upgrade === "websocket";

@@ -4,16 +4,17 @@ import { TargetError } from "./canonical.ts";
 import { BodyReader } from "./http-body.ts";
 import {
   HttpError,
-  headEnd,
   parseRequest,
   parseResponse,
   type RequestHead,
   type ResponseHead,
+  requestHeadEnd,
   responseHeadEnd,
 } from "./http-head.ts";
 import { answerBytes, isRaw, requestBytes } from "./http1-forward.ts";
 import { type InspectedFlow, isAuthority, requestOf, Unreachable } from "./inspected-flow.ts";
 import type { Origin, OriginUser } from "./origin.ts";
+import { tlsFault } from "./server-tls.ts";
 import { ClientFrames, closeFrame, WebSocketError } from "./websocket.ts";
 
 /** What a client sent ahead of its turn is held up to here, and then left in the kernel. */
@@ -138,7 +139,7 @@ export class Http1 implements OriginUser {
   /** Takes up the requests that have come. */
   #next(): void {
     while (this.#exchange === null && !this.#isEnding && this.#held.length > 0) {
-      const size = headEnd(this.#held, this.#looked);
+      const size = requestHeadEnd(this.#held, this.#looked);
       if (size < 0) {
         this.#looked = this.#held.length;
         this.#headTimer ??= setTimeout(
@@ -296,13 +297,18 @@ export class Http1 implements OriginUser {
       }
       if (head.framing.kind === "chunked" && exchange.head.minor === 0)
         throw new HttpError(502, "the answer is in chunks, which a client of HTTP/1.0 cannot read");
-      exchange.answer = { head, body: new BodyReader(head.framing, 502) };
       if (isBoundAnswer(head)) origin.isBound = true;
       const closes = !exchange.head.keepAlive || head.framing.kind === "close";
-      const end = size + exchange.answer.body.take(data, size);
-      if (isRaw(head) && !closes) this.#write(origin, end === data.length ? data : data.subarray(0, end));
-      else this.#write(origin, Buffer.concat([answerBytes(head, data, { closes }), data.subarray(size, end)]));
-      if (exchange.answer.body.isDone) this.#finish(exchange, origin, exchange.answer.head, data.length > end);
+      const body = new BodyReader(head.framing, 502);
+      const end = size + body.take(data, size);
+      const isWhole = isRaw(head) && !closes;
+      const bytes = isWhole
+        ? data.subarray(0, end)
+        : Buffer.concat([answerBytes(head, data, { closes }), data.subarray(size, end)]);
+      // Until here what is malformed can still be said.
+      exchange.answer = { head, body };
+      this.#write(origin, bytes);
+      if (body.isDone) this.#finish(exchange, origin, head, data.length > end);
       return;
     }
     const size = exchange.answer.body.take(data, 0);
@@ -451,12 +457,9 @@ function isBoundAnswer({ status, fields }: ResponseHead): boolean {
 }
 
 function endOf(error: Error | undefined): Answer {
-  if (error === undefined)
-    return failureAnswer(502, "upstream_closed", "the server closed the connection before it answered");
-  const wantsCertificate =
-    "code" in error && /CERTIFICATE_REQUIRED|HANDSHAKE_FAILURE|BAD_CERTIFICATE/.test(String(error.code));
-  const detail = wantsCertificate
-    ? "the server asks for a client's certificate, which cannot pass where TLS is inspected: `tls: skip` lets it through unseen"
-    : `the connection to the server failed: ${error.message}`;
+  const detail =
+    error === undefined
+      ? "the server closed the connection before it answered"
+      : `the connection to the server failed: ${tlsFault(error)}`;
   return failureAnswer(502, "upstream_closed", detail);
 }

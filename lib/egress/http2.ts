@@ -14,6 +14,7 @@ import { type Answer, failureAnswer } from "./answer.ts";
 import { TargetError } from "./canonical.ts";
 import type { Request } from "./flow.ts";
 import { type InspectedFlow, isAuthority, requestOf, Unreachable } from "./inspected-flow.ts";
+import { tlsFault } from "./server-tls.ts";
 
 /** What HTTP/2 asks of the rest besides. */
 export interface InspectedHttp2Flow extends InspectedFlow {
@@ -167,7 +168,7 @@ function carry(
 }
 
 function unreachable(error: unknown): Answer {
-  return failureAnswer(502, "upstream_unreachable", error instanceof Error ? error.message : String(error));
+  return failureAnswer(502, "upstream_unreachable", error instanceof Error ? tlsFault(error) : String(error));
 }
 
 function say(stream: ServerHttp2Stream, { status, body }: Answer): void {

@@ -5,15 +5,18 @@ import { writeHostPort } from "../policy/host-port.ts";
 import type { Protocol } from "../policy/network.ts";
 import { type Answer, failureAnswer, refusalAnswer } from "./answer.ts";
 import type { Authority } from "./authority.ts";
-import type { Opening } from "./carry.ts";
 import type { Grant, NetworkDecision } from "./decide.ts";
 import type { Request, Verdict } from "./flow.ts";
 import { Http1 } from "./http1.ts";
 import { Http2, type InspectedHttp2Flow, sessionOn } from "./http2.ts";
 import { Unreachable } from "./inspected-flow.ts";
-import { Origin, Origins, secure } from "./origin.ts";
+import type { Opening } from "./opening.ts";
+import { Origin, Origins } from "./origin.ts";
+import { secure, tlsFault } from "./server-tls.ts";
 
 const handshakeMs = 30_000;
+/** What lets a client through that does not trust this sandbox's authority. */
+const skip = "tls: skip";
 
 /** A granted server is not dialled: for its address, or since the network was switched off. */
 export class ReachRefusal extends Error {
@@ -32,6 +35,8 @@ export class Inspector {
   readonly #sessions = new Map<Grant, ClientHttp2Session>();
   /** What a server chose where it had the choice. */
   readonly #protocols = new Map<string, string>();
+  /** By which a request has come. */
+  readonly spoken: WeakSet<Grant> = new WeakSet();
   /** Null where no endpoint is inspected. */
   readonly authority: Authority | null;
   /** A connection to a granted server. Throws a ReachRefusal. */
@@ -63,7 +68,7 @@ export class Inspector {
     if (socket.alpnProtocol !== "h2") {
       socket.destroy();
       this.#protocols.delete(keyOf(grant));
-      throw new Error("the server does not speak HTTP/2 any more");
+      throw new Error("the server does not speak HTTP/2");
     }
     return this.#keep(grant, socket);
   }
@@ -143,18 +148,18 @@ export async function inspect(
   }
   const flow = new InspectedConnection(inspector, inspected, "https");
   const { grant } = inspected.current();
-  let protocol: string = "http/1.1";
-  if (opening.hello.protocols.includes("h2")) {
-    try {
-      protocol = await inspector.protocolOf(grant);
-    } catch {
-      // It is asked once more for the request, which is then answered with why.
-    }
-  }
+  const protocols = await protocolsFor(opening.hello.protocols, () => inspector.protocolOf(grant));
   if (client.destroyed) return undefined;
   if (inspector.authority === null) throw new Error("this sandbox has no certificate authority");
-  const secured = await endTls(inspector.authority, inspected, grant.host, protocol);
+  const secured = await endTls(inspector.authority, inspected, grant.host, protocols);
   if (secured === undefined) return undefined;
+  secured.once("close", () => {
+    if (!flow.hasSpoken && !inspector.spoken.has(inspected.current().grant))
+      inspected.onFault(
+        "the client left after the TLS handshake, without a request: it may pin another certificate",
+        skip,
+      );
+  });
   return secured.alpnProtocol === "h2" ? new Http2(secured, flow) : new Http1(secured, flow);
 }
 
@@ -166,29 +171,56 @@ export function forward(inspector: Inspector, inspected: Inspected): Judged {
   return new Http1(inspected.client, new InspectedConnection(inspector, inspected, "http"), { carriesOne: true });
 }
 
+/**
+ * What a client may choose from (ALPN): what its server would choose.
+ *
+ * @param offered what it speaks; one that shares nothing with this end is answered as by a server that does not know ALPN
+ * @param ask what the server speaks
+ */
+async function protocolsFor(
+  offered: readonly string[],
+  ask: () => Promise<"h2" | "http/1.1">,
+): Promise<readonly string[]> {
+  const own = offered.includes("http/1.1") ? ["http/1.1"] : [];
+  if (!offered.includes("h2")) return own;
+  // Who speaks nothing else (gRPC) is told in it what is wrong.
+  if (own.length === 0) return ["h2"];
+  try {
+    return (await ask()) === "h2" ? ["h2", ...own] : own;
+  } catch {
+    return own; // It is asked once more for the request, which is then answered with why.
+  }
+}
+
 function endTls(
   authority: Authority,
   { client, onFault }: Inspected,
   host: string,
-  protocol: string,
+  protocols: readonly string[],
 ): Promise<TLSSocket | undefined> {
   return new Promise((resolve) => {
     const secured = new TLSSocket(client, {
       isServer: true,
       secureContext: authority.contextFor(host),
-      // A client of HTTP/2 speaks HTTP/1.1 too, but for those of gRPC.
-      ALPNProtocols: protocol === "h2" ? ["h2", "http/1.1"] : ["http/1.1"],
+      ...(protocols.length === 0 ? {} : { ALPNProtocols: [...protocols] }),
     });
     const timer = setTimeout(() => client.resetAndDestroy(), handshakeMs);
     let isSecure = false;
+    let isSaid = false;
     secured.on("error", (error: NodeJS.ErrnoException) => {
       if (isSecure) return;
+      isSaid = true;
       const isDistrust = /UNKNOWN_CA|BAD_CERTIFICATE|CERTIFICATE_UNKNOWN/.test(error.code ?? "");
-      if (isDistrust) onFault("the client does not trust the certificate authority of this sandbox", "tls: skip");
-      else onFault(`the TLS handshake failed: ${error.message}`);
+      if (isDistrust) onFault("the client does not trust the certificate authority of this sandbox", skip);
+      else onFault(`the TLS handshake failed: ${tlsFault(error)}`);
+    });
+    secured.once("end", () => {
+      if (!isSecure) client.destroy();
     });
     secured.once("close", () => {
       clearTimeout(timer);
+      if (!isSecure && !isSaid)
+        onFault("the client left during the TLS handshake: it may pin another certificate", skip);
       resolve(undefined);
     });
     secured.once("secure", () => {
@@ -205,6 +237,8 @@ class InspectedConnection implements InspectedHttp2Flow {
   readonly port: number;
   readonly #inspector: Inspector;
   readonly #inspected: Inspected;
+  /** Whether a request has come on it. */
+  hasSpoken = false;
 
   constructor(inspector: Inspector, inspected: Inspected, scheme: "http" | "https") {
     this.#inspector = inspector;
@@ -221,6 +255,7 @@ class InspectedConnection implements InspectedHttp2Flow {
 
   judge(request: Request): Answer | undefined {
     const { decision, grant } = this.#inspected.current();
+    this.#speak(grant);
     const verdict = decision.request(grant, request);
     this.#inspected.record(verdict, request);
     return verdict.allowed ? undefined : refusalAnswer({ ...grant, request }, verdict);
@@ -228,7 +263,14 @@ class InspectedConnection implements InspectedHttp2Flow {
 
   malformed(detail: string): void {
     const { grant } = this.#inspected.current();
+    this.#speak(grant);
     this.#inspected.record({ allowed: false, policy: grant.policy, rule: null, reason: "malformed", detail });
+  }
+
+  #speak(grant: Grant): void {
+    if (this.hasSpoken) return;
+    this.hasSpoken = true;
+    this.#inspector.spoken.add(grant);
   }
 
   protocolOf(path: string): Protocol {

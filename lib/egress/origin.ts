@@ -1,5 +1,4 @@
-import { isIP, type Socket } from "node:net";
-import { connect, createSecureContext, getCACertificates, type SecureContext, type TLSSocket } from "node:tls";
+import type { Socket } from "node:net";
 import type { Grant } from "./decide.ts";
 
 /** Who an origin's bytes go to at the moment. */
@@ -13,8 +12,6 @@ export interface OriginUser {
 /** Servers drop idle connections after 5 s and more (Node's own default); a request must not meet that. */
 const idleMs = 4000;
 const mostIdle = 16;
-const mostSessions = 256;
-const handshakeMs = 30_000;
 
 /** A connection to a granted server, for one request after the other. */
 export class Origin {
@@ -93,54 +90,4 @@ export class Origins {
     for (const idle of this.#idle.values()) for (const { socket } of idle) socket.destroy();
     this.#idle.clear();
   }
-}
-
-let trust: SecureContext | undefined;
-const sessions = new Map<string, Buffer>();
-
-/** Whom servers are proved by: the host's own store, else the one that Node brings, and what its administrator adds to Node's. */
-function serverTrust(): SecureContext {
-  if (trust === undefined) {
-    const system = getCACertificates("system");
-    const ca = [...(system.length > 0 ? system : getCACertificates("bundled")), ...getCACertificates("extra")];
-    trust = createSecureContext({ ca, minVersion: "TLSv1.2" });
-  }
-  return trust;
-}
-
-/**
- * Speaks TLS on a connection that was made, and proves that its server is the one named.
- *
- * @param protocols what it may choose from (ALPN, RFC 7301)
- */
-export function secure(socket: Socket, host: string, protocols: readonly string[]): Promise<TLSSocket> {
-  return new Promise((resolve, reject) => {
-    const key = `${host} ${protocols.join()}`;
-    const session = sessions.get(key);
-    const secured = connect({
-      socket,
-      host,
-      ...(isIP(host) === 0 ? { servername: host } : {}),
-      ALPNProtocols: [...protocols],
-      secureContext: serverTrust(),
-      ...(session === undefined ? {} : { session }),
-    });
-    const timer = setTimeout(() => secured.destroy(new Error("no answer to the TLS handshake")), handshakeMs);
-    secured.once("error", reject);
-    secured.once("close", () => {
-      clearTimeout(timer);
-      reject(new Error("the server closed the connection during the TLS handshake"));
-    });
-    secured.on("session", (made: Buffer) => {
-      if (sessions.size >= mostSessions) sessions.clear();
-      sessions.set(key, made);
-    });
-    secured.once("secureConnect", () => {
-      clearTimeout(timer);
-      secured.off("error", reject);
-      // Whoever has it next listens; until then an error must not end this process.
-      secured.on("error", () => {});
-      resolve(secured);
-    });
-  });
 }

@@ -4,6 +4,7 @@ import { connect as connectTls } from "node:tls";
 import { writeHostPort } from "../policy/host-port.ts";
 import type { UpstreamProxySettings } from "../policy/policy.ts";
 import { addressBytes, compileRanges } from "./addresses.ts";
+import { serverTrust } from "./server-tls.ts";
 
 const stepMs = 30_000;
 const longestHead = 8192;
@@ -98,7 +99,11 @@ function withoutUrl(text: string | undefined): string | undefined {
 }
 
 function overTls(raw: Socket, host: string): Socket {
-  const socket = connectTls({ socket: raw, ...(isIP(host) === 0 ? { servername: host } : { host }) });
+  const socket = connectTls({
+    socket: raw,
+    secureContext: serverTrust(),
+    ...(isIP(host) === 0 ? { servername: host } : { host }),
+  });
   raw.on("error", (error) => socket.destroy(error));
   // Only a TCP socket can be reset; what ends it ends this.
   socket.resetAndDestroy = () => {

@@ -48,6 +48,10 @@ holds("A server that cannot be proved, and an address that is never dialled, are
   private: { status: 403, body: { error: "ssrf_denied" } },
 });
 
+holds("An answer that two readers could take for two things is the server's fault, not the client's", {
+  odd: { status: 502, body: { error: "upstream_malformed" } },
+});
+
 holds("An answer that is cut off is cut off for the client too", { cut: { status: 200, error: "ECONNRESET" } });
 
 holds("Requests on one connection are each judged, in order, whether they wait for each other or not", {

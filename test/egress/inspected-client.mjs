@@ -69,6 +69,7 @@ results.chunked = await ask("/upload", {
 results.trailers = await ask("/allowed/trailers");
 results.untrusted = await ask("/", { host: "other.example.test", port: 444 });
 results.private = await ask("/", { host: "mixed.example.test" });
+results.odd = await ask("/allowed/odd");
 results.cut = await ask("/allowed/cut");
 results.large = (await ask("/allowed/large")).body?.length;
 

@@ -55,6 +55,8 @@ function onRequest(request: IncomingMessage, response: ServerResponse): void {
   if (pathname === "/allowed/cut") {
     response.writeHead(200, { "Content-Length": 100 });
     response.write("half", () => response.destroy());
+  } else if (pathname === "/allowed/odd") {
+    response.socket?.end("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: content-length\r\n\r\nhi");
   } else if (pathname === "/allowed/x.git/info/refs") {
     const line = (text: string): string => `${(text.length + 4).toString(16).padStart(4, "0")}${text}`;
     response.writeHead(200, { "Content-Type": "application/x-git-upload-pack-advertisement" });

@@ -1,0 +1,87 @@
+import { isIP, type Socket } from "node:net";
+import { connect, createSecureContext, getCACertificates, type SecureContext, type TLSSocket } from "node:tls";
+
+const mostSessions = 256;
+const handshakeMs = 30_000;
+
+let trust: SecureContext | undefined;
+const sessions = new Map<string, Buffer>();
+
+/** Whom servers are proved by: the host's own store, else the one that Node brings, and what its administrator adds to Node's. */
+export function serverTrust(): SecureContext {
+  if (trust === undefined) {
+    const system = getCACertificates("system");
+    const ca = [...(system.length > 0 ? system : getCACertificates("bundled")), ...getCACertificates("extra")];
+    trust = createSecureContext({ ca, minVersion: "TLSv1.2" });
+  }
+  return trust;
+}
+
+/**
+ * Speaks TLS on a connection that was made, and proves that its server is the one named.
+ *
+ * @param protocols what it may choose from (ALPN, RFC 7301)
+ */
+export function secure(socket: Socket, host: string, protocols: readonly string[]): Promise<TLSSocket> {
+  return new Promise((resolve, reject) => {
+    const key = `${host} ${protocols.join()}`;
+    const session = sessions.get(key);
+    const secured = connect({
+      socket,
+      host,
+      ...(isIP(host) === 0 ? { servername: host } : {}),
+      ALPNProtocols: [...protocols],
+      secureContext: serverTrust(),
+      ...(session === undefined ? {} : { session }),
+    });
+    const timer = setTimeout(() => secured.destroy(new Error("no answer to the TLS handshake")), handshakeMs);
+    const onError = (error: Error): void => reject(new Error(faultOf(error, secured, protocols), { cause: error }));
+    secured.once("error", onError);
+    secured.once("close", () => {
+      clearTimeout(timer);
+      reject(new Error("the server closed the connection during the TLS handshake"));
+    });
+    secured.on("session", (made: Buffer) => {
+      if (sessions.size >= mostSessions) sessions.clear();
+      sessions.set(key, made);
+    });
+    secured.once("secureConnect", () => {
+      clearTimeout(timer);
+      secured.off("error", onError);
+      // Whoever has it next listens; until then an error must not end this process.
+      secured.on("error", () => {});
+      resolve(secured);
+    });
+  });
+}
+
+function faultOf(error: Error, { authorizationError }: TLSSocket, protocols: readonly string[]): string {
+  // Typed as an Error; it is a code of OpenSSL's, and null where the certificate was not reached or is good.
+  if (authorizationError != null) return `this host does not trust the server's certificate: ${error.message}`;
+  if ("code" in error && String(error.code).includes("NO_APPLICATION_PROTOCOL"))
+    return `the server does not speak ${protocols.join(" or ")}, as its client does`;
+  return tlsFault(error);
+}
+
+/** What went wrong with TLS, in words. */
+export function tlsFault(error: Error): string {
+  // OpenSSL's own words, without its file and line.
+  const reason = "reason" in error && typeof error.reason === "string" ? error.reason : error.message;
+  return certificateFault(error) ?? reason;
+}
+
+/** Said of a server that asks for a certificate which only its client has. */
+const wantsCertificate =
+  "the server asks for a client's certificate, which cannot pass where TLS is inspected: `tls: skip` lets it through unseen";
+
+/**
+ * Whether a server ended TLS since its client showed no certificate, in words. A server of TLS 1.3 says so after the
+ * handshake (RFC 8446 section 4.4.2.4), one of TLS 1.2 in it, and then by an alert that has other reasons too.
+ */
+function certificateFault(error: Error): string | undefined {
+  const code = "code" in error ? String(error.code) : "";
+  if (/CERTIFICATE_REQUIRED|ALERT_BAD_CERTIFICATE/.test(code)) return wantsCertificate;
+  return code.includes("ALERT_HANDSHAKE_FAILURE")
+    ? `the server refuses the TLS handshake: it shares no cipher with this host, or ${wantsCertificate}`
+    : undefined;
+}
