@@ -187,7 +187,27 @@ Status CloneProgram(uint64_t flags, const char* mode, const std::string& init_fi
   return Status::Fine();
 }
 
-Status SendSetup(const LaunchRequest& request, const std::vector<UniqueFd>& extra, int control) {
+void ReadNamespaces(uint64_t (&inodes)[kMaxWalls]) {
+  constexpr struct {
+    Wall wall;
+    const char* file;
+  } kNamespaces[] = {
+      {Wall::kUserNamespace,    "/proc/self/ns/user"  },
+      {Wall::kMountNamespace,   "/proc/self/ns/mnt"   },
+      {Wall::kPidNamespace,     "/proc/self/ns/pid"   },
+      {Wall::kNetworkNamespace, "/proc/self/ns/net"   },
+      {Wall::kIpcNamespace,     "/proc/self/ns/ipc"   },
+      {Wall::kUtsNamespace,     "/proc/self/ns/uts"   },
+      {Wall::kCgroupNamespace,  "/proc/self/ns/cgroup"},
+  };
+  for (const auto& item : kNamespaces) {
+    struct stat status;
+    if (stat(item.file, &status) == 0) inodes[static_cast<uint64_t>(item.wall)] = status.st_ino;
+  }
+}
+
+Status SendSetup(const LaunchRequest& request, const std::vector<UniqueFd>& extra,
+                 const Launched& launched) {
   UniqueFd program(memfd_create("holdfast-program", MFD_CLOEXEC | MFD_ALLOW_SEALING));
   if (!program.Valid()) return Status::Failed("clone", "memfd_create", errno);
   if (write(program.Get(), request.program.data(), request.program.size()) !=
@@ -198,23 +218,7 @@ Status SendSetup(const LaunchRequest& request, const std::vector<UniqueFd>& extr
   message.type = MessageType::kSetup;
   message.size = static_cast<uint32_t>(request.program.size());
   message.launcher_pid = getpid();
-  const struct {
-    Wall wall;
-    const char* file;
-  } namespaces[] = {
-      {Wall::kUserNamespace,    "/proc/self/ns/user"  },
-      {Wall::kMountNamespace,   "/proc/self/ns/mnt"   },
-      {Wall::kPidNamespace,     "/proc/self/ns/pid"   },
-      {Wall::kNetworkNamespace, "/proc/self/ns/net"   },
-      {Wall::kIpcNamespace,     "/proc/self/ns/ipc"   },
-      {Wall::kUtsNamespace,     "/proc/self/ns/uts"   },
-      {Wall::kCgroupNamespace,  "/proc/self/ns/cgroup"},
-  };
-  for (const auto& item : namespaces) {
-    struct stat status;
-    if (stat(item.file, &status) == 0)
-      message.host_ns[static_cast<uint64_t>(item.wall)] = status.st_ino;
-  }
+  memcpy(message.host_ns, launched.host_ns, sizeof message.host_ns);
   std::vector<int> fds{program.Get()};
   for (const UniqueFd& fd : extra) fds.push_back(fd.Get());
   message.memory_limit = request.memory_limit;
@@ -227,8 +231,8 @@ Status SendSetup(const LaunchRequest& request, const std::vector<UniqueFd>& extr
     fds.push_back(counters[i].Get());
     message.cgroup_events |= 1u << i;
   }
-  int error =
-      SendPacket(control, &message, sizeof message, fds.data(), static_cast<int>(fds.size()), 0);
+  int error = SendPacket(launched.control.Get(), &message, sizeof message, fds.data(),
+                         static_cast<int>(fds.size()), 0);
   return error == 0 ? Status::Fine() : Status::Failed("clone", "sendmsg", error);
 }
 
@@ -246,9 +250,13 @@ Status Begin(uint64_t clone_flags, const std::string& init_file, Launched* begun
   // The network namespace takes as long to make as the rest of the init's start: the init makes it
   // beside its mounts. It needs a user namespace for that, in which the init may.
   bool apart = (clone_flags & CLONE_NEWNET) && (clone_flags & CLONE_NEWUSER);
-  return CloneProgram(apart ? clone_flags & ~static_cast<uint64_t>(CLONE_NEWNET) : clone_flags,
-                      apart ? "network" : nullptr, init_file, their_control.Get(),
-                      their_events.Get(), &begun->pid, &begun->pidfd);
+  Status status =
+      CloneProgram(apart ? clone_flags & ~static_cast<uint64_t>(CLONE_NEWNET) : clone_flags,
+                   apart ? "network" : nullptr, init_file, their_control.Get(), their_events.Get(),
+                   &begun->pid, &begun->pidfd);
+  // While the init starts.
+  if (status.Ok()) ReadNamespaces(begun->host_ns);
+  return status;
 }
 
 // Ends an init that is not wanted any more, and waits until it is gone.
@@ -407,7 +415,7 @@ Status SetUp(const LaunchRequest& request, Launched* launched) {
     status = WriteFileText(folder + "/gid_map", request.gid_map);
     if (!status.Ok()) return give_up(status);
   }
-  status = SendSetup(request, extra, launched->control.Get());
+  status = SendSetup(request, extra, *launched);
   return status.Ok() ? status : give_up(status);
 }
 

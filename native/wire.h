@@ -30,7 +30,7 @@ enum class OpCode : uint16_t {
   kSymlink = 3,    // s: target, path
   kFile = 4,       // n: mode; s: path, content
   kBind = 5,       // n: flags, fd index or -1; s: source, path
-  kTmpfs = 6,      // n: size, inodes, mode, flags; s: path
+  kScratch = 6,    // n: size, inodes: a tmpfs that is not shown itself, after kTmpfsRoot
   kProc = 7,       // s: path
   kDevpts = 8,     // s: path
   kOverlay = 9,    // s: lower, upper, work, path
@@ -55,8 +55,9 @@ enum class OpCode : uint16_t {
   kNetPort = 27,   // n: ruleset id, access, port
   kUnmount = 28,   // s: path
   kKeyring = 29,   // a session keyring of its own
-  kCopy = 30,    // n: mode; s: source on the host, path: a small file, passed over where it is none
-  kEgress = 31,  // n: port of the listener for connections that the broker makes
+  kCopy = 30,  // n: mode; s: source on the host, path: a small file, passed over where it is none
+  kPrivate = 32,  // n: mode; s: a name in that tmpfs, path: a folder of it, shown there
+  kEgress = 31,   // n: port of the listener for connections that the broker makes
 };
 
 enum class BindFlag : uint64_t {
@@ -89,6 +90,8 @@ enum class Wall : uint64_t {
   kSocketFilter = 17,
 };
 
+constexpr int kMaxWalls = 32;
+
 enum class MessageType : uint32_t {
   kSetup = 1,        // addon → init: the program in a memfd, then idmapped mounts and the like
   kListener = 2,     // init → addon: the seccomp listener
@@ -108,9 +111,9 @@ enum class MessageType : uint32_t {
 
 struct SetupMessage {
   MessageType type;
-  uint32_t size;         // of the program
-  uint64_t host_ns[32];  // inode numbers of the launcher's namespaces, indexed by Wall where it is
-                         // a namespace
+  uint32_t size;                // of the program
+  uint64_t host_ns[kMaxWalls];  // inode numbers of the launcher's namespaces, indexed by Wall where
+                                // it is a namespace
   int32_t launcher_pid;
   uint32_t cgroup_events;  // bit for each CgroupEventFile whose descriptor comes last, in order
   uint64_t memory_limit;   // of the cgroup, in bytes

@@ -51,8 +51,8 @@ const compiled = new Map<string, Uint8Array>();
 
 /**
  * The seccomp program for one architecture and one set of options: an array of struct sock_filter, 8 bytes each, little
- * endian, ready for seccomp(SECCOMP_SET_MODE_FILTER). The architecture is checked first, then x32 numbers, then the
- * number is looked up in a tree that is balanced by weight. The result is cached; callers must not write to it.
+ * endian, ready for seccomp(SECCOMP_SET_MODE_FILTER). The architecture is checked first, then the number is looked up,
+ * x32 numbers among them, in a tree that is balanced by weight. The result is cached; callers must not write to it.
  *
  * @throws HoldfastError ERR_HOLDFAST_SECCOMP_PROFILE when the profile's data is damaged;
  * ERR_HOLDFAST_SECCOMP_TOO_LONG when the program would not fit into the kernel's 4096 instructions.
@@ -79,9 +79,6 @@ export function compileProfile(profile: SettledProfile): Uint8Array {
     answer(profile.foreignArchitecture.action),
     load(OFFSET_NUMBER),
   ];
-  if (profile.x32 !== undefined) {
-    program.push({ code: JUMP_GREATER_OR_EQUAL, jt: 0, jf: 1, k: X32_BIT }, answer(profile.x32.action));
-  }
   program.push(...tree(spans(profile)));
   if (program.length > MAX_INSTRUCTIONS) {
     throw new HoldfastError(
@@ -127,6 +124,7 @@ function spans(profile: SettledProfile): Span[] {
     next = call.number + 1;
   }
   add(next, unlisted, 1);
+  if (profile.x32 !== undefined) add(X32_BIT, [profile.x32], 1);
   return found;
 }
 

@@ -7,7 +7,7 @@ export const opCodes = {
   symlink: 3,
   file: 4,
   bind: 5,
-  tmpfs: 6,
+  scratch: 6,
   proc: 7,
   devpts: 8,
   overlay: 9,
@@ -31,6 +31,7 @@ export const opCodes = {
   keyring: 29,
   copy: 30,
   egress: 31,
+  private: 32,
 } as const;
 
 /** BindFlag of native/wire.h. */
@@ -63,8 +64,17 @@ const initLayer = 0;
 
 type Operation = [code: number, numbers: readonly (number | bigint)[], strings: readonly (string | Uint8Array)[]];
 
-/** The set-up program of a plan, for the init. The order is kernel-notes C1's. */
+const encoded = new WeakMap<LaunchPlan, Uint8Array>();
+
+/** The set-up program of a plan, for the init. Kept with the plan; callers must not write to it. */
 export function encodePlan(plan: LaunchPlan): Uint8Array {
+  const program = encoded.get(plan) ?? write(operationsOf(plan));
+  encoded.set(plan, program);
+  return program;
+}
+
+/** The order is kernel-notes C1's. */
+function operationsOf(plan: LaunchPlan): readonly Operation[] {
   const has = (name: string): boolean => plan.namespaces.some((namespace) => namespace === name);
   const does = (step: InitStep): boolean => plan.steps.includes(step);
   const early = new Set<string>([
@@ -135,7 +145,7 @@ export function encodePlan(plan: LaunchPlan): Uint8Array {
   if (does("seccomp")) push(opCodes.seccomp, [initLayer], [plan.seccomp.program]);
   for (const wall of ["seccomp", "socket-filter"] as const)
     if (plan.verify.some((item) => item.wall === wall)) push(opCodes.verify, [wallNumbers[wall]], []);
-  return write(operations);
+  return operations;
 }
 
 function mountOperation(step: MountStep): Operation {
@@ -160,8 +170,10 @@ function mountOperation(step: MountStep): Operation {
     }
     case "copy":
       return [opCodes.copy, [step.mode], [step.source, step.path]];
-    case "tmpfs":
-      return [opCodes.tmpfs, [step.sizeBytes, step.inodes, step.mode, 0], [step.path]];
+    case "scratch":
+      return [opCodes.scratch, [step.sizeBytes, step.inodes], []];
+    case "private":
+      return [opCodes.private, [step.mode], [step.name, step.path]];
     case "proc":
       return [opCodes.proc, [], [step.path]];
     case "devpts":

@@ -91,13 +91,9 @@ export type MountStep =
   | BindStep
   /** A small file of the host's, as it is now; passed over where there is none. */
   | { readonly op: "copy"; readonly source: string; readonly path: string; readonly mode: number }
-  | {
-      readonly op: "tmpfs";
-      readonly path: string;
-      readonly sizeBytes: number;
-      readonly inodes: number;
-      readonly mode: number;
-    }
+  /** A tmpfs that is not shown itself; folders of it are, each under its own path. */
+  | { readonly op: "scratch"; readonly sizeBytes: number; readonly inodes: number }
+  | { readonly op: "private"; readonly name: string; readonly path: string; readonly mode: number }
   | { readonly op: "proc"; readonly path: string }
   | { readonly op: "devpts"; readonly path: string }
   | {

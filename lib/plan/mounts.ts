@@ -8,8 +8,7 @@ import { mountMap } from "./identity.ts";
 import type { BindStep, Identity, IdMapped, MountStep, TrustFiles } from "./launch-plan.ts";
 import { homeFolder, type ResolvedGrant, toolFolder, type Workspace } from "./workspace.ts";
 
-/** Where a private tmpfs and an overlay's layers stand while the view is built; both are gone when it is done. */
-const scratch = "/.scratch";
+/** Where an overlay's layers stand while the view is built; gone when it is done. */
 const layers = "/.layers";
 
 /** Folders that a policy may name but that are always the sandbox's own. */
@@ -174,7 +173,7 @@ export function mountPlan(
   }
   steps.push({ op: "mkdir", path: toolFolder, mode: 0o755 });
   steps.push({ op: "file", path: canaryPath, mode: 0o644, content: "canary\n" });
-  steps.push({ op: "unmount", path: scratch }, { op: "read-only", path: "/" });
+  steps.push({ op: "read-only", path: "/" });
   return { steps, idMapped, read, write, devices: ["/dev"], readOnlyFolders };
 }
 
@@ -182,7 +181,7 @@ export function mountPlan(
 function privateSteps(policy: Policy, write: string[], workspace: Workspace): MountStep[] {
   const sizeBytes = policy.limits.tmpSizeBytes ?? defaultTmpBytes;
   const steps: MountStep[] = [
-    { op: "tmpfs", path: scratch, sizeBytes, inodes: inodesFor(sizeBytes), mode: 0o755 },
+    { op: "scratch", sizeBytes, inodes: inodesFor(sizeBytes) },
     { op: "mkdir", path: "/run", mode: 0o755 },
     { op: "mkdir", path: "/root", mode: 0o700 },
   ];
@@ -194,8 +193,7 @@ function privateSteps(policy: Policy, write: string[], workspace: Workspace): Mo
     ...workspace.privateFolders.map((path, i): [string, string, number] => [`private-${i}`, path, 0o700]),
   ];
   for (const [name, path, mode] of places) {
-    steps.push({ op: "mkdir", path: `${scratch}/${name}`, mode });
-    steps.push({ op: "bind", source: `${scratch}/${name}`, path, from: "inside", readOnly: false });
+    steps.push({ op: "private", name, path, mode });
     write.push(path);
   }
   return steps;

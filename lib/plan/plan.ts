@@ -19,9 +19,15 @@ import type { Workspace } from "./workspace.ts";
  */
 const carriedPort = 1;
 
+/** Of each policy, the last plan: sandboxes one after another, as a worker makes them, often differ in nothing. */
+const known = new WeakMap<
+  Policy,
+  { readonly host: HostCapabilities; readonly key: string; readonly plan: LaunchPlan }
+>();
+
 /**
  * What is to be done, from what the policy says, what the host offers and what the session works on. Pure: no I/O, and
- * equal inputs give equal plans.
+ * equal inputs give equal plans, or the same one.
  *
  * @param trust for a sandbox with a certificate authority of its own
  * @throws HoldfastError ERR_HOLDFAST_WALL_UNAVAILABLE when the host lacks a wall that every sandbox needs, or one that
@@ -41,6 +47,17 @@ export function plan(
     });
   }
   if (workspace.own !== undefined) return landlockPlan(policy, host, workspace, workspace.own);
+  // What has a folder or an authority of its own equals no other.
+  if (workspace.privateFolder !== null || trust !== null) return makePlan(policy, host, workspace, trust);
+  const key = JSON.stringify(workspace);
+  const last = known.get(policy);
+  if (last?.host === host && last.key === key) return last.plan;
+  const made = makePlan(policy, host, workspace, null);
+  known.set(policy, { host, key, plan: made });
+  return made;
+}
+
+function makePlan(policy: Policy, host: HostCapabilities, workspace: Workspace, trust: TrustFiles | null): LaunchPlan {
   const who = identity(policy, host, workspace.owner);
   const mounts = mountPlan(policy, host, who, workspace, trust);
   const grants = { read: mounts.read, write: mounts.write, devices: mounts.devices };

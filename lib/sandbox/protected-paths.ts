@@ -45,13 +45,17 @@ export const limitsAfter: LookLimits = {
   innerFolders: 200_000,
 };
 
+/** Most paths are ASCII, the same in both spellings, and there are many. */
+const isAscii = (path: string): boolean => !/[^\0-\x7f]/.test(path);
+
 /** What it is called for system calls. */
 export function bytePath(text: string): BytePath {
-  return Buffer.from(text).toString("latin1");
+  return isAscii(text) ? text : Buffer.from(text).toString("latin1");
 }
 
 /** Null where the name is no UTF-8: such a one can be looked at, and cannot be in a plan. */
 function textPath(path: BytePath): string | null {
+  if (isAscii(path)) return path;
   const text = toBytes(path).toString();
   return bytePath(text) === path ? text : null;
 }

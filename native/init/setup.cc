@@ -153,7 +153,8 @@ bool Setup::NeedsNetwork(OpCode code) const {
     case OpCode::kFile:
     case OpCode::kCopy:
     case OpCode::kBind:
-    case OpCode::kTmpfs:
+    case OpCode::kScratch:
+    case OpCode::kPrivate:
     case OpCode::kProc:
     case OpCode::kDevpts:
     case OpCode::kOverlay:
@@ -196,8 +197,10 @@ bool Setup::Apply(const Operation& op, int source) {
       return source < 0 || Copy(op, source);
     case OpCode::kBind:
       return Bind(op, source);
-    case OpCode::kTmpfs:
-      return Tmpfs(op);
+    case OpCode::kScratch:
+      return Scratch(op);
+    case OpCode::kPrivate:
+      return Private(op);
     case OpCode::kProc:
       if (!Mkdir(first, 0555)) return false;
       return MoveMount(source, "", AT_FDCWD, first, kMoveMountFEmptyPath) == 0 ||
@@ -310,17 +313,19 @@ bool Setup::TmpfsRoot(const Operation& op) {
   const char* places[] = {"/tmp", "/proc", "/usr", "/etc"};
   int attached = -1;
   for (const char* place : places) {
+    old_place_ = place + 1;
     attached = MoveMount(root, "", AT_FDCWD, place, kMoveMountFEmptyPath);
     if (attached == 0) break;
   }
   if (attached != 0) return Fail("move_mount", "/tmp", errno);
+  old_root_fd_ = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+  if (old_root_fd_ < 0) return Fail("open", "/", errno);
   // pivot_root(2), "pivot_root(".", ".")": the old root is stacked under the new one and detached,
   // no folder needed.
   if (fchdir(root) != 0 || syscall(SYS_pivot_root, ".", ".") != 0)
     return Fail("pivot_root", "/", errno);
   if (chdir("/") != 0) return Fail("chdir", "/", errno);
   close(root);
-  old_root_ = true;
   return true;
 }
 
@@ -328,8 +333,11 @@ bool Setup::TmpfsRoot(const Operation& op) {
 // Detaching it waits for an RCU grace period, and so for the other CPU, which is busy in the kernel
 // while the network namespace is made.
 bool Setup::DetachOldRoot() {
-  if (!old_root_) return true;
-  old_root_ = false;
+  if (old_root_fd_ < 0) return true;
+  close(old_root_fd_);
+  old_root_fd_ = -1;
+  if (scratch_fd_ >= 0) close(scratch_fd_);
+  scratch_fd_ = -1;
   return umount2(".", MNT_DETACH) == 0 || Fail("umount2", "/", errno);
 }
 
@@ -435,17 +443,36 @@ bool Setup::Bind(const Operation& op, int source) {
   return true;
 }
 
-bool Setup::Tmpfs(const Operation& op) {
-  const char* path = op.strings[0].data;
-  if (!Mkdir(path, 0755)) return false;
-  char mode[8];
-  snprintf(mode, sizeof mode, "%o", static_cast<unsigned>(op.numbers[2]) & 07777);
-  int made = MakeMount("tmpfs", &op.numbers[0], &op.numbers[1], mode,
-                       kMountAttrNosuid | kMountAttrNodev | op.numbers[3]);
-  if (made < 0) return Fail("fsmount", path, errno);
-  int error = MoveMount(made, "", AT_FDCWD, path, kMoveMountFEmptyPath) == 0 ? 0 : errno;
-  close(made);
-  return error == 0 || Fail("move_mount", path, error);
+// Mounted in the old root, and detached with it: a detachment of its own would wait for a grace
+// period of its own. Before Linux 6.15 nothing can be cloned from what is mounted nowhere.
+bool Setup::Scratch(const Operation& op) {
+  scratch_fd_ = MakeMount("tmpfs", &op.numbers[0], &op.numbers[1], "0755",
+                          kMountAttrNosuid | kMountAttrNodev);
+  if (scratch_fd_ < 0) return Fail("fsmount", "tmpfs", errno);
+  return MoveMount(scratch_fd_, "", old_root_fd_, old_place_, kMoveMountFEmptyPath) == 0 ||
+         Fail("move_mount", old_place_, errno);
+}
+
+bool Setup::Private(const Operation& op) {
+  const char* path = op.strings[1].data;
+  return Mkdir(path, 0755) &&
+         ShowScratch(op.strings[0].data, static_cast<mode_t>(op.numbers[0]), 0, path);
+}
+
+bool Setup::ShowScratch(const char* name, mode_t mode, uint64_t attributes, const char* path) {
+  if (mkdirat(scratch_fd_, name, mode) != 0 && errno != EEXIST) return Fail("mkdir", name, errno);
+  int tree = OpenTree(scratch_fd_, name, kOpenTreeClone | kOpenTreeCloexec);
+  if (tree < 0) return Fail("open_tree", name, errno);
+  MountAttr attr{attributes, 0, 0, 0};
+  const char* call = "mount_setattr";
+  bool done = attributes == 0 || MountSetattr(tree, "", AT_EMPTY_PATH, &attr) == 0;
+  if (done) {
+    call = "move_mount";
+    done = MoveMount(tree, "", AT_FDCWD, path, kMoveMountFEmptyPath) == 0;
+  }
+  int error = errno;
+  close(tree);
+  return done || Fail(call, path, error);
 }
 
 bool Setup::Overlay(const Operation& op) {
@@ -463,15 +490,7 @@ bool Setup::Mask(const char* path) {
   struct stat status;
   if (stat(path, &status) != 0)
     return errno == ENOENT || errno == EACCES || Fail("stat", path, errno);
-  if (S_ISDIR(status.st_mode)) {
-    uint64_t size = 4096;
-    int made = MakeMount("tmpfs", &size, nullptr, "0555",
-                         kMountAttrRdonly | kMountAttrNosuid | kMountAttrNodev);
-    if (made < 0) return Fail("fsmount", path, errno);
-    int error = MoveMount(made, "", AT_FDCWD, path, kMoveMountFEmptyPath) == 0 ? 0 : errno;
-    close(made);
-    return error == 0 || Fail("move_mount", path, error);
-  }
+  if (S_ISDIR(status.st_mode)) return ShowScratch("empty", 0555, kMountAttrRdonly, path);
   return mount("/dev/null", path, nullptr, MS_BIND, nullptr) == 0 || Fail("mount", path, errno);
 }
 

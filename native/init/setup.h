@@ -91,7 +91,9 @@ class Setup {
   bool Copy(const Operation& op, int source);
   bool MakeParent(const char* path);
   bool Bind(const Operation& op, int source);
-  bool Tmpfs(const Operation& op);
+  bool Scratch(const Operation& op);
+  bool Private(const Operation& op);
+  bool ShowScratch(const char* name, mode_t mode, uint64_t attributes, const char* path);
   bool Overlay(const Operation& op);
   bool Mask(const char* path);
   bool Loopback();
@@ -120,7 +122,9 @@ class Setup {
   bool holds_signals_ = false;
   int host_proc_fd_ = -1;
   bool wrote_sysctl_ = false;
-  bool old_root_ = false;
+  int old_root_fd_ = -1;
+  const char* old_place_ = "";  // a folder of the old root's
+  int scratch_fd_ = -1;
   int sources_[kMaxSources];
 };
 

@@ -50,10 +50,27 @@ for (const name of names) {
     const policy = presetPolicy(name);
     const workspace = fixedWorkspace(policy);
     const before = structuredClone({ policy, workspace });
-    t.deepEqual(plan(policy, fixedHost, workspace), plan(policy, fixedHost, workspace));
+    // Another policy object: of the same one the plan is kept.
+    t.deepEqual(plan(policy, fixedHost, workspace), plan({ ...policy }, fixedHost, workspace));
     t.deepEqual({ policy, workspace }, before);
   });
 }
+
+test("A plan is kept for as long as nothing that it follows from changes", (t) => {
+  const policy = presetPolicy("default");
+  const workspace = fixedWorkspace(policy);
+  const first = plan(policy, fixedHost, workspace);
+  t.is(plan(policy, fixedHost, structuredClone(workspace)), first);
+  const other = { ...workspace, covered: [`${workspace.path}/state`] };
+  t.deepEqual(
+    plan(policy, fixedHost, other)
+      .mounts.filter(({ op }) => op === "mask")
+      .at(-1),
+    { op: "mask", path: `${workspace.path}/state` },
+  );
+  t.true(plan(policy, asRoot, workspace).identity.drop);
+  t.false(plan(policy, fixedHost, workspace).identity.drop);
+});
 
 test("The plan of a sandbox that root starts is what it was", (t) => {
   t.snapshot(written(planOf("agent", asRoot)));
