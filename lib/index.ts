@@ -38,6 +38,7 @@ export type {
   SandboxProcess,
   SpawnOptions,
   Stdio,
+  Unreached,
   Usage,
   WallStatus,
   WriteOutcome,

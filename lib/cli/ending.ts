@@ -1,6 +1,6 @@
 import { constants } from "node:os";
 import { displayPath } from "../sandbox/display-path.ts";
-import type { Denial } from "../sandbox/types.ts";
+import type { Denial, Unreached } from "../sandbox/types.ts";
 import { paint } from "./report.ts";
 
 /** How the command ended, as `--status-fd` and `--json` tell it. */
@@ -10,6 +10,7 @@ export interface Ending {
   readonly limit: string | null;
   readonly timedOut: boolean;
   readonly denials: readonly Denial[];
+  readonly unreached: readonly Unreached[];
 }
 
 const timeoutStatus = 124;
@@ -30,14 +31,23 @@ function printable(text: string): string {
   return displayPath(Buffer.from(text));
 }
 
+function timesOf(count: number): string {
+  return count > 1 ? ` (${count} times)` : "";
+}
+
 /** What a person is to know: nothing when the command ended by itself with a status that only it gives. */
 export function endingLines(ending: Ending): string[] {
-  const lines = ending.denials.map(({ kind, subject, count, grant }) => {
-    const times = count > 1 ? ` (${count} times)` : "";
+  const lines = ending.denials.map(({ kind, subject, count, grant, detail }) => {
+    const times = timesOf(count);
     const name = printable(subject);
     const what = kind === "syscall" ? `the system call ${name}` : kind === "connect" ? `a connection to ${name}` : name;
-    return `${paint("yellow", "refused")} ${what}${times}; ${grant === undefined ? "no flag grants it" : printable(grant)}`;
+    const advice =
+      grant === undefined ? (detail === undefined ? "no flag grants it" : printable(detail)) : printable(grant);
+    return `${paint("yellow", "refused")} ${what}${times}; ${advice}`;
   });
+  // Whoever looks for what to grant is not to look here: it was granted.
+  for (const { subject, count, detail } of ending.unreached)
+    lines.push(`${paint("yellow", "not reached")} ${printable(subject)}${timesOf(count)}: ${printable(detail)}`);
   const last = lastLine(ending);
   return last === undefined ? lines : [...lines, last];
 }

@@ -1,4 +1,4 @@
-import { closeSync, constants, fstatSync, openSync } from "node:fs";
+import { closeSync, constants, createWriteStream, fstatSync, openSync } from "node:fs";
 import { Socket } from "node:net";
 import type { Writable } from "node:stream";
 import { isatty, ReadStream } from "node:tty";
@@ -21,14 +21,20 @@ export function openOutput(fd: 1 | 2): Writable {
     const fifo = openSync(`/proc/self/fd/${fd}`, O_WRONLY | O_NONBLOCK | O_NOCTTY);
     return new Socket({ fd: fifo, readable: false, writable: true });
   } catch {
-    // Another user's (su), no /proc, or a reader that is gone already: the write will say.
+    // A pipe of another user's, no /proc, or a reader that is gone already: the write will say.
     return own;
   }
 }
 
 /** The terminal behind one of our descriptors, for writing without waiting. */
 export function openTerminal(of: 0 | 1 | 2): Writable {
-  const fd = openSync(`/proc/self/fd/${of}`, O_RDWR | O_NOCTTY);
+  let fd: number;
+  try {
+    fd = openSync(`/proc/self/fd/${of}`, O_RDWR | O_NOCTTY);
+  } catch {
+    // Another user's (su), or no /proc: a thread waits in our place.
+    return createWriteStream("", { fd: of, autoClose: false });
+  }
   try {
     return new ReadStream(fd); // both ways; a tty.WriteStream would wait
   } catch (error) {

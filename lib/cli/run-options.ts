@@ -198,7 +198,7 @@ function setValue(options: RunOptions, name: string, value: string): void {
       options.upstreamProxy = value;
       break;
     case "publish":
-      options.publish.push(publishedPort(value));
+      options.publish.push(publishedPort(value, options.publish));
       break;
     case "env":
       options.env.push(value);

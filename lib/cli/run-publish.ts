@@ -7,8 +7,12 @@ export interface Published {
   readonly hostPort: number;
 }
 
-/** `[HOSTPORT:]PORT`. */
-export function publishedPort(word: string): Published {
+/**
+ * `[HOSTPORT:]PORT`.
+ *
+ * @param others what is published already
+ */
+export function publishedPort(word: string, others: readonly Published[]): Published {
   const [, host, inside = ""] = /^(?:(\d{1,5}):)?(\d{1,5})$/.exec(word) ?? [];
   const target = Number(inside);
   const hostPort = Number(host ?? inside);
@@ -16,6 +20,12 @@ export function publishedPort(word: string): Published {
     throw usageError(
       `--publish ${word}: not PORT or HOSTPORT:PORT`,
       "For example --publish 3000, --publish 8080:3000, or --publish 0:3000 for any free port.",
+    );
+  }
+  if (hostPort !== 0 && others.some((other) => other.hostPort === hostPort)) {
+    throw usageError(
+      `--publish ${word}: port ${hostPort} of this host is published already`,
+      `Give each its own, for example --publish 0:${target} for any that is free.`,
     );
   }
   return { target, hostPort };

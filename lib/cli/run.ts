@@ -192,6 +192,7 @@ async function follow(sandbox: Sandbox, options: RunOptions, told: Told): Promis
       child.once("exit", () => resolve());
     });
     const denials = sandbox.takeDenials();
+    const unreached = sandbox.takeUnreached();
     // Whatever it left running ends with it. What it printed last counts for the limit `output`, so it is read now.
     const allRead = sandbox.end().then(() => {
       for (const read of readOn) read();
@@ -199,7 +200,7 @@ async function follow(sandbox: Sandbox, options: RunOptions, told: Told): Promis
     });
     await Promise.race([allRead, jobs.dismissed]);
     const { exitCode, signalCode: signal, timedOut } = child;
-    const ending: Ending = { exitCode, signal, limit: child.limit, timedOut, denials };
+    const ending: Ending = { exitCode, signal, limit: child.limit, timedOut, denials, unreached };
     const code = (): number => {
       const own = exitStatus(ending);
       return own === 0 && unwritten !== undefined ? 125 : own;

@@ -205,6 +205,12 @@ export function decide(decision: NetworkDecision, flow: Flow): Verdict {
   return decision.request(grant, flow.request);
 }
 
+/** It was permitted, and led nowhere, for which whoever wrote the policy is not to be blamed. */
+export function unreachable({ policy }: Grant, cause: unknown): Verdict {
+  const detail = cause instanceof Error ? cause.message : String(cause);
+  return { allowed: true, policy, rule: null, reason: "unreachable", detail };
+}
+
 function allow(policy: string, rule: string, detail: string): Verdict {
   return { allowed: true, policy, rule, detail };
 }

@@ -54,6 +54,8 @@ export type Reason =
   | "deny-rule"
   /** The request has no single meaning. */
   | "malformed"
+  /** Nothing was missing: it was permitted, and its server not reached. */
+  | "unreachable"
   /** All traffic of the sandbox was switched off. */
   | "switched-off";
 

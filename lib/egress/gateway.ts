@@ -7,14 +7,14 @@ import type { Policy } from "../policy/policy.ts";
 import { failureAnswer, refusalAnswer } from "./answer.ts";
 import type { Authority } from "./authority.ts";
 import { join } from "./carry.ts";
-import { type Grant, NetworkDecision } from "./decide.ts";
+import { type Grant, NetworkDecision, unreachable } from "./decide.ts";
+import { type FailedConnection, FailedConnections } from "./failed-connections.ts";
 import type { Program, Request, Verdict } from "./flow.ts";
 import { forward, type Inspected, Inspector, inspect, type Judged, ReachRefusal } from "./inspect.ts";
 import { NamePool } from "./names.ts";
 import { openingFault, readOpening, refuseOpening } from "./opening.ts";
 import { Programs } from "./program.ts";
 import { type ProxyRequest, readProxyRequest } from "./proxy-request.ts";
-import { Refusals, type RefusedConnection } from "./refusals.ts";
 import { Resolver } from "./resolver.ts";
 import { Upstream, type UpstreamSettings } from "./upstream.ts";
 
@@ -61,7 +61,8 @@ export class Gateway {
   /** Those that are carried, by the program's end. */
   readonly #carried = new Map<Socket, Carried>();
   readonly #inspector: Inspector;
-  readonly #refusals = new Refusals();
+  readonly #refusals = new FailedConnections();
+  readonly #unreached = new FailedConnections();
   #decision: NetworkDecision;
   #upstream: Upstream;
   #isClosed = false;
@@ -136,8 +137,13 @@ export class Gateway {
   }
 
   /** What was refused since the last look. */
-  takeRefusals(): readonly RefusedConnection[] {
+  takeRefusals(): readonly FailedConnection[] {
     return this.#refusals.take();
+  }
+
+  /** What was permitted since the last look, and led nowhere. */
+  takeUnreached(): readonly FailedConnection[] {
+    return this.#unreached.take();
   }
 
   #takeFlows(): void {
@@ -197,6 +203,7 @@ export class Gateway {
     const subject = `${where} (by ${program?.path ?? "an unknown program"})`;
     const note = (verdict: Verdict, request?: Request): void => {
       this.#record({ program, host, port }, verdict, request);
+      if (verdict.reason === "unreachable") this.#unreached.add(subject, verdict);
       if (verdict.allowed) return;
       this.#refusals.add(request === undefined ? subject : `${request.method} ${request.path} at ${subject}`, verdict);
     };
@@ -222,9 +229,9 @@ export class Gateway {
       upstream = await this.#reach(grant);
     } catch (error) {
       if (error instanceof ReachRefusal) return stop(error.verdict);
-      const detail = `permitted, and not reached: ${error instanceof Error ? error.message : String(error)}`;
-      permit(detail);
-      asked.reject(failureAnswer(502, "upstream_unreachable", detail));
+      const verdict = unreachable(grant, error);
+      note(verdict);
+      asked.reject(failureAnswer(502, "upstream_unreachable", `${where} cannot be reached: ${verdict.detail}`));
       return;
     }
     if (this.#isOff) return stop(switchedOff);

@@ -5,7 +5,7 @@ import { writeHostPort } from "../policy/host-port.ts";
 import type { Protocol } from "../policy/network.ts";
 import { type Answer, failureAnswer, refusalAnswer } from "./answer.ts";
 import type { Authority } from "./authority.ts";
-import type { Grant, NetworkDecision } from "./decide.ts";
+import { type Grant, type NetworkDecision, unreachable } from "./decide.ts";
 import type { Request, Verdict } from "./flow.ts";
 import { Http1 } from "./http1.ts";
 import { Http2, type InspectedHttp2Flow, sessionOn } from "./http2.ts";
@@ -303,8 +303,9 @@ class InspectedConnection implements InspectedHttp2Flow {
         this.#inspected.record(cause.verdict);
         throw new Unreachable(refusalAnswer(grant, cause.verdict), { cause });
       }
-      const detail = `${keyOf(grant)} cannot be reached: ${cause instanceof Error ? cause.message : String(cause)}`;
-      this.#inspected.record({ allowed: true, policy: grant.policy, rule: null, detail });
+      const verdict = unreachable(grant, cause);
+      this.#inspected.record(verdict);
+      const detail = `${keyOf(grant)} cannot be reached: ${verdict.detail}`;
       throw new Unreachable(failureAnswer(502, "upstream_unreachable", detail), { cause });
     }
   }

@@ -1,11 +1,24 @@
 import { lookup } from "node:dns/promises";
 import { connect, isIP, type Socket } from "node:net";
+import { writeHostPort } from "../policy/host-port.ts";
 import type { Policy } from "../policy/policy.ts";
 import { isHostName, loopback } from "./addresses.ts";
 import { NameClient } from "./name-client.ts";
 import { UpstreamProxy } from "./upstream-proxy.ts";
 
 const connectMs = 30_000;
+/** gai_strerror(3), in words. */
+const lookupFaults: Readonly<Record<string, string>> = {
+  ENOTFOUND: "there is no such name",
+  EAI_AGAIN: "no name server answers",
+};
+/** connect(2), in words. */
+const connectFaults: Readonly<Record<string, string>> = {
+  ECONNREFUSED: "refuses connections",
+  ETIMEDOUT: "does not answer",
+  ENETUNREACH: "cannot be reached from this host",
+  EHOSTUNREACH: "cannot be reached from this host",
+};
 /** As inet_aton(3) reads a word: the system's resolver would take it for an address, name servers for a name. */
 const oddAddress = /(?:^|\.)(?:0x[\da-f]*|\d+)\.?$/i;
 
@@ -29,7 +42,9 @@ export class Upstream {
     if (this.#proxy?.resolves === true && !this.#proxy.isDirect(host, [])) return [];
     const asked = await this.#names?.resolve(host);
     if (asked !== undefined) return asked;
-    const found = await lookup(host, { all: true, order: "ipv4first" });
+    const found = await lookup(host, { all: true, order: "ipv4first" }).catch((error: NodeJS.ErrnoException) => {
+      throw new Error(`${host}: ${lookupFaults[error.code ?? ""] ?? error.message}`);
+    });
     return found.map(({ address }) => address);
   }
 
@@ -57,18 +72,23 @@ export class Upstream {
 function dialOne(host: string, port: number, signal: AbortSignal): Promise<Socket> {
   return new Promise((resolve, reject) => {
     const socket = connect({ host, port, allowHalfOpen: true, noDelay: true });
-    const timer = setTimeout(() => socket.destroy(new Error("no answer")), connectMs);
+    const where = writeHostPort(host, port);
+    const timer = setTimeout(() => socket.destroy(new Error(`${where} does not answer`)), connectMs);
     const abort = (): void => void socket.destroy(signal.reason);
     signal.addEventListener("abort", abort);
     const settled = (): void => {
       clearTimeout(timer);
       signal.removeEventListener("abort", abort);
     };
-    socket.once("error", reject);
+    const failed = (error: NodeJS.ErrnoException): void => {
+      const fault = connectFaults[error.code ?? ""];
+      reject(fault === undefined ? error : new Error(`${where} ${fault}`));
+    };
+    socket.once("error", failed);
     socket.once("close", settled);
     socket.once("connect", () => {
       settled();
-      socket.off("error", reject);
+      socket.off("error", failed);
       resolve(socket);
     });
   });

@@ -2,6 +2,7 @@ import { createServer, type Server, Socket } from "node:net";
 import type { Audit } from "../audit/audit.ts";
 import { join } from "../egress/carry.ts";
 import { HoldfastError } from "../errors.ts";
+import { writeHostPort } from "../policy/host-port.ts";
 import type { InsideSockets } from "./inside-sockets.ts";
 
 /** Where `sandbox.forward()` listens. */
@@ -12,7 +13,7 @@ export interface ForwardOptions {
 
 /** Where a port of the sandbox is reached from the host's loopback. */
 export interface Forward extends AsyncDisposable {
-  /** 127.0.0.1: any local process may connect, whoever's it is. */
+  /** 127.0.0.1, and where the host has it ::1 as well: any local process may connect, whoever's it is. */
   readonly host: string;
   /** On the host. */
   readonly port: number;
@@ -23,6 +24,9 @@ export interface Forward extends AsyncDisposable {
 }
 
 const loopback = "127.0.0.1";
+const loopback6 = "::1";
+/** How often a free port is looked for that is free by both families. */
+const mostTries = 16;
 /** Each costs two descriptors of this process, which it shares with other sandboxes. */
 const mostConnections = 512;
 
@@ -32,6 +36,8 @@ export interface ForwardSettings {
   readonly hostPort: number;
   readonly inside: InsideSockets;
   readonly audit: Audit | undefined;
+  /** A connection was reset because nobody answered inside, and why. */
+  readonly onUnreached: (detail: string) => void;
 }
 
 /** Listens on the host's loopback, and carries each connection to the loopback inside. */
@@ -40,37 +46,48 @@ export class PortForward implements Forward {
   readonly port: number;
   readonly target: number;
   readonly #settings: ForwardSettings;
-  readonly #server: Server;
+  readonly #servers: readonly Server[];
   readonly #sockets = new Set<Socket>();
   /** The program's end of each that was reached. */
   readonly #carried = new Set<Socket>();
   /** Resolves when nobody listens any more. */
-  readonly closed: Promise<void>;
+  readonly closed: Promise<unknown>;
   #isOff = false;
   #isClosed = false;
 
-  private constructor(settings: ForwardSettings, server: Server) {
+  private constructor(settings: ForwardSettings, port: number, servers: readonly Server[]) {
     this.#settings = settings;
-    this.#server = server;
+    this.#servers = servers;
     this.target = settings.target;
-    const address = server.address();
-    this.port = typeof address === "object" && address !== null ? address.port : settings.hostPort;
-    this.closed = new Promise((resolve) => server.once("close", () => resolve()));
-    server.on("connection", (client: Socket) => void this.#serve(client));
-    // The sandbox's calls keep the process alive, its connections do not.
-    server.unref();
+    this.port = port;
+    this.closed = Promise.all(servers.map((server) => new Promise((resolve) => server.once("close", resolve))));
+    for (const server of servers) {
+      server.on("connection", (client: Socket) => void this.#serve(client));
+      server.on("error", () => {});
+      // The sandbox's calls keep the process alive, its connections do not.
+      server.unref();
+    }
   }
 
-  /** @throws HoldfastError ERR_HOLDFAST_FORWARD when the port on the host cannot be had */
+  /**
+   * By both families: who asks for "localhost" may come by either, and must not come to somebody else's server.
+   *
+   * @throws HoldfastError ERR_HOLDFAST_FORWARD when the port on the host cannot be had
+   */
   static async listen(settings: ForwardSettings): Promise<PortForward> {
-    const server = createServer({ allowHalfOpen: true, pauseOnConnect: true, noDelay: true });
-    server.maxConnections = mostConnections;
-    await new Promise<void>((resolve, reject) => {
-      server.once("error", (error: NodeJS.ErrnoException) => reject(listenError(settings, error)));
-      server.listen({ host: loopback, port: settings.hostPort, exclusive: true }, resolve);
-    });
-    server.on("error", () => {});
-    return new PortForward(settings, server);
+    for (let attempt = 1; ; attempt++) {
+      const server = await listenOn(loopback, settings.hostPort, settings);
+      const address = server.address();
+      const port = typeof address === "object" && address !== null ? address.port : settings.hostPort;
+      try {
+        return new PortForward(settings, port, [server, await listenOn(loopback6, port, settings)]);
+      } catch (error) {
+        const errno = HoldfastError.is(error) ? error.errno : undefined;
+        if (errno === "EADDRNOTAVAIL" || errno === "EAFNOSUPPORT") return new PortForward(settings, port, [server]);
+        server.close();
+        if (settings.hostPort !== 0 || errno !== "EADDRINUSE" || attempt === mostTries) throw error;
+      }
+    }
   }
 
   /** Resets what goes over it, and from now on whatever comes. Returns how many connections were reset. */
@@ -83,9 +100,9 @@ export class PortForward implements Forward {
 
   close(): Promise<void> {
     this.#isClosed = true;
-    this.#server.close();
+    for (const server of this.#servers) server.close();
     for (const socket of this.#sockets) socket.resetAndDestroy();
-    return this.closed;
+    return this.closed.then(() => {});
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -102,7 +119,7 @@ export class PortForward implements Forward {
   }
 
   async #serve(client: Socket): Promise<void> {
-    const from = `${client.remoteAddress ?? ""}:${client.remotePort ?? 0}`;
+    const from = writeHostPort(client.remoteAddress ?? "", client.remotePort ?? 0);
     this.#own(client);
     let refusal = "";
     try {
@@ -117,6 +134,7 @@ export class PortForward implements Forward {
       }
     } catch (error) {
       refusal = error instanceof Error ? error.message : String(error);
+      if (!this.#isClosed) this.#settings.onUnreached(refusal);
     }
     const { sandbox, target, audit } = this.#settings;
     if (refusal !== "") client.resetAndDestroy();
@@ -125,17 +143,22 @@ export class PortForward implements Forward {
   }
 }
 
-function listenError({ hostPort, target }: ForwardSettings, { code, message }: NodeJS.ErrnoException): HoldfastError {
-  const isInUse = code === "EADDRINUSE";
-  return new HoldfastError(
-    `port ${hostPort} of ${loopback} cannot be listened on: ${isInUse ? "it is in use" : (code ?? message)}`,
-    {
-      code: "ERR_HOLDFAST_FORWARD",
-      step: "egress",
-      hint: isInUse
-        ? `Choose another, or 0 for any that is free: --publish 0:${target}.`
-        : "Choose a port from 1024 on, which an ordinary user may listen on.",
-      ...(code === undefined ? {} : { errno: code }),
-    },
-  );
+async function listenOn(host: string, port: number, { target }: ForwardSettings): Promise<Server> {
+  const server = createServer({ allowHalfOpen: true, pauseOnConnect: true, noDelay: true });
+  server.maxConnections = mostConnections;
+  await new Promise<void>((resolve, reject) => {
+    server.once("error", ({ code = "", message }: NodeJS.ErrnoException) => {
+      const why = listenFaults[code] ?? (code || message);
+      const told = { code: "ERR_HOLDFAST_FORWARD", step: "egress", errno: code } as const;
+      const hint = `Choose another, or 0 for any that is free: --publish 0:${target}.`;
+      reject(new HoldfastError(`port ${port} of ${host} cannot be listened on: ${why}`, { ...told, hint }));
+    });
+    server.listen({ host, port, exclusive: true, ipv6Only: true }, resolve);
+  });
+  return server;
 }
+
+const listenFaults: Readonly<Record<string, string>> = {
+  EADDRINUSE: "it is in use",
+  EACCES: "an ordinary user may not",
+};

@@ -39,7 +39,7 @@ export class InsideSockets {
       if (fd >= 0) native().close(fd);
       refused ||= errnoName(errno);
     }
-    throw new Error(`port ${port} inside cannot be connected to: ${refused}`);
+    throw new Error(refused === "ECONNREFUSED" ? "nobody listens there" : `it cannot be connected to (${refused})`);
   }
 
   /** A TCP socket; or minus the errno. */

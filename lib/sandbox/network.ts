@@ -1,6 +1,6 @@
 import type { Audit } from "../audit/audit.ts";
+import { type FailedConnection, FailedConnections } from "../egress/failed-connections.ts";
 import type { Gateway } from "../egress/gateway.ts";
-import type { RefusedConnection } from "../egress/refusals.ts";
 import { HoldfastError } from "../errors.ts";
 import { hasEgress, hasInspection, namesPrograms } from "../policy/network.ts";
 import type { Policy } from "../policy/policy.ts";
@@ -32,6 +32,8 @@ export class SandboxNetwork {
   #gateway: Gateway | null = null;
   #looksAtCode = false;
   readonly #forwards = new Set<PortForward>();
+  /** What came to ports inside where nobody listened. */
+  readonly #unreached = new FailedConnections();
   #isOff = false;
 
   constructor(sandbox: string, audit: Audit | undefined) {
@@ -53,7 +55,8 @@ export class SandboxNetwork {
     checkPort(target, 1, "the port inside");
     checkPort(hostPort, 0, "the option hostPort");
     const audit = this.#audit;
-    const made = await PortForward.listen({ sandbox: this.#sandbox, target, hostPort, inside, audit });
+    const onUnreached = (detail: string): void => this.#unreached.add(`port ${target} inside`, { detail });
+    const made = await PortForward.listen({ sandbox: this.#sandbox, target, hostPort, inside, audit, onUnreached });
     if (!living.has(this)) await made.close();
     if (this.#isOff) made.switchOff();
     this.#forwards.add(made);
@@ -90,8 +93,13 @@ export class SandboxNetwork {
   }
 
   /** What was refused since the last look. */
-  takeRefusals(): readonly RefusedConnection[] {
+  takeRefusals(): readonly FailedConnection[] {
     return this.#gateway?.takeRefusals() ?? [];
+  }
+
+  /** What was permitted since the last look, and led nowhere. */
+  takeUnreached(): readonly FailedConnection[] {
+    return [...(this.#gateway?.takeUnreached() ?? []), ...this.#unreached.take()];
   }
 
   close(): void {

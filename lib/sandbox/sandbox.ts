@@ -53,6 +53,7 @@ import type {
   SandboxOptions,
   SandboxProcess,
   SpawnOptions,
+  Unreached,
   WallStatus,
 } from "./types.ts";
 import { prepareWorkspace, removePrivateFolder, sweepPrivateFolders, ungranted } from "./workspace.ts";
@@ -482,9 +483,14 @@ export class Sandbox implements SandboxLike {
     return [...this.#takeRefusedCalls(), ...this.#takeRefusedConnections()];
   }
 
+  /** What was permitted since the last look, and led nowhere. */
+  takeUnreached(): readonly Unreached[] {
+    return this.#network.takeUnreached();
+  }
+
   #takeRefusedConnections(): readonly Denial[] {
-    return this.#network.takeRefusals().map(({ subject, count, remedy }): Denial => {
-      const denial: Denial = { kind: "connect", subject, count, ...(remedy === undefined ? {} : { grant: remedy }) };
+    return this.#network.takeRefusals().map(({ remedy, ...refused }): Denial => {
+      const denial: Denial = { kind: "connect", ...refused, ...(remedy === undefined ? {} : { grant: remedy }) };
       denialChannel.publish({ sandbox: this.name, ...denial });
       return denial;
     });

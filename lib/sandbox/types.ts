@@ -22,6 +22,18 @@ export interface Denial {
   readonly count: number;
   /** The flag or rule that would grant it, where one exists. */
   readonly grant?: string;
+  /** Of a connection: why it was refused. */
+  readonly detail?: string;
+}
+
+/** Connections that were permitted and led nowhere, folded. */
+export interface Unreached {
+  /** `host:port (by PROGRAM)`, or a port inside that was to be reached from outside. */
+  readonly subject: string;
+  /** How often. */
+  readonly count: number;
+  /** Why: the name is not known, nobody listens, … */
+  readonly detail: string;
 }
 
 /** The resources that a finished call used. */

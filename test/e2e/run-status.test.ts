@@ -107,6 +107,7 @@ test("The status lines say in order what the sandbox is, that the command starte
     limit: null,
     timedOut: false,
     denials: [],
+    unreached: [],
   });
 });
 

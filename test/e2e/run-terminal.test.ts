@@ -273,6 +273,15 @@ test("Everything that was printed last is shown", async (t) => {
   t.is(terminal.shown, Array.from({ length: 20000 }, (_, i) => `${i + 1}\r\n`).join(""));
 });
 
+test("A terminal that is another user's, as after su, is written to all the same", async (t) => {
+  if (!hasTerminal(t)) return;
+  // What no mode permits cannot be opened by its name, but by root.
+  const script = `chmod 000 "$(tty)"; exec ${run.map((word) => `'${word}'`).join(" ")} echo shown`;
+  const terminal = new Terminal(t, ["sh", "-c", script], { cwd: folder(t) });
+  t.is(await terminal.ended, 0);
+  t.is(terminal.shown, "shown\r\n");
+});
+
 test("Colours are the command's own affair: TERM is passed on and the terminal is one", async (t) => {
   if (!hasTerminal(t)) return;
   const terminal = new Terminal(t, [...run, "ls", "--color=auto", "/"], {

@@ -54,6 +54,24 @@ try {
     fetches,
     ...[`GET ${site}/x`, `DELETE ${site}/x/y?z=1`, `GET ${site}/y`],
   );
+  results["not reached"] = await holdfastRun(
+    [
+      "--allow",
+      "nowhere.example.test:80",
+      "--allow",
+      "api.example.test:81",
+      "--allow",
+      "api.example.test:82/x",
+      "--json",
+    ],
+    fetches,
+    ...["GET http://nowhere.example.test/", `GET ${site}:81/`, `GET ${site}:82/x`, "GET http://metadata.example.test/"],
+  );
+  results["never dialled"] = await holdfastRun(
+    ["--allow", "metadata.example.test:80"],
+    fetches,
+    "GET http://metadata.example.test/",
+  );
 } finally {
   echo.close();
   web.close();

@@ -7,7 +7,7 @@ import { Audit } from "../../lib/audit/audit.ts";
 import type { Forward } from "../../lib/sandbox/forward.ts";
 import { Sandbox, thisHost } from "../../lib/sandbox/sandbox.ts";
 import type { Mode } from "../../lib/sandbox/types.ts";
-import { run, start } from "../e2e/holdfast.ts";
+import { run, said, start } from "../e2e/holdfast.ts";
 import { scratchFolder } from "./session.ts";
 
 /** 7007 says back what it heard when it has heard all, 7006 the same on ::1 alone, 7009 reads nothing until told on 7008. */
@@ -132,8 +132,30 @@ test("Where nobody listens inside a connection is reset at once, and recorded", 
   t.is(await heard(client(t, await sandbox.forward(7007))), "ECONNRESET");
   t.like(
     records.find(({ type }) => type === "forward"),
-    { target: 7007, allowed: false, detail: "port 7007 inside cannot be connected to: ECONNREFUSED" },
+    { target: 7007, allowed: false, detail: "nobody listens there" },
   );
+  t.deepEqual(sandbox.takeUnreached(), [{ subject: "port 7007 inside", count: 1, detail: "nobody listens there" }]);
+});
+
+test("A forward is reached by both families of the host's loopback, and has the port by both or not at all", async (t) => {
+  const taken = createServer().listen({ port: 0, host: "::1", ipv6Only: true });
+  const [error] = (await Promise.race([once(taken, "listening"), once(taken, "error")])) as unknown[];
+  if (error !== undefined) {
+    t.log("skipped: this host has no ::1");
+    t.pass();
+    return;
+  }
+  t.teardown(() => taken.close());
+  const { sandbox } = await served(t);
+  const { port } = await sandbox.forward(7007);
+  const socket = client(t, { host: "::1", port });
+  socket.end("by IPv6");
+  t.is(await heard(socket), "by IPv6");
+  const { port: hostPort } = taken.address() as { port: number };
+  await t.throwsAsync(sandbox.forward(7007, { hostPort }), {
+    message: `port ${hostPort} of ::1 cannot be listened on: it is in use`,
+  });
+  t.is(await heard(client(t, { host: "127.0.0.1", port: hostPort })), "ECONNREFUSED", "and holds nothing");
 });
 
 test("A forward ends when it is closed, and with the sandbox; killNetwork resets it for good", async (t) => {
@@ -191,9 +213,21 @@ test("--publish says where it listens, and what is no port", async (t) => {
   const socket = client(t, await published);
   socket.end("by the command");
   t.is(await heard(socket), "by the command");
+  const twice = await run(t, ["--publish", "7001:80", "--publish=7001", "--", "true"], { cwd });
+  t.regex(twice.stderr, /--publish 7001: port 7001 of this host is published already\n.*--publish 0:7001/);
   for (const word of ["x", "0", "65536", "1:2:3", "70000:80"]) {
     const { status: code, stderr } = await run(t, ["--publish", word, "--", "true"], { cwd });
     t.is(code, 125);
     t.regex(stderr, /^holdfast: --publish .*: not PORT or HOSTPORT:PORT\n.*ERR_HOLDFAST_USAGE/);
   }
+});
+
+test("A published port where nobody listened is named at the end", async (t) => {
+  const args = ["--publish", "0:7007", "--", "sh", "-c", "read -r end"];
+  const child = start(t, args, scratchFolder(t), ["pipe", "pipe", "pipe"]);
+  const [, port] = await said(child.stderr, /127\.0\.0\.1:(\d+) leads to port 7007 inside/);
+  t.is(await heard(client(t, { host: "127.0.0.1", port: Number(port) })), "ECONNRESET");
+  const words = said(child.stderr, /not reached.* port 7007 inside: nobody listens there\n/);
+  child.stdin?.end("\n");
+  await t.notThrowsAsync(words);
 });
