@@ -130,11 +130,10 @@ export class NetworkDecision {
     if (program === null) {
       return { refusal: refuse("identity", "the program that connects could not be told", policy) };
     }
-    if (program.doubt !== undefined && program.doubt !== "changed") {
-      return { refusal: refuse("identity", `${program.path} ${doubts[program.doubt]}`, policy) };
-    }
     const granted = destinations.filter(({ entry }) => entry.grants(program));
     if (granted.length === 0) {
+      if (program.doubt !== undefined && program.doubt !== "changed")
+        return { refusal: refuse("identity", `${program.path} ${doubts[program.doubt]}`, policy) };
       const binaries = destinations.flatMap(({ entry }) => entry.policy.binaries);
       const fault = contentFault(program, binaries);
       if (fault !== undefined)

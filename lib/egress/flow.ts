@@ -13,7 +13,7 @@ export interface Program {
   /** As the sandbox sees it. */
   readonly path: string;
   readonly sha256?: string;
-  /** Why its path says nothing about what it is; such a program is granted nothing. */
+  /** Why its path says nothing about what it is: no grant that names programs is for it. */
   readonly doubt?: ProgramDoubt;
   /** For records alone: both are for a program to choose (kernel-notes D2). */
   readonly origin?: { readonly ancestors: readonly string[]; readonly script?: string };

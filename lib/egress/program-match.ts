@@ -1,4 +1,4 @@
-import type { Binary } from "../policy/network.ts";
+import { type Binary, isAnyProgram } from "../policy/network.ts";
 import type { Program } from "./flow.ts";
 import { compileGlob, type Glob } from "./glob.ts";
 
@@ -11,15 +11,18 @@ function pathsGlob(paths: readonly string[]): Glob {
 
 /**
  * Whether a list speaks of a program. A pin holds whatever was seen before; without one a program has to stay what was
- * first seen. An empty list speaks of nobody.
+ * first seen, and nothing that the sandbox can write is spoken of by its path. An empty list speaks of nobody.
  */
 export function programMatcher(binaries: readonly Binary[]): (program: Program) => boolean {
+  if (binaries.some(isAnyProgram)) return ({ doubt }) => doubt !== "deleted";
   const unpinned = pathsGlob(binaries.filter(({ sha256 }) => sha256 === undefined).map(({ path }) => path));
   const pinned = binaries
     .filter(({ sha256 }) => sha256 !== undefined)
     .map(({ path, sha256 }) => ({ matches: pathsGlob([path]), sha256 }));
-  return ({ path, sha256, doubt }) =>
-    (doubt === undefined && unpinned(path)) || pinned.some((pin) => pin.sha256 === sha256 && pin.matches(path));
+  return ({ path, sha256, doubt }) => {
+    if (doubt !== undefined && doubt !== "changed") return false;
+    return (doubt === undefined && unpinned(path)) || pinned.some((pin) => pin.sha256 === sha256 && pin.matches(path));
+  };
 }
 
 /** Of a program that a list would speak of by its path alone: what its content should have been, in words too. */

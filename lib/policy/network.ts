@@ -92,13 +92,17 @@ export function hasEgress({ networkPolicies }: Network): boolean {
   return Object.keys(networkPolicies).length > 0;
 }
 
-/** Any program on a path that the sandbox cannot write. */
+/** Whoever asks: no program is told from another, so it does not matter who could have written it. */
 export const anyProgram = "/**";
+
+/** Whether a list's entry stands for every program. */
+export function isAnyProgram({ path, sha256 }: Binary): boolean {
+  return path === anyProgram && sha256 === undefined;
+}
 
 /** Whether what may connect depends on the program, so that its identity has to hold. */
 export function namesPrograms({ networkPolicies }: Network): boolean {
-  const isAny = ({ path, sha256 }: Binary): boolean => path === anyProgram && sha256 === undefined;
-  return Object.values(networkPolicies).some(({ binaries }) => binaries.length > 0 && !binaries.some(isAny));
+  return Object.values(networkPolicies).some(({ binaries }) => binaries.length > 0 && !binaries.some(isAnyProgram));
 }
 
 /** Whether what is said at an endpoint is read request by request, unless its TLS is passed on. */

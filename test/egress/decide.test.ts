@@ -54,6 +54,23 @@ test("A program that cannot be told, or whose path proves nothing, is granted no
   }
 });
 
+test("Where every program is granted it does not matter who could have written it", (t) => {
+  const decision = decisionOf(
+    'any: {endpoints: [{host: a.example, port: 1}], binaries: [{path: "/**"}]}\n' +
+      'folder: {endpoints: [{host: b.example, port: 1}], binaries: [{path: "/work/**"}]}\n' +
+      'sole: {endpoints: [{host: c.example, port: 1}], binaries: [{path: "/work/tool"}]}',
+  );
+  const says = (host: string, program: Program | null): Verdict => asked(decision, host, 1, undefined, program);
+  const built: Program = { path: "/work/tool", doubt: "writable" };
+  t.like(says("a.example", built), { allowed: true, policy: "any" });
+  t.like(says("a.example", { ...curl, doubt: "foreign-code" }), { allowed: true });
+  t.like(says("a.example", { ...curl, doubt: "changed", firstSeen: "" }), { allowed: true });
+  // What cannot be told at all is not in the record either.
+  t.like(says("a.example", { ...curl, doubt: "deleted" }), { allowed: false, reason: "identity" });
+  t.like(says("a.example", null), { allowed: false, reason: "identity" });
+  for (const host of ["b.example", "c.example"]) t.like(says(host, built), { allowed: false, reason: "identity" });
+});
+
 test("A pin holds by content alone; without one a program has to stay what was first seen", (t) => {
   const [own, other] = ["a".repeat(64), "b".repeat(64)];
   const decision = decisionOf(
