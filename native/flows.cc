@@ -161,8 +161,11 @@ int Flows::Carry(int socket, const sockaddr_storage& to, socklen_t size, uint32_
     }
     error = connect(reinterpret_cast<sockaddr*>(&target), size);
     // A socket that does not wait is told so, though its connection is made by now: it asks again.
-    if (error != 0 && error != EINPROGRESS) return error;
+    if (error > 0 && error != EINPROGRESS) return error;
     flow.socket = AcceptPeerOf(socket);
+    // One that waits and was cut short on a busy host is connected once the other end is here. Left
+    // for later, that end would be nobody's.
+    if (error < 0) error = 0;
   }
   if (!flow.socket.Valid()) {
     shutdown(socket, SHUT_RDWR);

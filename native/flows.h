@@ -61,7 +61,8 @@ class Flows {
 
   // Connects a duplicate of the program's socket to the listener and takes the other end, so that
   // both are known to belong together: while the duplicate is open no other socket has its
-  // addresses (kernel-notes B5). `connect` is connect(2), and returns an errno or 0. Returns what
+  // addresses (kernel-notes B5). `connect` is connect(2), and returns an errno, 0, or -1 where
+  // it was cut short. Returns what
   // the program is to be told.
   int Carry(int socket, const sockaddr_storage& to, socklen_t size, uint32_t tid, Program program,
             const std::function<int(const sockaddr*, socklen_t)>& connect);

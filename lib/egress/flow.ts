@@ -56,6 +56,8 @@ export type Reason =
   | "malformed"
   /** Nothing was missing: it was permitted, and its server not reached. */
   | "unreachable"
+  /** The sandbox has as many connections as it may have at once. */
+  | "too-many"
   /** All traffic of the sandbox was switched off. */
   | "switched-off";
 

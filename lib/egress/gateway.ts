@@ -151,8 +151,9 @@ export class Gateway {
       const client = this.#own(new Socket({ fd: flow.socket, allowHalfOpen: true }));
       // Each costs descriptors of this process, which it shares with other sandboxes.
       if (this.#isClosed || this.#sockets.size > mostSockets) {
-        if (flow.program !== null) native().close(flow.program.file);
         client.resetAndDestroy();
+        if (!this.#isClosed) this.#refuseOneTooMany(flow);
+        if (flow.program !== null) native().close(flow.program.file);
         continue;
       }
       if (this.#asksNames(flow)) {
@@ -173,6 +174,14 @@ export class Gateway {
     // The sandbox's calls keep the process alive, its connections do not.
     socket.unref();
     return socket;
+  }
+
+  #refuseOneTooMany({ program: facts, address, port }: CarriedFlow): void {
+    // Its content is not looked at: that takes time, and a descriptor.
+    const program = facts && { path: facts.path.toString() };
+    const host = this.#names.nameOf(address) ?? address;
+    this.#record({ program, host, port }, tooMany);
+    this.#refusals.add(`${host}:${port} (by ${program?.path ?? "an unknown program"})`, tooMany);
   }
 
   /** Without a network of its own a sandbox has no name server there: the one on its loopback is asked through the broker. */
@@ -237,7 +246,8 @@ export class Gateway {
     if (this.#isOff) return stop(switchedOff);
     if (client.destroyed) {
       upstream.destroy();
-      return;
+      // The server has seen that somebody connected.
+      return permit(`${grant.program} may connect, and had gone when its server was reached`);
     }
     asked.accept();
     // A server may speak first, and is heard; what the client says is looked at before it goes on.
@@ -350,6 +360,14 @@ const switchedOff: Verdict = {
   rule: null,
   reason: "switched-off",
   detail: "the network of this sandbox was switched off",
+};
+
+const tooMany: Verdict = {
+  allowed: false,
+  policy: null,
+  rule: null,
+  reason: "too-many",
+  detail: `this sandbox has as many connections as it may have at once (${mostSockets / 2})`,
 };
 
 function unnamed(name: string): Verdict {

@@ -36,6 +36,8 @@ export function readOpening(client: Socket, ms: number): Promise<Opening> {
       else if (read.kind === "malformed") settle(read);
       else if (held.length > longestHello) settle({ kind: "malformed", why: "its hello is too long" });
     };
+    // One that has ended already says nothing more, nor that it ended: it would be waited for, and hold its place, for good.
+    if (client.readableEnded || client.destroyed) return onEnd();
     client.on("data", onData);
     client.on("end", onEnd);
     client.on("close", onEnd);

@@ -29,11 +29,13 @@ export function readProxyRequest(client: Socket): Promise<ProxyRequest | undefin
     const settle = (request: ProxyRequest | undefined): void => {
       clearTimeout(timer);
       client.off("data", onData);
+      client.off("end", onEnd);
       client.off("close", onClose);
       client.pause();
       resolve(request);
     };
     const onClose = (): void => settle(undefined);
+    const onEnd = (): void => void client.destroy();
     const refuse = (bytes: Buffer | string): void => {
       settle(undefined);
       client.resume();
@@ -97,7 +99,9 @@ export function readProxyRequest(client: Socket): Promise<ProxyRequest | undefin
       }
     };
     client.on("data", onData);
+    client.on("end", onEnd);
     client.on("close", onClose);
+    if (client.readableEnded) onEnd();
     client.resume();
   });
 }

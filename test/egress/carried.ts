@@ -189,6 +189,21 @@ signal.signal(signal.SIGALRM, lambda *_: None); signal.siginterrupt(signal.SIGAL
 for _ in range(50):
     s = socket.create_connection(("api.example.test", 7), 10); s.sendall(b"x"); assert s.recv(1) == b"x"; s.close()
 print("fine")'`);
+  results["probed often"] = await shell(`python3 -c '
+import socket, ssl
+for _ in range(600): socket.create_connection(("api.example.test", 443), 10).close()
+context = ssl._create_unverified_context()
+s = context.wrap_socket(socket.create_connection(("api.example.test", 443), 10), server_hostname="api.example.test")
+print(s.recv(100).decode().strip())'`);
+  results["too many at once"] = await shell(`python3 -c '
+import socket
+def says(s):
+    try: s.sendall(b"x"); return s.recv(1) == b"x"
+    except OSError: return False
+held = [socket.create_connection(("api.example.test", 7)) for _ in range(530)]
+print({says(s) for s in held} == {True, False})
+for s in held: s.close()
+print(any(says(socket.create_connection(("api.example.test", 7))) for _ in range(1000)))'`);
   results["udp"] = await shell(`python3 -c '
 import socket
 s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -196,8 +211,9 @@ try:
     s.connect(("${addresses.api}", 53)); print("connected")
 except OSError as error: print(type(error).__name__)'`);
   results["denials"] = refused;
+  results["records of too many"] = lines.some(({ reason }) => reason === "too-many");
   results["records"] = lines
-    .filter(({ type }) => type === "connection")
+    .filter(({ type, reason }) => type === "connection" && reason !== "too-many")
     .map(({ host, port, allowed, reason, sha256 }) => [
       host,
       port,

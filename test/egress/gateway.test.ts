@@ -63,6 +63,13 @@ holds("A socket that does not wait, and a caller that signals interrupt, connect
   interrupted: "fine",
 });
 
+holds("Whoever connects and goes without a word leaves nothing that holds a place", { "probed often": "secure" });
+
+holds("A sandbox has so many connections at once; one more is refused and recorded, and each that ends makes room", {
+  "too many at once": "True\nTrue",
+  "records of too many": true,
+});
+
 holds("Datagrams lead nowhere", { udp: "OSError" });
 
 holds("What was refused is named, with the flag that would grant it where one would", {

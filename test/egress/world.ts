@@ -1,6 +1,6 @@
 import { spawnSync } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { release, tmpdir } from "node:os";
 import { join } from "node:path";
 
 /** Addresses that look public: no rule has to be loosened to reach them. */
@@ -24,11 +24,25 @@ export function missingForWorld(): string | null {
   return null;
 }
 
+interface WorldOptions {
+  readonly args?: readonly string[];
+  readonly timeoutMs?: number;
+  /** How many process ids there are, where a pid namespace can have a number of its own: then they are soon used again. */
+  readonly mostPids?: number;
+}
+
+/** Linux 6.14; before it the number was the host's (sysctl/kernel.rst, pid_max). */
+function pidsAreCounted(): boolean {
+  const [major = 0, minor = 0] = release().split(".").map(Number);
+  return major > 6 || (major === 6 && minor >= 14);
+}
+
 /**
  * Runs a script of this folder in a network namespace of its own, where the addresses above are local and /etc/hosts names
  * them; what it writes to standard output is its result.
  */
-export function inWorld(script: string): unknown {
+export function inWorld(script: string, { args: own = [], timeoutMs = 120_000, mostPids }: WorldOptions = {}): unknown {
+  const hasPids = mostPids !== undefined && pidsAreCounted();
   const folder = mkdtempSync(join(tmpdir(), "holdfast-world-"));
   try {
     const file = join(folder, "hosts");
@@ -41,13 +55,15 @@ export function inWorld(script: string): unknown {
       // Control sockets of its own: what is said to all sandboxes of this user is said to those of the script.
       "mount -t tmpfs none /dev/shm",
       "if [ -d /run/user ]; then mount -t tmpfs none /run/user; fi",
+      ...(hasPids ? [`echo ${mostPids} > /proc/sys/kernel/pid_max`] : []),
     ].join(" && ");
     const isRoot = process.getuid?.() === 0;
     const drop = isRoot ? "exec" : "exec setpriv --ambient-caps=-all --inh-caps=-all";
     const command = `${setUp} && ${drop} "$@"`;
     const spaces = isRoot ? ["-n", "-m"] : ["-U", "--map-current-user", "--keep-caps", "-n", "-m"];
-    const args = [...spaces, "sh", "-c", command, "sh", process.execPath, join(import.meta.dirname, script)];
-    const ran = spawnSync("unshare", args, { encoding: "utf8", timeout: 120_000, maxBuffer: 1 << 26 });
+    if (hasPids) spaces.push("-p", "-f", "--kill-child", "--mount-proc");
+    const args = [...spaces, "sh", "-c", command, "sh", process.execPath, join(import.meta.dirname, script), ...own];
+    const ran = spawnSync("unshare", args, { encoding: "utf8", timeout: timeoutMs, maxBuffer: 1 << 26 });
     if (ran.status !== 0) throw new Error(`${script} ended with ${ran.status ?? ran.signal}: ${ran.stderr}`);
     return JSON.parse(ran.stdout);
   } finally {
