@@ -11,7 +11,7 @@ interface ExpectedWall {
 const walls: Readonly<Record<string, ExpectedWall>> = {
   "reads ssh keys": { wall: "mount view: not granted, does not exist" },
   "reads the environment key": { wall: "own environment, pid namespace" },
-  "scans the network": { wall: "network namespace", refused: /^connect 192\.0\.2\.1:80$/ },
+  "scans the network": { wall: "network namespace, network policy", refused: /^connect 192\.0\.2\.1:80 / },
   "kills its parent": { wall: "pid namespace, Landlock scope" },
   "traces another process": { wall: "seccomp, init not dumpable", refused: /^syscall (mount|unshare)$/ },
   "fills the disk": { wall: "limit tmp-size", refused: /^limit tmp-size$/ },
@@ -31,7 +31,7 @@ export interface Check {
 export interface Story {
   readonly id: string;
   readonly task: DemoTask;
-  /** When its sandbox stood. */
+  /** When its sandbox stood, by the worker's clock, in milliseconds since 1970. */
   claimedAt: number;
   /** Calls that the worker has run. */
   calls: number;
@@ -61,7 +61,7 @@ export async function showCalls(client: QueueClient, story: Story): Promise<void
     if (event["type"] === "agent.tool_use") {
       const input = event["input"] as Record<string, unknown>;
       const words = String(input["command"] ?? input["file_path"] ?? input["pattern"] ?? "");
-      asked.set(event["id"], { tool: String(event["name"]), input: words, at: performance.now() });
+      asked.set(event["id"], { tool: String(event["name"]), input: words, at: timeOf(event["processed_at"]) });
     }
     if (event["type"] !== "user.tool_result") continue;
     const call = asked.get(event["tool_use_id"]);
@@ -69,12 +69,17 @@ export async function showCalls(client: QueueClient, story: Story): Promise<void
     const content = event["content"] as { text?: string }[];
     const text = firstLine(content[0]?.text ?? "");
     // The first call waits for the worker as well.
-    const ms = `${(performance.now() - Math.max(call.at, story.claimedAt)).toFixed(0)} ms`.padStart(8);
+    const ms = `${Math.max(0, timeOf(event["processed_at"]) - Math.max(call.at, story.claimedAt))} ms`.padStart(8);
     const words = clip(call.input.replace(/\s+/g, " "), inputWidth);
     const answer = clip(text, answerWidth);
     const outcome = event["is_error"] === true ? paint("yellow", answer) : answer;
     say(`${label(story)} ${ms}  ${call.tool.padEnd(5)} ${words.padEnd(inputWidth)}  ${outcome}`);
   }
+}
+
+/** Where it was said, and not where it arrived: on a busy host that can be a good deal later. */
+function timeOf(stamp: unknown): number {
+  return Date.parse(String(stamp));
 }
 
 /** Takes in a line of the worker's log, and shows what is no call. */
@@ -83,7 +88,7 @@ export function showLog(line: Readonly<Record<string, unknown>>, stories: readon
   if (story === undefined) return;
   switch (line["msg"]) {
     case "claimed":
-      story.claimedAt = performance.now();
+      story.claimedAt = timeOf(line["time"]);
       sandboxes.push(String(line["sandbox"]));
       say(`${label(story)}     ${paint("dim", `claimed: sandbox ${line["sandbox"]}, uid ${line["uid"]} of the host`)}`);
       break;

@@ -12,10 +12,12 @@ import {
   statSync,
   writeFileSync,
 } from "node:fs";
-import { createServer } from "node:net";
+import { createServer as createHttpsServer } from "node:https";
+import { type AddressInfo, createServer, type Server } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parse } from "yaml";
+import { Authority } from "../egress/authority.ts";
 import { HoldfastError } from "../errors.ts";
 import { root } from "../native.ts";
 
@@ -26,13 +28,24 @@ export interface DemoTask {
   readonly calls: readonly { readonly say?: string }[];
 }
 
-/** What lies outside the sandboxes: a workspace, secrets, a listener and a process for the hostile session to go for. */
+/** What the service answers. */
+const prices = "bolt 2, nut 1";
+
+/**
+ * What lies outside the sandboxes: a workspace, a service with TLS, secrets, a listener and a process for the hostile
+ * session to go for.
+ */
 export class DemoWorld {
   readonly folder: string;
   readonly workspace: string;
   readonly home: string;
   readonly out: string;
   readonly taskFolder: string;
+  readonly policy: string;
+  /** Of who vouches for the service. */
+  readonly authorityFile: string;
+  /** What the service was asked, `METHOD path`. */
+  readonly asked: string[] = [];
   /** In the order in which the queue takes them. */
   readonly tasks: DemoTask[] = [];
   /** In the ssh key. */
@@ -44,6 +57,14 @@ export class DemoWorld {
     this.#visits += 1;
     socket.destroy();
   });
+  readonly #authority = new Authority("demo", 3_600_000);
+  readonly #service = createHttpsServer(
+    { SNICallback: (name, settle) => settle(null, this.#authority.contextFor(name)) },
+    ({ method, url }, answer) => {
+      this.asked.push(`${method} ${url}`);
+      answer.end(prices);
+    },
+  );
   #visits = 0;
   #before = "";
 
@@ -53,6 +74,8 @@ export class DemoWorld {
     this.home = join(folder, "home");
     this.out = join(folder, "out");
     this.taskFolder = join(folder, "tasks");
+    this.policy = join(folder, "policy.yaml");
+    this.authorityFile = join(folder, "authority.pem");
     // It lives as long as its input is open: should this process be killed, it ends by itself.
     this.#victim = spawn("cat", { stdio: ["pipe", "ignore", "ignore"] });
   }
@@ -89,25 +112,28 @@ export class DemoWorld {
     writeFileSync(join(this.home, ".ssh", "id_ed25519"), `${this.canary}\n`, { mode: 0o600 });
     mkdirSync(this.out);
     mkdirSync(this.taskFolder);
-    this.#listener.listen(0, "127.0.0.1");
-    await once(this.#listener, "listening");
-    const address = this.#listener.address();
     const words: Readonly<Record<string, string>> = {
       home: this.home,
       canary: this.canary,
       mark: this.mark,
       host: "127.0.0.1",
-      port: String(typeof address === "object" && address !== null ? address.port : 0),
+      port: await portOf(this.#listener),
       victim: String(this.#victim.pid),
+      servicePort: await portOf(this.#service),
+      prices,
     };
-    for (const name of readdirSync(join(root, "demo", "tasks")).sort()) {
-      const text = readFileSync(join(root, "demo", "tasks", name), "utf8").replace(
+    const filled = (...path: string[]): string =>
+      readFileSync(join(root, ...path), "utf8").replace(
         /\{\{(\w+)\}\}/g,
         (whole, word: string) => words[word] ?? whole,
       );
+    for (const name of readdirSync(join(root, "demo", "tasks")).sort()) {
+      const text = filled("demo", "tasks", name);
       writeFileSync(join(this.taskFolder, name), text);
       this.tasks.push(parse(text) as DemoTask);
     }
+    writeFileSync(this.authorityFile, this.#authority.certificate);
+    writeFileSync(this.policy, filled("presets", "agent.yaml") + filled("demo", "network.yaml"));
     this.#before = snapshot(this.workspace);
   }
 
@@ -125,8 +151,7 @@ export class DemoWorld {
   }
 
   remove(): void {
-    this.#victim.kill("SIGKILL");
-    this.#listener.close();
+    this.keep();
     rmSync(this.folder, { recursive: true, force: true });
   }
 
@@ -134,6 +159,7 @@ export class DemoWorld {
   keep(): void {
     this.#victim.kill("SIGKILL");
     this.#listener.close();
+    this.#service.close();
   }
 
   /** The report that the analyst has to come to: requests and errors by host, summed up here. */
@@ -202,6 +228,13 @@ export class DemoWorld {
       ...[`/run/user/${uid}/holdfast`, `/dev/shm/holdfast-${uid}`, join(tmpdir(), `holdfast-${uid}`)].flatMap(listed),
     ];
   }
+}
+
+/** Of a server that listens on the loopback from now on. */
+async function portOf(server: Server): Promise<string> {
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  return String((server.address() as AddressInfo).port);
 }
 
 /** Every path of a tree with its size and time: nothing of it may change. */

@@ -26,10 +26,10 @@ const mostMs = 5 * 60_000;
 /** A worker has 30 s to end its sessions. */
 const endMs = 35_000;
 
-/** `holdfast demo`: a queue, a worker and three sessions, each a process or sandbox of its own. */
+/** `holdfast demo`: a queue, a worker and four sessions, each a process or sandbox of its own. */
 export function demoCommand(): Command {
   return new Command("demo")
-    .description("play three agent sessions, one of them hostile, against a queue and a worker of this host")
+    .description("play four agent sessions, one of them hostile, against a queue and a worker of this host")
     .option("--keep", "keep the folder that it worked in")
     .action(async (options: { keep?: boolean }) => {
       process.exitCode = await demo(options.keep ?? false);
@@ -103,7 +103,7 @@ async function play(stage: Stage): Promise<number> {
   const { world, children, stop } = stage;
   const began = performance.now();
   say(
-    `${paint("bold", "holdfast demo")}: a work queue, a worker, and three agents whose calls the worker runs side by side.`,
+    `${paint("bold", "holdfast demo")}: a work queue, a worker, and four agents whose calls the worker runs side by side.`,
   );
   say(
     "All of it is real but the models: their calls are scripted (demo/tasks). Each session gets a sandbox of its own.\n",
@@ -132,11 +132,12 @@ async function play(stage: Stage): Promise<number> {
   say(`\n${paint("bold", "queue")}     pid ${queue.pid}, ${ready.url}, ${ready.sessions.length} sessions`);
   const worker = holdfast(
     [
-      ...["worker", "poll", "--workdir", world.workspace, "--workspace", "overlay", "--concurrency", "3", "--drain"],
+      ...["worker", "poll", "--workdir", world.workspace, "--workspace", "overlay", "--concurrency", "4", "--drain"],
+      ...["--policy", world.policy],
       ...["--extract", "report/*.md", "--to", world.out, "--max-idle", "1s", "--log-format", "json"],
       ...["--environment-id", ready.environment_id, "--base-url", ready.url],
     ],
-    { ...environment, ANTHROPIC_ENVIRONMENT_KEY: environmentKey },
+    { ...environment, ANTHROPIC_ENVIRONMENT_KEY: environmentKey, NODE_EXTRA_CA_CERTS: world.authorityFile },
   );
   children.push(worker);
   const workerEnd = once(worker, "close") as Promise<[number | null]>;
@@ -238,7 +239,7 @@ function check({ world, stories, results, sandboxes, status, said, environmentKe
       what: `${title}: ${calls.filter(({ passed }) => passed === true).length} of ${calls.length} calls went as expected`,
       fine: outcome === "passed" && calls.length > 0,
     })),
-    { what: "three sessions had a sandbox each", fine: results.length === 3 && new Set(sandboxes).size === 3 },
+    { what: "four sessions had a sandbox each", fine: results.length === 4 && new Set(sandboxes).size === 4 },
     {
       what: "the report came out with the right sums, its notes beside it, and nothing else",
       fine:
@@ -246,6 +247,10 @@ function check({ world, stories, results, sandboxes, status, said, environmentKe
         [...files.keys()].join() === [`${analyst}/report/notes.md`, report].join(),
     },
     { what: "the workspace on the host is unchanged", fine: world.isWorkspaceUnchanged },
+    {
+      what: "the service outside was asked by the one program that may, for what it may",
+      fine: world.asked.join() === "GET /v1/prices",
+    },
     { what: "nobody reached the listener outside", fine: world.visits === 0 },
     { what: "the process outside lives", fine: world.isVictimAlive },
     {
