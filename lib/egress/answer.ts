@@ -3,6 +3,8 @@ import type { Request, Verdict } from "./flow.ts";
 /** A refusal or failure that is said to a client instead of the server's answer. */
 export interface Answer {
   readonly status: number;
+  /** What is to be known of it in one line, for clients that show no more. */
+  readonly detail: string;
   /** JSON, as OpenShell's proxy says it (openshell.md 1.18). */
   readonly body: string;
 }
@@ -24,8 +26,10 @@ export function refusalAnswer({ host, port, program, request }: Asked, verdict: 
         : "policy_denied";
   const asked = { ...(request === undefined ? {} : { method: request.method, path: request.path }), host, port };
   const isMissing = verdict.reason === "rule" || verdict.reason === "path";
+  const next = verdict.remedy === undefined ? [] : [step(verdict.remedy)];
   return {
     status: verdict.reason === "malformed" ? 400 : 403,
+    detail: [verdict.detail, ...next].join("; "),
     body: json({
       error,
       detail: verdict.detail,
@@ -36,7 +40,7 @@ export function refusalAnswer({ host, port, program, request }: Asked, verdict: 
       ...asked,
       binary: program,
       ...(isMissing ? { rule_missing: { type: "rest_allow", layer: "l7", ...asked, binary: program } } : {}),
-      next_steps: verdict.remedy === undefined ? [] : [step(verdict.remedy)],
+      next_steps: next,
     }),
   };
 }
@@ -47,7 +51,7 @@ function step(remedy: string): string {
 
 /** What went wrong on the way, by OpenShell's words where it has one. */
 export function failureAnswer(status: number, error: string, detail: string): Answer {
-  return { status, body: json({ error, detail }) };
+  return { status, detail, body: json({ error, detail }) };
 }
 
 function json(value: object): string {
@@ -56,7 +60,8 @@ function json(value: object): string {
 
 const reasons: Readonly<Record<number, string>> = {
   400: "Bad Request",
-  403: "Forbidden",
+  // Many clients show nothing else of it.
+  403: "Forbidden by policy",
   408: "Request Timeout",
   417: "Expectation Failed",
   431: "Request Header Fields Too Large",

@@ -71,6 +71,7 @@ export class Http2 {
       const isElsewhere = error instanceof AuthorityError;
       say(
         stream,
+        headers,
         isElsewhere
           ? failureAnswer(403, "request_authority_mismatch", detail)
           : failureAnswer(400, "malformed_request", detail),
@@ -79,14 +80,14 @@ export class Http2 {
     }
     const refusal = flow.judge(request);
     if (refusal !== undefined) {
-      say(stream, refusal);
+      say(stream, headers, refusal);
       return;
     }
     this.#streams.set(stream, request);
     stream.once("close", () => this.#streams.delete(stream));
     flow.session().then(
       (session) => carry(stream, headers, request.sent, session),
-      (error: unknown) => say(stream, error instanceof Unreachable ? error.answer : unreachable(error)),
+      (error: unknown) => say(stream, headers, error instanceof Unreachable ? error.answer : unreachable(error)),
     );
   }
 }
@@ -125,7 +126,7 @@ function carry(
   try {
     upstream = session.request(sent, { endStream: !hasBody, waitForTrailers: hasBody });
   } catch (error) {
-    say(stream, unreachable(error));
+    say(stream, headers, unreachable(error));
     return;
   }
   if (hasBody) {
@@ -159,7 +160,7 @@ function carry(
     const code = upstream.rstCode;
     if (!stream.headersSent) {
       if (code === constants.NGHTTP2_REFUSED_STREAM) stream.close(code);
-      else say(stream, unreachable(failure ?? new Error("the server ended the stream before it answered")));
+      else say(stream, headers, unreachable(failure ?? new Error("the server ended the stream before it answered")));
     } else if (code !== constants.NGHTTP2_NO_ERROR) stream.close(code);
   });
   stream.on("close", () => {
@@ -171,10 +172,24 @@ function unreachable(error: unknown): Answer {
   return failureAnswer(502, "upstream_unreachable", error instanceof Error ? tlsFault(error) : String(error));
 }
 
-function say(stream: ServerHttp2Stream, { status, body }: Answer): void {
+/** What a client is told instead of the server's answer; one of gRPC by gRPC's own fields, which is all that it shows. */
+function say(stream: ServerHttp2Stream, asked: IncomingHttpHeaders, { status, detail, body }: Answer): void {
   if (stream.destroyed || stream.headersSent) return;
-  stream.respond({ ":status": status, "content-type": "application/json", "content-length": Buffer.byteLength(body) });
-  stream.end(body);
+  if (asked["content-type"]?.startsWith("application/grpc") === true) {
+    const message = detail.replace(/[^\x20-\x7e]|%/gu, encodeURIComponent);
+    const own = { "content-type": "application/grpc", "grpc-status": grpcStatus(status), "grpc-message": message };
+    stream.respond({ ":status": status, ...own }, { endStream: true });
+  } else {
+    const own = { "content-type": "application/json", "content-length": Buffer.byteLength(body) };
+    stream.respond({ ":status": status, ...own });
+    stream.end(body);
+  }
   // What is still to come of a refused request is not waited for.
   stream.resume();
+}
+
+/** As gRPC reads a status of HTTP where none of its own is given (doc/http-grpc-status-mapping.md). */
+function grpcStatus(status: number): number {
+  if (status === 403) return 7; // PERMISSION_DENIED
+  return status === 400 ? 13 : 14; // INTERNAL, UNAVAILABLE
 }

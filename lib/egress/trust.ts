@@ -22,6 +22,11 @@ const bundlePlaces = [
   "/etc/pki/tls/cert.pem",
   "/etc/pki/tls/cacert.pem",
 ];
+const chromiumPolicies = [
+  "/etc/chromium/policies/managed",
+  "/etc/opt/chrome/policies/managed",
+  "/etc/opt/chrome_for_testing/policies/managed",
+];
 const javaPlaces = [`${folder}/java/cacerts`, "/etc/pki/java/cacerts"];
 
 /**
@@ -74,6 +79,7 @@ export function trustFiles(certificate: string, host: HostTrust): TrustFiles {
       file(authority, certificate),
       file(bundle, all),
       file(java, store),
+      ...browserSteps(der),
       ...bundlePlaces.map((path) => link(path, bundle)),
       ...javaPlaces.map((path) => link(path, java)),
       link("/etc/pki/tls/certs", folder),
@@ -88,6 +94,23 @@ export function trustFiles(certificate: string, host: HostTrust): TrustFiles {
       ...(host.javaStore === null ? { JAVA_TOOL_OPTIONS: `-Djavax.net.ssl.trustStore=${java}` } : {}),
     },
   };
+}
+
+/**
+ * Browsers bring their own authorities along, and take more from their administrator's policies: Firefox 64 and later
+ * (Certificates), Chromium 128 and later (CACertificates).
+ */
+function browserSteps(der: Uint8Array): MountStep[] {
+  const firefox = { policies: { Certificates: { Install: [authority] } } };
+  const chromium = { CACertificates: [Buffer.from(der).toString("base64")] };
+  const policy = (folder: string, name: string, content: object): MountStep[] => [
+    { op: "mkdir", path: folder, mode: 0o755 },
+    { op: "file", path: `${folder}/${name}`, mode: 0o644, content: JSON.stringify(content) },
+  ];
+  return [
+    ...policy("/etc/firefox/policies", "policies.json", firefox),
+    ...chromiumPolicies.flatMap((folder) => policy(folder, "holdfast.json", chromium)),
+  ];
 }
 
 /** A folder of our own, since a name can be added to none of the host's. */

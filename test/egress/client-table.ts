@@ -92,7 +92,7 @@ export const clients: readonly Client[] = [
     run: `mkdir /tmp/n && cd /tmp/n && ${npm} install tiny && ls node_modules/tiny`,
     refused: `mkdir /tmp/r && cd /tmp/r && ${npm} install refused`,
     says: /index\.js/,
-    refusal: /403 Forbidden - GET https:\/\/api\.example\.test\/npm\/refused - policy_denied/,
+    refusal: /403 Forbidden by policy - GET https:\/\/api\.example\.test\/npm\/refused - policy_denied/,
   },
   {
     name: "go mod download",
@@ -100,7 +100,7 @@ export const clients: readonly Client[] = [
     run: `${go} mod download -json example.test/tiny@v1.0.0`,
     refused: `${go} mod download -json example.test/refused@v1.0.0`,
     says: /"Sum": "h1:/,
-    refusal: /403 Forbidden/,
+    refusal: /403 Forbidden by policy/,
   },
   {
     name: "cargo",
@@ -153,7 +153,7 @@ export const clients: readonly Client[] = [
     modules: ["grpc"],
     run: python("grpc", "other.example.test:50051"),
     says: /b'said one'\n\[b'said two', b'said three'\]/,
-    refusal: /PERMISSION_DENIED .*403/,
+    refusal: /PERMISSION_DENIED no rule allows POST \/demo\.Echo\/Refused .*; add to the endpoint's rules: - allow:/,
   },
   {
     name: "Python's websockets",

@@ -68,7 +68,7 @@ holds("What two readers could take for two things is refused", {
     // Its head never ends.
     "bare line feed": "",
     "bad chunk": badRequest,
-    "another authority": "HTTP/1.1 403 Forbidden",
+    "another authority": "HTTP/1.1 403 Forbidden by policy",
     "absolute form": badRequest,
     "length named by Connection": badRequest,
     "many fields": "HTTP/1.1 431 Request Header Fields Too Large",
@@ -103,11 +103,11 @@ holds("A new policy ends what it does not allow", { "new policy": ["event", "cut
 holds("The explicit proxy decides alike: CONNECT, absolute form and SOCKS 5", {
   proxy: {
     forward: "HTTP/1.1 200 OK",
-    "forward refused": "HTTP/1.1 403 Forbidden",
-    "forward elsewhere": "HTTP/1.1 403 Forbidden",
+    "forward refused": "HTTP/1.1 403 Forbidden by policy",
+    "forward elsewhere": "HTTP/1.1 403 Forbidden by policy",
     connect: ["HTTP/1.1 200", "HTTP/1.1 200"],
-    "connect refused": "HTTP/1.1 403 Forbidden",
-    "connect to loopback": "HTTP/1.1 403 Forbidden",
+    "connect refused": "HTTP/1.1 403 Forbidden by policy",
+    "connect to loopback": "HTTP/1.1 403 Forbidden by policy",
     "no proxy request": "HTTP/1.1 400 Bad Request",
     socks: [5, 0, 5, 0],
     "socks refused": [5, 0, 5, 2],

@@ -105,6 +105,15 @@ test("Variables name the authority to programs that look nowhere else, and one t
   t.is(plan(policy, fixedHost, fixedWorkspace(policy)).environment["SSL_CERT_FILE"], undefined);
 });
 
+test("Browsers, which bring their own authorities along, are told of it by their administrator's policies", (t) => {
+  const text = contentAt("/etc/firefox/policies/policies.json", bare).toString();
+  t.deepEqual(JSON.parse(text), { policies: { Certificates: { Install: ["/etc/holdfast/ca.pem"] } } });
+  for (const folder of ["chromium", "opt/chrome", "opt/chrome_for_testing"]) {
+    const managed = contentAt(`/etc/${folder}/policies/managed/holdfast.json`, bare).toString();
+    t.deepEqual(JSON.parse(managed), { CACertificates: [der.toString("base64")] });
+  }
+});
+
 test("The subject's hash is OpenSSL's", (t) => {
   if (!has("openssl")) {
     t.log("skipped: there is no openssl");
