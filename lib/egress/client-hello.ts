@@ -31,6 +31,8 @@ const extensionAlpn = 16;
 const extensionEncryptedHello = 0xfe0d;
 /** RFC 8446 section 5.1: the longest plaintext of a record. */
 const longestRecord = 16_384;
+/** Its type and its length. */
+const messageHeader = 4;
 
 class Malformed extends Error {}
 
@@ -81,46 +83,68 @@ class Cursor {
   }
 }
 
-/** Looks at what has come so far of a connection. Costs nothing until a whole message is there. */
-export function readClientHello(data: Buffer): HelloRead {
-  if (data.length === 0) return { kind: "more" };
-  if (data[0] !== handshakeRecord) return { kind: "other" };
-  if (data.length > 1 && data[1] !== 3) return { kind: "other" };
-  try {
-    const message = handshakeMessage(data);
-    if (message !== undefined) return { kind: "hello", hello: parse(message) };
-    if (data.length > longestHello)
-      return { kind: "malformed", why: `the client's hello is longer than ${longestHello} bytes` };
-    return { kind: "more" };
-  } catch (error) {
-    if (error instanceof Malformed) return { kind: "malformed", why: error.message };
-    throw error;
-  }
-}
+/** Follows a connection's first bytes up to the end of the hello, at the same cost however they are cut. */
+export class HelloReader {
+  /** Of the record at hand. */
+  #header: number[] = [];
+  #left = 0;
+  /** The message: its own header, then all of it. */
+  #message: Buffer = Buffer.alloc(messageHeader);
+  #have = 0;
+  #read = 0;
 
-/** The first handshake message, put together from its records; undefined while some of it is missing. */
-function handshakeMessage(data: Buffer): Buffer | undefined {
-  const pieces: Buffer[] = [];
-  let have = 0;
-  let want: number | undefined;
-  for (let at = 0; at + 5 <= data.length; ) {
-    if (data[at] !== handshakeRecord || data[at + 1] !== 3)
-      throw new Malformed("the hello is broken off by another record");
-    const size = data.readUInt16BE(at + 3);
-    if (size === 0 || size > longestRecord) throw new Malformed("a record's length is malformed");
-    const piece = data.subarray(at + 5, at + 5 + size);
-    pieces.push(piece);
-    have += piece.length;
-    if (want === undefined && have >= 4) {
-      const start = pieces.length === 1 ? piece : Buffer.concat(pieces);
-      if (start[0] !== clientHello) throw new Malformed("the first message is no client's hello");
-      want = 4 + start.readUIntBE(1, 3);
-      if (want > longestHello) throw new Malformed(`the client's hello is longer than ${longestHello} bytes`);
+  take(chunk: Buffer): HelloRead {
+    try {
+      return this.#take(chunk);
+    } catch (error) {
+      if (error instanceof Malformed) return { kind: "malformed", why: error.message };
+      throw error;
     }
-    if (want !== undefined && have >= want) return Buffer.concat(pieces).subarray(4, want);
-    at += 5 + size;
   }
-  return undefined;
+
+  #take(chunk: Buffer): HelloRead {
+    for (let at = 0; at < chunk.length; ) {
+      if (this.#left === 0) {
+        this.#header.push(chunk.readUInt8(at++));
+        if (!this.#isRecord()) return { kind: "other" };
+        continue;
+      }
+      const wanted = Math.min(this.#left, this.#message.length - this.#have);
+      const size = chunk.copy(this.#message, this.#have, at, at + wanted);
+      at += size;
+      this.#left -= size;
+      this.#have += size;
+      if (this.#have < this.#message.length) continue;
+      if (this.#have > messageHeader) return { kind: "hello", hello: parse(this.#message.subarray(messageHeader)) };
+      this.#begin();
+    }
+    this.#read += chunk.length;
+    // Records may be short, and then there is more of their headers than of the message.
+    if (this.#read > longestHello) throw new Malformed(`the client's hello is longer than ${longestHello} bytes`);
+    return { kind: "more" };
+  }
+
+  /** Looks at what there is of a record's header; false where it is none of TLS. */
+  #isRecord(): boolean {
+    const [type, major, , high = 0, low] = this.#header;
+    if (type !== handshakeRecord || (major !== undefined && major !== 3)) {
+      if (this.#have === 0) return false;
+      throw new Malformed("the hello is broken off by another record");
+    }
+    if (low === undefined) return true;
+    this.#header = [];
+    this.#left = (high << 8) | low;
+    if (this.#left === 0 || this.#left > longestRecord) throw new Malformed("a record's length is malformed");
+    return true;
+  }
+
+  #begin(): void {
+    const [type] = this.#message;
+    const size = this.#message.readUIntBE(1, 3);
+    if (type !== clientHello || size === 0) throw new Malformed("the first message is no client's hello");
+    if (size > longestHello) throw new Malformed(`the client's hello is longer than ${longestHello} bytes`);
+    this.#message = Buffer.concat([this.#message], messageHeader + size);
+  }
 }
 
 function parse(message: Buffer): ClientHello {

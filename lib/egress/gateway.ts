@@ -16,6 +16,7 @@ import { openingFault, readOpening, refuseOpening } from "./opening.ts";
 import { Programs } from "./program.ts";
 import { type ProxyRequest, readProxyRequest } from "./proxy-request.ts";
 import { Resolver } from "./resolver.ts";
+import { timeLimits } from "./time-limits.ts";
 import { Upstream, type UpstreamSettings } from "./upstream.ts";
 
 /** The parts of a policy that may change while a sandbox runs. */
@@ -37,7 +38,6 @@ export interface GatewayOptions {
 }
 
 const dnsPort = 53;
-const openingMs = 30_000;
 /** Both ends of a connection count. */
 const mostSockets = 1024;
 
@@ -253,7 +253,7 @@ export class Gateway {
     // A server may speak first, and is heard; what the client says is looked at before it goes on.
     join(client, upstream);
     if (grant.carry !== "tcp") {
-      const opening = await readOpening(client, openingMs);
+      const opening = await readOpening(client, { firstMs: undefined, restMs: timeLimits.headMs });
       const fault = this.#isOff ? switchedOff : openingFault(opening, grant);
       if (fault !== undefined) {
         note(fault);
@@ -290,7 +290,7 @@ export class Gateway {
       carried.requests = forward(this.#inspector, inspected);
       return;
     }
-    const opening = await readOpening(client, openingMs);
+    const opening = await readOpening(client, { firstMs: timeLimits.clientMs, restMs: timeLimits.headMs });
     const fault = this.#isOff ? switchedOff : openingFault(opening, carried.grant);
     if (fault !== undefined || opening.kind === "malformed") {
       if (fault !== undefined) note(fault);
@@ -298,7 +298,8 @@ export class Gateway {
       return;
     }
     permit();
-    carried.requests = await inspect(this.#inspector, inspected, opening);
+    if (opening.kind === "silent") client.destroySoon();
+    else carried.requests = await inspect(this.#inspector, inspected, opening);
   }
 
   /** A connection to a granted server, at an address that may be dialled. Throws a ReachRefusal. */

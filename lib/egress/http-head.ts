@@ -66,37 +66,44 @@ const endOfHead = Buffer.from("\r\n\r\n");
 // RFC 9110 section 5.6.2: tokens. Section 5.5: values, without surrounding white space; obs-text is opaque.
 const requestLine = /^([!#$%&'*+.^_`|~0-9A-Za-z-]+) ([\x21-\x7e]+) HTTP\/1\.([01])\r\n/;
 const statusLine = /^HTTP\/1\.([01]) ([1-9][0-9]{2})(?: ([\t\x20-\x7e\x80-\xff]*))?\r\n/;
+/** What their first bytes can be. */
+const requestStart = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+(?: |$)/;
+const statusStart = /^(?:HTTP\/1\.|H$|HT$|HTT$|HTTP$|HTTP\/$|HTTP\/1$)/;
 const fieldLine =
   /([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([\x21-\x7e\x80-\xff](?:[\t\x20-\x7e\x80-\xff]*[\x21-\x7e\x80-\xff])?)?[ \t]*\r\n/y;
 
 /**
- * Finds a head's end in what has come so far: its size, or -1 when there is more to come.
+ * Finds the end of a request's head in what has come so far: its size, or -1 when there is more to come.
  *
  * @param from where to look from: what was looked at before need not be again
- * @throws HttpError 431 when it is longer than `longestHead`
+ * @throws HttpError 431 when it is longer than `longestHead`, 400 when it cannot become one
  */
-export function headEnd(data: Buffer, from = 0): number {
+export function requestHeadEnd(data: Buffer, from = 0): number {
+  if (data[0] === 0x16) throw new HttpError(400, "TLS within TLS cannot be inspected: `tls: skip` passes it on unread");
+  const size = headEnd(data, from);
+  // Who babbles is told so now, and not when its time is over.
+  if (size < 0 && !couldBegin(data, requestLine, requestStart))
+    throw new HttpError(400, "the request line is malformed");
+  return size;
+}
+
+/** As `requestHeadEnd`, of what an origin says. */
+export function responseHeadEnd(data: Buffer, from: number): number {
+  const size = ofOrigin(() => headEnd(data, from));
+  if (size < 0 && !couldBegin(data, statusLine, statusStart)) throw new HttpError(502, "the status line is malformed");
+  return size;
+}
+
+function headEnd(data: Buffer, from: number): number {
   const at = data.indexOf(endOfHead, Math.max(0, from - 3));
   const size = at < 0 ? data.length : at + endOfHead.length;
   if (size > longestHead) throw new HttpError(431, `the head is longer than ${longestHead} bytes`);
   return at < 0 ? -1 : size;
 }
 
-/**
- * As `headEnd`, of what a client says.
- *
- * @throws HttpError 400 at the first byte that begins no method: such a client would wait for an answer to something else
- */
-export function requestHeadEnd(data: Buffer, from: number): number {
-  const [first = 0] = data;
-  if (first === 0x16) throw new HttpError(400, "TLS within TLS cannot be inspected: `tls: skip` passes it on unread");
-  if (first < 0x21 || first > 0x7e) throw new HttpError(400, "this is no HTTP");
-  return headEnd(data, from);
-}
-
-/** As `headEnd`, of what an origin says. */
-export function responseHeadEnd(data: Buffer, from: number): number {
-  return ofOrigin(() => headEnd(data, from));
+function couldBegin(data: Buffer, line: RegExp, start: RegExp): boolean {
+  const end = data.indexOf(0x0a);
+  return end < 0 ? start.test(data.toString("latin1", 0, 8)) : line.test(data.toString("latin1", 0, end + 1));
 }
 
 /** What is malformed is the origin's fault, and not the client's: 502. */
@@ -106,6 +113,21 @@ function ofOrigin<T>(read: () => T): T {
   } catch (error) {
     throw error instanceof HttpError ? new HttpError(502, error.message) : error;
   }
+}
+
+/**
+ * What a client of a proxy wants to be connected to (RFC 9110 section 9.3.6); undefined where it asks for something else.
+ * Some send no Host field.
+ *
+ * @throws HttpError 400 when the head is not of the grammar
+ */
+export function parseConnect(data: Buffer, size: number): string | undefined {
+  const text = data.toString("latin1", 0, size);
+  const [line = "", method, target, minor] = requestLine.exec(text) ?? [];
+  if (method !== "CONNECT") return undefined;
+  const { chunked, length } = parseFields(text, line.length, minor === "1");
+  if (chunked || (length ?? 0) > 0) throw new HttpError(400, "CONNECT has no content");
+  return target;
 }
 
 /** @throws HttpError 400 when the head is not of the grammar */

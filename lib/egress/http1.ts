@@ -15,14 +15,13 @@ import { answerBytes, isRaw, requestBytes } from "./http1-forward.ts";
 import { type InspectedFlow, isAuthority, requestOf, Unreachable } from "./inspected-flow.ts";
 import type { Origin, OriginUser } from "./origin.ts";
 import { tlsFault } from "./server-tls.ts";
+import { type TimeLimits, timeLimits } from "./time-limits.ts";
 import { ClientFrames, closeFrame, WebSocketError } from "./websocket.ts";
 
 /** What a client sent ahead of its turn is held up to here, and then left in the kernel. */
 const mostAhead = 64 * 1024;
-/** How long a head may take from its first byte. */
-const headMs = 30_000;
-/** How long nothing at all may be said. Servers that think take minutes. */
-const silenceMs = 900_000;
+/** A server may say this often that there will be an answer (RFC 9110 section 15.2). */
+const mostInterim = 32;
 const nothing: Buffer = Buffer.alloc(0);
 
 /** A request on its way, with its answer. */
@@ -36,6 +35,7 @@ interface Exchange {
   /** What has come of the answer's head. */
   held: Buffer;
   looked: number;
+  interim: number;
   origin: Origin | null;
   /** What was sent, where it may be sent a second time: its server had closed the idle connection. */
   again: Buffer | null;
@@ -51,7 +51,11 @@ export class Http1 implements OriginUser {
   readonly #carriesOne: boolean;
   #held: Buffer = nothing;
   #looked = 0;
+  /** Of a head that has begun, whosever it is: a client is not heard while a server's answer comes. */
   #headTimer: NodeJS.Timeout | undefined;
+  readonly #limits: TimeLimits;
+  /** How long it has been quiet, at the last look. */
+  #quietMs = 0;
   #exchange: Exchange | null = null;
   /** Kept for the client's next request. */
   #origin: Origin | null = null;
@@ -65,14 +69,23 @@ export class Http1 implements OriginUser {
   #hasClientEnded = false;
 
   /** @param options carriesOne ends the connection after its first answer */
-  constructor(client: Socket, flow: InspectedFlow, { carriesOne = false }: { readonly carriesOne?: boolean } = {}) {
+  constructor(
+    client: Socket,
+    flow: InspectedFlow,
+    {
+      carriesOne = false,
+      limits = timeLimits,
+    }: { readonly carriesOne?: boolean; readonly limits?: TimeLimits | undefined } = {},
+  ) {
     this.#client = client;
     this.#flow = flow;
     this.#carriesOne = carriesOne;
+    this.#limits = limits;
     client.setNoDelay(true);
-    client.setTimeout(silenceMs, () => this.#onSilence());
+    client.on("timeout", () => this.#onQuiet());
+    client.setTimeout(limits.clientMs);
     client.on("data", (chunk: Buffer) => this.#guard(() => this.#onClientData(chunk)));
-    client.on("drain", () => this.#activeOrigin?.socket.resume());
+    client.on("drain", () => this.#onClientDrain());
     client.on("end", () => this.#onClientEnd());
     client.on("close", () => this.#onClientClose());
     client.resume();
@@ -81,7 +94,7 @@ export class Http1 implements OriginUser {
   /** Judges what is under way once more: a new policy ends what it does not allow. */
   judgeAgain(): void {
     const request = this.#exchange?.request ?? this.#upgraded?.request;
-    if (request !== undefined && this.#flow.judge(request) !== undefined) this.#client.destroy();
+    if (request !== undefined && this.#flow.judge(request) !== undefined) this.#client.resetAndDestroy();
   }
 
   get #hasBegunAnswer(): boolean {
@@ -110,6 +123,7 @@ export class Http1 implements OriginUser {
   }
 
   #onClientData(chunk: Buffer): void {
+    this.#quietMs = 0;
     if (this.#isEnding) return;
     if (this.#upgraded !== null) {
       this.#passUpgraded(chunk);
@@ -130,6 +144,17 @@ export class Http1 implements OriginUser {
     if (this.#held.length > mostAhead && this.#exchange !== null) this.#client.pause();
   }
 
+  #onClientDrain(): void {
+    this.#quietMs = 0;
+    if (this.#activeOrigin !== null) {
+      this.#activeOrigin.socket.resume();
+      return;
+    }
+    if (this.#exchange !== null) return;
+    this.#client.resume();
+    this.#guard(() => this.#next());
+  }
+
   #passBody(exchange: Exchange, origin: Origin, chunk: Buffer): number {
     const size = exchange.body.take(chunk, 0);
     if (size > 0 && !origin.socket.write(size === chunk.length ? chunk : chunk.subarray(0, size))) this.#client.pause();
@@ -139,21 +164,35 @@ export class Http1 implements OriginUser {
   /** Takes up the requests that have come. */
   #next(): void {
     while (this.#exchange === null && !this.#isEnding && this.#held.length > 0) {
+      // Whoever asks and asks and does not read what it is told is not listened to any longer.
+      if (this.#client.writableNeedDrain) {
+        this.#client.pause();
+        break;
+      }
       const size = requestHeadEnd(this.#held, this.#looked);
       if (size < 0) {
         this.#looked = this.#held.length;
-        this.#headTimer ??= setTimeout(
-          () => this.#stop(failureAnswer(408, "timeout", "the request's head does not end")),
-          headMs,
-        ).unref();
+        this.#expectHead(408, "the request's head does not end");
         break;
       }
-      clearTimeout(this.#headTimer);
-      this.#headTimer = undefined;
+      this.#hasHead();
       this.#looked = 0;
       this.#begin(size);
     }
-    if (this.#hasClientEnded && this.#exchange === null && !this.#isEnding) this.#end();
+    const isTold = this.#exchange === null && !this.#client.writableNeedDrain;
+    if (this.#hasClientEnded && isTold && !this.#isEnding) this.#end();
+  }
+
+  #expectHead(status: number, detail: string): void {
+    this.#headTimer ??= setTimeout(
+      () => this.#stop(failureAnswer(status, "timeout", detail)),
+      this.#limits.headMs,
+    ).unref();
+  }
+
+  #hasHead(): void {
+    clearTimeout(this.#headTimer);
+    this.#headTimer = undefined;
   }
 
   #begin(size: number): void {
@@ -179,6 +218,7 @@ export class Http1 implements OriginUser {
       answer: null,
       held: nothing,
       looked: 0,
+      interim: 0,
       origin: null,
       again: null,
     };
@@ -248,8 +288,8 @@ export class Http1 implements OriginUser {
 
   onEnd(error?: Error): void {
     if (this.#upgraded !== null) {
-      if (error === undefined) this.#client.end();
-      else this.#client.destroy();
+      if (error === undefined) this.#end();
+      else this.#client.resetAndDestroy();
       return;
     }
     const exchange = this.#exchange;
@@ -258,9 +298,9 @@ export class Http1 implements OriginUser {
       this.#end();
       return;
     }
-    // In the middle of an answer only a cut tells the client that it is not whole.
+    // In the middle of an answer only a reset tells the client that it is not whole.
     if (exchange.answer !== null) {
-      this.#client.destroy();
+      this.#client.resetAndDestroy();
       return;
     }
     if (exchange.again !== null && exchange.held.length === 0) {
@@ -273,14 +313,17 @@ export class Http1 implements OriginUser {
   #onAnswer(exchange: Exchange, chunk: Buffer): void {
     const { origin } = exchange;
     if (origin === null) return;
+    this.#quietMs = 0;
     let data = chunk;
     while (exchange.answer === null) {
       exchange.held = exchange.held.length === 0 ? data : Buffer.concat([exchange.held, data]);
       const size = responseHeadEnd(exchange.held, exchange.looked);
       if (size < 0) {
         exchange.looked = exchange.held.length;
+        this.#expectHead(504, "the server's answer does not begin");
         return;
       }
+      this.#hasHead();
       const head = parseResponse(exchange.held, size, exchange.head.method);
       data = exchange.held;
       exchange.held = nothing;
@@ -290,6 +333,8 @@ export class Http1 implements OriginUser {
         return;
       }
       if (head.status < 200) {
+        if (++exchange.interim > mostInterim)
+          throw new HttpError(502, "the server says again and again that it will answer");
         if (exchange.head.minor === 1) this.#write(origin, answerBytes(head, data, { closes: false }));
         data = data.subarray(size);
         if (data.length === 0) return;
@@ -355,6 +400,7 @@ export class Http1 implements OriginUser {
       frames: this.#flow.protocolOf(request.path) === "websocket" ? new ClientFrames(judge) : null,
     };
     this.#client.setTimeout(0);
+    this.#hasHead();
     this.#write(origin, Buffer.concat([answerBytes(head, data, { closes: false }), data.subarray(head.size)]));
     const ahead = this.#held;
     this.#held = nothing;
@@ -372,6 +418,7 @@ export class Http1 implements OriginUser {
     this.#isEnding = true;
     this.#upgraded?.origin.socket.destroy();
     this.#client.end(closeFrame(code, reason));
+    this.#linger();
   }
 
   /** A refused request leaves the connection as it was, where nothing of it is still to come. */
@@ -387,7 +434,7 @@ export class Http1 implements OriginUser {
     if (this.#isEnding) return;
     const exchange = this.#exchange;
     if (this.#hasBegunAnswer) {
-      this.#client.destroy();
+      this.#client.resetAndDestroy();
       return;
     }
     this.#client.write(message(answer, { closes: true, isHead: exchange?.head.method === "HEAD" }));
@@ -396,12 +443,20 @@ export class Http1 implements OriginUser {
 
   #end(): void {
     this.#isEnding = true;
-    clearTimeout(this.#headTimer);
+    this.#hasHead();
     this.#leaveOrigin();
-    // What still comes is read and dropped: a reset would take the answer from the client.
-    this.#client.resume();
     this.#client.end();
-    setTimeout(() => this.#client.destroy(), 2000).unref();
+    this.#linger();
+  }
+
+  /** What still comes is read and dropped: a reset would take the answer from the client, which may read it slowly. */
+  #linger(): void {
+    const client = this.#client;
+    client.setTimeout(this.#limits.clientMs);
+    client.resume();
+    const close = (): void => void setTimeout(() => client.destroy(), this.#limits.lingerMs).unref();
+    if (client.writableFinished) close();
+    else client.once("finish", close);
   }
 
   #leaveOrigin(): void {
@@ -433,13 +488,21 @@ export class Http1 implements OriginUser {
 
   #onClientClose(): void {
     this.#isEnding = true;
-    clearTimeout(this.#headTimer);
+    this.#hasHead();
     this.#leaveOrigin();
   }
 
-  #onSilence(): void {
-    if (this.#exchange === null) this.#end();
-    else this.#stop(failureAnswer(504, "timeout", "the server does not answer"));
+  /** Nothing was said for as long as a client has; a server has longer. */
+  #onQuiet(): void {
+    const { clientMs, serverMs } = this.#limits;
+    const exchange = this.#exchange;
+    this.#quietMs += clientMs;
+    if (this.#isEnding) this.#client.destroy();
+    else if (exchange === null) this.#end();
+    else if (!exchange.body.isDone && exchange.answer === null && !this.#client.isPaused())
+      this.#stop(failureAnswer(408, "timeout", "the request's body does not go on"));
+    else if (this.#quietMs >= serverMs) this.#stop(failureAnswer(504, "timeout", "the server does not answer"));
+    else this.#client.setTimeout(clientMs);
   }
 }
 

@@ -15,12 +15,16 @@ import { TargetError } from "./canonical.ts";
 import type { Request } from "./flow.ts";
 import { type InspectedFlow, isAuthority, requestOf, Unreachable } from "./inspected-flow.ts";
 import { tlsFault } from "./server-tls.ts";
+import { type TimeLimits, timeLimits } from "./time-limits.ts";
 
 /** What HTTP/2 asks of the rest besides. */
 export interface InspectedHttp2Flow extends InspectedFlow {
   /** The session with the server, made where there is none. Throws an Unreachable. */
   session(): Promise<ClientHttp2Session>;
 }
+
+/** A server may say this often that there will be an answer (RFC 9110 section 15.2). */
+const mostInterim = 32;
 
 const settings = { maxConcurrentStreams: 128, maxHeaderListSize: 64 * 1024, enablePush: false };
 /** RFC 9113 section 8.2.2: a message with one of these is malformed. */
@@ -40,11 +44,14 @@ export class Http2 {
   readonly #flow: InspectedHttp2Flow;
   readonly #session: ServerHttp2Session;
   readonly #streams = new Map<ServerHttp2Stream, Request>();
+  readonly #serverMs: number;
 
-  constructor(client: TLSSocket, flow: InspectedHttp2Flow) {
+  constructor(client: TLSSocket, flow: InspectedHttp2Flow, limits: TimeLimits = timeLimits) {
     this.#flow = flow;
+    this.#serverMs = limits.serverMs;
     this.#session = performServerHandshake(client, { settings });
     this.#session.on("error", () => {});
+    this.#session.setTimeout(limits.clientMs, () => this.#onQuiet(limits.clientMs));
     this.#session.on("stream", (stream: ServerHttp2Stream, headers: IncomingHttpHeaders) => {
       stream.on("error", () => {});
       this.#take(stream, headers);
@@ -58,6 +65,12 @@ export class Http2 {
   judgeAgain(): void {
     for (const [stream, request] of this.#streams)
       if (this.#flow.judge(request) !== undefined) stream.close(constants.NGHTTP2_CANCEL);
+  }
+
+  /** Streams have limits of their own. */
+  #onQuiet(clientMs: number): void {
+    if (this.#streams.size === 0) this.#session.close(() => this.#session.destroy());
+    else this.#session.setTimeout(clientMs);
   }
 
   #take(stream: ServerHttp2Stream, headers: IncomingHttpHeaders): void {
@@ -86,7 +99,7 @@ export class Http2 {
     this.#streams.set(stream, request);
     stream.once("close", () => this.#streams.delete(stream));
     flow.session().then(
-      (session) => carry(stream, headers, request.sent, session),
+      (session) => carry(stream, headers, request.sent, session, this.#serverMs),
       (error: unknown) => say(stream, headers, error instanceof Unreachable ? error.answer : unreachable(error)),
     );
   }
@@ -117,6 +130,7 @@ function carry(
   headers: IncomingHttpHeaders,
   target: string,
   session: ClientHttp2Session,
+  serverMs: number,
 ): void {
   if (stream.destroyed || stream.closed) return;
   const { host: _, ...own } = headers;
@@ -137,7 +151,17 @@ function carry(
     upstream.on("wantTrailers", () => upstream.sendTrailers(trailers));
     stream.pipe(upstream);
   }
+  // Whichever of the two is silent: the other one waits for it.
+  upstream.setTimeout(serverMs, () => {
+    if (!stream.headersSent) say(stream, headers, failureAnswer(504, "timeout", "the server does not answer"));
+    upstream.close(constants.NGHTTP2_CANCEL);
+  });
+  let interim = 0;
   upstream.on("headers", (fields: IncomingHttpHeaders) => {
+    if (++interim > mostInterim) {
+      upstream.destroy(new Error("the server says again and again that it will answer"));
+      return;
+    }
     if (!stream.destroyed && !stream.headersSent) stream.additionalHeaders(fields);
   });
   upstream.on("response", (fields: IncomingHttpHeaders, flags: number) => {

@@ -13,8 +13,8 @@ import { Unreachable } from "./inspected-flow.ts";
 import type { Opening } from "./opening.ts";
 import { Origin, Origins } from "./origin.ts";
 import { secure, tlsFault } from "./server-tls.ts";
+import { timeLimits } from "./time-limits.ts";
 
-const handshakeMs = 30_000;
 /** What lets a client through that does not trust this sandbox's authority. */
 const skip = "tls: skip";
 
@@ -134,7 +134,7 @@ export interface Judged {
 export async function inspect(
   inspector: Inspector,
   inspected: Inspected,
-  opening: Exclude<Opening, { kind: "malformed" }>,
+  opening: Exclude<Opening, { kind: "malformed" | "silent" }>,
 ): Promise<Judged | undefined> {
   const { client } = inspected;
   if (opening.read.length > 0) client.unshift(opening.read);
@@ -204,7 +204,12 @@ function endTls(
       secureContext: authority.contextFor(host),
       ...(protocols.length === 0 ? {} : { ALPNProtocols: [...protocols] }),
     });
-    const timer = setTimeout(() => client.resetAndDestroy(), handshakeMs);
+    // Only a TCP socket can be reset.
+    secured.resetAndDestroy = () => {
+      client.resetAndDestroy();
+      return secured.destroy();
+    };
+    const timer = setTimeout(() => client.resetAndDestroy(), timeLimits.headMs);
     let isSecure = false;
     let isSaid = false;
     secured.on("error", (error: NodeJS.ErrnoException) => {

@@ -1,48 +1,50 @@
 import { isIP, type Socket } from "node:net";
-import { type ClientHello, longestHello, readClientHello } from "./client-hello.ts";
+import { type ClientHello, HelloReader } from "./client-hello.ts";
 import type { Grant } from "./decide.ts";
 import type { Verdict } from "./flow.ts";
+import { EndedError, readUntil, TooSlowError } from "./read-until.ts";
 
 export type Opening =
   /** What was read, to be passed on first. */
   | { readonly kind: "tls"; readonly hello: ClientHello; readonly read: Buffer }
   | { readonly kind: "other"; readonly read: Buffer }
+  /** It ended, or its time did, before the first byte. */
+  | { readonly kind: "silent" }
   | { readonly kind: "malformed"; readonly why: string };
 
 /**
  * Reads what a client says first as far as it has to be known: a TLS client's hello, else nothing but the first bytes.
  *
- * @param ms how long a hello that was begun may take; a client that says nothing may take its time
+ * @param limits firstMs for the first byte: who waits for the server says nothing, and may take its time
  */
-export function readOpening(client: Socket, ms: number): Promise<Opening> {
-  return new Promise((resolve) => {
-    let held: Buffer = Buffer.alloc(0);
-    let timer: NodeJS.Timeout | undefined;
-    const settle = (opening: Opening): void => {
-      clearTimeout(timer);
-      client.off("data", onData);
-      client.off("end", onEnd);
-      client.off("close", onEnd);
-      client.pause();
-      resolve(opening);
-    };
-    const onEnd = (): void => settle({ kind: "other", read: held });
-    const onData = (chunk: Buffer): void => {
-      timer ??= setTimeout(() => settle({ kind: "malformed", why: "its hello does not end" }), ms).unref();
-      held = held.length === 0 ? chunk : Buffer.concat([held, chunk]);
-      const read = readClientHello(held);
-      if (read.kind === "hello") settle({ kind: "tls", hello: read.hello, read: held });
-      else if (read.kind === "other") settle({ kind: "other", read: held });
-      else if (read.kind === "malformed") settle(read);
-      else if (held.length > longestHello) settle({ kind: "malformed", why: "its hello is too long" });
-    };
-    // One that has ended already says nothing more, nor that it ended: it would be waited for, and hold its place, for good.
-    if (client.readableEnded || client.destroyed) return onEnd();
-    client.on("data", onData);
-    client.on("end", onEnd);
-    client.on("close", onEnd);
-    client.resume();
-  });
+export async function readOpening(
+  client: Socket,
+  limits: { readonly firstMs: number | undefined; readonly restMs: number },
+): Promise<Opening> {
+  const reader = new HelloReader();
+  try {
+    return await readUntil<Opening>(
+      client,
+      (held, from) => {
+        const read = reader.take(held.subarray(from));
+        if (read.kind === "more") return undefined;
+        const value: Opening =
+          read.kind === "hello"
+            ? { kind: "tls", hello: read.hello, read: held }
+            : read.kind === "other"
+              ? { kind: "other", read: held }
+              : read;
+        return { value, size: held.length };
+      },
+      limits,
+    );
+  } catch (error) {
+    if (!(error instanceof EndedError || error instanceof TooSlowError)) throw error;
+    if (error.held.length === 0) return { kind: "silent" };
+    return error instanceof EndedError
+      ? { kind: "other", read: error.held }
+      : { kind: "malformed", why: "its hello does not end" };
+  }
 }
 
 /** Why a client that begins so is not heard further: it asks for another name than the one it was granted, or for none. */
@@ -55,7 +57,7 @@ export function openingFault(opening: Opening, grant: Grant): Verdict | undefine
     detail,
   });
   if (opening.kind === "malformed") return refuse(`not the start of a TLS connection: ${opening.why}`);
-  if (opening.kind === "other") return undefined;
+  if (opening.kind !== "tls") return undefined;
   const { serverName, hasEncryptedHello } = opening.hello;
   // Where TLS ends here, the granted name is the one that is served: a hidden one is heard by nobody, a missing one is known.
   const endsHere = grant.carry === "inspect";

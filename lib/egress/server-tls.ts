@@ -1,8 +1,9 @@
+import { constants } from "node:crypto";
 import { isIP, type Socket } from "node:net";
 import { connect, createSecureContext, getCACertificates, type SecureContext, type TLSSocket } from "node:tls";
+import { timeLimits } from "./time-limits.ts";
 
 const mostSessions = 256;
-const handshakeMs = 30_000;
 
 let trust: SecureContext | undefined;
 const sessions = new Map<string, Buffer>();
@@ -12,7 +13,7 @@ export function serverTrust(): SecureContext {
   if (trust === undefined) {
     const system = getCACertificates("system");
     const ca = [...(system.length > 0 ? system : getCACertificates("bundled")), ...getCACertificates("extra")];
-    trust = createSecureContext({ ca, minVersion: "TLSv1.2" });
+    trust = createSecureContext({ ca, minVersion: "TLSv1.2", secureOptions: constants.SSL_OP_NO_RENEGOTIATION });
   }
   return trust;
 }
@@ -34,7 +35,7 @@ export function secure(socket: Socket, host: string, protocols: readonly string[
       secureContext: serverTrust(),
       ...(session === undefined ? {} : { session }),
     });
-    const timer = setTimeout(() => secured.destroy(new Error("no answer to the TLS handshake")), handshakeMs);
+    const timer = setTimeout(() => secured.destroy(new Error("no answer to the TLS handshake")), timeLimits.headMs);
     const onError = (error: Error): void => reject(new Error(faultOf(error, secured, protocols), { cause: error }));
     secured.once("error", onError);
     secured.once("close", () => {

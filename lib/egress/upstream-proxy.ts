@@ -4,6 +4,7 @@ import { connect as connectTls } from "node:tls";
 import { writeHostPort } from "../policy/host-port.ts";
 import type { UpstreamProxySettings } from "../policy/policy.ts";
 import { addressBytes, compileRanges } from "./addresses.ts";
+import { readUntil } from "./read-until.ts";
 import { serverTrust } from "./server-tls.ts";
 
 const stepMs = 30_000;
@@ -180,33 +181,10 @@ async function askSocks(socket: Socket, target: string, port: number, credential
 
 /** Reads as many bytes as `sizeOf` says that what is held needs; what lies behind them stays to be read. */
 function take(socket: Socket, sizeOf: (held: Buffer) => number): Promise<Buffer> {
-  return new Promise((resolve, reject) => {
-    let held: Buffer = Buffer.alloc(0);
-    const settle = (done: () => void): void => {
-      socket.off("readable", look);
-      socket.off("end", onEnd);
-      socket.off("close", onEnd);
-      socket.off("error", onError);
-      done();
-    };
-    const onEnd = (): void => settle(() => reject(new Error("it closed the connection")));
-    const onError = (error: Error): void => settle(() => reject(error));
-    const look = (): void => {
-      const chunk: Buffer | null = socket.read();
-      if (chunk === null) return;
-      held = Buffer.concat([held, chunk]);
-      const size = sizeOf(held);
-      if (held.length >= size) {
-        settle(() => {
-          if (held.length > size) socket.unshift(held.subarray(size));
-          resolve(held.subarray(0, size));
-        });
-      } else if (held.length > longestHead) settle(() => reject(new Error("its answer does not end")));
-    };
-    socket.on("readable", look);
-    socket.on("end", onEnd);
-    socket.on("close", onEnd);
-    socket.on("error", onError);
-    look();
+  return readUntil(socket, (held) => {
+    const size = sizeOf(held);
+    if (held.length >= size) return { value: held.subarray(0, size), size };
+    if (held.length > longestHead) throw new Error("its answer does not end");
+    return undefined;
   });
 }

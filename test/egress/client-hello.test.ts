@@ -3,7 +3,9 @@ import { type AddressInfo, createServer } from "node:net";
 import { connect as connectTls } from "node:tls";
 import test from "ava";
 import fc from "fast-check";
-import { longestHello, readClientHello } from "../../lib/egress/client-hello.ts";
+import { type HelloRead, HelloReader, longestHello } from "../../lib/egress/client-hello.ts";
+
+const readClientHello = (data: Buffer): HelloRead => new HelloReader().take(data);
 
 /** What a real client sends first. */
 async function helloOf(options: { servername?: string; ALPNProtocols?: string[] }): Promise<Buffer> {
@@ -55,6 +57,34 @@ test("A hello cut into records of any size is the same hello", async (t) => {
     }),
   );
   t.deepEqual(readClientHello(refragmented(data, [1])), readClientHello(data));
+});
+
+test("A hello that comes byte by byte, each in a record of its own, costs no more than its bytes", async (t) => {
+  const data = refragmented(await helloOf({ servername: "h.example" }), [1]);
+  const reader = new HelloReader();
+  for (const byte of data.subarray(0, -1)) t.is(reader.take(Buffer.of(byte)).kind, "more");
+  t.like(reader.take(data.subarray(-1)), { kind: "hello", hello: { serverName: "h.example" } });
+  // The most that is read: looking at all of it again with each byte would take a minute.
+  const long = refragmented(Buffer.concat([data.subarray(0, 5), Buffer.of(1, 0, 0x78, 0), Buffer.alloc(30_000)]), [1]);
+  const endless = new HelloReader();
+  const began = performance.now();
+  let kind = "more";
+  for (let at = 0; kind === "more"; at++) kind = endless.take(long.subarray(at, at + 1)).kind;
+  t.is(kind, "malformed");
+  t.true(performance.now() - began < 1000);
+});
+
+test("16 KiB of garbage after a record's start is malformed or waited for, and never more than its bound", (t) => {
+  fc.assert(
+    fc.property(fc.uint8Array({ minLength: 16_384, maxLength: 16_384 }), (bytes) => {
+      t.not(readClientHello(Buffer.concat([Buffer.from([0x16, 3, 1]), bytes])).kind, "hello");
+    }),
+    { numRuns: 20 },
+  );
+  t.is(
+    readClientHello(Buffer.concat([Buffer.from([0x16, 3, 1, 0x40, 0, 1, 0, 0x7f, 0]), Buffer.alloc(40_000)])).kind,
+    "malformed",
+  );
 });
 
 test("An encrypted hello is seen", async (t) => {

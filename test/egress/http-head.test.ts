@@ -7,16 +7,16 @@ import fc from "fast-check";
 import { BodyReader } from "../../lib/egress/http-body.ts";
 import {
   HttpError,
-  headEnd,
   longestHead,
   parseRequest,
   parseResponse,
   type RequestHead,
+  requestHeadEnd,
 } from "../../lib/egress/http-head.ts";
 
 function request(text: string): RequestHead {
   const data = Buffer.from(text, "latin1");
-  const size = headEnd(data);
+  const size = requestHeadEnd(data);
   if (size < 0) throw new Error("no end");
   return parseRequest(data, size);
 }
@@ -94,16 +94,17 @@ for (const [what, text] of refused) {
 }
 
 test("A head that never ends is given up at the bound, however it comes", (t) => {
-  t.is(headEnd(Buffer.from("GET / HTTP/1.1\r\n")), -1);
-  t.throws(() => headEnd(Buffer.alloc(longestHead + 1, 0x61)), { instanceOf: HttpError });
+  t.is(requestHeadEnd(Buffer.from("GET / HTTP/1.1\r\n")), -1);
+  t.throws(() => requestHeadEnd(Buffer.alloc(longestHead + 1, 0x61)), { instanceOf: HttpError });
   const head = Buffer.from("GET / HTTP/1.1\r\nHost: h\r\n\r\n");
-  for (let seen = 0; seen < head.length; seen++) t.is(headEnd(head, Math.min(seen, head.length - 4)), head.length);
+  for (let seen = 0; seen < head.length; seen++)
+    t.is(requestHeadEnd(head, Math.min(seen, head.length - 4)), head.length);
 });
 
 test("A response's framing follows from its fields, its status and the request's method", (t) => {
   const response = (text: string, method = "GET"): ReturnType<typeof parseResponse> => {
     const data = Buffer.from(text, "latin1");
-    return parseResponse(data, headEnd(data), method);
+    return parseResponse(data, requestHeadEnd(data), method);
   };
   t.deepEqual(response("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n").framing, { kind: "length", length: 5 });
   t.deepEqual(response("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", "HEAD").framing, { kind: "none" });
@@ -241,7 +242,7 @@ test("What is read here Node's own parser reads as well, with the same end", asy
       let head: RequestHead;
       let end: number;
       try {
-        const size = headEnd(data);
+        const size = requestHeadEnd(data);
         head = parseRequest(data, size);
         const reader = new BodyReader(head.framing, 400);
         end = size + reader.take(data, size);
