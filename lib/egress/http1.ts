@@ -300,7 +300,7 @@ export class Http1 implements OriginUser {
     }
     // In the middle of an answer only a reset tells the client that it is not whole.
     if (exchange.answer !== null) {
-      this.#client.resetAndDestroy();
+      this.#cut();
       return;
     }
     if (exchange.again !== null && exchange.held.length === 0) {
@@ -434,11 +434,19 @@ export class Http1 implements OriginUser {
     if (this.#isEnding) return;
     const exchange = this.#exchange;
     if (this.#hasBegunAnswer) {
-      this.#client.resetAndDestroy();
+      this.#cut();
       return;
     }
     this.#client.write(message(answer, { closes: true, isHead: exchange?.head.method === "HEAD" }));
     this.#end();
+  }
+
+  /** Ends in a way that nobody takes for a regular end, after what was said. */
+  #cut(): void {
+    this.#isEnding = true;
+    this.#leaveOrigin();
+    this.#client.write(nothing, () => this.#client.resetAndDestroy());
+    this.#linger();
   }
 
   #end(): void {

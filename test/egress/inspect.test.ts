@@ -65,8 +65,7 @@ holds("What two readers could take for two things is refused", {
     "length and chunks": badRequest,
     "folded field": badRequest,
     "space before colon": badRequest,
-    // Its head never ends.
-    "bare line feed": "",
+    "bare line feed": badRequest,
     "bad chunk": badRequest,
     "another authority": "HTTP/1.1 403 Forbidden by policy",
     "absolute form": badRequest,

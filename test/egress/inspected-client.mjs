@@ -14,8 +14,10 @@ function ask(path, { method = "GET", port = 443, host = api, body, headers = {},
   return new Promise((resolve) => {
     const make = port === 80 ? httpRequest : httpsRequest;
     const request = make({ host, port, path, method, headers, agent });
-    request.on("error", (error) => resolve({ error: error.code ?? error.message }));
+    let status;
+    request.on("error", (error) => resolve({ ...(status && { status }), error: error.code ?? error.message }));
     request.on("response", (response) => {
+      status = response.statusCode;
       const parts = [];
       response.on("data", (part) => parts.push(part));
       response.on("error", (error) => resolve({ status: response.statusCode, error: error.code }));
