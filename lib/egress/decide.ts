@@ -49,7 +49,13 @@ interface RequestRules {
   readonly configurations: readonly { readonly matches: Glob; readonly endpoint: NetworkEndpoint }[];
 }
 
-export type Connection = { readonly grant: Grant } | { readonly refusal: Verdict };
+export type Connection = { readonly grant: Grant } | Refused;
+
+interface Refused {
+  readonly refusal: Verdict;
+  /** Whether the endpoint is an inspected one of other programs: then HTTP is spoken there, and the refusal can be said. */
+  readonly isInspected?: boolean;
+}
 
 /** Hosts and programs beyond this many are decided anew each time: what a sandbox asks for must not fill memory. */
 const mostKept = 4096;
@@ -127,21 +133,21 @@ export class NetworkDecision {
     }
     const [first] = destinations;
     const policy = first?.key ?? null;
-    if (program === null) {
-      return { refusal: refuse("identity", "the program that connects could not be told", policy) };
-    }
+    const isInspected = destinations.every(({ endpoint }) => endpoint.tls !== "skip" && readsRequests(endpoint));
+    const refused = (refusal: Verdict): Refused => ({ refusal, isInspected });
+    if (program === null) return refused(refuse("identity", "the program that connects could not be told", policy));
     const granted = destinations.filter(({ entry }) => entry.grants(program));
     if (granted.length === 0) {
       if (program.doubt !== undefined && program.doubt !== "changed")
-        return { refusal: refuse("identity", `${program.path} ${doubts[program.doubt]}`, policy) };
+        return refused(refuse("identity", `${program.path} ${doubts[program.doubt]}`, policy));
       const binaries = destinations.flatMap(({ entry }) => entry.policy.binaries);
       const fault = contentFault(program, binaries);
       if (fault !== undefined)
-        return { refusal: { ...refuse("identity", fault.detail, policy), expectedSha256: fault.expected } };
+        return refused({ ...refuse("identity", fault.detail, policy), expectedSha256: fault.expected });
       const names = [...new Set(binaries.map(({ path }) => path))];
       const who = names.length === 0 ? "no program" : names.join(", ");
       const detail = `${where} is granted to ${who}, not to ${program.path}`;
-      return { refusal: refuse("program", detail, policy, `--allow ${where} --allow-binary ${program.path}`) };
+      return refused(refuse("program", detail, policy, `--allow ${where} --allow-binary ${program.path}`));
     }
     return { grant: grantOf(granted, host, port, program.path) };
   }

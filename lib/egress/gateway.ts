@@ -4,7 +4,7 @@ import { type CarriedFlow, native } from "../native.ts";
 import { explicitProxy } from "../plan/explicit-proxy.ts";
 import { writeHostPort } from "../policy/host-port.ts";
 import type { Policy } from "../policy/policy.ts";
-import { failureAnswer, refusalAnswer } from "./answer.ts";
+import { type Answer, failureAnswer, refusalAnswer } from "./answer.ts";
 import type { Authority } from "./authority.ts";
 import { join } from "./carry.ts";
 import { type Grant, NetworkDecision, unreachable } from "./decide.ts";
@@ -15,9 +15,11 @@ import { NamePool } from "./names.ts";
 import { openingFault, readOpening, refuseOpening } from "./opening.ts";
 import { Programs } from "./program.ts";
 import { type ProxyRequest, readProxyRequest } from "./proxy-request.ts";
+import { tellRefused } from "./refused.ts";
 import { Resolver } from "./resolver.ts";
 import { timeLimits } from "./time-limits.ts";
 import { Upstream, type UpstreamSettings } from "./upstream.ts";
+import { mostSockets, switchedOff, tooMany, unnamed } from "./verdicts.ts";
 
 /** The parts of a policy that may change while a sandbox runs. */
 export type NetworkSettings = Pick<Policy, "networkPolicies"> & UpstreamSettings;
@@ -38,8 +40,6 @@ export interface GatewayOptions {
 }
 
 const dnsPort = 53;
-/** Both ends of a connection count. */
-const mostSockets = 1024;
 
 /** A connection that is carried, and the grant that it is carried by: another one with another policy. */
 interface Carried {
@@ -49,6 +49,12 @@ interface Carried {
   grant: Grant;
   /** Who judges its requests. */
   requests?: Judged | undefined;
+}
+
+/** A connection that a program wants, and how it is told of what becomes of it. */
+interface Asked extends ProxyRequest {
+  /** It asks the explicit proxy, which answers. */
+  readonly isProxied: boolean;
 }
 
 /** Carries the connections of one sandbox that its policy grants, and resets the others. */
@@ -203,10 +209,10 @@ export class Gateway {
     if (asked === undefined) return;
     // Whoever resolved the name first asks for its address.
     const host = this.#names.nameOf(asked.host) ?? asked.host;
-    await this.#carry(client, program, { ...asked, host });
+    await this.#carry(client, program, { ...asked, host, isProxied: true });
   }
 
-  async #carry(client: Socket, program: Program | null, asked: ProxyRequest): Promise<void> {
+  async #carry(client: Socket, program: Program | null, asked: Asked): Promise<void> {
     const { host, port } = asked;
     const where = writeHostPort(host, port);
     const subject = `${where} (by ${program?.path ?? "an unknown program"})`;
@@ -216,13 +222,19 @@ export class Gateway {
       if (verdict.allowed) return;
       this.#refusals.add(request === undefined ? subject : `${request.method} ${request.path} at ${subject}`, verdict);
     };
+    const answerTo = (verdict: Verdict): Answer => refusalAnswer({ host, port, program: program?.path ?? "" }, verdict);
     const stop = (verdict: Verdict): void => {
       note(verdict);
-      asked.reject(refusalAnswer({ host, port, program: program?.path ?? "" }, verdict));
+      asked.reject(answerTo(verdict));
     };
     if (this.#isOff) return stop(switchedOff);
     const connection = this.#decision.connect(program, host, port);
-    if ("refusal" in connection) return stop(connection.refusal);
+    if ("refusal" in connection) {
+      const { authority } = this.#options;
+      if (connection.isInspected !== true || authority === null || asked.isProxied) return stop(connection.refusal);
+      note(connection.refusal);
+      return tellRefused(authority, { client, host, port, answer: answerTo(connection.refusal) });
+    }
     const { grant } = connection;
     // From here on another policy may end it.
     const carried: Carried = { program, host, port, grant };
@@ -344,8 +356,8 @@ export class Gateway {
 }
 
 /** A client that knows of no proxy: it is connected already, and is told by a reset. */
-function captured(client: Socket): Pick<ProxyRequest, "accept" | "reject" | "isForward"> {
-  return { isForward: false, accept: () => {}, reject: () => void client.resetAndDestroy() };
+function captured(client: Socket): Omit<Asked, "host" | "port"> {
+  return { isForward: false, isProxied: false, accept: () => {}, reject: () => void client.resetAndDestroy() };
 }
 
 /** Whether what is carried by one grant may go on by another as it is: the same way, to addresses by the same rules. */
@@ -353,25 +365,4 @@ function isCarriedAlike(one: Grant, other: Grant): boolean {
   const ranges = ({ endpoints }: Grant): string =>
     JSON.stringify(endpoints.map(({ host, allowedIps }) => [host, allowedIps]));
   return one.carry === other.carry && (one.addresses === other.addresses || ranges(one) === ranges(other));
-}
-
-const switchedOff: Verdict = {
-  allowed: false,
-  policy: null,
-  rule: null,
-  reason: "switched-off",
-  detail: "the network of this sandbox was switched off",
-};
-
-const tooMany: Verdict = {
-  allowed: false,
-  policy: null,
-  rule: null,
-  reason: "too-many",
-  detail: `this sandbox has as many connections as it may have at once (${mostSockets / 2})`,
-};
-
-function unnamed(name: string): Verdict {
-  const detail = `no endpoint names ${name}`;
-  return { allowed: false, policy: null, rule: null, reason: "host", detail, remedy: `--allow ${name}` };
 }

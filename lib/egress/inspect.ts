@@ -1,10 +1,11 @@
 import type { ClientHttp2Session } from "node:http2";
 import type { Socket } from "node:net";
-import { TLSSocket } from "node:tls";
+import type { TLSSocket } from "node:tls";
 import { writeHostPort } from "../policy/host-port.ts";
 import type { Protocol } from "../policy/network.ts";
 import { type Answer, failureAnswer, refusalAnswer } from "./answer.ts";
 import type { Authority } from "./authority.ts";
+import { endTls, skip } from "./client-tls.ts";
 import { type Grant, type NetworkDecision, unreachable } from "./decide.ts";
 import type { Request, Verdict } from "./flow.ts";
 import { Http1 } from "./http1.ts";
@@ -12,11 +13,7 @@ import { Http2, type InspectedHttp2Flow, sessionOn } from "./http2.ts";
 import { Unreachable } from "./inspected-flow.ts";
 import type { Opening } from "./opening.ts";
 import { Origin, Origins } from "./origin.ts";
-import { secure, tlsFault } from "./server-tls.ts";
-import { timeLimits } from "./time-limits.ts";
-
-/** What lets a client through that does not trust this sandbox's authority. */
-const skip = "tls: skip";
+import { secure } from "./server-tls.ts";
 
 /** A granted server is not dialled: for its address, or since the network was switched off. */
 export class ReachRefusal extends Error {
@@ -190,50 +187,6 @@ async function protocolsFor(
   } catch {
     return own; // It is asked once more for the request, which is then answered with why.
   }
-}
-
-function endTls(
-  authority: Authority,
-  { client, onFault }: Inspected,
-  host: string,
-  protocols: readonly string[],
-): Promise<TLSSocket | undefined> {
-  return new Promise((resolve) => {
-    const secured = new TLSSocket(client, {
-      isServer: true,
-      secureContext: authority.contextFor(host),
-      ...(protocols.length === 0 ? {} : { ALPNProtocols: [...protocols] }),
-    });
-    // Only a TCP socket can be reset.
-    secured.resetAndDestroy = () => {
-      client.resetAndDestroy();
-      return secured.destroy();
-    };
-    const timer = setTimeout(() => client.resetAndDestroy(), timeLimits.headMs);
-    let isSecure = false;
-    let isSaid = false;
-    secured.on("error", (error: NodeJS.ErrnoException) => {
-      if (isSecure) return;
-      isSaid = true;
-      const isDistrust = /UNKNOWN_CA|BAD_CERTIFICATE|CERTIFICATE_UNKNOWN/.test(error.code ?? "");
-      if (isDistrust) onFault("the client does not trust the certificate authority of this sandbox", skip);
-      else onFault(`the TLS handshake failed: ${tlsFault(error)}`);
-    });
-    secured.once("end", () => {
-      if (!isSecure) client.destroy();
-    });
-    secured.once("close", () => {
-      clearTimeout(timer);
-      if (!isSecure && !isSaid)
-        onFault("the client left during the TLS handshake: it may pin another certificate", skip);
-      resolve(undefined);
-    });
-    secured.once("secure", () => {
-      clearTimeout(timer);
-      isSecure = true;
-      resolve(secured);
-    });
-  });
 }
 
 class InspectedConnection implements InspectedHttp2Flow {

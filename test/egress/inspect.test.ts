@@ -3,6 +3,10 @@
 import { testsOf } from "./world-tests.ts";
 
 const { found, holds, inThatWorld } = testsOf("inspected.ts");
+interface Told {
+  readonly detail: string;
+  readonly next_steps: readonly string[];
+}
 const badRequest = "HTTP/1.1 400 Bad Request";
 
 holds("A request that a rule allows is carried, over TLS and without, with its query, its body and its trailers", {
@@ -35,6 +39,31 @@ holds("What no rule allows, and what one denies, is answered with what was missi
   denied: { status: 403, body: { error: "policy_denied", rule: "GET /allowed/secret" } },
   method: { status: 403, body: { method: "DELETE" } },
 });
+
+inThatWorld(
+  "A program that an inspected endpoint is not granted to is told so in HTTP, and in anything else by a reset",
+  (t) => {
+    const { tls, plain, ...others } = found["another program's"] as Readonly<
+      Record<string, { status: number; body: Told }>
+    >;
+    for (const answer of [tls, plain]) {
+      t.is(answer?.status, 403);
+      t.like(answer?.body, { error: "policy_denied", policy: "two", host: "other.example.test" });
+      t.regex(answer?.body.detail ?? "", /is granted to \/usr\/bin\/false, not to .*node$/);
+      t.regex(
+        answer?.body.next_steps[0] ?? "",
+        /^run with --allow other\.example\.test:(?:80|443) --allow-binary .*node$/,
+      );
+    }
+    const reset = "ECONNRESET";
+    t.deepEqual<unknown, unknown>(others, {
+      h2: 403,
+      silent: reset,
+      "other words": reset,
+      "HTTP/2 without TLS": reset,
+    });
+  },
+);
 
 holds("In audit mode a request that a rule denies goes on", { audited: { status: 200, body: "GET /audited/x 0" } });
 

@@ -194,4 +194,27 @@ results.h2 = {
   "another authority": await stream({ ":path": "/allowed/1", ":authority": "other.example.test:8443" }),
 };
 session.close();
+
+// Granted to another program.
+const others = connectHttp2("https://other.example.test");
+const byAnother = others.request({ ":path": "/" });
+byAnother.resume();
+const [answer] = await once(byAnother, "response");
+others.destroy();
+/** How a connection ends on which nothing is said, or no HTTP. */
+const ending = (words) =>
+  new Promise((resolve) => {
+    const socket = connectTcp(80, "other.example.test");
+    if (words !== "") socket.write(words);
+    socket.on("error", ({ code }) => resolve(code));
+    socket.on("end", () => resolve("ended"));
+  });
+results["another program's"] = {
+  tls: await ask("/a", { host: "other.example.test" }),
+  plain: await ask("/a", { host: "other.example.test", port: 80, method: "POST", body: "x" }),
+  h2: answer[":status"],
+  silent: await ending(""),
+  "other words": await ending("\0\x01"),
+  "HTTP/2 without TLS": await ending("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"),
+};
 console.log(JSON.stringify(results));

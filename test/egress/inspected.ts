@@ -48,6 +48,9 @@ network_policies:
       - { host: other.example.test, port: 444, protocol: rest, enforcement: enforce, access: full }
       - { host: mixed.example.test, port: 443, protocol: rest, enforcement: enforce, access: full }
     binaries: [{ path: "${process.execPath}" }, { path: /usr/bin/curl }, { path: /usr/bin/wget }, { path: "/usr/bin/python3*" }, { path: /usr/bin/openssl }, { path: "/usr/lib/git-core/*" }]
+  two:
+    endpoints: [{ host: other.example.test, ports: [80, 443], protocol: rest, enforcement: enforce, access: full }]
+    binaries: [{ path: /usr/bin/false }]
 `;
 
 function onRequest(request: IncomingMessage, response: ServerResponse): void {

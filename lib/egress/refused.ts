@@ -1,0 +1,92 @@
+import type { ClientHttp2Session } from "node:http2";
+import type { Socket } from "node:net";
+import type { Answer } from "./answer.ts";
+import type { Authority } from "./authority.ts";
+import { endTls } from "./client-tls.ts";
+import { Http1 } from "./http1.ts";
+import { Http2, type InspectedHttp2Flow } from "./http2.ts";
+import { readOpening } from "./opening.ts";
+import type { Origin } from "./origin.ts";
+
+/** Who says nothing waits for a server that speaks first: none will. */
+const silenceMs = 1000;
+/** The whole conversation: its client has nothing to wait for. */
+const mostMs = 10_000;
+
+export interface RefusedConnection {
+  readonly client: Socket;
+  readonly host: string;
+  readonly port: number;
+  readonly answer: Answer;
+}
+
+/**
+ * Tells a program that an inspected endpoint is not granted to, in HTTP, what it would have to be granted; a reset is all
+ * that it can be told in anything else. Nothing is dialled for it.
+ *
+ * @param authority whose certificates the sandbox trusts
+ */
+export async function tellRefused(authority: Authority, connection: RefusedConnection): Promise<void> {
+  const { client, host } = connection;
+  const reset = (): void => void client.resetAndDestroy();
+  const end = setTimeout(reset, mostMs).unref();
+  client.once("close", () => clearTimeout(end));
+  const opening = await readOpening(client, { firstMs: silenceMs, restMs: mostMs });
+  if (client.destroyed || opening.kind === "malformed" || opening.kind === "silent") return reset();
+  if (opening.kind === "other") {
+    // As a request begins, and not as HTTP/2 does.
+    if (!/^(?!PRI )[A-Z]+(?: |$)/.test(opening.read.toString("latin1", 0, 16))) return reset();
+    client.unshift(opening.read);
+    new Http1(client, new RefusedFlow("http", connection), { carriesOne: true });
+    return;
+  }
+  const { serverName, protocols } = opening.hello;
+  if (serverName !== undefined && serverName !== host) return reset();
+  client.unshift(opening.read);
+  const known = ["h2", "http/1.1"].filter((name) => protocols.includes(name));
+  const secured = await endTls(authority, { client, onFault: () => {} }, host, known);
+  if (secured === undefined) return;
+  const flow = new RefusedFlow("https", connection);
+  if (secured.alpnProtocol === "h2") new Http2(secured, flow);
+  else new Http1(secured, flow, { carriesOne: true });
+}
+
+class RefusedFlow implements InspectedHttp2Flow {
+  readonly scheme: "http" | "https";
+  readonly host: string;
+  readonly port: number;
+  readonly encodedSlash = true;
+  readonly #answer: Answer;
+
+  constructor(scheme: "http" | "https", { host, port, answer }: RefusedConnection) {
+    this.scheme = scheme;
+    this.host = host;
+    this.port = port;
+    this.#answer = answer;
+  }
+
+  judge(): Answer {
+    return this.#answer;
+  }
+
+  /** The connection is recorded as refused; what is said on it makes no difference. */
+  malformed(): void {}
+
+  protocolOf(): "" {
+    return "";
+  }
+
+  take(): undefined {
+    return undefined;
+  }
+
+  release(): void {}
+
+  open(): Promise<Origin> {
+    throw new Error("a refused connection leads nowhere");
+  }
+
+  session(): Promise<ClientHttp2Session> {
+    throw new Error("a refused connection leads nowhere");
+  }
+}
