@@ -284,6 +284,10 @@ test("Each flag that a traced refusal names grants what was refused, and none is
   const hopeless = await shell(t, "echo x >> /usr/bin/env; cat /tmp/x; echo x > /tmp/x", { cwd }, ["--trace-denials"]);
   if (isRoot) t.notRegex(hopeless.stderr, /--write/);
   else t.regex(hopeless.stderr, /refused \/usr\/bin\/env; no flag grants it/);
+  // A process of this number is there outside, as one that has just ended inside may be.
+  const elsewhere = await shell(t, `cat /proc/${process.pid}/stat`, { cwd }, ["--trace-denials"]);
+  t.is(elsewhere.status, 1);
+  t.notRegex(elsewhere.stderr, /refused/);
 });
 
 test("What the command's refusals are called cannot write to the terminal of who reads them", async (t) => {
