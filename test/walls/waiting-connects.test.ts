@@ -14,9 +14,11 @@ def unix(name):
 def tcp(name):
     server = socket.socket(); server.bind(("127.0.0.1", 0)); server.listen(0)
     return server, socket.socket, server.getsockname()
-def fill(make, address, count):
+def fill(server, make, address, count):
     # A backlog of 0 holds one connection: from here on all others wait.
     make().connect(address)
+    # TCP's is there for the client before it is in the listener's queue (tcpi_unacked, linux/tcp.h).
+    while server.family == socket.AF_INET and struct.unpack_from("I", server.getsockopt(6, 11, 32), 24)[0] == 0: os.sched_yield()
     def connect():
         try: make().connect(address)
         except OSError: pass
@@ -34,7 +36,7 @@ test("Connects that wait do not keep others from connecting", async (t) => {
   const script = `
 for kind in unix, tcp:
     server, make, address = kind(kind.__name__)
-    fill(make, address, 60)
+    fill(server, make, address, 60)
     other, _, free = tcp("free")
     client = socket.socket(); client.connect(free); print(other.accept()[1] == client.getsockname())
 sys.stdout.flush(); os._exit(0)
@@ -48,7 +50,7 @@ test("A connect that waits succeeds when it is accepted, and ends with its own t
   const script = `
 for kind in unix, tcp:
     server, make, address = kind(kind.__name__ + "2")
-    fill(make, address, 20)
+    fill(server, make, address, 20)
     late = make(); late.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", 0, 300000))
     try: late.connect(address); print("connected")
     except OSError as error: print(errno.errorcode[error.errno])
@@ -64,7 +66,7 @@ test("Nothing in the launcher waits for a sandbox that has ended", async (t) => 
   t.timeout(20_000);
   const sandbox = await Sandbox.create({ workdir: scratchFolder(t) });
   const script = `
-server, make, address = tcp("last"); fill(make, address, 40)
+server, make, address = tcp("last"); fill(server, make, address, 40)
 print("full", flush=True); threading.Event().wait()
 `;
   const child = sandbox.spawn("python3", ["-c", prelude + script], { stdin: "ignore" });
