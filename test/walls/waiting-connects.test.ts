@@ -14,9 +14,10 @@ def unix(name):
 def tcp(name):
     server = socket.socket(); server.bind(("127.0.0.1", 0)); server.listen(0)
     return server, socket.socket, server.getsockname()
+held = []
 def fill(server, make, address, count):
     # A backlog of 0 holds one connection: from here on all others wait.
-    make().connect(address)
+    first = make(); first.connect(address); held.append(first)
     # TCP's is there for the client before it is in the listener's queue (tcpi_unacked, linux/tcp.h).
     while server.family == socket.AF_INET and struct.unpack_from("I", server.getsockopt(6, 11, 32), 24)[0] == 0: os.sched_yield()
     def connect():
@@ -54,7 +55,8 @@ for kind in unix, tcp:
     late = make(); late.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", 0, 300000))
     try: late.connect(address); print("connected")
     except OSError as error: print(errno.errorcode[error.errno])
-    served = threading.Thread(target=lambda: [server.accept() for _ in range(24)], daemon=True); served.start()
+    # Of this round's server: the name stands for the next one's soon.
+    threading.Thread(target=lambda own: [own.accept() for _ in range(24)], args=[server], daemon=True).start()
     last = make(); last.connect(address); print("connected")
     print(struct.unpack("ll", last.getsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, 16)))
 sys.stdout.flush(); os._exit(0)
