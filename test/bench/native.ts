@@ -17,8 +17,8 @@ function run(file: string, args: readonly string[], input: Uint8Array | string, 
 
 /** The lines that native.cc prints: median and minimum in microseconds. */
 function times(line: string | undefined): Times {
-  const [median = Number.NaN, min = Number.NaN] = (line ?? "").split(" ").map((text) => Number(text) / 1000);
-  return { median, min };
+  const [median = Number.NaN, best = Number.NaN] = (line ?? "").split(" ").map((text) => Number(text) / 1000);
+  return { median, best };
 }
 
 /**

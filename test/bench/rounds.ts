@@ -5,10 +5,11 @@ export interface Variant {
   run(): Promise<void> | void;
 }
 
-/** Times of one variant, in milliseconds. */
+/** What was measured of one variant: times in milliseconds, unless said otherwise. */
 export interface Times {
   readonly median: number;
-  readonly min: number;
+  /** The shortest time; of rates the highest. */
+  readonly best: number;
 }
 
 /** The middle of the values; for an even number of them the mean of the two in the middle. */
@@ -19,8 +20,8 @@ export function median(values: readonly number[]): number {
   return sorted.length % 2 === 1 ? high : ((sorted[middle - 1] ?? Number.NaN) + high) / 2;
 }
 
-export function summarise(values: readonly number[]): Times {
-  return { median: median(values), min: Math.min(...values) };
+export function summarise(values: readonly number[], best: (...values: number[]) => number = Math.min): Times {
+  return { median: median(values), best: best(...values) };
 }
 
 function shuffle<Item>(items: readonly Item[]): Item[] {
@@ -36,23 +37,33 @@ function shuffle<Item>(items: readonly Item[]): Item[] {
 }
 
 /**
- * Runs every variant once a round, in a new order each round, so that a neighbour's load falls on all of them alike: the
+ * Takes every variant once a round, in a new order each round, so that a neighbour's load falls on all of them alike: the
  * ratios hold where the times do not.
  */
+export async function inRounds<Variant>(
+  variants: readonly Variant[],
+  rounds: number,
+  warmUp: number,
+  take: (variant: Variant, counts: boolean) => Promise<void>,
+): Promise<void> {
+  for (let round = -warmUp; round < rounds; round++) {
+    for (const variant of shuffle(variants)) await take(variant, round >= 0);
+  }
+}
+
+/** The times of every variant. */
 export async function measure(
   variants: readonly Variant[],
   rounds: number,
   warmUp: number,
 ): Promise<(name: string) => Times> {
   const times = new Map(variants.map(({ name }): [string, number[]] => [name, []]));
-  for (let round = -warmUp; round < rounds; round++) {
-    for (const variant of shuffle(variants)) {
-      const began = performance.now();
-      await variant.run();
-      const took = performance.now() - began;
-      if (round >= 0) times.get(variant.name)?.push(took);
-    }
-  }
+  await inRounds(variants, rounds, warmUp, async (variant, counts) => {
+    const began = performance.now();
+    await variant.run();
+    const took = performance.now() - began;
+    if (counts) times.get(variant.name)?.push(took);
+  });
   return (name) => {
     const values = times.get(name);
     if (values === undefined) throw new Error(`nothing called ${name} was measured`);

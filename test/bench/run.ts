@@ -5,11 +5,12 @@
 import { parseArgs } from "node:util";
 import { cold } from "./cold.ts";
 import { command } from "./command.ts";
+import { egress } from "./egress/egress.ts";
 import { nativeLayer } from "./native.ts";
-import { type Benchmark, type Outcome, passes, ratio, table } from "./result.ts";
+import { type Benchmark, isWorse, type Outcome, passes, ratio, table } from "./result.ts";
 import { warm, warmInBigProcess } from "./warm.ts";
 
-const benchmarks: readonly Benchmark[] = [warm, warmInBigProcess, nativeLayer, cold, command];
+const benchmarks: readonly Benchmark[] = [warm, warmInBigProcess, nativeLayer, cold, command, egress];
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -34,8 +35,8 @@ for (let run = 0; run < Number(values.runs); run++) {
     for (const outcome of await benchmark.run(Number(values.scale))) {
       const key = "skipped" in outcome ? outcome.name : `${outcome.name}: ${outcome.what} / ${outcome.base}`;
       const known = worst.get(key);
-      const isWorse = known === undefined || "skipped" in known || ("base" in outcome && ratio(outcome) > ratio(known));
-      if (isWorse) worst.set(key, outcome);
+      const counts = known === undefined || "skipped" in known || ("base" in outcome && isWorse(outcome, known));
+      if (counts) worst.set(key, outcome);
     }
   }
 }
