@@ -85,6 +85,8 @@ export const stdioMerge: StdioKind = 3;
 /** What a sandbox without namespaces may change beyond what Landlock judges, and as whom (native/territory.h). */
 export interface BrokerTerritory {
   readonly writable: readonly string[];
+  readonly readable: readonly string[];
+  readonly tasks: number;
   /** Its own, as a number: even, with the next one (native/own_loopback.h). */
   readonly loopback: number;
   readonly uid: number;

@@ -222,9 +222,14 @@ std::shared_ptr<const holdfast::Territory> ToTerritory(const Napi::Value& value)
   if (!value.IsObject()) return nullptr;
   auto object = value.As<Napi::Object>();
   auto territory = std::make_shared<holdfast::Territory>();
-  auto writable = object.Get("writable").As<Napi::Array>();
-  for (uint32_t i = 0; i < writable.Length(); i++)
-    territory->writable.push_back(writable.Get(i).As<Napi::String>().Utf8Value());
+  auto paths = [&](const char* name, std::vector<std::string>* into) {
+    auto given = object.Get(name).As<Napi::Array>();
+    for (uint32_t i = 0; i < given.Length(); i++)
+      into->push_back(given.Get(i).As<Napi::String>().Utf8Value());
+  };
+  paths("writable", &territory->writable);
+  paths("readable", &territory->readable);
+  territory->tasks = object.Get("tasks").As<Napi::Number>().Int32Value();
   territory->loopback = object.Get("loopback").As<Napi::Number>().Uint32Value();
   territory->uid = object.Get("uid").As<Napi::Number>().Uint32Value();
   territory->gid = object.Get("gid").As<Napi::Number>().Uint32Value();

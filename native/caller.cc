@@ -20,6 +20,12 @@ ssize_t ReadMemory(uint32_t pid, uint64_t address, void* buffer, size_t size) {
   return process_vm_readv(static_cast<pid_t>(pid), &local, 1, &remote, 1, 0);
 }
 
+ssize_t WriteMemory(uint32_t pid, uint64_t address, const void* buffer, size_t size) {
+  iovec local{const_cast<void*>(buffer), size};
+  iovec remote{reinterpret_cast<void*>(address), size};
+  return process_vm_writev(static_cast<pid_t>(pid), &local, 1, &remote, 1, 0);
+}
+
 std::string ReadText(uint32_t pid, uint64_t address) {
   char buffer[4096];
   size_t have = 0;

@@ -17,6 +17,8 @@ std::string ProcPath(uint32_t pid, const char* rest);
 // caller write there.
 ssize_t ReadMemory(uint32_t pid, uint64_t address, void* buffer, size_t size);
 
+ssize_t WriteMemory(uint32_t pid, uint64_t address, const void* buffer, size_t size);
+
 // Up to the first nul; empty when there is none within 4096 bytes.
 std::string ReadText(uint32_t pid, uint64_t address);
 

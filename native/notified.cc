@@ -18,9 +18,10 @@ int NotifiedCalls::Receive(seccomp_notif* notification) {
   return ioctl(listener_.Get(), SECCOMP_IOCTL_NOTIF_RECV, notification) == 0 ? 0 : errno;
 }
 
-void NotifiedCalls::Send(uint64_t id, int error, uint32_t flags) {
+void NotifiedCalls::Send(uint64_t id, int error, uint32_t flags, int64_t value) {
   seccomp_notif_resp response{};
   response.id = id;
+  response.val = value;
   response.error = -error;
   response.flags = flags;
   // ENOENT: the caller died or was interrupted; nobody waits for the answer.
@@ -28,6 +29,8 @@ void NotifiedCalls::Send(uint64_t id, int error, uint32_t flags) {
 }
 
 void NotifiedCalls::Reply(uint64_t id, int error) { Send(id, error, 0); }
+
+void NotifiedCalls::Return(uint64_t id, int64_t value) { Send(id, 0, 0, value); }
 
 void NotifiedCalls::GoOn(uint64_t id) { Send(id, 0, SECCOMP_USER_NOTIF_FLAG_CONTINUE); }
 

@@ -32,6 +32,8 @@ class NotifiedCalls {
 
   // An errno; 0 where it was done on the caller's behalf.
   void Reply(uint64_t id, int error);
+  // What the call returns, done on the caller's behalf.
+  void Return(uint64_t id, int64_t value);
   // The kernel does it, with what stands in the caller's memory by then.
   void GoOn(uint64_t id);
 
@@ -49,7 +51,7 @@ class NotifiedCalls {
   std::vector<DenialRecord> Take();
 
  private:
-  void Send(uint64_t id, int error, uint32_t flags);
+  void Send(uint64_t id, int error, uint32_t flags, int64_t value = 0);
 
   UniqueFd listener_;
   std::mutex mutex_;

@@ -24,6 +24,8 @@
 #include "exits.h"
 #include "flows.h"
 #include "foreign_code.h"
+#include "forks.h"
+#include "lookups.h"
 #include "metadata.h"
 #include "servers.h"
 #include "sessions.h"
@@ -58,6 +60,10 @@ class Sandbox {
                      ? nullptr
                      : std::make_shared<Servers>(calls_, made_, OwnLoopback(territory->loopback))),
         metadata_(territory == nullptr ? nullptr : std::make_unique<Metadata>(calls_, territory)),
+        lookups_(territory == nullptr ? nullptr
+                                      : std::make_unique<Lookups>(calls_, territory, init_pid)),
+        forks_(territory == nullptr ? nullptr
+                                    : std::make_unique<Forks>(calls_, init_pid, territory->tasks)),
         territory_(territory),
         foreign_(LooksAtCode(rules) ? std::make_shared<ForeignCode>() : nullptr),
         connects_(std::make_shared<Connects>(calls_, foreign_, std::move(sockets),
@@ -95,7 +101,9 @@ class Sandbox {
   const std::shared_ptr<NotifiedCalls> calls_;
   const std::shared_ptr<MadeSockets> made_;   // null where programs' own sockets can be had
   const std::shared_ptr<Servers> servers_;    // null where the sandbox has namespaces,
-  const std::unique_ptr<Metadata> metadata_;  // and this
+  const std::unique_ptr<Metadata> metadata_;  // and these
+  const std::unique_ptr<Lookups> lookups_;
+  const std::unique_ptr<Forks> forks_;
   const std::shared_ptr<const Territory> territory_;
   const std::shared_ptr<ForeignCode> foreign_;
   const std::shared_ptr<Connects> connects_;
@@ -174,6 +182,14 @@ void Sandbox::Handle(const seccomp_notif& notification) {
     case Answer::kMakeSocket:
       if (made_ == nullptr) return calls_->Reply(notification.id, found->second.error);
       made_->Answer(notification);
+      break;
+    case Answer::kLookup:
+      if (lookups_ == nullptr) return calls_->Reply(notification.id, found->second.error);
+      lookups_->Answer(notification, found->second.error);
+      break;
+    case Answer::kFork:
+      if (forks_ == nullptr) return calls_->Reply(notification.id, EAGAIN);
+      forks_->Answer(notification);
       break;
     case Answer::kServe:
       if (servers_ == nullptr) return calls_->Reply(notification.id, found->second.error);

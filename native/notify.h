@@ -32,6 +32,8 @@ enum class Answer : uint32_t {
   kServe = 7,       // bind and listen on the loopback, and where the sandbox may make files
   kMappedCode = 8,  // remember of the caller's image that it maps code that the sandbox can write
   kMakeSocket = 9,  // make it and hand it in
+  kLookup = 10,     // say where links lead and the caller stands, and watch, where that is granted
+  kFork = 11,       // go on for as long as the sandbox has not too many processes
 };
 
 struct NotifyRule {

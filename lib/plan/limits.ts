@@ -63,6 +63,12 @@ export function wantedCgroup(policy: Policy): { readonly memory: boolean; readon
   return { memory, processes: made && limits.processes !== undefined };
 }
 
+/** How many processes and threads the broker counts up to where neither a user namespace nor a cgroup does; else 0. */
+export function countedTasks(policy: Policy, workspace: Workspace): number {
+  const { processes } = policy.limits;
+  return processes === undefined || workspace.cgroup.processes ? 0 : withRoom(processes);
+}
+
 /** The cgroup's limits; null where it holds none. */
 export function cgroupLimits(policy: Policy, workspace: Workspace): CgroupLimits | null {
   const { memory, processes } = workspace.cgroup;

@@ -16,6 +16,7 @@ export interface SeccompOptions {
   readonly noNamespaces?: boolean | undefined;
   readonly noTruncateRight?: boolean | undefined;
   readonly madeSockets?: boolean | undefined;
+  readonly countedForks?: boolean | undefined;
 }
 
 /** Why a call is handed to the broker: to be recorded and refused with EPERM, or to be judged. */
@@ -29,7 +30,9 @@ export type NotificationPurpose =
   | "descriptor"
   | "bind"
   | "metadata"
-  | "socket";
+  | "socket"
+  | "lookup"
+  | "fork";
 
 /** What happens to a call. `return` answers with success without doing anything. */
 export type SeccompAction =
@@ -145,7 +148,11 @@ const PURPOSES: ReadonlySet<string> = new Set<NotificationPurpose>([
   "bind",
   "metadata",
   "socket",
+  "lookup",
+  "fork",
 ]);
+/** What the broker sees by a call's arguments that it refuses. */
+const JUDGED: ReadonlySet<NotificationPurpose> = new Set<NotificationPurpose>(["socket", "fork"]);
 const WORD_MASK = 0xffff_ffffn;
 const LONG_MASK = 0xffff_ffff_ffff_ffffn;
 
@@ -215,7 +222,7 @@ export function settleProfile(architecture: Architecture, options: SeccompOption
 
 /**
  * Which calls can reach the broker and what for. A call is notified for one purpose only (a test holds that), so the
- * broker needs no argument to know what it is asked; but for sockets that it makes and those that it refuses.
+ * broker needs no argument to know what it is asked; but for sockets and processes, of which it refuses some.
  */
 export function notificationPurposes(
   architecture: Architecture,
@@ -227,9 +234,9 @@ export function notificationPurposes(
   const purposes = new Map<number, NotificationPurpose>();
   for (const call of settleProfile(architecture, options).calls) {
     for (const { action } of call.clauses) {
-      // Which sockets the broker makes it sees by their kind, as the filter did; the others it refuses.
-      const isRefused = action.kind === "notify" && action.purpose === "refuse";
-      if (action.kind !== "notify" || (isRefused && purposes.get(call.number) === "socket")) continue;
+      if (action.kind !== "notify") continue;
+      const other = purposes.get(call.number);
+      if (action.purpose === "refuse" && other !== undefined && JUDGED.has(other)) continue;
       purposes.set(call.number, action.purpose);
     }
   }

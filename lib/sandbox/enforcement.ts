@@ -6,7 +6,10 @@ import type { WallStatus } from "./types.ts";
 export const missingWithoutNamespaces: readonly WallStatus[] = Object.freeze(
   (
     [
-      ["mount-namespace", "names, sizes and times of the host's files can be seen, their content cannot"],
+      [
+        "mount-namespace",
+        "whether a name is there, its size and its times can be seen: no list, no content, not where links lead",
+      ],
       ["pid-namespace", "that the host's processes are there can be seen; nothing can be read of them or done to them"],
       [
         "protected-names",
@@ -14,8 +17,9 @@ export const missingWithoutNamespaces: readonly WallStatus[] = Object.freeze(
       ],
       [
         "network-namespace",
-        "servers inside listen on the host's loopback, where its programs reach them; there is no UDP",
+        "servers inside have addresses of their own on the host's loopback, where its programs can look for them; no UDP",
       ],
+      ["uts-namespace", "the host's name, users and /etc/hosts can be read"],
       ["tmp-size", "the private /tmp is a folder of the host's disk, named by TMPDIR, whose size nothing holds"],
     ] as const
   ).map(([wall, reason]) => ({ wall, status: "unavailable" as const, reason })),

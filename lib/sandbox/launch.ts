@@ -73,6 +73,8 @@ const answers: Readonly<Record<NotificationPurpose, number>> = {
   descriptor: 5,
   code: 8,
   socket: 9,
+  lookup: 10,
+  fork: 11,
 };
 
 const errors: Readonly<Partial<Record<NotificationPurpose, number>>> = {
@@ -80,6 +82,7 @@ const errors: Readonly<Partial<Record<NotificationPurpose, number>>> = {
   bind: eacces,
   metadata: eperm,
   socket: eacces,
+  lookup: eacces,
   connect: enetunreach,
   map: eacces,
 };

@@ -11,6 +11,7 @@ import {
   realpathSync,
   rmSync,
   statSync,
+  symlinkSync,
   writeFileSync,
 } from "node:fs";
 import { type AddressInfo, connect, createServer } from "node:net";
@@ -18,6 +19,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import test, { type ExecutionContext } from "ava";
 import { HoldfastError } from "../../lib/errors.ts";
+import { filterFor } from "../../lib/plan/filter.ts";
 import { Sandbox, thisHost } from "../../lib/sandbox/sandbox.ts";
 import { createToolset } from "../../lib/tools/toolset.ts";
 import {
@@ -30,6 +32,7 @@ import {
   unverified,
   withoutSteps,
 } from "./broken-plan.ts";
+import { architecture } from "./victim.ts";
 
 /** Whom the sandbox runs as: root's runs as its workspace's owner. */
 const own = isRoot ? { uid: 65_533, gid: 65_533 } : { uid: process.geteuid?.() ?? 0, gid: process.getegid?.() ?? 0 };
@@ -54,6 +57,8 @@ async function makeWorld(t: ExecutionContext): Promise<World> {
   const socket = join(top, "socket");
   mkdirSync(workdir);
   writeFileSync(outside, "text\n", { mode: 0o644 });
+  mkdirSync(join(top, "elsewhere"));
+  symlinkSync(join(top, "elsewhere"), `${outside}-link`);
   writeFileSync(join(workdir, "program.py"), readFileSync(program));
   for (const path of [workdir, outside]) chownSync(path, own.uid, own.gid);
   const unix = createServer().listen(socket);
@@ -239,6 +244,69 @@ sys.stdin.read()`;
   for (const child of started) child.stdin?.end();
 });
 
+test.serial("Links, folders and watches of what is granted are its own, whatever names them", async (t) => {
+  if (!needsScopes(t)) return;
+  const { workdir } = await makeWorld(t);
+  const sandbox = await Sandbox.create({ workdir, mode: "landlock" });
+  t.teardown(() => sandbox.dispose());
+  const script = `
+import ctypes, os, sys
+os.symlink("/nowhere/at/all", "link")
+folder = os.open(".", os.O_RDONLY)
+own = os.readlink("/proc/self/exe")
+libc = ctypes.CDLL(None)
+watcher = libc.inotify_init1(0)
+libc.inotify_add_watch(watcher, b".", 0xFFF)
+open("made", "w").close()
+print(os.readlink("link"), os.readlink("link", dir_fd=folder), os.readlink("/proc/self/fd/%d" % folder) == os.getcwd())
+print(own == os.path.realpath(sys.executable), os.readlink("/proc/self") == str(os.getpid()), b"made" in os.read(watcher, 4096))
+buffer = ctypes.create_string_buffer(4)
+print(libc.readlink(b"link", buffer, 4), buffer.raw, libc.readlink(b"link", ctypes.c_void_p(8), 4), libc.syscall(${architecture === "x86_64" ? 79 : 17}, buffer, 4))`;
+  const { stdout, stderr } = await sandbox.exec("python3", ["-c", script]);
+  t.is(stdout.toString(), "/nowhere/at/all /nowhere/at/all True\nTrue True True\n4 b'/now' -1 -1\n", stderr.toString());
+});
+
+test.serial("Processes without a cgroup are counted when they are made, and those that nobody waits for", async (t) => {
+  if (!needsScopes(t)) return;
+  const { workdir } = await makeWorld(t);
+  const { defaultPolicy } = await import("../../lib/policy/default-policy.ts");
+  // So far from the limit that the init, which ends calls that go beyond it, is not the one who holds it.
+  const policy = { ...defaultPolicy, limits: { processes: 10_000 } };
+  // Root has a cgroup for it, which here is to hold nothing.
+  const counted = filterFor(architecture, { noNamespaces: true, countedForks: true });
+  const alterPlan: Alteration = (plan) =>
+    plan.territory === undefined ? plan : { ...plan, seccomp: counted, territory: { ...plan.territory, tasks: 40 } };
+  const script = `
+import os, threading
+def fork():
+    if os.fork() == 0: os._exit(0)
+def count(make):
+    made = 0
+    try:
+        while made < 100: make(); made += 1
+    except (OSError, RuntimeError): pass
+    return made
+done = threading.Event()
+threads = count(lambda: threading.Thread(target=done.wait).start())
+done.set()
+[thread.join() for thread in threading.enumerate() if thread is not threading.current_thread()]
+print(threads, count(fork))`;
+  for (const [alteration, isHeld] of [
+    [alterPlan, true],
+    [(plan) => ({ ...plan, seccomp: filterFor(architecture, { noNamespaces: true }) }), false],
+  ] as const satisfies readonly (readonly [Alteration, boolean])[]) {
+    const sandbox = await Sandbox.create({ workdir, mode: "landlock", policy }, { alterPlan: alteration });
+    t.teardown(() => sandbox.dispose());
+    const { stdout, stderr } = await sandbox.exec("python3", ["-c", script]);
+    const made = stdout.toString().split(" ").map(Number);
+    t.is(made.length, 2, stderr.toString());
+    t.true(
+      made.every((count) => (isHeld ? count > 25 && count < 40 : count === 100)),
+      stdout.toString(),
+    );
+  }
+});
+
 test.serial("What mounts would hold and Landlock cannot is refused, or said", async (t) => {
   if (!needsScopes(t)) return;
   const { workdir } = await makeWorld(t);
@@ -268,7 +336,14 @@ test.serial("What mounts would hold and Landlock cannot is refused, or said", as
   t.teardown(() => sandbox.dispose());
   t.is(sandbox.mode, "landlock");
   const missing = sandbox.enforcement.filter(({ status }) => status === "unavailable").map(({ wall }) => wall);
-  t.deepEqual(missing, ["mount-namespace", "pid-namespace", "protected-names", "network-namespace", "tmp-size"]);
+  t.deepEqual(missing, [
+    "mount-namespace",
+    "pid-namespace",
+    "protected-names",
+    "network-namespace",
+    "uts-namespace",
+    "tmp-size",
+  ]);
 });
 
 test.serial("A private layer is a copy, and the tools work on it", async (t) => {

@@ -1,5 +1,6 @@
 # What Landlock does not judge (kernel-notes A), tried one by one on what lies outside of every grant: prints as JSON what
-# the kernel answered, 0 where it was done. argv: a file, a listening Unix socket, a process and a port of the host's.
+# the kernel answered, 0 where it was done. argv: a file (with a link to its folder beside it, `-link`), a listening Unix
+# socket, a process and a port of the host's.
 import ctypes, json, os, resource, socket, struct, sys
 
 outside, unix_socket, pid, port = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
@@ -70,6 +71,37 @@ attempt("shared memory", lambda: call(29 if os.uname().machine == "x86_64" else 
 attempt("io_uring", lambda: call(425, 0, None))
 attempt("truncate", lambda: os.truncate(outside, 0))
 attempt("signal", lambda: os.kill(pid, 0))
+
+
+def led_to():
+    os.readlink("/proc/self/fd/%d" % os.open(outside + "-link", os.O_PATH))
+
+
+def folder_led_to():
+    here = os.getcwd()
+    os.chdir(outside + "-link")
+    try:
+        os.getcwd()
+    finally:
+        os.chdir(here)
+
+
+def watch():
+    if libc.inotify_add_watch(libc.inotify_init1(0), os.path.dirname(outside).encode(), 0xFFF) < 0:
+        raise OSError(ctypes.get_errno(), "")
+
+
+def instances():
+    for _ in range(40):
+        if libc.inotify_init1(0) < 0:
+            raise OSError(ctypes.get_errno(), "")
+
+
+attempt("where a link leads", lambda: os.readlink(outside + "-link"))
+attempt("where a descriptor leads", led_to)
+attempt("where a folder is", folder_led_to)
+attempt("what happens in a folder", watch)
+attempt("many watchers", instances)
 
 
 def reachable():
