@@ -40,20 +40,27 @@ export function compileGlob(pattern: string, separator: Separator): Glob {
     return (text) => text.startsWith(start);
   }
   // One repetition cannot make a regular expression go back over its work more than once.
-  if (repetitions(tokens) <= 1) {
+  if (repetitions(tokens, separator) <= 1) {
     const expression = new RegExp(`^${expressionOf(tokens, separator)}$`, "su");
     return (text) => expression.test(text);
   }
   return automaton(tokens, separator);
 }
 
-function repetitions(tokens: readonly Token[]): number {
+/** Those that a regular expression may try at more than one length: not a star up to the next separator, or to the end. */
+function repetitions(tokens: readonly Token[], separator: string): number {
   let count = 0;
-  for (const token of tokens) {
-    if (token.kind === "either") count += Math.max(...token.choices.map(repetitions));
+  for (const [i, token] of tokens.entries()) {
+    if (token.kind === "either") count += Math.max(...token.choices.map((choice) => repetitions(choice, separator)));
+    else if (token.kind === "star") count += stopsAtSeparator(tokens[i + 1], separator) ? 0 : 1;
     else if (token.kind !== "literal" && token.kind !== "any" && token.kind !== "class") count++;
   }
   return count;
+}
+
+function stopsAtSeparator(next: Token | undefined, separator: string): boolean {
+  if (next?.kind === "literal") return next.text.startsWith(separator);
+  return next?.kind === "suffix" || next?.kind === "middle";
 }
 
 class Parser {

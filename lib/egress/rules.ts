@@ -55,62 +55,80 @@ export function rulesOf(policy: string, endpoint: NetworkEndpoint): { allow: Rul
   };
 }
 
+/** Rules whose paths begin alike, component by component. */
+interface Branch {
+  /** Those that end here, or go on with what only their globs can tell. */
+  readonly rules: Rule[];
+  readonly named: Map<string, Branch>;
+  /** Where the next component has stars. */
+  any: Branch | undefined;
+}
+
+function branch(): Branch {
+  return { rules: [], named: new Map(), any: undefined };
+}
+
 /**
- * Rules by the part of their path that has no wildcard, so that a request is tried against those that begin as it does
- * and no others: the cost does not grow with the number of rules.
+ * Rules by the components of their paths, so that a request is tried against those that may meet it and no others: the
+ * cost does not grow with the number of rules.
  */
 export class RuleIndex {
-  readonly #byStart = new Map<string, Rule[]>();
+  readonly #root = branch();
 
   constructor(rules: readonly Rule[], pathOf: (rule: Rule) => string) {
-    for (const rule of rules) {
-      const start = literalStart(pathOf(rule));
-      const known = this.#byStart.get(start);
-      if (known === undefined) this.#byStart.set(start, [rule]);
-      else known.push(rule);
+    for (const rule of rules) this.#add(rule, pathOf(rule));
+  }
+
+  #add(rule: Rule, pattern: string): void {
+    let at = this.#root;
+    const components = pattern.startsWith("/") ? pattern.slice(1).split("/") : [];
+    for (const component of components) {
+      // These may reach into the next component.
+      if (component.includes("**") || /[?[\]{}\\]/.test(component)) break;
+      if (component.includes("*")) {
+        at.any ??= branch();
+        at = at.any;
+        continue;
+      }
+      let next = at.named.get(component);
+      if (next === undefined) {
+        next = branch();
+        at.named.set(component, next);
+      }
+      at = next;
     }
+    at.rules.push(rule);
   }
 
   /** The first rule that the request meets, in no particular order of the file. */
-  find(
-    request: Request,
-    parameters: () => ReadonlyMap<string, readonly QueryValue[]>,
-    kind: "allow" | "deny",
-  ): Rule | undefined {
-    for (const start of starts(request.path)) {
-      for (const rule of this.#byStart.get(start) ?? []) if (meets(rule, request, parameters, kind)) return rule;
-    }
-    return undefined;
+  find(request: Request, parameters: Parameters, kind: "allow" | "deny"): Rule | undefined {
+    return findFrom(this.#root, 0, request, parameters, kind);
   }
 }
 
-/** `/repos/*\/x` begins with `/repos`; what has a wildcard in its first component begins with nothing. */
-function literalStart(pattern: string): string {
-  if (!pattern.startsWith("/")) return "";
-  const parts = pattern.split("/");
-  let start = "";
-  for (const part of parts.slice(1)) {
-    if (/[*?[\]{}\\]/.test(part)) return start;
-    start += `/${part}`;
-  }
-  return start;
-}
-
-function* starts(path: string): Generator<string> {
-  yield "";
-  for (let at = path.indexOf("/", 1); at > 0; at = path.indexOf("/", at + 1)) yield path.slice(0, at);
-  yield path;
-}
-
-function meets(
-  rule: Rule,
+/** @param at the slash before the next component, or the path's end */
+function findFrom(
+  { rules, named, any }: Branch,
+  at: number,
   request: Request,
-  parameters: () => ReadonlyMap<string, readonly QueryValue[]>,
+  parameters: Parameters,
   kind: "allow" | "deny",
-): boolean {
+): Rule | undefined {
+  for (const rule of rules) if (meets(rule, request, parameters, kind)) return rule;
+  const { path } = request;
+  if (at >= path.length) return undefined;
+  const slash = path.indexOf("/", at + 1);
+  const end = slash < 0 ? path.length : slash;
+  const next = named.get(path.slice(at + 1, end));
+  const found = next === undefined ? undefined : findFrom(next, end, request, parameters, kind);
+  if (found !== undefined || any === undefined) return found;
+  return findFrom(any, end, request, parameters, kind);
+}
+
+function meets(rule: Rule, request: Request, parameters: Parameters, kind: "allow" | "deny"): boolean {
   // A HEAD asks for what a GET gives, so a rule on GET is one on HEAD, whether it allows or denies.
-  const methods = request.method === "HEAD" ? ["HEAD", "GET"] : [request.method];
-  if (rule.method !== undefined && !methods.includes(rule.method)) return false;
+  const isGet = request.method === "HEAD" && rule.method === "GET";
+  if (rule.method !== undefined && rule.method !== request.method && !isGet) return false;
   if (!rule.within(request.path) || !rule.path(request.path)) return false;
   return rule.query.every(([key, globs]) => {
     const values = parameters().get(key);
@@ -123,8 +141,10 @@ function meets(
   });
 }
 
+type Parameters = () => ReadonlyMap<string, readonly QueryValue[]>;
+
 /** The query's parameters, read when the first rule asks for them. */
-export function lazyParameters(query: string | undefined): () => ReadonlyMap<string, readonly QueryValue[]> {
+export function lazyParameters(query: string | undefined): Parameters {
   let read: ReadonlyMap<string, readonly QueryValue[]> | undefined;
   return () => {
     read ??= queryParameters(query ?? "");
