@@ -1,6 +1,6 @@
 import { X509Certificate } from "node:crypto";
 import type { HashedFolder, HostTrust } from "../host/trust.ts";
-import type { MountStep, TrustFiles } from "../plan/launch-plan.ts";
+import type { FileStep, MountStep, TrustFiles, TrustFolder } from "../plan/launch-plan.ts";
 import { type JavaEntries, javaEntries, javaStore } from "./java-store.ts";
 import { subjectHash } from "./subject-hash.ts";
 
@@ -34,18 +34,24 @@ const javaPlaces = [`${folder}/java/cacerts`, "/etc/pki/java/cacerts"];
  * tools, gRPC), or that may be built for another place than this system's (OpenSSL, Go and Rust by SSL_CERT_FILE, curl,
  * git). Node and Deno take what they are given in addition to their own, the others instead of it.
  */
-const variables: Readonly<Record<string, string>> = {
-  NODE_EXTRA_CA_CERTS: authority,
-  DENO_CERT: authority,
-  SSL_CERT_FILE: bundle,
-  CURL_CA_BUNDLE: bundle,
-  GIT_SSL_CAINFO: bundle,
-  REQUESTS_CA_BUNDLE: bundle,
-  PIP_CERT: bundle,
-  CARGO_HTTP_CAINFO: bundle,
-  AWS_CA_BUNDLE: bundle,
-  GRPC_DEFAULT_SSL_ROOTS_FILE_PATH: bundle,
-};
+function variables(authority: string, bundle: string): Readonly<Record<string, string>> {
+  return {
+    NODE_EXTRA_CA_CERTS: authority,
+    DENO_CERT: authority,
+    SSL_CERT_FILE: bundle,
+    CURL_CA_BUNDLE: bundle,
+    GIT_SSL_CAINFO: bundle,
+    REQUESTS_CA_BUNDLE: bundle,
+    PIP_CERT: bundle,
+    CARGO_HTTP_CAINFO: bundle,
+    AWS_CA_BUNDLE: bundle,
+    GRPC_DEFAULT_SSL_ROOTS_FILE_PATH: bundle,
+  };
+}
+
+function javaOption(store: string): Readonly<Record<string, string>> {
+  return { JAVA_TOOL_OPTIONS: `-Djavax.net.ssl.trustStore=${store}` };
+}
 
 /** What takes long to make of a host, and is the same for all sandboxes. */
 const known = new WeakMap<HostTrust, JavaEntries>();
@@ -63,13 +69,8 @@ function javaEntriesOf(host: HostTrust): JavaEntries {
  */
 export function trustFiles(certificate: string, host: HostTrust): TrustFiles {
   const der = new X509Certificate(certificate).raw;
-  const all = Buffer.concat([
-    host.bundle,
-    Buffer.from(host.bundle.length === 0 || host.bundle.at(-1) === 0x0a ? "" : "\n"),
-    Buffer.from(certificate),
-  ]);
+  const all = bundleWith(certificate, host);
   const store = javaStore(javaEntriesOf(host), der);
-  const file = (path: string, content: string | Uint8Array): MountStep => ({ op: "file", path, mode: 0o644, content });
   const link = (path: string, target: string): MountStep => ({ op: "symlink", target, path });
   const folders = [own, `${folder}/java`, "/etc/pki/tls", "/etc/pki/java"];
   return {
@@ -89,10 +90,38 @@ export function trustFiles(certificate: string, host: HostTrust): TrustFiles {
       ...host.anchors.flatMap(({ path, names }, i) => anchorSteps(path, names, `${own}/anchors-${i}`)),
     ],
     environment: {
-      ...variables,
+      ...variables(authority, bundle),
       // Every Java says on standard error that it has seen this: only where it would not find the store by itself.
-      ...(host.javaStore === null ? { JAVA_TOOL_OPTIONS: `-Djavax.net.ssl.trustStore=${java}` } : {}),
+      ...(host.javaStore === null ? javaOption(java) : {}),
     },
+  };
+}
+
+function file(path: string, content: string | Uint8Array): FileStep {
+  return { op: "file", path, mode: 0o644, content };
+}
+
+function bundleWith(certificate: string, host: HostTrust): Buffer {
+  const end = host.bundle.length === 0 || host.bundle.at(-1) === 0x0a ? "" : "\n";
+  return Buffer.concat([host.bundle, Buffer.from(end), Buffer.from(certificate)]);
+}
+
+/**
+ * The same where nothing can be put in the place of the host's own files: in a folder that variables name. What looks at the
+ * system's files alone trusts nothing more (GnuTLS, but for wget by its settings; NSS).
+ */
+export function trustFolder(certificate: string, host: HostTrust, folder: string): TrustFolder {
+  const [authority, bundle, java, wget] = ["ca.pem", "ca-bundle.pem", "cacerts", "wgetrc"].map(
+    (name) => `${folder}/${name}`,
+  ) as [string, string, string, string];
+  return {
+    files: [
+      file(authority, certificate),
+      file(bundle, bundleWith(certificate, host)),
+      file(java, javaStore(javaEntriesOf(host), new X509Certificate(certificate).raw)),
+      file(wget, `ca_certificate = ${bundle}\n`),
+    ],
+    environment: { ...variables(authority, bundle), ...javaOption(java), WGETRC: wget },
   };
 }
 

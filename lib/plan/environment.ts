@@ -5,7 +5,11 @@ import { homeFolder, type Workspace } from "./workspace.ts";
 const path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /** Nobody's environment but the one built here: a few names that programs expect, then what the policy passes or sets. */
-export function environment(policy: Policy, workspace: Workspace, trust: TrustFiles | null): Record<string, string> {
+export function environment(
+  policy: Policy,
+  workspace: Workspace,
+  trust: Pick<TrustFiles, "environment"> | null,
+): Record<string, string> {
   return {
     PATH: path,
     HOME: homeFolder,

@@ -1,7 +1,7 @@
 import { HoldfastError } from "../errors.ts";
 import type { HostCapabilities } from "../host/capabilities.ts";
 import { isWithin } from "../host/paths.ts";
-import { hasEgress, hasInspection } from "../policy/network.ts";
+import { hasEgress } from "../policy/network.ts";
 import type { Policy } from "../policy/policy.ts";
 import { environment } from "./environment.ts";
 import { filterFor, filterOptions } from "./filter.ts";
@@ -49,12 +49,6 @@ export function landlockPlan(
   const mapped = identity(policy, host, workspace.owner);
   // Nothing is mapped: who it is on the host it is inside.
   const who: Identity = { ...mapped, uid: mapped.hostUid, gid: mapped.hostGid };
-  if (hasInspection(policy)) {
-    throw unavailable(
-      "without namespaces requests are not inspected: there is no place for the certificates that programs would trust",
-      "Write tls: skip at the endpoints, or give this host's user namespaces (`holdfast doctor` says how).",
-    );
-  }
   assertHoldable(workspace, who);
   const grants = grantsOf(policy, host, workspace, own);
   const abi = host.landlockAbi;
@@ -122,7 +116,7 @@ export function landlockPlan(
           ...workspace.environment,
         },
       },
-      null,
+      own.trust ?? null,
     ),
     cwd: workspace.path,
   };
@@ -173,6 +167,7 @@ function grantsOf(policy: Policy, host: HostCapabilities, workspace: Workspace, 
   const read: string[] = [
     // Where names are the broker's to answer, a hosts file would lead past it.
     ...[...host.etc.keys(), ...hostEtc, ...(hasEgress(policy) ? [] : ["hosts"])].map((name) => `/etc/${name}`),
+    ...(own.trust?.files ?? []).map(({ path }) => path),
     ...harmlessProc.map((name) => `/proc/${name}`),
   ];
   const write = [own.tmp, own.home];

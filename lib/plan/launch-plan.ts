@@ -91,7 +91,7 @@ export type MountStep =
   | { readonly op: "root"; readonly sizeBytes: number; readonly inodes: number }
   | { readonly op: "mkdir"; readonly path: string; readonly mode: number }
   | { readonly op: "symlink"; readonly target: string; readonly path: string }
-  | { readonly op: "file"; readonly path: string; readonly mode: number; readonly content: string | Uint8Array }
+  | FileStep
   | BindStep
   /** A small file of the host's, as it is now; passed over where there is none. */
   | { readonly op: "copy"; readonly source: string; readonly path: string; readonly mode: number }
@@ -118,6 +118,19 @@ export interface TrustFiles {
   /** How much room they take. */
   readonly bytes: number;
   readonly environment: Readonly<Record<string, string>>;
+}
+
+/** The same as files on the host, where nothing can be mounted. */
+export interface TrustFolder {
+  readonly files: readonly FileStep[];
+  readonly environment: Readonly<Record<string, string>>;
+}
+
+export interface FileStep {
+  readonly op: "file";
+  readonly path: string;
+  readonly mode: number;
+  readonly content: string | Uint8Array;
 }
 
 export interface BindStep {

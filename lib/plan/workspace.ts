@@ -1,4 +1,5 @@
 import type { PathGrant } from "../policy/policy.ts";
+import type { TrustFolder } from "./launch-plan.ts";
 
 /** One path of the host that the sandbox is to see, with its links followed before the plan is made. */
 export interface ResolvedGrant {
@@ -57,6 +58,8 @@ export interface OwnFolders {
   readonly home: string;
   /** A file that nothing grants, which the init tries to open. */
   readonly canary: string;
+  /** What makes programs trust the sandbox's own certificate authority; absent where nothing is inspected. */
+  readonly trust?: TrustFolder;
   /** An address of 127/8 that no other sandbox has (Territory). */
   readonly loopback: number;
   /** The broker makes the sockets and hands them in: here it could not have those that programs make (pidfd_getfd). */

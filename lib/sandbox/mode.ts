@@ -2,6 +2,7 @@ import { chownSync, mkdirSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { HoldfastError } from "../errors.ts";
 import { native } from "../native.ts";
+import type { TrustFolder } from "../plan/launch-plan.ts";
 import type { OwnFolders, Workspace } from "../plan/workspace.ts";
 import { reachableRoot } from "./private-root.ts";
 import type { Mode } from "./types.ts";
@@ -40,7 +41,11 @@ function ownLoopback(): number {
 }
 
 /** Folders of a sandbox's own on the host: /tmp and the home, which cannot be shown elsewhere without a mount namespace. */
-export async function makeOwnFolders(name: string, who: { uid: number; gid: number }): Promise<OwnFolders> {
+export async function makeOwnFolders(
+  name: string,
+  who: { uid: number; gid: number },
+  trustFolder?: (folder: string) => TrustFolder,
+): Promise<OwnFolders> {
   const folder = await reserveFolder(reachableRoot(who), name);
   const own: OwnFolders = {
     folder,
@@ -49,12 +54,14 @@ export async function makeOwnFolders(name: string, who: { uid: number; gid: numb
     canary: join(folder, "canary"),
     loopback: ownLoopback(),
     madeSockets: !canDuplicate(),
+    ...(trustFolder === undefined ? {} : { trust: trustFolder(folder) }),
   };
   for (const path of [folder, own.tmp, own.home]) mkdirSync(path, { mode: 0o700 });
   writeFileSync(own.canary, "canary\n", { mode: 0o644, flag: "wx" });
   for (const path of [own.canary, own.tmp, own.home, folder]) {
     if (statSync(path).uid !== who.uid) chownSync(path, who.uid, who.gid);
   }
+  for (const { path, mode, content } of own.trust?.files ?? []) writeFileSync(path, content, { mode, flag: "wx" });
   return own;
 }
 

@@ -10,7 +10,7 @@ import { native, randomText, root } from "../native.ts";
 import { layerIds } from "../plan/encode.ts";
 import { sharedEtc } from "../plan/etc.ts";
 import { identity } from "../plan/identity.ts";
-import type { LaunchPlan, TrustFiles } from "../plan/launch-plan.ts";
+import type { LaunchPlan, TrustFiles, TrustFolder } from "../plan/launch-plan.ts";
 import { plan as makePlan } from "../plan/plan.ts";
 import { syscallName } from "../plan/seccomp-profile.ts";
 import { toolFolder, type Workspace } from "../plan/workspace.ts";
@@ -215,11 +215,14 @@ export class Sandbox implements SandboxLike {
     let cgroup: SandboxCgroup | null = null;
     const network = new SandboxNetwork(name, options.audit);
     try {
-      const certified = hasInspection(policy) || hooks.onAuthority !== undefined ? await certify(name) : null;
+      const certified =
+        hasInspection(policy) || hooks.onAuthority !== undefined ? await certify(name, options.mode) : null;
       if (certified !== null) hooks.onAuthority?.(certified.authority);
       const { drop, hostUid, hostGid } = identity(policy, capabilities, prepared.owner);
-      if (options.mode === "landlock")
-        workspace = withoutMounts(prepared, await makeOwnFolders(name, { uid: hostUid, gid: hostGid }));
+      if (options.mode === "landlock") {
+        const own = await makeOwnFolders(name, { uid: hostUid, gid: hostGid }, certified?.trustFolder);
+        workspace = withoutMounts(prepared, own);
+      }
       // All at once: the init raises the walls, the rest is made ready here.
       let sandbox: Sandbox | undefined;
       const launching = launchLayered(
@@ -691,13 +694,22 @@ function toolPrograms(): string {
   return join(root, "dist", "lib", "tools", "programs");
 }
 
+interface Certified {
+  readonly authority: Authority;
+  readonly trust?: TrustFiles;
+  /** Where nothing can be mounted. */
+  readonly trustFolder?: (folder: string) => TrustFolder;
+}
+
 /** The sandbox's own certificate authority, and what makes its programs trust it. Most sandboxes load nothing for it. */
-async function certify(name: string): Promise<{ authority: Authority; trust: TrustFiles }> {
-  const [{ Authority }, { trustFiles }, { hostTrust }] = await Promise.all([
+async function certify(name: string, mode: Mode | undefined): Promise<Certified> {
+  const [{ Authority }, { trustFiles, trustFolder }, { hostTrust }] = await Promise.all([
     import("../egress/authority.ts"),
     import("../egress/trust.ts"),
     import("../host/trust.ts"),
   ]);
   const authority = new Authority(name, authorityMs);
-  return { authority, trust: trustFiles(authority.certificate, hostTrust()) };
+  const { certificate } = authority;
+  if (mode !== "landlock") return { authority, trust: trustFiles(certificate, hostTrust()) };
+  return { authority, trustFolder: (folder) => trustFolder(certificate, hostTrust(), folder) };
 }

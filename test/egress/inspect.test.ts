@@ -1,5 +1,6 @@
 // A real program in a real sandbox that knows of no proxy, against real servers with certificates of their own authority,
 // which the launcher's host trusts and the sandbox does not.
+import { isDeepStrictEqual } from "node:util";
 import { testsOf } from "./world-tests.ts";
 
 const { found, holds, inThatWorld } = testsOf("inspected.ts");
@@ -164,6 +165,22 @@ inThatWorld(
       t.regex(said, wanted[name.split(" ")[0] ?? ""] ?? /GET \/allowed\/client 0/, name);
   },
 );
+
+inThatWorld("Without namespaces programs see the same, and trust the same by their variables", (t) => {
+  const { programs, ...seen } = (found["alone"] ?? {}) as Readonly<Record<string, unknown>>;
+  if (programs === undefined) {
+    t.log("skipped: this kernel's Landlock is too old for the mode");
+    t.pass();
+    return;
+  }
+  t.deepEqual(
+    Object.keys(seen).filter((name) => !isDeepStrictEqual(seen[name], found[name])),
+    [],
+  );
+  const wanted: Readonly<Record<string, RegExp>> = { openssl: /Verification: OK/, git: /a{40}\trefs\/heads\/client/ };
+  for (const [name, said] of Object.entries(programs as Readonly<Record<string, string>>))
+    t.regex(said, wanted[name] ?? /GET \/allowed\/client 0/, name);
+});
 
 inThatWorld(
   "Each request is one record, without its query; each refusal is named with the rule that would allow it",

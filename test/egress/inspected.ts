@@ -1,7 +1,7 @@
 // The scenario of inspect.test.ts, run where the servers' addresses are this namespace's own.
 import { createHash, X509Certificate } from "node:crypto";
 import { once } from "node:events";
-import { chmodSync, copyFileSync, existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, chownSync, copyFileSync, existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { createServer as createHttpServer, type IncomingMessage, type ServerResponse } from "node:http";
 import { createSecureServer } from "node:http2";
 import { createServer as createHttpsServer } from "node:https";
@@ -12,7 +12,7 @@ import { isDeepStrictEqual } from "node:util";
 import { Audit } from "../../lib/audit/audit.ts";
 import { Authority } from "../../lib/egress/authority.ts";
 import { hostTrust } from "../../lib/host/trust.ts";
-import { Sandbox } from "../../lib/sandbox/sandbox.ts";
+import { Sandbox, thisHost } from "../../lib/sandbox/sandbox.ts";
 import { sound } from "../policy/policy-text.ts";
 import { addresses } from "./world.ts";
 
@@ -138,6 +138,25 @@ closers.push(() => {
   plain.closeAllConnections();
 });
 
+/** What the same client and programs see in a sandbox that has no namespaces. */
+async function withoutNamespaces(clients: Readonly<Record<string, readonly string[]>>): Promise<object | null> {
+  if (thisHost().landlockAbi < 6) return null;
+  const folder = mkdtempSync(join(tmpdir(), "holdfast-inspected-"));
+  closers.push(() => rmSync(folder, { recursive: true, force: true }));
+  copyFileSync(join(import.meta.dirname, "inspected-client.mjs"), join(folder, "client.mjs"));
+  if (process.geteuid?.() === 0) chownSync(folder, 65_533, 65_533);
+  await using sandbox = await Sandbox.create({ workdir: folder, policy: sound(policyText), mode: "landlock" });
+  const { stdout, stderr } = await sandbox.exec(process.execPath, ["client.mjs"], { timeout: 60_000 });
+  if (stdout.length === 0) throw new Error(`the client without namespaces failed: ${stderr}`);
+  const programs: Record<string, string> = {};
+  for (const [name, args] of Object.entries(clients)) {
+    if (!existsSync(`/usr/bin/${name}`)) continue;
+    const ran = await sandbox.exec(name, args, { timeout: 20_000 });
+    programs[name] = `${ran.stdout}${ran.stderr}`;
+  }
+  return { ...JSON.parse(stdout.toString()), programs };
+}
+
 try {
   copyFileSync(join(import.meta.dirname, "inspected-client.mjs"), join(workdir, "client.mjs"));
   let own: Authority | undefined;
@@ -178,6 +197,8 @@ try {
       programs[[name, ...before].join(" ")] = `${stdout}${stderr}`;
     }
   }
+  const alone = await withoutNamespaces(clients);
+
   // As many as the host's programs trust, and one more.
   const list = "import ssl; print(*[c.hex() for c in ssl.create_default_context().get_ca_certs(binary_form=True)])";
   const inside = new Set(`${(await sandbox.exec("python3", ["-c", list])).stdout}`.trim().split(" "));
@@ -228,6 +249,7 @@ try {
     JSON.stringify({
       ...seen,
       programs,
+      alone,
       trusts,
       proxy: JSON.parse(insisting.stdout.toString()),
       "new policy": said.trim().split("\n"),
