@@ -6,7 +6,7 @@ import { writeHostPort } from "../policy/host-port.ts";
 import type { Policy } from "../policy/policy.ts";
 import { type Answer, failureAnswer, refusalAnswer } from "./answer.ts";
 import type { Authority } from "./authority.ts";
-import { join } from "./carry.ts";
+import { Downstream, join } from "./carry.ts";
 import { type Grant, NetworkDecision, unreachable } from "./decide.ts";
 import { type FailedConnection, FailedConnections } from "./failed-connections.ts";
 import type { Program, Request, Verdict } from "./flow.ts";
@@ -245,9 +245,10 @@ export class Gateway {
       return this.#inspect(client, carried, note, asked.isForward);
     }
     const permit = (detail: string): void => note({ allowed: true, policy: grant.policy, rule: where, detail });
+    const downstream = new Downstream(client);
     let upstream: Socket;
     try {
-      upstream = await this.#reach(grant);
+      upstream = await this.#reach(grant, downstream);
     } catch (error) {
       if (error instanceof ReachRefusal) return stop(error.verdict);
       const verdict = unreachable(grant, error);
@@ -263,7 +264,7 @@ export class Gateway {
     }
     asked.accept();
     // A server may speak first, and is heard; what the client says is looked at before it goes on.
-    join(client, upstream);
+    join(client, upstream, downstream);
     if (grant.carry !== "tcp") {
       const opening = await readOpening(client, { firstMs: undefined, restMs: timeLimits.headMs });
       const fault = this.#isOff ? switchedOff : openingFault(opening, grant);
@@ -315,15 +316,15 @@ export class Gateway {
   }
 
   /** A connection to a granted server, at an address that may be dialled. Throws a ReachRefusal. */
-  async #reach(grant: Grant): Promise<Socket> {
+  async #reach(grant: Grant, downstream?: Downstream): Promise<Socket> {
     try {
-      return await this.#dial(grant);
+      return await this.#dial(grant, downstream);
     } catch (error) {
       throw this.#isOff ? new ReachRefusal(switchedOff) : error;
     }
   }
 
-  async #dial(grant: Grant): Promise<Socket> {
+  async #dial(grant: Grant, downstream?: Downstream): Promise<Socket> {
     const upstream = this.#upstream;
     const addresses = await upstream.resolve(grant.host);
     // Where the proxy resolves there is nothing to check but that no check was asked for.
@@ -331,7 +332,7 @@ export class Gateway {
       throw new Error("allowed_ips cannot be held where the upstream proxy resolves names");
     const refused = addresses.map((address) => this.#decision.address(grant, address)).find(({ allowed }) => !allowed);
     if (refused !== undefined) throw new ReachRefusal(refused);
-    return this.#own(await upstream.dial(grant.host, addresses, grant.port, this.#off.signal));
+    return this.#own(await upstream.dial(grant.host, addresses, grant.port, this.#off.signal, downstream));
   }
 
   #record({ program, host, port }: Omit<Carried, "grant">, verdict: Verdict, request?: Request): void {

@@ -3,6 +3,7 @@ import { connect, isIP, type Socket } from "node:net";
 import { writeHostPort } from "../policy/host-port.ts";
 import type { Policy } from "../policy/policy.ts";
 import { isHostName, loopback } from "./addresses.ts";
+import type { Downstream } from "./carry.ts";
 import { NameClient } from "./name-client.ts";
 import { UpstreamProxy } from "./upstream-proxy.ts";
 
@@ -52,15 +53,24 @@ export class Upstream {
    * A connection to the first of the addresses that answers, or to the host through the proxy.
    *
    * @param signal ends the attempt; nothing is dialled after it
+   * @param downstream who reads what the server says, where no proxy stands between: the socket is paused
    */
-  async dial(host: string, addresses: readonly string[], port: number, signal: AbortSignal): Promise<Socket> {
+  async dial(
+    host: string,
+    addresses: readonly string[],
+    port: number,
+    signal: AbortSignal,
+    downstream?: Downstream,
+  ): Promise<Socket> {
     const proxy = isHostName(host) || this.#proxy?.isDirect(host, addresses) === true ? undefined : this.#proxy;
     if (proxy !== undefined && addresses.length === 0) return proxy.connect(host, port, signal);
     let failure: unknown = new Error("no address");
     for (const address of addresses) {
       signal.throwIfAborted();
       try {
-        return await (proxy === undefined ? dialOne(address, port, signal) : proxy.connect(address, port, signal));
+        return await (proxy === undefined
+          ? dialOne(address, port, signal, downstream)
+          : proxy.connect(address, port, signal));
       } catch (error) {
         failure = error;
       }
@@ -69,9 +79,11 @@ export class Upstream {
   }
 }
 
-function dialOne(host: string, port: number, signal: AbortSignal): Promise<Socket> {
+function dialOne(host: string, port: number, signal: AbortSignal, downstream?: Downstream): Promise<Socket> {
   return new Promise((resolve, reject) => {
-    const socket = connect({ host, port, allowHalfOpen: true, noDelay: true });
+    const reading = downstream === undefined ? {} : { onread: downstream.onread };
+    const socket = connect({ host, port, allowHalfOpen: true, noDelay: true, ...reading });
+    if (downstream !== undefined) socket.pause();
     const where = writeHostPort(host, port);
     const timer = setTimeout(() => socket.destroy(new Error(`${where} does not answer`)), connectMs);
     const abort = (): void => void socket.destroy(signal.reason);
