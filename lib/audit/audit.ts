@@ -49,6 +49,9 @@ export function fileSink(path: string): AuditSink {
 export class Audit {
   readonly #sink: AuditSink;
   #sequence = 0;
+  /** The last millisecond that was asked for, and as it is written. */
+  #ms = 0;
+  #time = "";
 
   constructor(sink: AuditSink) {
     this.#sink = sink;
@@ -56,7 +59,13 @@ export class Audit {
 
   /** Records one event. Throws what the sink throws: a record that cannot be kept stops what it records. */
   append(event: AuditEvent): void {
-    this.#sink.write(JSON.stringify({ time: new Date().toISOString(), sequence: ++this.#sequence, ...event }));
+    const now = Date.now();
+    if (now !== this.#ms) {
+      this.#ms = now;
+      this.#time = new Date(now).toISOString();
+    }
+    // Not by a copy of the event with two fields more: that costs as much as the rest of it.
+    this.#sink.write(`{"time":"${this.#time}","sequence":${++this.#sequence},${JSON.stringify(event).slice(1)}`);
   }
 
   /** Closes the sink. */

@@ -50,6 +50,8 @@ export interface RequestHead extends Head {
   readonly minor: 0 | 1;
   /** The only Host field's value. */
   readonly host: string;
+  /** All of it after the request line. */
+  readonly rest: string;
   readonly expectsContinue: boolean;
 }
 
@@ -130,13 +132,21 @@ export function parseConnect(data: Buffer, size: number): string | undefined {
   return target;
 }
 
-/** @throws HttpError 400 when the head is not of the grammar */
-export function parseRequest(data: Buffer, size: number): RequestHead {
+/**
+ * @param before of the same connection, if any: most clients say the same after the request line, and that is read once
+ * @throws HttpError 400 when the head is not of the grammar
+ */
+export function parseRequest(data: Buffer, size: number, before?: RequestHead): RequestHead {
   const text = data.toString("latin1", 0, size);
   const line = requestLine.exec(text);
   if (line === null) throw new HttpError(400, "the request line is malformed");
-  const [whole, method = "", target = "", minor] = line;
-  const common = parseFields(text, whole.length, minor === "1");
+  const [whole, method = "", target = "", digit] = line;
+  if (method === "CONNECT") throw new HttpError(400, "CONNECT means nothing within a connection");
+  const rest = text.slice(whole.length);
+  const minor = digit === "1" ? 1 : 0;
+  if (before !== undefined && before.minor === minor && before.rest === rest)
+    return { ...before, size, method, target };
+  const common = parseFields(text, whole.length, minor === 1);
   const host = single(common.fields, "host");
   if (host === undefined) throw new HttpError(400, "there is no Host field");
   const framing: Framing = common.chunked
@@ -147,19 +157,19 @@ export function parseRequest(data: Buffer, size: number): RequestHead {
   const expect = single(common.fields, "expect");
   if (expect !== undefined && expect.toLowerCase() !== "100-continue")
     throw new HttpError(417, "an expectation is not known");
-  if (method === "CONNECT") throw new HttpError(400, "CONNECT means nothing within a connection");
   return {
     size,
     method,
     target,
-    minor: minor === "1" ? 1 : 0,
+    minor,
     host,
+    rest,
     framing,
     fields: common.fields,
     keepAlive: common.keepAlive,
     upgrade: common.upgrade,
     hopByHop: common.hopByHop,
-    expectsContinue: expect !== undefined && minor === "1" && framing.kind !== "none",
+    expectsContinue: expect !== undefined && minor === 1 && framing.kind !== "none",
   };
 }
 

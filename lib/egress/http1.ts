@@ -50,6 +50,8 @@ export class Http1 implements OriginUser {
   readonly #flow: InspectedFlow;
   readonly #carriesOne: boolean;
   #held: Buffer = nothing;
+  /** The last request's head. */
+  #before: RequestHead | undefined;
   #looked = 0;
   /** Of a head that has begun, whosever it is: a client is not heard while a server's answer comes. */
   #headTimer: NodeJS.Timeout | undefined;
@@ -197,7 +199,8 @@ export class Http1 implements OriginUser {
 
   #begin(size: number): void {
     const flow = this.#flow;
-    const parsed = parseRequest(this.#held, size);
+    const parsed = parseRequest(this.#held, size, this.#before);
+    this.#before = parsed;
     const head = this.#carriesOne ? { ...parsed, keepAlive: false } : parsed;
     if (!isAuthority(head.host, flow)) {
       flow.malformed(`the request is for ${head.host} at ${flow.host}:${flow.port}`);

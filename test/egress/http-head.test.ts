@@ -266,3 +266,23 @@ test("What is read here Node's own parser reads as well, with the same end", asy
   );
   t.true(accepted > 20);
 });
+
+test("A head is read the same whatever was said before it on the connection", (t) => {
+  const line = fc.constantFrom("GET /a HTTP/1.1", "POST /b?c HTTP/1.1", "GET /a HTTP/1.0", "CONNECT h:1 HTTP/1.1");
+  const fields = fc.constantFrom("Host: h", "Host: h\r\nContent-Length: 3", "Host: h\r\nConnection: close", "Host : h");
+  const text = fc.tuple(line, fields).map(([first, rest]) => Buffer.from(`${first}\r\n${rest}\r\n\r\n`));
+  const outcome = (data: Buffer, before?: RequestHead): unknown => {
+    try {
+      return parseRequest(data, data.length, before);
+    } catch (error) {
+      return String(error);
+    }
+  };
+  fc.assert(
+    fc.property(text, text, (one, other) => {
+      const before = outcome(one);
+      if (typeof before === "string") return;
+      t.deepEqual(outcome(other, before as RequestHead), outcome(other));
+    }),
+  );
+});
