@@ -109,6 +109,7 @@ outer.destroy();
 
 const hello = read("hello.bin");
 const hidden = read("hidden.bin");
+results["hello within"] = await speak({ servername: host }, hello);
 results.hello = [await begin(inspected, hello), await begin(skipped, hello)];
 results["hidden name"] = [await begin(inspected, hidden), await begin(skipped, hidden)];
 console.log(JSON.stringify(results));

@@ -88,5 +88,6 @@ holds("A name that may be hidden is refused where TLS does not end, and heard by
 
 holds("Neither TLS nor CONNECT is carried within an inspected connection, and both are told at once", {
   "TLS within": "ERR_SSL_WRONG_VERSION_NUMBER",
+  "hello within": { status: "HTTP/1.1 400 Bad Request" },
   "CONNECT within": { status: "HTTP/1.1 400 Bad Request" },
 });
