@@ -12,7 +12,7 @@ import {
   responseHeadEnd,
 } from "./http-head.ts";
 import { answerBytes, isRaw, requestBytes } from "./http1-forward.ts";
-import { type InspectedFlow, isAuthority, requestOf, Unreachable } from "./inspected-flow.ts";
+import { type InspectedFlow, isAuthority, mayRepeat, requestOf, Unreachable } from "./inspected-flow.ts";
 import type { Origin, OriginUser } from "./origin.ts";
 import { tlsFault } from "./server-tls.ts";
 import { type TimeLimits, timeLimits } from "./time-limits.ts";
@@ -516,9 +516,6 @@ export class Http1 implements OriginUser {
     else this.#client.setTimeout(clientMs);
   }
 }
-
-/** What may be sent twice without harm, and has no body (RFC 9110 section 9.2.2). */
-const mayRepeat: ReadonlySet<string> = new Set(["GET", "HEAD", "OPTIONS"]);
 
 const byConnection = /^(?:ntlm|negotiate)\b/i;
 

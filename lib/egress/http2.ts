@@ -13,7 +13,7 @@ import type { TLSSocket } from "node:tls";
 import { type Answer, failureAnswer } from "./answer.ts";
 import { TargetError } from "./canonical.ts";
 import type { Request } from "./flow.ts";
-import { type InspectedFlow, isAuthority, requestOf, Unreachable } from "./inspected-flow.ts";
+import { type InspectedFlow, isAuthority, mayRepeat, requestOf, Unreachable } from "./inspected-flow.ts";
 import { tlsFault } from "./server-tls.ts";
 import { type TimeLimits, timeLimits } from "./time-limits.ts";
 
@@ -98,8 +98,13 @@ export class Http2 {
     }
     this.#streams.set(stream, request);
     stream.once("close", () => this.#streams.delete(stream));
-    flow.session().then(
-      (session) => carry(stream, headers, request.sent, session, this.#serverMs),
+    this.#carry(stream, headers, request.sent, () => this.#carry(stream, headers, request.sent));
+  }
+
+  /** @param again what is done where the server has not looked at it */
+  #carry(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, target: string, again?: () => void): void {
+    this.#flow.session().then(
+      (session) => carry(stream, headers, target, session, { serverMs: this.#serverMs, again }),
       (error: unknown) => say(stream, headers, error instanceof Unreachable ? error.answer : unreachable(error)),
     );
   }
@@ -130,7 +135,7 @@ function carry(
   headers: IncomingHttpHeaders,
   target: string,
   session: ClientHttp2Session,
-  serverMs: number,
+  { serverMs, again }: { readonly serverMs: number; readonly again: (() => void) | undefined },
 ): void {
   if (stream.destroyed || stream.closed) return;
   const { host: _, ...own } = headers;
@@ -140,7 +145,9 @@ function carry(
   try {
     upstream = session.request(sent, { endStream: !hasBody, waitForTrailers: hasBody });
   } catch (error) {
-    say(stream, headers, unreachable(error));
+    // The session has ended meanwhile.
+    if (again !== undefined) again();
+    else say(stream, headers, unreachable(error));
     return;
   }
   if (hasBody) {
@@ -181,9 +188,15 @@ function carry(
   });
   upstream.on("close", () => {
     if (stream.destroyed) return;
+    // What is still to come of the request nobody reads: unread it would hold the stream's place, of which there are few.
+    stream.resume();
     const code = upstream.rstCode;
     if (!stream.headersSent) {
-      if (code === constants.NGHTTP2_REFUSED_STREAM) stream.close(code);
+      const isRefused = code === constants.NGHTTP2_REFUSED_STREAM;
+      // Refused is what the server has not looked at (RFC 9113 section 8.7): what comes after its GOAWAY is, too.
+      const mayAsk = isRefused || (session.destroyed && mayRepeat.has(headers[":method"] ?? ""));
+      if (mayAsk && !hasBody && again !== undefined) again();
+      else if (isRefused) stream.close(code);
       else say(stream, headers, unreachable(failure ?? new Error("the server ended the stream before it answered")));
     } else if (code !== constants.NGHTTP2_NO_ERROR) stream.close(code);
   });

@@ -15,6 +15,9 @@ import type { Opening } from "./opening.ts";
 import { Origin, Origins } from "./origin.ts";
 import { secure } from "./server-tls.ts";
 
+/** A session on which nothing is said takes no more requests; those that wait on it go on. */
+const idleMs = 60_000;
+
 /** A granted server is not dialled: for its address, or since the network was switched off. */
 export class ReachRefusal extends Error {
   override readonly name = "ReachRefusal";
@@ -31,7 +34,10 @@ export class Inspector {
   readonly origins: Readonly<Record<"http" | "https", Origins>> = { http: new Origins(), https: new Origins() };
   readonly #sessions = new Map<Grant, ClientHttp2Session>();
   /** What a server chose where it had the choice. */
-  readonly #protocols = new Map<string, string>();
+  readonly #protocols = new Map<string, "h2" | "http/1.1">();
+  /** Under way: who comes meanwhile waits for the same. */
+  readonly #opening = new Map<Grant, Promise<ClientHttp2Session>>();
+  readonly #asking = new Map<Grant, Promise<"h2" | "http/1.1">>();
   /** By which a request has come. */
   readonly spoken: WeakSet<Grant> = new WeakSet();
   /** Null where no endpoint is inspected. */
@@ -58,30 +64,32 @@ export class Inspector {
     return new Origin(scheme === "http" ? socket : await this.#secure(socket, grant, ["http/1.1"]));
   }
 
+  /** The session with a server, which all of its clients share. */
   async session(grant: Grant): Promise<ClientHttp2Session> {
     const known = this.#sessions.get(grant);
     if (known !== undefined && !known.closed && !known.destroyed) return known;
-    const socket = await this.#secure(await this.reach(grant), grant, ["h2"]);
-    if (socket.alpnProtocol !== "h2") {
+    return once(this.#opening, grant, async () => {
+      const socket = await this.#secure(await this.reach(grant), grant, ["h2"]);
+      if (socket.alpnProtocol === "h2") return this.#keep(grant, socket);
       socket.destroy();
       this.#protocols.delete(keyOf(grant));
       throw new Error("the server does not speak HTTP/2");
-    }
-    return this.#keep(grant, socket);
+    });
   }
 
   /** What the server speaks, asked where it is not known: what it would choose is what its client is offered. */
   async protocolOf(grant: Grant): Promise<"h2" | "http/1.1"> {
     const key = keyOf(grant);
-    let chosen = this.#protocols.get(key);
-    if (chosen === undefined) {
+    const known = this.#protocols.get(key);
+    if (known !== undefined) return known;
+    return once(this.#asking, grant, async () => {
       const socket = await this.#secure(await this.reach(grant), grant, ["h2", "http/1.1"]);
-      chosen = socket.alpnProtocol === "h2" ? "h2" : "http/1.1";
+      const chosen = socket.alpnProtocol === "h2" ? "h2" : "http/1.1";
       this.#protocols.set(key, chosen);
       if (chosen === "h2") this.#keep(grant, socket);
       else this.origins.https.release(grant, new Origin(socket));
-    }
-    return chosen === "h2" ? "h2" : "http/1.1";
+      return chosen;
+    });
   }
 
   #keep(grant: Grant, socket: TLSSocket): ClientHttp2Session {
@@ -90,6 +98,7 @@ export class Inspector {
     const drop = (): void => {
       if (this.#sessions.get(grant) === session) this.#sessions.delete(grant);
     };
+    session.setTimeout(idleMs, () => session.close());
     session.once("goaway", drop);
     session.once("close", drop);
     return session;
@@ -103,6 +112,18 @@ export class Inspector {
       throw error;
     }
   }
+}
+
+function once<Result>(
+  underWay: Map<Grant, Promise<Result>>,
+  grant: Grant,
+  make: () => Promise<Result>,
+): Promise<Result> {
+  const known = underWay.get(grant);
+  if (known !== undefined) return known;
+  const made = make().finally(() => underWay.delete(grant));
+  underWay.set(grant, made);
+  return made;
 }
 
 function keyOf({ host, port }: Grant): string {

@@ -35,6 +35,9 @@ export class Unreachable extends Error {
   }
 }
 
+/** What may be sent twice without harm, and has no body (RFC 9110 section 9.2.2). */
+export const mayRepeat: ReadonlySet<string> = new Set(["GET", "HEAD", "OPTIONS"]);
+
 /** Whether what a request says it is for is what was connected to (RFC 9110 section 7.2). */
 export function isAuthority(given: string, { scheme, host, port }: InspectedFlow): boolean {
   const name = host.includes(":") ? `[${host}]` : host;

@@ -127,6 +127,14 @@ holds("HTTP/2 is carried stream by stream, with trailers, where the server speak
   },
 });
 
+holds("Requests of HTTP/2 whose server answers before it has read them leave no trace", {
+  "answered early": { 200: 300 },
+});
+
+holds("What a server of HTTP/2 had not looked at when it ended its session goes over one other session", {
+  leaving: ["session 1", ...Array<string>(3).fill("session 2")].map((text) => ({ status: 200, text })),
+});
+
 holds("A new policy ends what it does not allow", { "new policy": ["event", "cut"] });
 
 holds("The explicit proxy decides alike: CONNECT, absolute form and SOCKS 5", {

@@ -165,9 +165,9 @@ results.events = await new Promise((resolve) => {
 });
 
 const session = connectHttp2(`https://${api}:8443`);
-const stream = (headers, body) =>
+const stream = (headers, body, on = session) =>
   new Promise((resolve) => {
-    const request = session.request(headers, { endStream: body === undefined });
+    const request = on.request(headers, { endStream: body === undefined });
     const out = { trailers: null };
     let text = "";
     request.on("response", (fields) => {
@@ -193,7 +193,18 @@ results.h2 = {
   upload: await stream({ ":path": "/allowed/echo", ":method": "POST", te: "trailers" }, "x".repeat(200_000)),
   "another authority": await stream({ ":path": "/allowed/1", ":authority": "other.example.test:8443" }),
 };
+// More of them than a session may have at once, and none of their bodies is read.
+results["answered early"] = {};
+for (let round = 0; round < 10; round++) {
+  const post = () => stream({ ":path": "/allowed/early", ":method": "POST" }, "x".repeat(70_000));
+  for (const { status } of await Promise.all(Array.from({ length: 30 }, post)))
+    results["answered early"][status] = (results["answered early"][status] ?? 0) + 1;
+}
 session.close();
+const leaving = connectHttp2(`https://${api}:8444`);
+await once(leaving, "connect");
+results.leaving = await Promise.all([1, 2, 3, 4].map((n) => stream({ ":path": `/allowed/${n}` }, undefined, leaving)));
+leaving.close();
 
 // Granted to another program.
 const others = connectHttp2("https://other.example.test");

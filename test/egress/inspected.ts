@@ -44,7 +44,7 @@ network_policies:
           - allow: { method: WEBSOCKET_TEXT, path: /ws/talk }
       - { host: api.example.test, port: 80, path: /audited/**, protocol: rest, enforcement: audit, access: read-only, deny_rules: [{ method: GET, path: "/audited/**" }] }
       - { host: api.example.test, port: 80, path: /plain, protocol: rest, enforcement: enforce, access: read-only }
-      - { host: api.example.test, port: 8443, protocol: rest, enforcement: enforce, rules: [{ allow: { method: "*", path: "/allowed/**" } }] }
+      - { host: api.example.test, ports: [8443, 8444], protocol: rest, enforcement: enforce, rules: [{ allow: { method: "*", path: "/allowed/**" } }] }
       - { host: other.example.test, port: 444, protocol: rest, enforcement: enforce, access: full }
       - { host: mixed.example.test, port: 443, protocol: rest, enforcement: enforce, access: full }
     binaries: [{ path: "${process.execPath}" }, { path: /usr/bin/curl }, { path: /usr/bin/wget }, { path: "/usr/bin/python3*" }, { path: /usr/bin/openssl }, { path: "/usr/lib/git-core/*" }]
@@ -126,11 +126,26 @@ h2.on("stream", (stream, headers) => {
   stream.on("error", () => {});
   stream.respond({ ":status": 200 }, { waitForTrailers: true });
   stream.on("wantTrailers", () => stream.sendTrailers({ "grpc-status": "0" }));
-  if (headers[":method"] === "POST") stream.pipe(stream);
+  if (headers[":path"] === "/allowed/early") stream.end("early");
+  else if (headers[":method"] === "POST") stream.pipe(stream);
   else stream.end(`h2 ${headers[":path"]}`);
 });
 h2.listen(8443, addresses.api);
-const servers = [plain, web, untrusted, h2];
+// Every other session ends after one request, as those of servers do that count them; what came after it is not looked at.
+const leaving = createSecureServer(certified);
+leaving.on("sessionError", () => {});
+let sessions = 0;
+leaving.on("session", (session) => {
+  const number = sessions++ % 2;
+  session.on("stream", (stream) => {
+    stream.on("error", () => {});
+    if (number === 0 && stream.id !== 1) return session.goaway(0, 1);
+    stream.respond({ ":status": 200 });
+    stream.end(`session ${number + 1}`);
+  });
+});
+leaving.listen(8444, addresses.api);
+const servers = [plain, web, untrusted, h2, leaving];
 await Promise.all(servers.map((server) => (server.listening ? null : once(server, "listening"))));
 closers.push(() => {
   for (const server of servers) server.close();
