@@ -224,6 +224,21 @@ void Lookups::MakeWatcher(const seccomp_notif& notification) {
     calls_->Reply(notification.id, EMFILE);
 }
 
+void Lookups::NoteRefusal(int number, int file, const std::string& path, int flags, bool writes) {
+  std::string place;
+  if (file >= 0) {
+    place = PlaceOf(file);
+  } else if ((flags & O_CREAT) != 0) {
+    UniqueFd folder = OpenAt(AT_FDCWD, path.substr(0, path.find_last_of('/') + 1), O_DIRECTORY);
+    if (folder.Valid()) place = PlaceOf(folder.Get());
+  }
+  // Nothing grants a process's own folder, and devices are written where they are granted.
+  if (place.empty() || place[0] != '/' || StartsWith(place, "/proc/")) return;
+  bool device = StartsWith(place, "/dev/");
+  bool refused = writes && !device ? !territory_->IsWritable(place) : !IsGranted(place);
+  if (refused) calls_->Record(number, (writes ? "write " : "read ") + place);
+}
+
 void Lookups::Answer(const seccomp_notif& notification, int refusal) {
   switch (notification.data.nr) {
 #ifdef SYS_inotify_init

@@ -23,6 +23,10 @@ class Lookups {
   // Answers it; `refusal` is the errno for what is out of reach.
   void Answer(const seccomp_notif& notification, int refusal);
 
+  // Of an open that Landlock will refuse: what it is of, `file` (O_PATH), or where it would be
+  // made.
+  void NoteRefusal(int number, int file, const std::string& path, int flags, bool writes);
+
  private:
   void AnswerText(const seccomp_notif& notification, int refusal);
   int Target(const seccomp_notif& notification, int refusal, std::string* text);

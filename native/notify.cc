@@ -241,6 +241,7 @@ void Sandbox::NoteRefusal(const seccomp_notif& notification, const std::string& 
   bool writes = (flags & O_ACCMODE) != O_RDONLY || (flags & (O_CREAT | O_TRUNC)) != 0;
   int number = notification.data.nr;
   UniqueFd inside = OpenInside(notification.pid, path, O_PATH);
+  if (lookups_ != nullptr) return lookups_->NoteRefusal(number, inside.Get(), path, flags, writes);
   if (inside.Valid()) {
     if (writes && IsReadOnly(inside.Get())) calls_->Record(number, "write " + path);
     return;
