@@ -11,6 +11,7 @@
  */
 
 export { Audit, type AuditEvent, type AuditSink, fileSink } from "./audit/audit.ts";
+export type { Unlisted, UnlistedLog } from "./egress/unlisted.ts";
 export { type ErrorStep, HoldfastError } from "./errors.ts";
 export type { HostCapabilities } from "./host/capabilities.ts";
 export { loadPolicy, type ParsedPolicy, parsePolicy } from "./policy/load.ts";

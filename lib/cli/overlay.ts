@@ -1,12 +1,9 @@
-import { type FileHandle, open, rm } from "node:fs/promises";
-import { resolve } from "node:path";
-import { HoldfastError } from "../errors.ts";
-import type { Change, ChangeSet } from "../sandbox/changes.ts";
-import { errnoOf } from "../sandbox/directory.ts";
+import type { Change } from "../sandbox/changes.ts";
 import { displayPath } from "../sandbox/display-path.ts";
 import { renderDiff } from "../sandbox/render-diff.ts";
 import type { Sandbox } from "../sandbox/sandbox.ts";
 import { paint } from "./report.ts";
+import type { ResultPurpose } from "./result-file.ts";
 import type { Told } from "./run.ts";
 import type { RunOptions } from "./run-options.ts";
 
@@ -20,59 +17,8 @@ const marks: Readonly<Record<Change["kind"], string>> = {
 
 const mostShown = 200;
 
-/** The file of `--diff`: opened before the command starts, so that its work is not done for a patch that has no place. */
-export class PatchFile {
-  readonly #path: string;
-  readonly #handle: FileHandle;
-  #isWritten: boolean;
-
-  private constructor(path: string, handle: FileHandle, wasThere: boolean) {
-    this.#path = path;
-    this.#handle = handle;
-    this.#isWritten = wasThere;
-  }
-
-  /** @throws HoldfastError ERR_HOLDFAST_PATCH_FILE */
-  static async open(file: string): Promise<PatchFile> {
-    const path = resolve(file);
-    try {
-      return new PatchFile(path, await open(path, "wx", 0o600), false);
-    } catch (error) {
-      if (errnoOf(error) !== "EEXIST") throw patchError(path, error);
-    }
-    // What is there stays until there is something to put in its place.
-    return new PatchFile(path, await open(path, "r+").catch((error) => Promise.reject(patchError(path, error))), true);
-  }
-
-  /** @throws HoldfastError ERR_HOLDFAST_PATCH_FILE */
-  async write(set: ChangeSet): Promise<void> {
-    this.#isWritten = true;
-    try {
-      if ((await this.#handle.stat()).isFile()) await this.#handle.truncate();
-      for await (const piece of renderDiff(set)) await this.#handle.writeFile(piece);
-    } catch (error) {
-      throw patchError(this.#path, error);
-    }
-  }
-
-  /** A file that was made for nothing goes again. */
-  async close(): Promise<void> {
-    await this.#handle.close();
-    if (!this.#isWritten) await rm(this.#path, { force: true });
-  }
-}
-
-function patchError(path: string, cause: unknown): HoldfastError {
-  const errno = errnoOf(cause);
-  return new HoldfastError(`the patch cannot be written to ${path} (${errno ?? String(cause)})`, {
-    code: "ERR_HOLDFAST_PATCH_FILE",
-    step: "workspace",
-    path,
-    ...(errno === undefined ? {} : { errno }),
-    hint: "Name with --diff a file that you can write, in a folder that exists.",
-    cause,
-  });
-}
+/** The file of `--diff`. */
+export const patchFile: ResultPurpose = { what: "the patch", flag: "--diff", code: "ERR_HOLDFAST_PATCH_FILE" };
 
 /**
  * After a run with `--overlay`: shows what would change, writes the patch, and applies nothing unless told. Returns the
@@ -96,7 +42,7 @@ export async function finishOverlay(
     ...changeLines(changes),
     ...problems.map(({ path, reason }) => `${paint("yellow", "not compared")} ${path}: ${reason}`),
   );
-  await patch?.write(set);
+  await patch?.write(renderDiff(set));
   if (!options.apply) return code;
   if (code !== 0) {
     const reason = "the command did not succeed";

@@ -12,6 +12,8 @@ export interface RunOptions {
   write: string[];
   allow: string[];
   allowBinary: string[];
+  net: string | undefined;
+  netDraft: string | undefined;
   publish: Published[];
   upstreamProxy: string | undefined;
   env: string[];
@@ -38,6 +40,8 @@ const valued = [
   "write",
   "allow",
   "allow-binary",
+  "net",
+  "net-draft",
   "publish",
   "upstream-proxy",
   "env",
@@ -63,6 +67,9 @@ and no network but what is allowed. Without --policy the preset "default" applie
                         connections to it (port 443 where none is given), with a path requests for that alone, as in
                         api.github.com/repos/**; may be repeated
   --allow-binary PATH   with --allow: by this program alone; may be repeated
+  --net MODE            off: none whatever the policy says; policy (the default): what is granted; log: everything, and
+                        at the end a policy that grants it
+  --net-draft FILE      with --net log: where that policy is written; standard error when absent
   --proxy-env           also offer a proxy, by HTTP_PROXY and its like, to programs that insist on one
   --upstream-proxy URL  out through http://, https:// or socks5://HOST:PORT; env: as HTTPS_PROXY and NO_PROXY say
   --publish [HP:]PORT   a server's port inside, reached at port HP of the host's loopback; may be repeated
@@ -91,6 +98,8 @@ export function noRunOptions(): RunOptions {
     write: [],
     allow: [],
     allowBinary: [],
+    net: undefined,
+    netDraft: undefined,
     publish: [],
     upstreamProxy: undefined,
     env: [],
@@ -155,7 +164,23 @@ export function parseRunOptions(args: readonly string[], options: RunOptions): v
   if (options.policy !== undefined && options.preset !== undefined) {
     throw usageError("--policy and --preset cannot both be given", "A policy file says everything; take one away.");
   }
+  checkNet(options);
   if ((options.apply || options.diff !== undefined) && !options.overlay) options.overlay = true;
+}
+
+/** What is asked of the network must be one thing. */
+function checkNet({ net, netDraft, allow, quiet, statusFd }: RunOptions): void {
+  if (net !== undefined && !["off", "policy", "log"].includes(net))
+    throw usageError(`--net ${net}: there is no such mode`, "Write --net off, --net policy or --net log.");
+  if (net === "off" && allow.length > 0)
+    throw usageError(`--net off and --allow ${allow[0]} exclude each other`, "Take one of them away.");
+  if (netDraft !== undefined && net !== "log")
+    throw usageError("--net-draft: there is a draft with --net log alone", "Write --net log --net-draft FILE.");
+  if (net === "log" && quiet && netDraft === undefined && statusFd === undefined)
+    throw usageError(
+      "--net log --quiet: the draft would be said to nobody",
+      "Name a file for it with --net-draft FILE.",
+    );
 }
 
 function setFlag(options: RunOptions, name: string): void {
@@ -196,6 +221,12 @@ function setValue(options: RunOptions, name: string, value: string): void {
       break;
     case "upstream-proxy":
       options.upstreamProxy = value;
+      break;
+    case "net":
+      options.net = value;
+      break;
+    case "net-draft":
+      options.netDraft = value;
       break;
     case "publish":
       options.publish.push(publishedPort(value, options.publish));

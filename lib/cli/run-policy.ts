@@ -114,6 +114,8 @@ export async function runPolicy(options: RunOptions): Promise<Policy> {
   return {
     ...base,
     ...proxy,
+    ...(options.net === "off" ? { networkPolicies: {} } : {}),
+    ...(options.net === "log" ? { networkMode: "log" as const } : {}),
     ...(network === null
       ? {}
       : { networkPolicies: { ...base.networkPolicies, ...(await network.allowedNetwork(options, base)) } }),

@@ -9,9 +9,10 @@ import { Sandbox } from "../sandbox/sandbox.ts";
 import type { Mode } from "../sandbox/types.ts";
 import { type Ending, endingLines, exitStatus } from "./ending.ts";
 import { JobControl } from "./job-control.ts";
+import type { NetDraft } from "./net-draft.ts";
 import { flushed, type Handing, hand, openOutput, outputsAreOne } from "./output.ts";
-import type { PatchFile } from "./overlay.ts";
 import { paint, reportError, say, type Tell } from "./report.ts";
+import { ResultFile } from "./result-file.ts";
 import { noRunOptions, parseRunOptions, type RunOptions, runUsage } from "./run-options.ts";
 import { runPolicy } from "./run-policy.ts";
 import { TerminalRelay, wantedPty } from "./terminal.ts";
@@ -24,7 +25,8 @@ const lastWordsMs = 1000;
 export async function run(args: readonly string[]): Promise<number> {
   const options = noRunOptions();
   let status: (line: object) => void = () => {};
-  let patch: PatchFile | undefined;
+  let patch: ResultFile | undefined;
+  let draft: NetDraft | undefined;
   try {
     try {
       parseRunOptions(args, options);
@@ -52,7 +54,9 @@ export async function run(args: readonly string[]): Promise<number> {
       tell(killed, `${paint("red", "the network was killed")} (SIGUSR1): ${killed.connections} connections reset`);
     });
     const policy = await runPolicy(options);
-    if (options.diff !== undefined) patch = await (await import("./overlay.ts")).PatchFile.open(options.diff);
+    if (options.diff !== undefined)
+      patch = await ResultFile.open(options.diff, (await import("./overlay.ts")).patchFile);
+    if (policy.networkMode === "log") draft = await (await import("./net-draft.ts")).NetDraft.begin(options, policy);
     const sandbox = await Sandbox.create(
       {
         policy,
@@ -72,12 +76,15 @@ export async function run(args: readonly string[]): Promise<number> {
         : [];
     const beginning = { event: "sandbox", name, mode, uid, gid, enforcement };
     status(beginning);
-    tell(beginning, ...chosen, ...dropped);
+    const logged = draft === undefined ? [] : ["every connection is permitted, and kept for a policy (--net log)"];
+    tell(beginning, ...chosen, ...dropped, ...logged);
     try {
       if (options.publish.length > 0) {
         await (await import("./run-publish.ts")).publish(sandbox, options.publish, { status, tell });
       }
-      return await follow(sandbox, options, { status, tell, patch });
+      const code = await follow(sandbox, options, { status, tell, patch });
+      await draft?.finish(sandbox, { status, tell });
+      return code;
     } finally {
       await sandbox.dispose();
       for (const name of sandbox.refusedNames) {
@@ -99,6 +106,7 @@ export async function run(args: readonly string[]): Promise<number> {
     return reportError(error, options.json);
   } finally {
     await patch?.close();
+    await draft?.close();
   }
 }
 
@@ -124,7 +132,7 @@ function teller({ quiet, json }: RunOptions): Tell {
 export interface Told {
   readonly status: (line: object) => void;
   readonly tell: Tell;
-  readonly patch: PatchFile | undefined;
+  readonly patch: ResultFile | undefined;
 }
 
 /** Counts what the command prints, and lets as much pass as the limit `output` says. */

@@ -1,9 +1,9 @@
 import { isIP } from "node:net";
-import { pathSpecificity } from "../policy/host-pattern.ts";
+import { isPlainHost, pathSpecificity } from "../policy/host-pattern.ts";
 import { writeHostPort } from "../policy/host-port.ts";
 import { type NetworkEndpoint, type NetworkPolicy, type Protocol, readsRequests } from "../policy/network.ts";
 import type { Policy } from "../policy/policy.ts";
-import { type AddressRule, addressFault, compileRanges, isHostName, sameAddress } from "./addresses.ts";
+import { type AddressRule, addressFault, compileRanges, isHostName, reachOf, sameAddress } from "./addresses.ts";
 import type { Flow, Program, ProgramDoubt, Reason, Request, Verdict } from "./flow.ts";
 import { compileGlob, type Glob } from "./glob.ts";
 import { contentFault, programMatcher } from "./program-match.ts";
@@ -40,6 +40,8 @@ export interface Grant {
   readonly endpoints: readonly NetworkEndpoint[];
   /** Null where nothing is inspected. */
   readonly requests: RequestRules | null;
+  /** Set where no entry grants it but `--net log` does: what was missing. */
+  readonly missing?: Verdict;
 }
 
 interface RequestRules {
@@ -70,8 +72,11 @@ export class NetworkDecision {
   readonly #patterns: { readonly matches: Glob; readonly destination: Destination }[] = [];
   readonly #hostless: Destination[] = [];
   readonly #kept = new Map<string, Connection>();
+  /** Whether what no entry grants is permitted as well. */
+  readonly #isLog: boolean;
 
-  constructor(policy: Pick<Policy, "networkPolicies">) {
+  constructor(policy: Pick<Policy, "networkPolicies" | "networkMode">) {
+    this.#isLog = policy.networkMode === "log";
     this.#entries = Object.entries(policy.networkPolicies)
       .map(([key, entry]): Entry => ({ key, policy: entry, grants: programMatcher(entry.binaries) }))
       .sort((a, b) => (a.key < b.key ? -1 : 1));
@@ -93,7 +98,7 @@ export class NetworkDecision {
 
   /** Whether the sandbox may be told of a name at all. A question about one has no program, so any entry's will do. */
   knows(name: string): boolean {
-    return this.#at(name).length > 0;
+    return this.#at(name).length > 0 || (this.#isLog && isPlainHost(name));
   }
 
   #at(host: string): readonly Destination[] {
@@ -116,10 +121,17 @@ export class NetworkDecision {
       program === null ? "" : `${program.doubt ?? ""}\0${program.sha256 ?? ""}\0${program.path}\0${host}\0${port}`;
     const kept = this.#kept.get(key);
     if (kept !== undefined && key !== "") return kept;
-    const made = this.#connect(program, host, port);
+    const made = this.#orLogged(this.#connect(program, host, port), program, host, port);
     if (this.#kept.size >= mostKept) this.#kept.clear();
     if (key !== "") this.#kept.set(key, made);
     return made;
+  }
+
+  #orLogged(connection: Connection, program: Program | null, host: string, port: number): Connection {
+    if (!this.#isLog || !("refusal" in connection) || !isPlainHost(host)) return connection;
+    // Another content than the one that was pinned is refused by name.
+    if (connection.refusal.expectedSha256 !== undefined) return connection;
+    return { grant: logGrant(connection.refusal, program, host, port) };
   }
 
   #connect(program: Program | null, host: string, port: number): Connection {
@@ -156,12 +168,16 @@ export class NetworkDecision {
   address(grant: Grant, address: string): Verdict {
     const fault = addressFault(address, grant.port, grant.addresses);
     if (fault === undefined) return allow(grant.policy, whereOf(grant), "the address may be dialled");
-    return refuse("address", fault, grant.policy);
+    // A flag names the host, and whoever names one knows where it leads.
+    const { exact, literal, allowed } = grant.addresses;
+    const isNameable = (reachOf(address) === "private" || isHostName(grant.host)) && allowed === undefined;
+    const remedy = isNameable && !exact && literal === undefined ? `--allow ${whereOf(grant)}` : undefined;
+    return refuse("address", fault, grant.policy, remedy);
   }
 
   /** The protocol of the endpoint that a path of an inspected connection belongs to. */
-  protocolOf({ requests }: Grant, path: string): Protocol {
-    return requests?.configurations.find(({ matches }) => matches(path))?.endpoint.protocol ?? "";
+  protocolOf(grant: Grant, path: string): Protocol {
+    return configurationOf(grant, path)?.protocol ?? "";
   }
 
   /** Whether a request on an inspected connection is carried. */
@@ -169,14 +185,10 @@ export class NetworkDecision {
     const { requests } = grant;
     if (requests === null) return allow(grant.policy, whereOf(grant), "nothing is inspected here");
     const asked = `${request.method} ${request.path}`;
-    const configuration = requests.configurations.find(({ matches }) => matches(request.path))?.endpoint;
+    const configuration = configurationOf(grant, request.path);
     if (configuration === undefined) {
-      return refuse(
-        "path",
-        `no endpoint of ${whereOf(grant)} has the path ${request.path}`,
-        grant.policy,
-        remedyFor(grant, request),
-      );
+      const detail = `no endpoint of ${whereOf(grant)} has the path ${request.path}`;
+      return this.#orUnlisted(refuse("path", detail, grant.policy, remedyFor(grant, request)));
     }
     if (!configuration.allowEncodedSlash && /%2F/i.test(request.path)) {
       return refuse("malformed", "the path holds an encoded slash (allow_encoded_slash lets it pass)", grant.policy);
@@ -189,7 +201,12 @@ export class NetworkDecision {
       denied === undefined
         ? refuse("rule", `no rule allows ${asked} at ${grant.host}`, grant.policy, remedyFor(grant, request))
         : { ...refuse("deny-rule", `${asked} is denied by ${denied.text}`, denied.policy), rule: denied.text };
-    return configuration.enforcement === "enforce" ? refusal : { ...refusal, allowed: true };
+    if (configuration.enforcement !== "enforce") return { ...refusal, allowed: true };
+    return denied === undefined ? this.#orUnlisted(refusal) : refusal;
+  }
+
+  #orUnlisted(refusal: Verdict): Verdict {
+    return this.#isLog ? { ...refusal, allowed: true, unlisted: true } : refusal;
   }
 }
 
@@ -204,16 +221,28 @@ export function decide(decision: NetworkDecision, flow: Flow): Verdict {
   const connection = decision.connect(flow.program, flow.host, flow.port);
   if ("refusal" in connection) return connection.refusal;
   const { grant } = connection;
-  if (flow.request === undefined) {
-    return allow(grant.policy, whereOf(grant), `${flow.program?.path ?? "?"} may connect (${grant.carry})`);
-  }
+  if (flow.request === undefined) return permit(grant, `${grant.program} may connect (${grant.carry})`);
   return decision.request(grant, flow.request);
 }
 
 /** It was permitted, and led nowhere, for which whoever wrote the policy is not to be blamed. */
-export function unreachable({ policy }: Grant, cause: unknown): Verdict {
+export function unreachable(grant: Grant, cause: unknown): Verdict {
   const detail = cause instanceof Error ? cause.message : String(cause);
-  return { allowed: true, policy, rule: null, reason: "unreachable", detail };
+  return { ...permit(grant, detail), detail, reason: "unreachable" };
+}
+
+/** A connection is carried by its grant. */
+export function permit(grant: Grant, detail: string): Verdict {
+  const verdict = allow(grant.policy, whereOf(grant), detail);
+  const { missing } = grant;
+  if (missing === undefined) return verdict;
+  const reason = missing.reason === undefined ? {} : { reason: missing.reason };
+  return { ...verdict, ...reason, detail: `${detail}: ${missing.detail}`, unlisted: true };
+}
+
+/** The endpoint whose settings hold for a path of an inspected connection. */
+export function configurationOf({ requests }: Grant, path: string): NetworkEndpoint | undefined {
+  return requests?.configurations.find(({ matches }) => matches(path))?.endpoint;
 }
 
 function allow(policy: string, rule: string, detail: string): Verdict {
@@ -270,6 +299,15 @@ function grantOf(granted: readonly Destination[], host: string, port: number, pr
     encodedSlash: endpoints.some(({ allowEncodedSlash }) => allowEncodedSlash),
     endpoints,
     requests: carry === "inspect" ? requestRules(inspected) : null,
+  };
+}
+
+/** Nobody named the host, so that it may lead to public addresses alone. */
+function logGrant(missing: Verdict, program: Program | null, host: string, port: number): Grant {
+  return {
+    ...{ carry: "tunnel", policy: "--net log", host, port, program: program?.path ?? "an unknown program" },
+    addresses: { allowed: undefined, literal: undefined, exact: false, isThisHost: false },
+    ...{ encodedSlash: false, endpoints: [], requests: null, missing },
   };
 }
 

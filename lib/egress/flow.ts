@@ -73,6 +73,8 @@ export interface Verdict {
   readonly detail: string;
   /** What would allow it, as a line of a policy or a flag. */
   readonly remedy?: string;
+  /** No entry grants it: `--net log` alone does. */
+  readonly unlisted?: true;
   /** A program's content is not what was pinned or first seen: what that is (SHA-256). */
   readonly expectedSha256?: string;
 }

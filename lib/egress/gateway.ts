@@ -7,9 +7,10 @@ import type { Policy } from "../policy/policy.ts";
 import { type Answer, failureAnswer, refusalAnswer } from "./answer.ts";
 import type { Authority } from "./authority.ts";
 import { Downstream, join } from "./carry.ts";
-import { type Grant, NetworkDecision, unreachable } from "./decide.ts";
-import { type FailedConnection, FailedConnections } from "./failed-connections.ts";
-import type { Program, Request, Verdict } from "./flow.ts";
+import { configurationOf, type Grant, NetworkDecision, permit, unreachable } from "./decide.ts";
+import type { FailedConnection } from "./failed-connections.ts";
+import type { Program, Verdict } from "./flow.ts";
+import { type FlowDetail, FlowRecords } from "./flow-records.ts";
 import { forward, type Inspected, Inspector, inspect, type Judged, ReachRefusal } from "./inspect.ts";
 import { NamePool } from "./names.ts";
 import { openingFault, readOpening, refuseOpening } from "./opening.ts";
@@ -18,11 +19,12 @@ import { type ProxyRequest, readProxyRequest } from "./proxy-request.ts";
 import { tellRefused } from "./refused.ts";
 import { Resolver } from "./resolver.ts";
 import { timeLimits } from "./time-limits.ts";
+import type { UnlistedLog } from "./unlisted.ts";
 import { Upstream, type UpstreamSettings } from "./upstream.ts";
 import { mostSockets, switchedOff, tooMany, unnamed } from "./verdicts.ts";
 
 /** The parts of a policy that may change while a sandbox runs. */
-export type NetworkSettings = Pick<Policy, "networkPolicies"> & UpstreamSettings;
+export type NetworkSettings = Pick<Policy, "networkPolicies" | "networkMode"> & UpstreamSettings;
 
 export interface GatewayOptions {
   readonly policy: NetworkSettings;
@@ -67,8 +69,7 @@ export class Gateway {
   /** Those that are carried, by the program's end. */
   readonly #carried = new Map<Socket, Carried>();
   readonly #inspector: Inspector;
-  readonly #refusals = new FailedConnections();
-  readonly #unreached = new FailedConnections();
+  readonly #records: FlowRecords;
   #decision: NetworkDecision;
   #upstream: Upstream;
   #isClosed = false;
@@ -77,6 +78,7 @@ export class Gateway {
 
   constructor(options: GatewayOptions) {
     this.#options = options;
+    this.#records = new FlowRecords(options.sandbox, options.audit);
     this.#decision = new NetworkDecision(options.policy);
     this.#upstream = new Upstream(options.policy);
     const { authority } = options;
@@ -88,7 +90,7 @@ export class Gateway {
       names: this.#names,
       knows: (name) =>
         !this.#isOff && (this.#decision.knows(name) || (options.hasProxy && name === explicitProxy.name)),
-      onRefused: (name) => this.#refusals.add(name, this.#isOff ? switchedOff : unnamed(name)),
+      onRefused: (name) => this.#records.refusals.add(name, this.#isOff ? switchedOff : unnamed(name)),
     });
     native().onFlow(options.broker, () => this.#takeFlows());
   }
@@ -144,12 +146,17 @@ export class Gateway {
 
   /** What was refused since the last look. */
   takeRefusals(): readonly FailedConnection[] {
-    return this.#refusals.take();
+    return this.#records.refusals.take();
   }
 
   /** What was permitted since the last look, and led nowhere. */
   takeUnreached(): readonly FailedConnection[] {
-    return this.#unreached.take();
+    return this.#records.unreached.take();
+  }
+
+  /** What `--net log` alone permitted, from the beginning. */
+  unlisted(): UnlistedLog {
+    return this.#records.unlisted.log();
   }
 
   #takeFlows(): void {
@@ -186,8 +193,7 @@ export class Gateway {
     // Its content is not looked at: that takes time, and a descriptor.
     const program = facts && { path: facts.path.toString() };
     const host = this.#names.nameOf(address) ?? address;
-    this.#record({ program, host, port }, tooMany);
-    this.#refusals.add(`${host}:${port} (by ${program?.path ?? "an unknown program"})`, tooMany);
+    this.#records.note({ program, host, port }, tooMany);
   }
 
   /** Without a network of its own a sandbox has no name server there: the one on its loopback is asked through the broker. */
@@ -215,13 +221,8 @@ export class Gateway {
   async #carry(client: Socket, program: Program | null, asked: Asked): Promise<void> {
     const { host, port } = asked;
     const where = writeHostPort(host, port);
-    const subject = `${where} (by ${program?.path ?? "an unknown program"})`;
-    const note = (verdict: Verdict, request?: Request): void => {
-      this.#record({ program, host, port }, verdict, request);
-      if (verdict.reason === "unreachable") this.#unreached.add(subject, verdict);
-      if (verdict.allowed) return;
-      this.#refusals.add(request === undefined ? subject : `${request.method} ${request.path} at ${subject}`, verdict);
-    };
+    const note = (verdict: Verdict, detail?: FlowDetail): void =>
+      this.#records.note({ program, host, port }, verdict, detail);
     const answerTo = (verdict: Verdict): Answer => refusalAnswer({ host, port, program: program?.path ?? "" }, verdict);
     const stop = (verdict: Verdict): void => {
       note(verdict);
@@ -244,7 +245,6 @@ export class Gateway {
       asked.accept();
       return this.#inspect(client, carried, note, asked.isForward);
     }
-    const permit = (detail: string): void => note({ allowed: true, policy: grant.policy, rule: where, detail });
     const downstream = new Downstream(client);
     let upstream: Socket;
     try {
@@ -260,38 +260,40 @@ export class Gateway {
     if (client.destroyed) {
       upstream.destroy();
       // The server has seen that somebody connected.
-      return permit(`${grant.program} may connect, and had gone when its server was reached`);
+      return note(permit(grant, `${grant.program} may connect, and had gone when its server was reached`));
     }
     asked.accept();
     // A server may speak first, and is heard; what the client says is looked at before it goes on.
     join(client, upstream, downstream);
+    let isOpaque = false;
     if (grant.carry !== "tcp") {
       const opening = await readOpening(client, { firstMs: undefined, restMs: timeLimits.headMs });
       const fault = this.#isOff ? switchedOff : openingFault(opening, grant);
-      if (fault !== undefined) {
+      isOpaque = fault !== undefined && !this.#isOff && grant.missing !== undefined && opening.kind === "tls";
+      if (fault !== undefined && !isOpaque) {
         note(fault);
         refuseOpening(client, opening);
         return;
       }
       if ("read" in opening && opening.read.length > 0) upstream.write(opening.read);
     }
-    permit(`${grant.program} may connect (${grant.carry})`);
+    note(permit(grant, `${grant.program} may connect (${grant.carry})`), { isOpaque });
     client.pipe(upstream);
   }
 
   async #inspect(
     client: Socket,
     carried: Carried,
-    note: (verdict: Verdict, request?: Request) => void,
+    note: (verdict: Verdict, detail?: FlowDetail) => void,
     isForward: boolean,
   ): Promise<void> {
     const { policy, program, carry } = carried.grant;
-    const permit = (): void =>
-      note({ allowed: true, policy, rule: null, detail: `${program} may connect (${isForward ? "forward" : carry})` });
+    const begun = (): void => note(permit(carried.grant, `${program} may connect (${isForward ? "forward" : carry})`));
     const inspected: Inspected = {
       client,
       current: () => ({ decision: this.#decision, grant: carried.grant }),
-      record: note,
+      record: (verdict, request) =>
+        note(verdict, request === undefined ? {} : { request, endpoint: configurationOf(carried.grant, request.path) }),
       onFault: (detail, remedy) =>
         note({
           ...{ allowed: false, policy, rule: null, reason: "malformed", detail },
@@ -299,7 +301,7 @@ export class Gateway {
         }),
     };
     if (isForward) {
-      permit();
+      begun();
       carried.requests = forward(this.#inspector, inspected);
       return;
     }
@@ -310,7 +312,7 @@ export class Gateway {
       refuseOpening(client, opening);
       return;
     }
-    permit();
+    begun();
     if (opening.kind === "silent") client.destroySoon();
     else carried.requests = await inspect(this.#inspector, inspected, opening);
   }
@@ -333,26 +335,6 @@ export class Gateway {
     const refused = addresses.map((address) => this.#decision.address(grant, address)).find(({ allowed }) => !allowed);
     if (refused !== undefined) throw new ReachRefusal(refused);
     return this.#own(await upstream.dial(grant.host, addresses, grant.port, this.#off.signal, downstream));
-  }
-
-  #record({ program, host, port }: Omit<Carried, "grant">, verdict: Verdict, request?: Request): void {
-    const { sandbox, audit } = this.#options;
-    const { path, sha256, origin } = program ?? {};
-    audit?.append({
-      type: request === undefined ? "connection" : "request",
-      sandbox,
-      program: path ?? null,
-      sha256: sha256 ?? null,
-      host,
-      port,
-      // Without its query, where secrets are put.
-      ...(request === undefined ? origin : { method: request.method, path: request.path }),
-      ...verdict,
-    });
-    const expected = verdict.expectedSha256;
-    // A violation of its own: whoever reads the records looks for it by its type.
-    if (expected !== undefined)
-      audit?.append({ type: "program.changed", sandbox, program: path ?? null, sha256: sha256 ?? null, expected });
   }
 }
 

@@ -33,6 +33,15 @@ export function hostDoubt(host: string): string | undefined {
   return undefined;
 }
 
+/** Whether a host is an address, or a name of plain labels (RFC 1123 section 2.1, and underscores): no pattern, no oddity. */
+export function isPlainHost(host: string): boolean {
+  if (isIP(host) !== 0) return !host.includes("%");
+  const label = "[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?";
+  return (
+    host.length <= longestHost && new RegExp(`^${label}(?:\\.${label})*$`).test(host) && hostDoubt(host) === undefined
+  );
+}
+
 /** Why a middleware's host pattern is refused, or undefined (openshell.md 1.15). */
 export function selectorFault(pattern: string): string | undefined {
   if (pattern === "") return "is empty";

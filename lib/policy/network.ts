@@ -85,11 +85,12 @@ export interface NetworkMiddleware extends Place {
 /** The network section of a policy. */
 interface Network {
   readonly networkPolicies: Readonly<Record<string, NetworkPolicy>>;
+  readonly networkMode?: "log";
 }
 
 /** Whether connections lead out at all. */
-export function hasEgress({ networkPolicies }: Network): boolean {
-  return Object.keys(networkPolicies).length > 0;
+export function hasEgress({ networkPolicies, networkMode }: Network): boolean {
+  return networkMode === "log" || Object.keys(networkPolicies).length > 0;
 }
 
 /** Whoever asks: no program is told from another, so it does not matter who could have written it. */
@@ -100,8 +101,12 @@ export function isAnyProgram({ path, sha256 }: Binary): boolean {
   return path === anyProgram && sha256 === undefined;
 }
 
-/** Whether what may connect depends on the program, so that its identity has to hold. */
-export function namesPrograms({ networkPolicies }: Network): boolean {
+/**
+ * Whether what may connect depends on the program, so that its identity has to hold. A draft names programs, so what
+ * would hold of them is looked at where one is made.
+ */
+export function namesPrograms({ networkPolicies, networkMode }: Network): boolean {
+  if (networkMode === "log") return true;
   return Object.values(networkPolicies).some(({ binaries }) => binaries.length > 0 && !binaries.some(isAnyProgram));
 }
 

@@ -115,6 +115,11 @@ export interface Policy {
   readonly networkPolicies: Readonly<Record<string, NetworkPolicy>>;
   /** As parsed and validated; refused with the policies. */
   readonly networkMiddlewares: Readonly<Record<string, NetworkMiddleware>>;
+  /**
+   * `log`: what no entry grants is permitted as well, and kept for a draft of the entries that would (`--net log`,
+   * `takeUnlisted`). What is refused by name stays so, and the rules on addresses hold. No file can say it.
+   */
+  readonly networkMode?: "log";
   /** Absent: the system's resolver alone is asked. */
   readonly dns?: DnsSettings;
   /** Absent: connections are made without one. */

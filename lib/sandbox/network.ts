@@ -1,6 +1,7 @@
 import type { Audit } from "../audit/audit.ts";
 import { type FailedConnection, FailedConnections } from "../egress/failed-connections.ts";
 import type { Gateway } from "../egress/gateway.ts";
+import type { UnlistedLog } from "../egress/unlisted.ts";
 import { HoldfastError } from "../errors.ts";
 import { hasEgress, hasInspection, namesPrograms } from "../policy/network.ts";
 import type { Policy } from "../policy/policy.ts";
@@ -100,6 +101,11 @@ export class SandboxNetwork {
   /** What was permitted since the last look, and led nowhere. */
   takeUnreached(): readonly FailedConnection[] {
     return [...(this.#gateway?.takeUnreached() ?? []), ...this.#unreached.take()];
+  }
+
+  /** What `networkMode: "log"` alone permitted. */
+  unlisted(): UnlistedLog {
+    return this.#gateway?.unlisted() ?? { connections: [], isCut: false };
   }
 
   close(): void {

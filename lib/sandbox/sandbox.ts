@@ -4,6 +4,7 @@ import { statSync } from "node:fs";
 import { join } from "node:path";
 import type { Audit } from "../audit/audit.ts";
 import type { Authority } from "../egress/authority.ts";
+import type { UnlistedLog } from "../egress/unlisted.ts";
 import { HoldfastError } from "../errors.ts";
 import { type HostCapabilities, probeHost } from "../host/capabilities.ts";
 import { native, randomText, root } from "../native.ts";
@@ -489,6 +490,11 @@ export class Sandbox implements SandboxLike {
   /** What was permitted since the last look, and led nowhere. */
   takeUnreached(): readonly Unreached[] {
     return this.#network.takeUnreached();
+  }
+
+  /** What no entry of its policy grants, and `networkMode: "log"` permitted, since it was made. */
+  unlisted(): UnlistedLog {
+    return this.#network.unlisted();
   }
 
   #takeRefusedConnections(): readonly Denial[] {

@@ -72,6 +72,10 @@ const elsewhere: Readonly<Record<string, string>> = {
   "holdfast run --allow api.github.com -- curl -sS https://api.github.com/zen": "test/egress/gateway.test.ts",
   "holdfast run --allow 'api.github.com/repos/**' --allow-binary /usr/bin/curl -- curl -sS https://api.github.com/repos/nodejs/node":
     "test/egress/run-network.test.ts",
+  "./bin/holdfast run --net log --net-draft draft.yaml -- npm install": "test/egress/run-network.test.ts",
+  "holdfast run --net log --net-draft draft.yaml -- npm install": "test/egress/run-network.test.ts",
+  "holdfast policy check draft.yaml": "test/egress/run-network.test.ts",
+  "holdfast run --policy draft.yaml -- npm install": "test/egress/run-network.test.ts",
   "holdfast run --publish 3000 -- npm start": "test/sandbox/forward.test.ts",
   "npm run bench": "test/docs/commands.test.ts, by a small run",
   "docker run --security-opt systempaths=unconfined …": "a container engine",

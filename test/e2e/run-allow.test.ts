@@ -12,6 +12,10 @@ for (const [args, says] of [
   [["--allow", "localhost:3000"], /own loopback.*\n.*--allow host\.holdfast\.internal:3000/],
   [["--allow", "169.254.169.254"], /never dialled/],
   [["--allow", "0177.0.0.1"], /another spelling of an address/],
+  [["--net", "of"], /--net of: there is no such mode/],
+  [["--net", "off", "--allow", "a.example.com"], /--net off and --allow a\.example\.com exclude each other/],
+  [["--net-draft", "draft.yaml"], /there is a draft with --net log alone/],
+  [["--net", "log", "--quiet"], /the draft would be said to nobody/],
   [["--allow", "*"], /would match every host/],
   [["--allow-binary", "/usr/bin/curl"], /--allow-binary grants nothing by itself/],
   [["--allow", "a.example.com", "--allow-binary", "curl"], /not an absolute path/],
@@ -27,3 +31,14 @@ for (const [args, says] of [
     t.regex(ran.stderr, /ERR_HOLDFAST_USAGE/);
   });
 }
+
+test("A draft that has no place is refused before anything runs", (t) => {
+  const args = ["run", "--net", "log", "--net-draft", "/no/such/folder/draft.yaml", "--", "true"];
+  const ran = spawnSync(holdfast, args, { encoding: "utf8", timeout: 60_000 });
+  t.is(ran.status, 125);
+  t.regex(
+    ran.stderr,
+    /^holdfast: the policy draft cannot be written to \/no\/such\/folder\/draft\.yaml \(ENOENT\)\n.*--net-draft/,
+  );
+  t.regex(ran.stderr, /ERR_HOLDFAST_DRAFT_FILE/);
+});

@@ -1,11 +1,13 @@
 // The scenario of run-network.test.ts, run where the servers' addresses are this namespace's own.
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { chmodSync, mkdtempSync, rmSync } from "node:fs";
+import { chmodSync, chownSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { createServer as createHttpServer } from "node:http";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { createServer as createTlsServer } from "node:tls";
+import { Authority } from "../../lib/egress/authority.ts";
 import { holdfast } from "../e2e/holdfast.ts";
 import { addresses } from "./world.ts";
 
@@ -16,7 +18,13 @@ const echo = createServer({ allowHalfOpen: true }, (socket) => {
 echo.listen(7, addresses.api);
 const web = createHttpServer((request, response) => response.end(`${request.method} ${request.url}`));
 web.listen(80, addresses.api);
-await Promise.all([echo, web].map((server) => once(server, "listening")));
+const authority = new Authority("test", 3_600_000);
+const secure = createTlsServer({ SNICallback: (name, done) => done(null, authority.contextFor(name)) }, (socket) => {
+  socket.on("error", () => {});
+  socket.end("secure\n");
+});
+secure.listen(443, addresses.api);
+await Promise.all([echo, web, secure].map((server) => once(server, "listening")));
 
 const workdir = mkdtempSync(join(tmpdir(), "holdfast-commanded-"));
 chmodSync(workdir, 0o777);
@@ -27,8 +35,12 @@ interface Ran {
   readonly stderr: string;
 }
 
-async function holdfastRun(options: readonly string[], program: string, ...args: readonly string[]): Promise<Ran> {
-  const child = spawn(holdfast, ["run", "--workdir", workdir, ...options, "--", "python3", "-c", program, ...args]);
+function holdfastRun(options: readonly string[], program: string, ...args: readonly string[]): Promise<Ran> {
+  return command("run", "--workdir", workdir, ...options, "--", "python3", "-c", program, ...args);
+}
+
+async function command(...args: readonly string[]): Promise<Ran> {
+  const child = spawn(holdfast, args, { cwd: workdir });
   const said = { stdout: "", stderr: "" };
   child.stdout.on("data", (chunk: Buffer) => (said.stdout += chunk));
   child.stderr.on("data", (chunk: Buffer) => (said.stderr += chunk));
@@ -46,6 +58,25 @@ for word in sys.argv[1:]:
     except OSError as error: print("no connection")
 `;
 
+/** Connects to what is there, to what is not, and to what is never reached. */
+const everywhere = `
+import socket, ssl
+def ask(host, port, name=None):
+    try:
+        s = socket.create_connection((host, port), 10)
+        if name: s = ssl._create_unverified_context().wrap_socket(s, server_hostname=name)
+        s.sendall(b"GET / HTTP/1.0\\r\\n\\r\\n")
+        print(host, port, s.recv(100)[:6])
+    except OSError as error: print(host, port, "no")
+ask("api.example.test", 80)
+ask("${addresses.api}", 7)
+ask("api.example.test", 443, "other.example.test")
+ask("other.example.test", 9)
+ask("loopback.example.test", 80)
+ask("metadata.example.test", 80)
+ask("127.0.0.1", 9)
+`;
+
 const results: Record<string, unknown> = {};
 try {
   const site = "http://api.example.test";
@@ -54,6 +85,25 @@ try {
     fetches,
     ...[`GET ${site}/x`, `DELETE ${site}/x/y?z=1`, `GET ${site}/y`],
   );
+  const drafts = mkdtempSync(join(tmpdir(), "holdfast-drafts-"));
+  const draft = join(drafts, "draft.yaml");
+  for (const mode of ["namespaces", "landlock"]) {
+    // Without namespaces a folder is its owner's.
+    if (mode === "landlock" && process.geteuid?.() === 0) chownSync(workdir, 65_533, 65_533);
+    const log = await holdfastRun(["--mode", mode, "--net", "log", "--net-draft", draft], everywhere);
+    results[`--net log, ${mode}`] = log;
+    results[`the draft, ${mode}`] = readFileSync(draft, "utf8");
+    results[`by the draft, ${mode}`] = await holdfastRun(["--mode", mode, "--policy", draft], everywhere);
+  }
+  results["check"] = await command("policy", "check", draft);
+  rmSync(drafts, { recursive: true });
+  results["to standard error"] = await holdfastRun(
+    ["--net", "log", "--allow", "api.example.test:80/x"],
+    fetches,
+    `GET ${site}/x`,
+    `POST ${site}/y`,
+  );
+  results["--net off"] = await holdfastRun(["--net", "off"], fetches, `GET ${site}/`);
   results["not reached"] = await holdfastRun(
     [
       "--allow",
@@ -73,8 +123,7 @@ try {
     "GET http://metadata.example.test/",
   );
 } finally {
-  echo.close();
-  web.close();
+  for (const server of [echo, web, secure]) server.close();
   rmSync(workdir, { recursive: true, force: true });
 }
 process.stdout.write(JSON.stringify(results));

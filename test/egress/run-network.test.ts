@@ -1,4 +1,7 @@
 // `holdfast run` with what its flags say of the network, in a network of the test's own.
+import { decide, NetworkDecision } from "../../lib/egress/decide.ts";
+import { defaultPolicy } from "../../lib/policy/default-policy.ts";
+import { parsePolicy } from "../../lib/policy/load.ts";
 import { testsOf } from "./world-tests.ts";
 
 interface Ran {
@@ -41,4 +44,57 @@ inThatWorld("What is permitted and not reached is told apart from what is refuse
     words,
     /refused.* a connection to metadata\.example\.test:80 .*; 169\.254\.169\.254 is an address of this host/,
   );
+});
+
+for (const mode of ["namespaces", "landlock"]) {
+  inThatWorld(`--net log permits all that addresses permit, and its draft then permits the same, by ${mode}`, (t) => {
+    const { stdout, stderr } = found[`--net log, ${mode}`] as Ran;
+    t.deepEqual(stdout.trim().split("\n"), [
+      "api.example.test 80 b'HTTP/1'",
+      "93.184.216.34 7 b'GET / '",
+      "api.example.test 443 b'secure'",
+      "other.example.test 9 no",
+      "loopback.example.test 80 no",
+      "metadata.example.test 80 no",
+      "127.0.0.1 9 no",
+    ]);
+    t.regex(stderr, /every connection is permitted/);
+    t.regex(stderr, /refused.* a connection to loopback\.example\.test:80 .* never dialled\n/);
+    t.regex(stderr, /a policy for what this run connected to, 4 places more, is in .*draft\.yaml; read it/);
+    const draft = found[`the draft, ${mode}`] as unknown as string;
+    const python = /path: (\/usr\/bin\/python3[\d.]*) \}/.exec(draft)?.[1];
+    t.deepEqual(
+      draft.slice(draft.indexOf("    endpoints:")),
+      `    endpoints:
+      - { host: api.example.test, port: 80 } # 1 connection
+      - { host: "93.184.216.34", port: 7 } # 1 connection
+      - { host: api.example.test, port: 443, protocol: tcp } # 1 connection
+      - { host: other.example.test, port: 9 } # 1 connection, not reached: 93.184.216.35:9 refuses connections
+    binaries:
+      - { path: ${python} }
+`,
+    );
+    t.is((found[`by the draft, ${mode}`] as Ran).stdout, stdout);
+  });
+}
+
+inThatWorld(
+  "The draft is a sound policy; without a file it is said, with what flags granted and requests they did not",
+  (t) => {
+    t.regex((found["check"] as Ran).stdout, /draft\.yaml: ok\n$/);
+    const { stdout, stderr } = found["to standard error"] as Ran;
+    t.deepEqual(stdout.trim().split("\n"), ["GET /x", "POST /y"]);
+    const { policy, problems } = parsePolicy(stderr.slice(stderr.indexOf("holdfast: 1\n")));
+    t.deepEqual(problems, []);
+    const asks = (method: string, path: string): boolean =>
+      decide(new NetworkDecision(policy ?? defaultPolicy), {
+        program: { path: /path: (\/usr\/bin\/python3[\d.]*) \}/.exec(stderr)?.[1] ?? "" },
+        ...{ host: "api.example.test", port: 80, request: { method, path } },
+      }).allowed;
+    t.deepEqual([asks("GET", "/x"), asks("POST", "/y"), asks("GET", "/y")], [true, true, false]);
+  },
+);
+
+inThatWorld("With --net off there is no network", (t) => {
+  t.is((found["--net off"] as Ran).stdout, "no connection\n");
 });

@@ -1,0 +1,74 @@
+import type { Audit } from "../audit/audit.ts";
+import { writeHostPort } from "../policy/host-port.ts";
+import type { NetworkEndpoint } from "../policy/network.ts";
+import { FailedConnections } from "./failed-connections.ts";
+import type { Program, Request, Verdict } from "./flow.ts";
+import { UnlistedConnections } from "./unlisted.ts";
+
+/** Whose connection to what a verdict is about. */
+export interface FlowSubject {
+  readonly program: Program | null;
+  readonly host: string;
+  readonly port: number;
+}
+
+/** What else is known of a verdict. */
+export interface FlowDetail {
+  readonly request?: Request | undefined;
+  /** Whose settings held for the request. */
+  readonly endpoint?: NetworkEndpoint | undefined;
+  /** It passed by `--net log` alone, for what it began with. */
+  readonly isOpaque?: boolean;
+}
+
+/** What became of the connections of one sandbox: each verdict is a record, and what its user is to hear of is kept. */
+export class FlowRecords {
+  readonly refusals: FailedConnections = new FailedConnections();
+  readonly unreached: FailedConnections = new FailedConnections();
+  readonly unlisted: UnlistedConnections = new UnlistedConnections();
+  readonly #sandbox: string;
+  readonly #audit: Audit | undefined;
+
+  constructor(sandbox: string, audit: Audit | undefined) {
+    this.#sandbox = sandbox;
+    this.#audit = audit;
+  }
+
+  note(flow: FlowSubject, verdict: Verdict, { request, endpoint, isOpaque = false }: FlowDetail = {}): void {
+    this.#append(flow, verdict, request);
+    const { program, host, port } = flow;
+    const place = `${writeHostPort(host, port)} (by ${program?.path ?? "an unknown program"})`;
+    const subject = request === undefined ? place : `${request.method} ${request.path} at ${place}`;
+    if (verdict.reason === "unreachable") this.unreached.add(place, verdict);
+    if (!verdict.allowed) this.refusals.add(subject, verdict);
+    if (verdict.unlisted !== true) return;
+    this.unlisted.add({
+      ...{ program: program?.path ?? null, host, port, isOpaque },
+      ...(program?.doubt === undefined ? {} : { doubt: program.doubt }),
+      ...(verdict.reason === "unreachable" ? { unreached: verdict.detail } : {}),
+      ...(request === undefined ? {} : { request: { method: request.method, path: request.path } }),
+      ...(endpoint === undefined ? {} : { endpoint }),
+    });
+  }
+
+  #append({ program, host, port }: FlowSubject, verdict: Verdict, request?: Request): void {
+    const { path, sha256, origin } = program ?? {};
+    this.#audit?.append({
+      type: request === undefined ? "connection" : "request",
+      sandbox: this.#sandbox,
+      program: path ?? null,
+      sha256: sha256 ?? null,
+      host,
+      port,
+      // Without its query, where secrets are put.
+      ...(request === undefined ? origin : { method: request.method, path: request.path }),
+      ...verdict,
+    });
+    const expected = verdict.expectedSha256;
+    // A violation of its own: whoever reads the records looks for it by its type.
+    if (expected !== undefined) {
+      const violation = { program: path ?? null, sha256: sha256 ?? null, expected };
+      this.#audit?.append({ type: "program.changed", sandbox: this.#sandbox, ...violation });
+    }
+  }
+}
