@@ -36,6 +36,8 @@ export class FlowRecords {
 
   note(flow: FlowSubject, verdict: Verdict, { request, endpoint, isOpaque = false }: FlowDetail = {}): void {
     this.#append(flow, verdict, request);
+    // The usual request, which is to cost no more than its record.
+    if (verdict.allowed && verdict.reason === undefined) return;
     const { program, host, port } = flow;
     const place = `${writeHostPort(host, port)} (by ${program?.path ?? "an unknown program"})`;
     const subject = request === undefined ? place : `${request.method} ${request.path} at ${place}`;

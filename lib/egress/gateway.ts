@@ -293,7 +293,10 @@ export class Gateway {
       client,
       current: () => ({ decision: this.#decision, grant: carried.grant }),
       record: (verdict, request) =>
-        note(verdict, request === undefined ? {} : { request, endpoint: configurationOf(carried.grant, request.path) }),
+        note(verdict, {
+          request,
+          ...(verdict.unlisted && request ? { endpoint: configurationOf(carried.grant, request.path) } : {}),
+        }),
       onFault: (detail, remedy) =>
         note({
           ...{ allowed: false, policy, rule: null, reason: "malformed", detail },
