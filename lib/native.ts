@@ -95,6 +95,14 @@ export interface BrokerTerritory {
   readonly hasEgress: boolean;
 }
 
+/** Whose files say nothing of what they are by their paths (native/own_files.h). Paths as the sandbox sees them. */
+export interface BrokerOwnFiles {
+  readonly writable: readonly string[];
+  readonly readOnly: readonly string[];
+  /** As whom it runs on the host. */
+  readonly uid: number;
+}
+
 export interface Ready {
   /** Of the broker that answers what the filter hands out; 0 where it hands out nothing. */
   readonly broker: number;
@@ -111,7 +119,7 @@ export interface ProgramFacts {
   readonly inode: bigint;
   readonly changedNs: bigint;
   readonly links: number;
-  /** It lies on a mount that the sandbox cannot write. */
+  /** Its file is not the sandbox's own (native/own_files.h). */
   readonly isReadOnly: boolean;
   /** Code of a file was mapped into it that the sandbox can write; looked at where a network rule names programs. */
   readonly hasForeignCode: boolean;
@@ -143,7 +151,13 @@ export interface Native {
    * After that record, or the end of the records. `notify` has the fields of NotifyRule (native/notify.h), one rule after
    * another. `territory` is that of a sandbox without namespaces. Throws what failed.
    */
-  ready(control: number, pid: number, notify: Int32Array, territory: BrokerTerritory | null): Ready;
+  ready(
+    control: number,
+    pid: number,
+    notify: Int32Array,
+    territory: BrokerTerritory | null,
+    own: BrokerOwnFiles,
+  ): Ready;
   /** Resolves when the init's process is gone, and reaps it. */
   waitExit(pidfd: number): Promise<number>;
   kill(pidfd: number): number;

@@ -236,6 +236,19 @@ std::shared_ptr<const holdfast::Territory> ToTerritory(const Napi::Value& value)
   return territory;
 }
 
+std::shared_ptr<const holdfast::OwnFiles> ToOwnFiles(const Napi::Object& object, bool has_mounts) {
+  auto own = std::make_shared<holdfast::OwnFiles>();
+  for (const char* name : {"writable", "readOnly"}) {
+    auto folders = object.Get(name).As<Napi::Array>();
+    for (uint32_t i = 0; i < folders.Length(); i++)
+      own->folders.emplace_back(folders.Get(i).As<Napi::String>().Utf8Value(), name[0] == 'w');
+  }
+  own->uid = object.Get("uid").As<Napi::Number>().Uint32Value();
+  clock_gettime(CLOCK_REALTIME_COARSE, &own->since);
+  own->has_mounts = has_mounts;
+  return own;
+}
+
 // After the init's record: the broker's handle, 0 where there is no listener. Throws what failed.
 Napi::Value Ready(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
@@ -258,7 +271,8 @@ Napi::Value Ready(const Napi::CallbackInfo& info) {
   }
   if (listener.Valid())
     broker = holdfast::WatchListener(std::move(listener), std::move(sockets), std::move(carried),
-                                     info[1].As<Napi::Number>().Int32Value(), rules, territory);
+                                     info[1].As<Napi::Number>().Int32Value(), rules, territory,
+                                     ToOwnFiles(info[4].As<Napi::Object>(), territory == nullptr));
   result.Set("broker", broker);
   result.Set("resolverDatagrams", datagrams.Release());
   result.Set("resolverStreams", streams.Release());

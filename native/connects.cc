@@ -82,12 +82,12 @@ int ConnectSlice(int socket, const sockaddr* address, socklen_t size,
 Connects::Connects(std::shared_ptr<NotifiedCalls> calls, std::shared_ptr<ForeignCode> foreign,
                    UniqueFd sockets, UniqueFd carried, int init_pid,
                    std::shared_ptr<Servers> servers, std::shared_ptr<MadeSockets> made,
-                   std::shared_ptr<const Territory> territory)
+                   std::shared_ptr<const OwnFiles> own)
     : calls_(std::move(calls)),
       foreign_(std::move(foreign)),
       servers_(std::move(servers)),
       made_(std::move(made)),
-      territory_(std::move(territory)),
+      own_(std::move(own)),
       sockets_(std::move(sockets)),
       flows_(std::move(carried)),
       init_pid_(init_pid),
@@ -235,8 +235,10 @@ int Connects::ConnectOut(const Pending& pending, int socket, const sockaddr_stor
   socklen_t peer_size = sizeof peer;
   if (getpeername(socket, reinterpret_cast<sockaddr*>(&peer), &peer_size) == 0)
     return connect_it(reinterpret_cast<sockaddr*>(&peer), peer_size);
-  Program program = ReadProgram(notification.pid, territory_.get());
-  program.foreign_code = foreign_ != nullptr && foreign_->Has(ImageOf(notification.pid));
+  Program program = ReadProgram(notification.pid, *own_);
+  program.foreign_code =
+      foreign_ != nullptr && (foreign_->Has(ImageOf(notification.pid)) ||
+                              HasForeignLoader(notification.pid, program.file.Get(), *own_));
   program.ancestry = ReadAncestry(notification.pid, init_pid_);
   // What was read was the caller's only if it still stands there.
   if (!calls_->StillValid(notification.id)) return EINTR;

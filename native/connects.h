@@ -19,19 +19,19 @@
 #include "listeners.h"
 #include "made_sockets.h"
 #include "notified.h"
+#include "own_files.h"
 #include "servers.h"
-#include "territory.h"
 
 namespace holdfast {
 
 class Connects : public std::enable_shared_from_this<Connects> {
  public:
   // `sockets` and `carried` as for WatchListener (notify.h); `foreign` is null where nobody looks.
-  // `made` as for Servers; it, `servers` and `territory` are those of a sandbox that shares the
-  // host's network, null where it has one of its own.
+  // `made` as for Servers; it and `servers` are those of a sandbox that shares the host's network,
+  // null where it has one of its own.
   Connects(std::shared_ptr<NotifiedCalls> calls, std::shared_ptr<ForeignCode> foreign,
            UniqueFd sockets, UniqueFd carried, int init_pid, std::shared_ptr<Servers> servers,
-           std::shared_ptr<MadeSockets> made, std::shared_ptr<const Territory> territory);
+           std::shared_ptr<MadeSockets> made, std::shared_ptr<const OwnFiles> own);
 
   // Answers it sooner or later; `refusal` is the errno for what is out of reach.
   void Dispatch(const seccomp_notif& notification, int refusal);
@@ -63,7 +63,7 @@ class Connects : public std::enable_shared_from_this<Connects> {
   const std::shared_ptr<ForeignCode> foreign_;
   const std::shared_ptr<Servers> servers_;
   const std::shared_ptr<MadeSockets> made_;
-  const std::shared_ptr<const Territory> territory_;
+  const std::shared_ptr<const OwnFiles> own_;
   ListenerTable sockets_;
   Flows flows_;
   const int init_pid_;

@@ -63,17 +63,14 @@ void Reset(int socket) {
 
 }  // namespace
 
-Program ReadProgram(uint32_t tid, const Territory* territory) {
+Program ReadProgram(uint32_t tid, const OwnFiles& own) {
   Program program;
   std::string link = "/proc/" + std::to_string(tid) + "/exe";
   program.file.Reset(open(link.c_str(), O_PATH | O_CLOEXEC));
   struct stat status;
-  struct statvfs view;
   char path[PATH_MAX];
   ssize_t size = readlink(link.c_str(), path, sizeof path - 1);
-  if (!program.file.Valid() || size <= 0 || fstat(program.file.Get(), &status) != 0 ||
-      fstatvfs(program.file.Get(), &view) != 0)
-    return program;
+  if (!program.file.Valid() || size <= 0 || fstat(program.file.Get(), &status) != 0) return program;
   program.known = true;
   program.path.assign(path, static_cast<size_t>(size));
   program.device = status.st_dev;
@@ -81,8 +78,7 @@ Program ReadProgram(uint32_t tid, const Territory* territory) {
   program.changed_ns =
       static_cast<int64_t>(status.st_ctim.tv_sec) * 1000000000 + status.st_ctim.tv_nsec;
   program.links = status.st_nlink;
-  program.read_only =
-      territory == nullptr ? (view.f_flag & ST_RDONLY) != 0 : !territory->IsWritable(program.path);
+  program.read_only = !own.Has(program.file.Get());
   return program;
 }
 

@@ -13,7 +13,7 @@
 
 #include "ancestry.h"
 #include "fd.h"
-#include "territory.h"
+#include "own_files.h"
 
 namespace holdfast {
 
@@ -25,7 +25,7 @@ struct Program {
   uint64_t inode = 0;
   int64_t changed_ns = 0;  // st_ctim
   uint64_t links = 0;
-  // It lies on a mount that the sandbox cannot write.
+  // Its file is not the sandbox's own.
   bool read_only = false;
   // Code of a file was mapped into it that the sandbox can write.
   bool foreign_code = false;
@@ -33,9 +33,8 @@ struct Program {
   UniqueFd file;  // O_PATH
 };
 
-// /proc/TID/exe of a thread that stands still. `territory` is that of a sandbox without mounts of
-// its own, null where it has some.
-Program ReadProgram(uint32_t tid, const Territory* territory);
+// /proc/TID/exe of a thread that stands still.
+Program ReadProgram(uint32_t tid, const OwnFiles& own);
 
 struct Flow {
   UniqueFd socket;  // the other end of the program's own

@@ -1,16 +1,15 @@
 #include "foreign_code.h"
 
+#include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
-#include <sys/statvfs.h>
 #include <sys/syscall.h>
-#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include <memory>
@@ -25,21 +24,6 @@ namespace holdfast {
 namespace {
 
 constexpr size_t kMostImages = 1 << 18;
-
-bool CanBeWritten(int file, const Territory* territory) {
-  struct stat status;
-  struct statvfs view;
-  if (fstat(file, &status) != 0 || fstatvfs(file, &view) != 0) return true;
-  // /dev/zero: what is mapped is anonymous memory.
-  if (S_ISCHR(status.st_mode) && status.st_rdev == makedev(1, 5)) return false;
-  if (territory == nullptr) return (view.f_flag & ST_RDONLY) == 0;
-  char path[PATH_MAX];
-  std::string link = "/proc/self/fd/" + std::to_string(file);
-  ssize_t size = readlink(link.c_str(), path, sizeof path);
-  // What has no name is a memfd, or was deleted by who can write its folder.
-  return size <= 0 || size == sizeof path || status.st_nlink == 0 ||
-         territory->IsWritable(std::string(path, static_cast<size_t>(size)));
-}
 
 }  // namespace
 
@@ -92,13 +76,13 @@ bool HasUnseenFile(int maps, uint64_t begin, uint64_t end, bool asks) {
   return found;
 }
 
-MappedCode JudgeMapping(const seccomp_notif& notification, const Territory* territory) {
+MappedCode JudgeMapping(const seccomp_notif& notification, const OwnFiles& own) {
   const auto& [number, arch, pointer, args] = notification.data;
   MappedCode found;
   if (number == SYS_mmap) {
     UniqueFd file = OpenDescriptor(notification.pid, static_cast<int>(args[4]));
     if (!file.Valid()) found.error = errno == ENOENT ? EBADF : EACCES;
-    found.foreign = file.Valid() && CanBeWritten(file.Get(), territory);
+    found.foreign = file.Valid() && own.Has(file.Get());
   } else {
     UniqueFd maps(open(ProcPath(notification.pid, "/maps").c_str(), O_RDONLY | O_CLOEXEC));
     auto page = static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
@@ -108,6 +92,30 @@ MappedCode JudgeMapping(const seccomp_notif& notification, const Territory* terr
     found.foreign = maps.Valid() && HasUnseenFile(maps.Get(), args[0], end);
   }
   return found;
+}
+
+bool HasForeignLoader(uint32_t tid, int program, const OwnFiles& own) {
+  std::string link = "/proc/self/fd/" + std::to_string(program);
+  UniqueFd file(open(link.c_str(), O_RDONLY | O_CLOEXEC));
+  Elf64_Ehdr head;
+  if (pread(file.Get(), &head, sizeof head, 0) != sizeof head) return true;
+  if (memcmp(head.e_ident, ELFMAG, SELFMAG) != 0 || head.e_ident[EI_CLASS] != ELFCLASS64)
+    return true;
+  for (size_t i = 0; i < head.e_phnum; i++) {
+    Elf64_Phdr part;
+    auto at = static_cast<off_t>(head.e_phoff + i * head.e_phentsize);
+    if (pread(file.Get(), &part, sizeof part, at) != sizeof part) return true;
+    if (part.p_type != PT_INTERP) continue;
+    char path[PATH_MAX] = {};
+    if (part.p_filesz < 2 || part.p_filesz > sizeof path) return true;
+    auto size = static_cast<ssize_t>(part.p_filesz);
+    if (pread(file.Get(), path, part.p_filesz, static_cast<off_t>(part.p_offset)) != size)
+      return true;
+    if (path[0] != '/' || path[size - 1] != 0) return true;
+    UniqueFd loader = OpenInside(tid, path, O_PATH);
+    return !loader.Valid() || own.Has(loader.Get());
+  }
+  return false;
 }
 
 void ForeignCode::Mark(uint64_t image) {

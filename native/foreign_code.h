@@ -8,7 +8,7 @@
 #include <mutex>
 #include <unordered_set>
 
-#include "territory.h"
+#include "own_files.h"
 
 namespace holdfast {
 
@@ -28,8 +28,11 @@ struct MappedCode {
   bool foreign = false;
   int error = 0;
 };
-// `territory` as for ReadProgram (flows.h).
-MappedCode JudgeMapping(const seccomp_notif& notification, const Territory* territory);
+MappedCode JudgeMapping(const seccomp_notif& notification, const OwnFiles& own);
+
+// Whether the loader that a program names (PT_INTERP) is the sandbox's: the kernel maps it by
+// itself when it executes the program. True where that cannot be told.
+bool HasForeignLoader(uint32_t tid, int program, const OwnFiles& own);
 
 // Whether a range of a process, by its open /proc/PID/maps, holds memory of a file that is not
 // executable yet. `asks`: by PROCMAP_QUERY, where the kernel has it (Linux 6.11).

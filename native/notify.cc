@@ -51,7 +51,8 @@ bool MakesSockets(const std::vector<NotifyRule>& rules) {
 class Sandbox {
  public:
   Sandbox(UniqueFd listener, UniqueFd sockets, UniqueFd carried, int init_pid,
-          const std::vector<NotifyRule>& rules, const std::shared_ptr<const Territory>& territory)
+          const std::vector<NotifyRule>& rules, const std::shared_ptr<const Territory>& territory,
+          const std::shared_ptr<const OwnFiles>& own)
       : calls_(std::make_shared<NotifiedCalls>(std::move(listener))),
         made_(territory == nullptr || !MakesSockets(rules)
                   ? nullptr
@@ -65,10 +66,10 @@ class Sandbox {
         forks_(territory == nullptr ? nullptr
                                     : std::make_unique<Forks>(calls_, init_pid, territory->tasks)),
         territory_(territory),
+        own_(own),
         foreign_(LooksAtCode(rules) ? std::make_shared<ForeignCode>() : nullptr),
         connects_(std::make_shared<Connects>(calls_, foreign_, std::move(sockets),
-                                             std::move(carried), init_pid, servers_, made_,
-                                             territory)),
+                                             std::move(carried), init_pid, servers_, made_, own)),
         sessions_(init_pid) {
     for (const NotifyRule& rule : rules) {
       rules_[rule.number] = rule;
@@ -105,6 +106,7 @@ class Sandbox {
   const std::unique_ptr<Lookups> lookups_;
   const std::unique_ptr<Forks> forks_;
   const std::shared_ptr<const Territory> territory_;
+  const std::shared_ptr<const OwnFiles> own_;
   const std::shared_ptr<ForeignCode> foreign_;
   const std::shared_ptr<Connects> connects_;
   std::map<int, NotifyRule> rules_;
@@ -279,12 +281,12 @@ void Sandbox::MappedFile(const seccomp_notif& notification, const NotifyRule& ru
 // the number meanwhile runs code in it already.
 void Sandbox::NoteCode(const seccomp_notif& notification) {
   if (foreign_ == nullptr) return calls_->GoOn(notification.id);
-  MappedCode found = JudgeMapping(notification, territory_.get());
+  MappedCode found = JudgeMapping(notification, *own_);
   if (found.error != 0) return calls_->Reply(notification.id, found.error);
   // A program whose own file can be written is trusted with nothing anyhow, and stays so until it
   // executes another.
   Program program;
-  if (found.foreign) program = ReadProgram(notification.pid, territory_.get());
+  if (found.foreign) program = ReadProgram(notification.pid, *own_);
   if (found.foreign && (!program.known || program.read_only)) {
     uint64_t image = ImageOf(notification.pid);
     if (!calls_->StillValid(notification.id)) return;
@@ -434,9 +436,11 @@ Broker& TheBroker() {
 
 uint32_t WatchListener(UniqueFd listener, UniqueFd sockets, UniqueFd carried, int init_pid,
                        const std::vector<NotifyRule>& rules,
-                       const std::shared_ptr<const Territory>& territory) {
+                       const std::shared_ptr<const Territory>& territory,
+                       const std::shared_ptr<const OwnFiles>& own) {
   return TheBroker().Add(std::make_shared<Sandbox>(std::move(listener), std::move(sockets),
-                                                   std::move(carried), init_pid, rules, territory));
+                                                   std::move(carried), init_pid, rules, territory,
+                                                   own));
 }
 
 int ConnectServer(uint32_t handle, int fd, uint16_t port) {

@@ -13,6 +13,7 @@
 #include "fd.h"
 #include "flows.h"
 #include "notified.h"
+#include "own_files.h"
 #include "result.h"
 #include "territory.h"
 #include "wire.h"
@@ -54,7 +55,8 @@ struct NotifyRule {
 // `territory` is that of a sandbox without namespaces, else null.
 uint32_t WatchListener(UniqueFd listener, UniqueFd sockets, UniqueFd carried, int init_pid,
                        const std::vector<NotifyRule>& rules,
-                       const std::shared_ptr<const Territory>& territory);
+                       const std::shared_ptr<const Territory>& territory,
+                       const std::shared_ptr<const OwnFiles>& own);
 
 // As ConnectLoopback (loopback.h), to a server of a sandbox that shares the host's network.
 int ConnectServer(uint32_t handle, int fd, uint16_t port);

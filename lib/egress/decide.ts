@@ -211,7 +211,7 @@ export class NetworkDecision {
 }
 
 const doubts: Readonly<Record<Exclude<ProgramDoubt, "changed">, string>> = {
-  writable: "lies where the sandbox can write: what it is cannot be told by its path",
+  writable: "lies where the sandbox can write, or was changed by another name: what it is cannot be told by its path",
   deleted: "has been deleted: what it was cannot be told",
   "foreign-code": "has code of a file mapped that the sandbox can write",
 };

@@ -1,5 +1,6 @@
 import { createHash } from "node:crypto";
 import { createReadStream } from "node:fs";
+import { stat } from "node:fs/promises";
 import { normalize } from "node:path";
 import { pipeline } from "node:stream/promises";
 import { native, type ProgramFacts } from "../native.ts";
@@ -48,15 +49,18 @@ export class Programs {
     const known = this.#files.get(key);
     if (known !== undefined) return known;
     if (this.#files.size >= mostKnown) this.#files.clear();
-    const sha256 = hashOf(`/proc/self/fd/${file}`);
+    const sha256 = hashOf(file, changedNs);
     this.#files.set(key, sha256);
     sha256.catch(() => this.#files.delete(key));
     return sha256;
   }
 }
 
-async function hashOf(path: string): Promise<string> {
+async function hashOf(file: number, changedNs: bigint): Promise<string> {
+  const path = `/proc/self/fd/${file}`;
   const hash = createHash("sha256");
   await pipeline(createReadStream(path), hash);
+  // It is what connected only if nobody has changed it since.
+  if ((await stat(path, { bigint: true })).ctimeNs !== changedNs) throw new Error("it was changed meanwhile");
   return hash.digest("hex");
 }

@@ -96,6 +96,7 @@ export function landlockPlan(
     watched: { ...watchedLimits(policy, workspace), tmpPath: null },
     cgroup: cgroupLimits(policy, workspace),
     verify,
+    folders: { writable: grants.write, readOnly: grants.read },
     territory: {
       writable: grants.write,
       readable: [...grants.read, ...grants.devices],

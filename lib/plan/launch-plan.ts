@@ -32,6 +32,8 @@ export interface LaunchPlan {
   /** Limits that a cgroup of the sandbox's own holds; null where none is made. */
   readonly cgroup: CgroupLimits | null;
   readonly verify: readonly Verification[];
+  /** Granted, as the sandbox sees them: what lies in the writable ones says nothing of what it is by its path. */
+  readonly folders: { readonly writable: readonly string[]; readonly readOnly: readonly string[] };
   /** Only without namespaces. */
   readonly territory?: Territory;
   readonly environment: Readonly<Record<string, string>>;

@@ -104,6 +104,7 @@ function makePlan(policy: Policy, host: HostCapabilities, workspace: Workspace, 
     watched: watchedLimits(policy, workspace),
     cgroup: cgroupLimits(policy, workspace),
     verify,
+    folders: { writable: mounts.write, readOnly: mounts.read },
     environment: environment(policy, workspace, trust),
     cwd: workspace.path,
   };

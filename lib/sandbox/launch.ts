@@ -120,7 +120,7 @@ export async function launch(
         ? null
         : { ...plan.territory, uid: hostUid, gid: hostGid, hasEgress: plan.egress !== null };
     const ready = await channel.whenReady(timeoutMs, () =>
-      native().ready(launched.control, launched.pid, rules, territory),
+      native().ready(launched.control, launched.pid, rules, territory, { ...plan.folders, uid: hostUid }),
     );
     const resolver = { datagrams: ready.resolverDatagrams, streams: ready.resolverStreams };
     return { ...launched, channel, broker: ready.broker, resolver };

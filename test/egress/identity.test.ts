@@ -4,131 +4,142 @@ import { missingForWorld } from "./world.ts";
 import { testsOf } from "./world-tests.ts";
 
 const hasCompiler = spawnSync("cc", ["--version"], { stdio: "ignore" }).error === undefined;
-const { found, holds, inThatWorld } = testsOf(
-  "identity.ts",
-  missingForWorld() ?? (hasCompiler ? null : "there is no C compiler (cc)"),
-);
+const missing = missingForWorld() ?? (hasCompiler ? null : "there is no C compiler (cc)");
 
 const [carried, reset] = ["carried", "reset"];
 
-holds(
-  "A granted program speaks, whatever it maps as data, makes as code, or loads from where the sandbox cannot write",
-  {
-    itself: carried,
-    "code it may map": carried,
-    "data of the workspace": carried,
-    "a JIT": carried,
-    node: "hello",
-    python: "hello",
-  },
-);
+for (const mode of ["namespaces", "landlock"] as const) {
+  const { found, holds, inThatWorld } = testsOf("identity.ts", missing, mode);
+  const isLandlock = mode === "landlock";
 
-holds("Code that the sandbox can write takes the grant away, however it comes into the program", {
-  preloaded: reset,
-  "preloaded from /tmp": reset,
-  audited: reset,
-  loaded: reset,
-  mapped: reset,
-  "made executable": reset,
-  "made executable by key": reset,
-  memfd: reset,
-  "deleted code": reset,
-  "a segment": reset,
-});
+  holds(
+    "A granted program speaks, whatever it maps as data, makes as code, or loads from where the sandbox cannot write",
+    {
+      itself: carried,
+      "code it may map": carried,
+      "data of the workspace": carried,
+      "a JIT": carried,
+      node: "hello",
+      python: "hello",
+    },
+  );
 
-holds("So does an object without code, which steers a program by its relocations", { "preloaded data": reset });
-
-holds("A file of any place that is mapped as data and made executable is not looked into", {
-  "data it may map, made executable": reset,
-});
-
-holds("Other ways to executable memory are refused", {
-  "a segment attached as code": `EACCES ${carried}`,
-  "pages rearranged": `ENOSYS ${carried}`,
-  "data that implies code": `EPERM ${carried}`,
-});
-
-holds("A program cannot write into a granted one, nor attach to it", {
-  "reaching another": "mem EROFS attach EPERM seize EPERM write EPERM",
-});
-
-for (const way of ["fork", "orphan", "shared", "thread", "leaderless"])
-  holds(`What was mapped is remembered across ${way}`, {
-    [way]: carried,
-    [`marked, then ${way}`]: reset,
-    [`${way}, then marked`]: reset,
+  holds("Code that the sandbox can write takes the grant away, however it comes into the program", {
+    preloaded: reset,
+    "preloaded from /tmp": reset,
+    audited: reset,
+    loaded: reset,
+    mapped: reset,
+    "made executable": reset,
+    "made executable by key": reset,
+    memfd: reset,
+    "of a name more": reset,
+    protected: reset,
+    "a loader of the workspace": reset,
+    "deleted code": reset,
+    "a segment": isLandlock ? "segment: EPERM" : reset,
   });
 
-holds("What was mapped is forgotten by exec, and is nothing to the parent", {
-  "marked, then exec": carried,
-  "marked, then vfork and exec": carried,
-  "the parent of a marked one": `${reset}\n${carried}`,
-});
+  holds("So does an object without code, which steers a program by its relocations", { "preloaded data": reset });
 
-holds("A program is its open file, not its name", {
-  another: reset,
-  "executed over": carried,
-  "that executes another": reset,
-  copied: reset,
-  "copied and renamed": reset,
-  "renamed while it runs": reset,
-  deleted: reset,
-  "from a memfd": reset,
-  "linked to": carried,
-  "an argument 0 of its choice": reset,
-  "by the loader": reset,
-});
+  holds("A file of any place that is mapped as data and made executable is not looked into", {
+    "data it may map, made executable": reset,
+  });
 
-holds("A script speaks as its interpreter, wherever it lies", {
-  "a script": carried,
-  "a script of the workspace": carried,
-});
+  holds("Other ways to executable memory are refused", {
+    "a segment attached as code": `${isLandlock ? "EPERM" : "EACCES"} ${carried}`,
+    "pages rearranged": `ENOSYS ${carried}`,
+    "data that implies code": `EPERM ${carried}`,
+  });
 
-holds("A connection is that of the program which connects, whoever made the socket and whoever uses it", {
-  "handed over when connected": carried,
-  "handed to the granted one": carried,
-  "handed over before": reset,
-});
+  holds("A program cannot write into a granted one, nor attach to it", {
+    "reaching another": `mem ${isLandlock ? "EACCES" : "EROFS"} attach EPERM traced EPERM seize EPERM write EPERM`,
+    "handing out a socket": "getfd ENOSYS",
+  });
 
-holds("Rules that name programs hold only where they were there from the start", {
-  "of any program": carried,
-  "rules that come later": "ERR_HOLDFAST_POLICY_STATIC",
-  "after those": carried,
-  "with rules that name nobody": carried,
-  "with the first again": reset,
-});
+  for (const way of ["fork", "orphan", "shared", "thread", "leaderless"])
+    holds(`What was mapped is remembered across ${way}`, {
+      [way]: carried,
+      [`marked, then ${way}`]: reset,
+      [`${way}, then marked`]: reset,
+    });
 
-holds("A program has to stay what was pinned, or first seen; a change is a record of its own", {
-  pinned: carried,
-  "pinned and changed": reset,
-  "first seen and changed": reset,
-  "pinned anew": carried,
-  changes: [
-    [true, true, true],
-    [true, true, true],
-  ],
-});
+  holds("What was mapped is forgotten by exec, and is nothing to the parent", {
+    "marked, then exec": carried,
+    "marked, then vfork and exec": carried,
+    "the parent of a marked one": `${reset}\n${carried}`,
+  });
 
-inThatWorld("A record says why: whose identity does not hold is told from who has no grant", (t) => {
-  const records = (found["records"] as unknown[]).map((record) => JSON.stringify(record));
-  for (const wanted of [
-    ["/granted/speak", true, null],
-    ["/granted/speak", false, "identity"],
-    ["/granted/other", false, "program"],
-    ["/work/copy", false, "identity"],
-    ["/work/lost", false, "identity"],
-    ["/memfd:copy", false, "identity"],
-  ])
-    t.true(records.includes(JSON.stringify(wanted)), wanted.join(" "));
-});
+  holds("A program is its open file, not its name", {
+    another: reset,
+    "executed over": carried,
+    "that executes another": reset,
+    copied: reset,
+    "copied and renamed": reset,
+    "renamed while it runs": reset,
+    deleted: reset,
+    "from a memfd": reset,
+    "linked to": carried,
+    "an argument 0 of its choice": reset,
+    "by the loader": reset,
+    "by a granted loader": carried,
+    "by a granted loader, from the workspace": reset,
+    "a file of a name more": carried,
+    "a file that was changed by another name": reset,
+    rewritten: `EPERM ${reset}`,
+  });
 
-holds(
-  "A record says by whom the program was started, and of which script it is the interpreter; neither grants anything",
-  {
-    scripts: ["/granted/script", "/work/run"],
-    origins: [
-      ["/granted/speak", ["sh"], null],
-      ["/granted/speak", ["/granted/speak", "sh"], null],
+  holds("A script speaks as its interpreter, wherever it lies", {
+    "a script": carried,
+    "a script of the workspace": carried,
+  });
+
+  holds("A connection is that of the program which connects, whoever made the socket and whoever uses it", {
+    "handed over when connected": carried,
+    "handed to the granted one": carried,
+    "handed over before": reset,
+  });
+
+  holds("Rules that name programs hold only where they were there from the start", {
+    "of any program": carried,
+    "rules that come later": "ERR_HOLDFAST_POLICY_STATIC",
+    "after those": carried,
+    "with rules that name nobody": carried,
+    "with the first again": reset,
+  });
+
+  holds("A program has to stay what was pinned, or first seen; a change is a record of its own", {
+    pinned: carried,
+    "pinned and changed": reset,
+    "first seen and changed": reset,
+    "pinned anew": carried,
+    changes: [
+      [true, true, true],
+      [true, true, true],
     ],
-  },
-);
+  });
+
+  inThatWorld("A record says why: whose identity does not hold is told from who has no grant", (t) => {
+    const records = (found["records"] as unknown[]).map((record) => JSON.stringify(record));
+    for (const wanted of [
+      ["/granted/speak", true, null],
+      ["/granted/speak", false, "identity"],
+      ["/granted/other", false, "program"],
+      ["/work/copy", false, "identity"],
+      ["/work/lost", false, "identity"],
+      ["/memfd:copy", false, "identity"],
+    ])
+      t.true(records.includes(JSON.stringify(wanted)), wanted.join(" "));
+  });
+
+  holds(
+    "A record says by whom the program was started, and of which script it is the interpreter; neither grants anything",
+    {
+      scripts: ["/granted/script", "/work/run"],
+      origins: [
+        ["/granted/speak", ["sh"], null],
+        ["/granted/speak", ["/granted/speak", "sh"], null],
+      ],
+    },
+  );
+}

@@ -6,7 +6,9 @@ import { once } from "node:events";
 import {
   appendFileSync,
   chmodSync,
+  chownSync,
   copyFileSync,
+  linkSync,
   mkdirSync,
   mkdtempSync,
   readFileSync,
@@ -28,6 +30,9 @@ const [granted, workdir] = [join(place, "granted"), join(place, "work")];
 for (const folder of [granted, workdir]) mkdirSync(folder);
 for (const folder of [place, granted]) chmodSync(folder, 0o755);
 chmodSync(workdir, 0o777);
+const mode = process.argv[2] === "landlock" ? "landlock" : "namespaces";
+// Root's own folders are nothing for a sandbox that shares the host's view.
+if (mode === "landlock" && process.getuid?.() === 0) chownSync(workdir, 1000, 1000);
 
 const cc = (output: string, ...args: string[]): void => void execFileSync("cc", ["-o", output, ...args]);
 const speak = join(granted, "speak");
@@ -44,6 +49,20 @@ for (const folder of [granted, workdir]) {
   cc(join(folder, "code.so"), "-shared", "-fPIC", code);
   cc(join(folder, "data.so"), "-shared", "-fPIC", "-nostdlib", "-Wl,-z,noseparate-code", data);
 }
+// Other names of two files of the folder that only reading is granted of, where the sandbox can write.
+for (const name of ["twice.so", "twice"]) {
+  copyFileSync(name === "twice" ? speak : join(granted, "code.so"), join(granted, name));
+  linkSync(join(granted, name), join(workdir, name));
+  chmodSync(join(granted, name), 0o777);
+}
+// Read-only in the sandbox, and yet the workspace's.
+mkdirSync(join(workdir, ".vscode"));
+copyFileSync(join(workdir, "code.so"), join(workdir, ".vscode", "code.so"));
+cc(
+  join(granted, "loaded"),
+  ...[join(import.meta.dirname, "programs", "speak.c"), "-ldl", "-lpthread", `-Wl,--dynamic-linker=${workdir}/loader`],
+);
+copyFileSync("/lib64/ld-linux-x86-64.so.2", join(workdir, "loader"));
 writeFileSync(join(granted, "script"), `#!${speak} say\n`, { mode: 0o755 });
 
 function policyOf(binaries: string): Policy {
@@ -71,12 +90,12 @@ const results: Record<string, unknown> = {};
 const lines: Record<string, unknown>[] = [];
 const audit = new Audit({ write: (line) => void lines.push(JSON.parse(line)), close: () => {} });
 const onlySpeak = `[{ path: "${speak}" }]`;
-const withRuntimes = `[{ path: "${speak}" }, { path: "${process.execPath}" }, { path: /usr/bin/python3* }]`;
+const withRuntimes = `[{ path: "${speak}" }, { path: "${granted}/twice" }, { path: "${granted}/loaded" }, { path: /usr/lib/**/ld-*.so* }, { path: "${process.execPath}" }, { path: /usr/bin/python3* }]`;
 const askNode =
   'for (let i = 0, f = (x) => x * 2; i < 1e5; i++) f(i); require("net").connect(7, process.env.TO, function () { this.end("hello"); }).on("error", () => console.log("reset")).on("data", (d) => console.log(String(d)));';
 const askPython =
   'import ctypes, os, socket; s = socket.create_connection((os.environ["TO"], 7)); s.sendall(b"hello"); print(s.recv(5).decode())';
-const sandbox = await Sandbox.create({ workdir, policy: policyOf(withRuntimes), audit });
+const sandbox = await Sandbox.create({ workdir, policy: policyOf(withRuntimes), audit, mode });
 
 /** Runs a line of shell whose last word is a program, and says how it ended and what became of the connection. */
 async function says(title: string, line: string, where = sandbox): Promise<void> {
@@ -94,7 +113,7 @@ try {
   await says("a JIT", "$G/speak jit say");
   await says("preloaded", "LD_PRELOAD=$W/code.so $G/speak say");
   await says("preloaded data", "LD_PRELOAD=$W/data.so $G/speak say");
-  await says("preloaded from /tmp", "cp $G/code.so /tmp; LD_PRELOAD=/tmp/code.so $G/speak say");
+  await says("preloaded from /tmp", "T=$(mktemp); cat $G/code.so > $T; LD_PRELOAD=$T $G/speak say");
   await says("audited", "LD_AUDIT=$W/code.so $G/speak say 2>/dev/null");
   await says("loaded", "$G/speak load:$W/code.so say");
   await says("mapped", "$G/speak map:$W/code.so say");
@@ -106,7 +125,12 @@ try {
   await says("a segment attached as code", "$G/speak attach say");
   await says("pages rearranged", "$G/speak remap say");
   await says("data that implies code", "$G/speak persona say");
+  await says("of a name more", "cat $W/data.so > $W/twice.so; LD_PRELOAD=$G/twice.so $G/speak say");
+  await says("protected", "LD_PRELOAD=$W/.vscode/code.so $G/speak say");
+  await says("rewritten", "$G/other rewrite:$G/speak say");
+  await says("a loader of the workspace", "$G/loaded say");
   await says("reaching another", "$G/speak reach");
+  await says("handing out a socket", "$G/speak getfd");
   // What the mark goes with.
   for (const way of ["fork", "orphan", "shared", "thread", "leaderless"]) {
     await says(`${way}`, `$G/speak ${way} say`);
@@ -127,7 +151,10 @@ try {
   await says("from a memfd", "$G/speak memexec say");
   await says("linked to", "ln -s $G/speak link; ./link say");
   await says("an argument 0 of its choice", `(exec -a ${speak} $G/other say)`);
-  await says("by the loader", "/lib64/ld-linux-x86-64.so.2 $G/speak say");
+  await says("by a granted loader", "/lib64/ld-linux-x86-64.so.2 $G/speak say");
+  await says("by a granted loader, from the workspace", "/lib64/ld-linux-x86-64.so.2 $W/copy say");
+  await says("a file of a name more", "$G/twice say");
+  await says("a file that was changed by another name", "cat $G/other > $W/twice; $G/twice say");
   await says("a script", "$G/script");
   await says("a script of the workspace", `printf '#!%s say\\n' $G/speak > run; chmod +x run; ./run`);
   // Whose socket it is: of whom connects it.
@@ -171,7 +198,7 @@ try {
     .filter(({ type }) => type === "program.changed")
     .map(({ program, sha256, expected }) => [program === speak, sha256 === hash(), expected === before]);
 
-  const any = await Sandbox.create({ workdir, policy: policyOf(`[{ path: "/**" }]`) });
+  const any = await Sandbox.create({ workdir, policy: policyOf(`[{ path: "/**" }]`), mode });
   await says("of any program", "$G/speak map:$W/code.so say", any);
   try {
     any.applyPolicy(policyOf(onlySpeak));
@@ -183,6 +210,7 @@ try {
   await says("with rules that name nobody", "$G/other say");
   sandbox.applyPolicy(policyOf(onlySpeak));
   await says("with the first again", "$G/other say");
+  await says("by the loader", "/lib64/ld-linux-x86-64.so.2 $G/speak say");
   await any.dispose();
 } finally {
   await sandbox.dispose();

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/shm.h>
 #include <sys/socket.h>
@@ -80,20 +81,21 @@ static void wait_for(pid_t child) {
 }
 
 static void reach_another(void) {
+  int ends[2];
+  if (pipe2(ends, O_CLOEXEC) != 0) fail("pipe2");
   pid_t child = fork();
   if (child == 0) {
     execl(self, self, "wait", NULL);
     _exit(1);
   }
-  char path[64];
-  snprintf(path, sizeof path, "/proc/%d/exe", child);
   // Until it is the program that it is to be.
-  char exe[4096];
-  do memset(exe, 0, sizeof exe), readlink(path, exe, sizeof exe - 1);
-  while (strcmp(exe, getenv("GRANTED")) != 0 && sched_yield() == 0);
+  char path[64];
+  close(ends[1]);
+  if (read(ends[0], path, 1) != 0) fail("read");
   snprintf(path, sizeof path, "/proc/%d/mem", child);
   printf("mem %s", open(path, O_RDWR) < 0 ? strerrorname_np(errno) : "open");
   printf(" attach %s", ptrace(PTRACE_ATTACH, child, 0, 0) < 0 ? strerrorname_np(errno) : "done");
+  printf(" traced %s", ptrace(PTRACE_TRACEME, 0, 0, 0) < 0 ? strerrorname_np(errno) : "done");
   printf(" seize %s", ptrace(PTRACE_SEIZE, child, 0, 0) < 0 ? strerrorname_np(errno) : "done");
   char byte = 0;
   struct iovec local = {&byte, 1}, remote = {(void *)steps, 1};
@@ -132,6 +134,8 @@ static void steps(char **words) {
       printf("%s ", syscall(SYS_remap_file_pages, self, 4096, 0, 0, 0) < 0 ? strerrorname_np(errno) : "done");
     else if (strcmp(word, "persona") == 0)
       printf("%s ", syscall(SYS_personality, 0x0400000 /* READ_IMPLIES_EXEC */) < 0 ? strerrorname_np(errno) : "done");
+    else if (strcmp(word, "rewrite") == 0)  // what /proc says of it
+      printf("%s ", prctl(PR_SET_MM, PR_SET_MM_EXE_FILE, open_file(value), 0, 0) < 0 ? strerrorname_np(errno) : "done");
     else if (strcmp(word, "load") == 0) {
       if (dlopen(value, RTLD_NOW) == NULL) printf("%s ", dlerror());
     } else if (strcmp(word, "unlink") == 0) {
@@ -205,6 +209,8 @@ static void steps(char **words) {
       use(fd);
     } else if (strcmp(word, "reach") == 0)
       reach_another();
+    else if (strcmp(word, "getfd") == 0)
+      printf("getfd %s\n", syscall(SYS_pidfd_getfd, syscall(SYS_pidfd_open, getpid(), 0), 0, 0) < 0 ? strerrorname_np(errno) : "done");
     else if (strcmp(word, "wait") == 0)
       for (;;) pause();
     // Anything else is a script's name.
