@@ -29,10 +29,15 @@ bool DumpSockets(int diag, const void* body, size_t size,
     if (got < 0 && errno == EINTR) continue;
     if (got <= 0) return false;
     auto left = static_cast<size_t>(got);
-    for (auto* answer = reinterpret_cast<nlmsghdr*>(buffer); NLMSG_OK(answer, left);
-         answer = NLMSG_NEXT(answer, left)) {
+    for (char* at = buffer;;) {
+      auto* answer = reinterpret_cast<nlmsghdr*>(at);
+      if (!NLMSG_OK(answer, left)) break;
       if (answer->nlmsg_type == NLMSG_DONE) return true;
       if (answer->nlmsg_type != SOCK_DIAG_BY_FAMILY || !look(answer)) return false;
+      // NLMSG_NEXT would take the padding that the last one may lack from what is left.
+      size_t step = NLMSG_ALIGN(answer->nlmsg_len);
+      at += step;
+      left = step < left ? left - step : 0;
     }
   }
 }

@@ -53,6 +53,7 @@ function listOf(ranges: readonly Range[]): BlockList {
 
 const neverList = listOf(never);
 const notPublicList = listOf(notPublic);
+const globalUnicast = listOf([["2000::", 3]]);
 
 /** Services of clusters that no agent is to reach by a private address (openshell.md 1.9). */
 const clusterPorts: ReadonlySet<number> = new Set([2379, 2380, 6443, 10250, 10255]);
@@ -105,7 +106,7 @@ function bytesOf(address: string): Uint8Array | undefined {
   return bytes;
 }
 
-/** The IPv4 address that an IPv6 address stands for: mapped, compatible, NAT64 (RFC 6052), 6to4 (RFC 3056). */
+/** The IPv4 address that an IPv6 address stands for: mapped, compatible, translated, NAT64 (RFC 6052), 6to4 (RFC 3056). */
 export function embeddedIpv4(address: string): string | undefined {
   const bytes = bytesOf(address);
   if (bytes === undefined) return undefined;
@@ -114,6 +115,8 @@ export function embeddedIpv4(address: string): string | undefined {
   const zeros = (from: number, to: number): boolean => bytes.subarray(from, to).every((byte) => byte === 0);
   if (zeros(0, 10) && bytes[10] === 0xff && bytes[11] === 0xff) return at(12);
   if (zeros(0, 12) && !zeros(12, 15)) return at(12);
+  // RFC 2765: translated.
+  if (zeros(0, 8) && bytes[8] === 0xff && bytes[9] === 0xff && zeros(10, 12)) return at(12);
   if (starts(0x00, 0x64, 0xff, 0x9b) && zeros(4, 12)) return at(12);
   if (starts(0x20, 0x02)) return at(2);
   return undefined;
@@ -129,6 +132,8 @@ export function reachOf(address: string): Reach {
   }
   const family = familyOf(address);
   if (neverList.check(address, family)) return "never";
+  // RFC 4291 section 2.4: all that is given out as public; the rest is nobody's yet.
+  if (family === "ipv6" && !globalUnicast.check(address, family)) return "private";
   return notPublicList.check(address, family) ? "private" : "public";
 }
 

@@ -57,6 +57,8 @@ export interface RequestHead extends Head {
 
 export interface ResponseHead extends Head {
   readonly status: number;
+  /** It tells of a body that its status cannot have: some readers wait for one (RFC 9112 section 6.3). */
+  readonly hasVainFraming: boolean;
 }
 
 /** The longest head that is read: request line and fields. */
@@ -183,6 +185,7 @@ export function parseResponse(data: Buffer, size: number, method: string): Respo
   if (line === null) throw new HttpError(502, "the status line is malformed");
   const status = Number(line[2]);
   const common = ofOrigin(() => parseFields(text, line[0].length, line[1] === "1"));
+  const isHead = method === "HEAD" && status !== 304;
   const bodiless = method === "HEAD" || status === 204 || status === 304 || (status >= 100 && status < 200);
   const framing: Framing = bodiless
     ? { kind: "none" }
@@ -196,6 +199,7 @@ export function parseResponse(data: Buffer, size: number, method: string): Respo
   return {
     size,
     status,
+    hasVainFraming: bodiless && !isHead && (common.chunked || (common.length ?? 0) > 0),
     framing,
     fields: common.fields,
     keepAlive: common.keepAlive && framing.kind !== "close",

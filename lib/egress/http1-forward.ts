@@ -22,9 +22,13 @@ const neverHopByHop: ReadonlySet<string> = new Set([
   "trailer",
 ]);
 
+const framing: ReadonlySet<string> = new Set(["content-length", "transfer-encoding"]);
+
 /** Whether a head can go on byte by byte: nothing in it is for this hop only, but that the connection stays. */
-export function isRaw({ fields, hopByHop: named, keepAlive, upgrade }: Head): boolean {
+export function isRaw(head: Head | ResponseHead): boolean {
+  const { fields, hopByHop: named, keepAlive, upgrade } = head;
   if (!keepAlive || upgrade !== undefined || named.length > 0) return false;
+  if ("hasVainFraming" in head && head.hasVainFraming) return false;
   return fields.every(({ name }) => name === "connection" || !hopByHop.has(name));
 }
 
@@ -36,7 +40,8 @@ export function requestBytes(head: RequestHead, target: string): Buffer {
 /** The head as it is sent to the client. */
 export function answerBytes(head: ResponseHead, data: Buffer, { closes }: { readonly closes: boolean }): Buffer {
   const line = data.toString("latin1", 0, data.indexOf("\n") + 1);
-  return write(line.replace(/^HTTP\/1\.0/, "HTTP/1.1"), head, { closes, fault: 502 });
+  const fields = head.hasVainFraming ? head.fields.filter(({ name }) => !framing.has(name)) : head.fields;
+  return write(line.replace(/^HTTP\/1\.0/, "HTTP/1.1"), { ...head, fields }, { closes, fault: 502 });
 }
 
 /** @param options fault is whose a malformed head is: the client's (400), or the server's (502) */

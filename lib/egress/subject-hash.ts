@@ -46,6 +46,8 @@ function canonical({ tag, whole, content }: Item): Buffer {
 function read(bytes: Buffer, at: number): Item {
   const tag = bytes.readUInt8(at);
   const first = bytes.readUInt8(at + 1);
+  // Without a length (X.690 section 8.1.3.6): nothing that is DER.
+  if (first === 0x80) throw new RangeError("not a certificate: a length is missing");
   const octets = first < 0x80 ? 0 : first & 0x7f;
   const start = at + 2 + octets;
   const end = start + (octets === 0 ? first : bytes.readUIntBE(at + 2, octets));

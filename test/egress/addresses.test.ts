@@ -36,6 +36,7 @@ const reaches: readonly (readonly [Reach, readonly string[]])[] = [
       "::ffff:7f00:1",
       "::127.0.0.1",
       "::ffff:169.254.169.254",
+      "::ffff:0:127.0.0.1",
       "64:ff9b::7f00:1",
       "64:ff9b::169.254.169.254",
       "2002:7f00:1::",
@@ -72,6 +73,10 @@ const reaches: readonly (readonly [Reach, readonly string[]])[] = [
       "2002:0808:0808::",
       "2001::1",
       "100::1",
+      "::ffff:0:10.0.0.1",
+      "1::1",
+      "4000::1",
+      "e000::1",
     ],
   ],
   [

@@ -1,0 +1,278 @@
+// As hostile-http1.test.ts, for HTTP/2: clients write frames by hand where node:http2 would not send what they say.
+import { once } from "node:events";
+import { type ClientHttp2Session, connect as connectHttp2, constants, performServerHandshake } from "node:http2";
+import { connect, type Socket } from "node:net";
+import test, { type ExecutionContext } from "ava";
+import { type Front, startFront } from "./hostile-peers.ts";
+
+interface Front2 extends Front {
+  readonly asked: string[];
+  /** The names of each request's fields. */
+  readonly fields: string[][];
+}
+
+async function start(
+  t: ExecutionContext,
+  answer: (stream: import("node:http2").ServerHttp2Stream) => void = (stream) => {
+    stream.respond({ ":status": 200 });
+    stream.end("fine");
+  },
+  limits: { readonly clientMs?: number; readonly serverMs?: number } = {},
+): Promise<Front2> {
+  const asked: string[] = [];
+  const fields: string[][] = [];
+  const serve = (socket: Socket): void => {
+    const session = performServerHandshake(socket);
+    session.on("error", () => {});
+    session.on("stream", (stream, headers) => {
+      asked.push(String(headers[":path"]));
+      fields.push(Object.keys(headers));
+      stream.on("error", () => {});
+      answer(stream);
+    });
+  };
+  return { ...(await startFront(t, serve, { h2: true, limits })), asked, fields };
+}
+
+async function session(t: ExecutionContext, port: number): Promise<ClientHttp2Session> {
+  const made = connectHttp2("http://h.test", { createConnection: () => connect(port, "127.0.0.1") });
+  made.on("error", () => {});
+  t.teardown(() => made.destroy());
+  await once(made, "connect");
+  return made;
+}
+
+interface Got {
+  readonly status: number | undefined;
+  readonly body: string;
+  readonly code: number;
+}
+
+function ask(made: ClientHttp2Session, path: string, fields: Record<string, string> = {}): Promise<Got> {
+  return new Promise((resolve) => {
+    const stream = made.request({ ":path": path, ...fields });
+    let status: number | undefined;
+    let body = "";
+    stream.on("response", (headers) => {
+      status = headers[":status"];
+    });
+    stream.on("data", (part: Buffer) => {
+      body += part;
+    });
+    stream.on("error", () => {});
+    stream.on("close", () => resolve({ status, body, code: stream.rstCode }));
+  });
+}
+
+test("A server of HTTP/2 that does not answer is a 504, and one that stops within its answer a reset stream", async (t) => {
+  const { port } = await start(
+    t,
+    (stream) => {
+      if (stream.id === 1) return;
+      stream.respond({ ":status": 200 });
+      stream.write("half");
+    },
+    { serverMs: 300 },
+  );
+  const made = await session(t, port);
+  const [silent, stopped] = await Promise.all([ask(made, "/silent"), ask(made, "/stops")]);
+  t.is(silent.status, 504);
+  t.like(stopped, { status: 200, body: "half", code: constants.NGHTTP2_CANCEL });
+});
+
+test("A server that ends the connection within an answer, or before it, takes no other stream's answer along", async (t) => {
+  const { port } = await start(t, (stream) => {
+    const { session: own } = stream;
+    if (stream.id === 1) own?.destroy();
+    else {
+      stream.respond({ ":status": 200 });
+      stream.write("half", () => setImmediate(() => own?.destroy()));
+    }
+  });
+  const made = await session(t, port);
+  t.is((await ask(made, "/before")).status, 502);
+});
+
+test("A server that says again and again that it will answer is a 502", async (t) => {
+  const { port } = await start(t, (stream) => {
+    for (let i = 0; i < 40; i++) stream.additionalHeaders({ ":status": 103 });
+  });
+  t.is((await ask(await session(t, port), "/")).status, 502);
+});
+
+test("A session on which nothing is asked is ended", async (t) => {
+  const { port } = await start(t, undefined, { clientMs: 100 });
+  const made = await session(t, port);
+  if (!made.closed) await once(made, "close");
+  t.pass();
+});
+
+test("A bomb of fields is refused, and the server hears nothing of it", async (t) => {
+  const { port, asked } = await start(t);
+  for (const fields of [
+    Object.fromEntries(Array.from({ length: 300 }, (_, i) => [`x-${i}`, "1"])),
+    Object.fromEntries(Array.from({ length: 20 }, (_, i) => [`x-${i}`, "a".repeat(8000)])),
+  ]) {
+    const { status, code } = await ask(await session(t, port), "/", fields);
+    t.true(status === undefined ? code !== 0 : status >= 400, `${status} ${code}`);
+  }
+  t.deepEqual(asked, []);
+});
+
+test("Streams that are opened and reset at once do not reach the server for long, and cost others little", async (t) => {
+  const { port, asked } = await start(t);
+  const attacker = await session(t, port);
+  const ended = new Promise((resolve) => attacker.once("close", resolve));
+  for (let i = 0; i < 6000 && !attacker.destroyed && !attacker.closed; i++) {
+    const stream = attacker.request({ ":path": `/${i}` });
+    stream.on("error", () => {});
+    stream.close(constants.NGHTTP2_CANCEL);
+    if (i % 100 === 0) await new Promise((resolve) => setImmediate(resolve));
+  }
+  const began = performance.now();
+  t.like(await ask(await session(t, port), "/other"), { status: 200, body: "fine" });
+  t.true(performance.now() - began < 1000);
+  await ended;
+  t.true(asked.length < 2000, `${asked.length} reached the server`);
+});
+
+const preface = Buffer.from("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+const frameTypes = { headers: 1, reset: 3, settings: 4, ping: 6, goAway: 7, continuation: 9 } as const;
+
+function frame(type: number, flags: number, stream: number, payload: Buffer = Buffer.alloc(0)): Buffer {
+  const head = Buffer.alloc(9);
+  head.writeUIntBE(payload.length, 0, 3);
+  head.writeUInt8(type, 3);
+  head.writeUInt8(flags, 4);
+  head.writeUInt32BE(stream, 5);
+  return Buffer.concat([head, payload]);
+}
+
+/** Literals that are not remembered, of names that are not known (RFC 7541 section 6.2.2). */
+function block(fields: readonly (readonly [string, string])[]): Buffer {
+  const string = (text: string): Buffer => Buffer.from([text.length, ...Buffer.from(text, "latin1")]);
+  return Buffer.concat(fields.flatMap(([name, value]) => [Buffer.of(0), string(name), string(value)]));
+}
+
+/** What a client gets that writes bytes: the types of the frames, until one of them ends its stream or the connection. */
+async function framesFor(port: number, bytes: Buffer): Promise<number[]> {
+  const socket = connect(port, "127.0.0.1");
+  socket.on("error", () => {});
+  socket.write(Buffer.concat([preface, frame(frameTypes.settings, 0, 0), bytes]));
+  const types: number[] = [];
+  let held = Buffer.alloc(0);
+  const end = new Promise<void>((resolve) => {
+    socket.on("close", () => resolve());
+    socket.on("data", (part: Buffer) => {
+      held = Buffer.concat([held, part]);
+      while (held.length >= 9 && held.length >= 9 + held.readUIntBE(0, 3)) {
+        types.push(held.readUInt8(3));
+        held = held.subarray(9 + held.readUIntBE(0, 3));
+      }
+      const ends: readonly number[] = [frameTypes.headers, frameTypes.reset, frameTypes.goAway];
+      if (types.some((type) => ends.includes(type))) resolve();
+    });
+  });
+  await end;
+  socket.destroy();
+  return types;
+}
+
+const usual = [
+  [":method", "GET"],
+  [":scheme", "http"],
+  [":authority", "h.test"],
+  [":path", "/a"],
+] as const;
+const without = (name: string): (readonly [string, string])[] => usual.filter(([each]) => each !== name);
+const endsBoth = 5;
+
+test("A request by hand is carried: what follows is refused for what it says", async (t) => {
+  const { port, asked } = await start(t);
+  t.true((await framesFor(port, frame(frameTypes.headers, endsBoth, 1, block(usual)))).includes(frameTypes.headers));
+  t.deepEqual(asked, ["/a"]);
+});
+
+for (const [what, fields] of [
+  ["two paths", [...usual, [":path", "/b"]]],
+  ["a path after the fields", [...without(":path"), ["x", "1"], [":path", "/a"]]],
+  ["a pseudo field that is not known", [...usual, [":x", "1"]]],
+  ["no path", without(":path")],
+  ["an empty path", [...without(":path"), [":path", ""]]],
+  ["a path without a slash", [...without(":path"), [":path", "a"]]],
+  ["a path with a space", [...without(":path"), [":path", "/a HTTP/1.1"]]],
+  ["a path with a line's end", [...without(":path"), [":path", "/a\r\nx: y"]]],
+  ["a path that climbs", [...without(":path"), [":path", "/../a"]]],
+  ["no method", without(":method")],
+  ["a method with a space", [...without(":method"), [":method", "GET /b"]]],
+  ["CONNECT", [...without(":method"), [":method", "CONNECT"]]],
+  ["extended CONNECT", [...without(":method"), [":method", "CONNECT"], [":protocol", "websocket"]]],
+  ["another scheme", [...without(":scheme"), [":scheme", "https"]]],
+  ["no authority", without(":authority")],
+  ["another authority", [...without(":authority"), [":authority", "other.test"]]],
+  ["an authority with a user", [...without(":authority"), [":authority", "x@h.test"]]],
+  ["another host beside the authority", [...usual, ["host", "other.test"]]],
+  ["a name in upper case", [...usual, ["X", "1"]]],
+  ["Connection", [...usual, ["connection", "close"]]],
+  ["a transfer coding", [...usual, ["transfer-encoding", "chunked"]]],
+  ["TE that is not trailers", [...usual, ["te", "gzip"]]],
+  ["a length that is none", [...usual, ["content-length", "x"]]],
+  ["a length beside an end", [...usual, ["content-length", "5"]]],
+  ["two lengths", [...usual, ["content-length", "0"], ["content-length", "5"]]],
+] as const) {
+  test(`A request of HTTP/2 with ${what} is refused`, async (t) => {
+    const { port, asked } = await start(t);
+    const types = await framesFor(port, frame(frameTypes.headers, endsBoth, 1, block(fields)));
+    t.true(types.length > 1);
+    t.deepEqual(asked, []);
+  });
+}
+
+for (const [what, name, value] of [
+  ["a name with a space", "x y", "1"],
+  ["a name with a colon", "x:", "1"],
+  ["a value with a line's end", "x", "1\r\nhost: other.test"],
+  ["a value with a NUL", "x", "1\x002"],
+] as const) {
+  // Node's library drops such a field, and says nothing.
+  test(`A field of HTTP/2 with ${what} goes nowhere`, async (t) => {
+    const { port, asked, fields } = await start(t);
+    await framesFor(port, frame(frameTypes.headers, endsBoth, 1, block([...usual, [name, value]])));
+    t.deepEqual(asked, ["/a"]);
+    t.deepEqual(fields[0]?.sort(), [":authority", ":method", ":path", ":scheme"]);
+  });
+}
+
+for (const [what, flood] of [
+  [
+    "fields without end",
+    Buffer.concat([
+      frame(frameTypes.headers, 1, 1, block(usual)),
+      ...Array.from({ length: 2000 }, () => frame(frameTypes.continuation, 0, 1, block([["x", "y".repeat(100)]]))),
+    ]),
+  ],
+  [
+    "fields without content, without end",
+    Buffer.concat([
+      frame(frameTypes.headers, 1, 1, block(usual)),
+      ...Array.from({ length: 20_000 }, () => frame(frameTypes.continuation, 0, 1)),
+    ]),
+  ],
+  ["settings without end", Buffer.concat(Array.from({ length: 20_000 }, () => frame(frameTypes.settings, 0, 0)))],
+  [
+    "pings without end",
+    Buffer.concat(Array.from({ length: 20_000 }, () => frame(frameTypes.ping, 0, 0, Buffer.alloc(8)))),
+  ],
+  ["garbage", Buffer.alloc(16_384, 0xa5)],
+] as const) {
+  test(`A client of HTTP/2 that sends ${what} and reads nothing is cut off`, async (t) => {
+    const { port, asked, clients } = await start(t);
+    const socket = connect(port, "127.0.0.1");
+    t.teardown(() => socket.destroy());
+    socket.on("error", () => {});
+    socket.pause();
+    socket.write(Buffer.concat([preface, frame(frameTypes.settings, 0, 0), flood]));
+    while (clients[0]?.closed !== true) await new Promise((resolve) => setTimeout(resolve, 10));
+    t.deepEqual(asked, []);
+  });
+}
