@@ -72,7 +72,7 @@ test("A server of HTTP/2 that does not answer is a 504, and one that stops withi
       stream.respond({ ":status": 200 });
       stream.write("half");
     },
-    { serverMs: 300 },
+    { serverMs: 2000 },
   );
   const made = await session(t, port);
   const [silent, stopped] = await Promise.all([ask(made, "/silent"), ask(made, "/stops")]);
