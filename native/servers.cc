@@ -88,7 +88,14 @@ int Servers::Bind(const seccomp_notif& notification, int refusal, bool* go_on) {
 // Never "go on": a TCP socket that is not bound would be, to every address of the host.
 int Servers::Listen(const seccomp_notif& notification, int refusal) {
   UniqueFd socket = SocketOf(notification);
-  if (!socket.Valid()) return errno;
+  if (!socket.Valid()) {
+    // One that listens already is no longer kept (made_sockets.h): only its queue would change.
+    int error = errno;
+    UniqueFd named;
+    if (error == EISCONN)
+      named = OpenDescriptor(notification.pid, static_cast<int>(notification.data.args[0]));
+    return named.Valid() && IsOwn(InodeOf(named.Get())) ? 0 : error;
+  }
   if (!calls_->StillValid(notification.id)) return EINTR;
   int domain = DomainOf(socket.Get());
   if (domain == AF_INET || domain == AF_INET6) {

@@ -119,6 +119,7 @@ def served(family, name):
     server, client = socket.socket(family), socket.socket(family)
     server.bind(name)
     server.listen()
+    server.listen(2)
     client.connect(server.getsockname())
     peer, _ = server.accept()
     client.close()
