@@ -17,6 +17,8 @@ export interface ResolverOptions {
   /** Whether the sandbox may be told of a name. */
   readonly knows: (name: string) => boolean;
   readonly onRefused: (name: string) => void;
+  /** How long one that asks over TCP has for a question. */
+  readonly questionMs?: number;
 }
 
 /** The name server of one sandbox: answers from the pool, and asks nobody. */
@@ -68,9 +70,15 @@ export class Resolver {
     this.#connections.add(socket);
     socket.unref();
     let held: Buffer = Buffer.alloc(0);
-    socket.setTimeout(10_000, () => socket.destroy());
+    // From the last whole question, or answer, on: a question that comes byte by byte has no longer than silence.
+    const { questionMs = 10_000 } = this.#options;
+    const timer = setTimeout(() => socket.destroy(), questionMs).unref();
     socket.on("error", () => {});
-    socket.on("close", () => this.#connections.delete(socket));
+    socket.on("end", () => socket.end());
+    socket.on("close", () => {
+      clearTimeout(timer);
+      this.#connections.delete(socket);
+    });
     socket.on("data", (chunk: Buffer) => {
       held = held.length === 0 ? chunk : Buffer.concat([held, chunk]);
       while (held.length >= 2) {
@@ -82,6 +90,7 @@ export class Resolver {
         if (held.length < 2 + size) return;
         const reply = this.#reply(held.subarray(2, 2 + size));
         held = held.subarray(2 + size);
+        timer.refresh();
         if (reply === null) continue;
         const length = Buffer.alloc(2);
         length.writeUInt16BE(reply.length, 0);
