@@ -29,15 +29,15 @@ const raw = (path: string): string =>
   String.raw`printf 'GET ${path} HTTP/1.1\r\nHost: api.example.test\r\nConnection: close\r\n\r\n'`;
 const openssl =
   "openssl s_client -quiet -verify_return_error -servername api.example.test -connect api.example.test:443";
-const git = "export GIT_CONFIG_GLOBAL=/dev/null; cd /tmp && git";
+const git = "export GIT_CONFIG_GLOBAL=/dev/null; cd $TMPDIR && git";
 const commit = "git -c user.name=a -c user.email=a@b commit -q --allow-empty -m pushed";
 const python = (library: string, urls: string): string => `/usr/bin/python3 TOOLS/client.py ${library} ${urls}`;
 const node = (kind: string, urls: string): string => `UNDICI=UNDICI_MODULE NODE TOOLS/client.mjs ${kind} ${urls}`;
-const pip = `PIP_CONFIG_FILE=/dev/null HOME=/tmp /usr/bin/python3 -m pip install -q --disable-pip-version-check --no-cache-dir --no-deps --target /tmp/pip --index-url ${api}/pypi/simple`;
-const npm = `HOME=/tmp npm_config_cache=/tmp/npm /usr/bin/npm --registry ${api}/npm/ --no-audit --no-fund --no-update-notifier`;
-const go = `HOME=/tmp GOPATH=/tmp/go GOFLAGS=-mod=mod GOSUMDB=off GOPROXY=${api}/go go`;
+const pip = `PIP_CONFIG_FILE=/dev/null HOME=$TMPDIR /usr/bin/python3 -m pip install -q --disable-pip-version-check --no-cache-dir --no-deps --target $TMPDIR/pip --index-url ${api}/pypi/simple`;
+const npm = `HOME=$TMPDIR npm_config_cache=$TMPDIR/npm /usr/bin/npm --registry ${api}/npm/ --no-audit --no-fund --no-update-notifier`;
+const go = `HOME=$TMPDIR GOPATH=$TMPDIR/go GOFLAGS=-mod=mod GOSUMDB=off GOPROXY=${api}/go go`;
 const cargo = (folder: string): string =>
-  `export HOME=/tmp CARGO_HOME=/tmp/cargo && cp -r TOOLS/${folder} /tmp && cd /tmp/${folder} && /usr/bin/cargo fetch -q`;
+  `export HOME=$TMPDIR CARGO_HOME=$TMPDIR/cargo && cp -r TOOLS/${folder} $TMPDIR && cd $TMPDIR/${folder} && /usr/bin/cargo fetch -q`;
 
 export const clients: readonly Client[] = [
   { name: "curl", needs: ["/usr/bin/curl"], run: `curl -sS ${both}`, says: served, refusal: denied },
@@ -81,7 +81,7 @@ export const clients: readonly Client[] = [
     name: "pip",
     needs: ["/usr/bin/python3"],
     modules: ["pip"],
-    run: `${pip} tiny && PYTHONPATH=/tmp/pip /usr/bin/python3 -c 'import tiny; print("installed", tiny.said)'`,
+    run: `${pip} tiny && PYTHONPATH=$TMPDIR/pip /usr/bin/python3 -c 'import tiny; print("installed", tiny.said)'`,
     refused: `${pip} hidden`,
     says: /installed tiny/,
     refusal: /HTTP error 403 while getting https:\/\/api\.example\.test\/pypi\/hidden/,
@@ -89,8 +89,8 @@ export const clients: readonly Client[] = [
   {
     name: "npm",
     needs: ["/usr/bin/npm"],
-    run: `mkdir /tmp/n && cd /tmp/n && ${npm} install tiny && ls node_modules/tiny`,
-    refused: `mkdir /tmp/r && cd /tmp/r && ${npm} install refused`,
+    run: `mkdir $TMPDIR/n && cd $TMPDIR/n && ${npm} install tiny && ls node_modules/tiny`,
+    refused: `mkdir $TMPDIR/r && cd $TMPDIR/r && ${npm} install refused`,
     says: /index\.js/,
     refusal: /403 Forbidden by policy - GET https:\/\/api\.example\.test\/npm\/refused - policy_denied/,
   },
@@ -105,7 +105,7 @@ export const clients: readonly Client[] = [
   {
     name: "cargo",
     needs: ["/usr/bin/cargo", "/usr/lib/git-core/git-http-backend"],
-    run: `${cargo("permitted")} && ls /tmp/cargo/git/checkouts`,
+    run: `${cargo("permitted")} && ls $TMPDIR/cargo/git/checkouts`,
     refused: cargo("refused"),
     says: /allowed-/,
     refusal: /(?:got|code:) 403/,
@@ -214,7 +214,7 @@ export const clients: readonly Client[] = [
 
 function ssh(port: number): string {
   const options = "-F /dev/null -o BatchMode=yes -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null";
-  return `cp TOOLS/ssh-key /tmp/k${port} && chmod 600 /tmp/k${port} && ssh ${options} -i /tmp/k${port} -p ${port} -l LOGIN api.example.test`;
+  return `cp TOOLS/ssh-key $TMPDIR/k${port} && chmod 600 $TMPDIR/k${port} && ssh ${options} -i $TMPDIR/k${port} -p ${port} -l LOGIN api.example.test`;
 }
 
 /** The server's own programs; Debian has them in a folder for each version. */

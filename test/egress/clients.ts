@@ -104,7 +104,13 @@ async function tryClient(sandbox: Sandbox, { run: line, refused }: Client): Prom
       .replaceAll("NODE ", `${process.execPath} `)
       .replaceAll("LOGIN", login);
   const say = async (text: string): Promise<string> => {
-    const { stdout, stderr, timedOut } = await sandbox.exec("/bin/sh", ["-c", filled(text)], { timeout: 30_000 });
+    const { stdout, stderr, timedOut } = await sandbox.exec(
+      "/bin/sh",
+      ["-c", `: "\${TMPDIR:=/tmp}"; ${filled(text)}`],
+      {
+        timeout: 30_000,
+      },
+    );
     return `${stdout}${stderr}${timedOut ? "\n(it hung)" : ""}`;
   };
   const began = performance.now();
