@@ -189,7 +189,7 @@ try {
   const found = new Map<string, Slice[]>();
   for (const kind of all) {
     const those = ways.filter((way) => way.kinds.includes(kind));
-    await inRounds(those, rounds, 1, async (way, counts) => {
+    await inRounds(those, rounds, 2, async (way, counts) => {
       const slice = await take(way, kind);
       if (!counts) return;
       const key = `${way.name}: ${kind}`;
