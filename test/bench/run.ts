@@ -33,7 +33,8 @@ const worst = new Map<string, Outcome>();
 for (let run = 0; run < Number(values.runs); run++) {
   for (const benchmark of chosen) {
     for (const outcome of await benchmark.run(Number(values.scale))) {
-      const key = "skipped" in outcome ? outcome.name : `${outcome.name}: ${outcome.what} / ${outcome.base}`;
+      const key =
+        "skipped" in outcome ? outcome.name : `${outcome.name}: ${outcome.what} / ${outcome.base}, ${outcome.unit}`;
       const known = worst.get(key);
       const counts = known === undefined || "skipped" in known || ("base" in outcome && isWorse(outcome, known));
       if (counts) worst.set(key, outcome);

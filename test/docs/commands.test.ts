@@ -78,6 +78,7 @@ const elsewhere: Readonly<Record<string, string>> = {
   "holdfast run --policy draft.yaml -- npm install": "test/egress/run-network.test.ts",
   "holdfast run --publish 3000 -- npm start": "test/sandbox/forward.test.ts",
   "npm run bench": "test/docs/commands.test.ts, by a small run",
+  "npm run bench -- egress": "its peers are no part of a checkout, and it takes minutes: by hand",
   "docker run --security-opt systempaths=unconfined …": "a container engine",
   "podman run --security-opt unmask=ALL …": "a container engine",
 };
