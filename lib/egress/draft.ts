@@ -51,9 +51,9 @@ export function draftPolicy({ text, flags }: DraftBase, { connections, isCut }: 
   const taken = new Set(Object.keys(networkPolicies));
   const entries = [...flagEntries(flags, taken), ...programEntries(usable, around, taken)];
   const comments = [
-    ...(text.includes(header[0] ?? "") ? [] : header),
+    // With nothing to add it is the policy that held.
+    ...(text.includes(header[0] ?? "") || (connections.length === 0 && entries.length === 0) ? [] : header),
     ...(isCut ? ["There was more than is kept: this is not all of it."] : []),
-    ...(connections.length === 0 ? ["Nothing was connected to that was not granted."] : []),
     ...new Set(
       connections.flatMap((one, index) =>
         faults[index] === undefined ? [] : [`Not in it: ${describeUnlisted(one)}: ${faults[index]}.`],

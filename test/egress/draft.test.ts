@@ -141,6 +141,7 @@ test("A draft is added to the policy that held, whose words stay", (t) => {
   t.true(text.endsWith("limits: { processes: 7 }\n"));
   for (const old of inspected.trim().split("\n")) t.true(text.includes(`${old}\n`), old);
   t.is(draft([one("b.example.com", 1)], text).text.match(/A draft of/g)?.length, 1);
+  t.is(draft([], inspected).text, inspected, "with nothing new it is that policy");
   for (const empty of ["network_policies: {}", "network_policies:", "network_policies: # none"])
     t.true(
       permits(
