@@ -1,4 +1,4 @@
-import { readFileSync } from "node:fs";
+import { readFileSync, statSync } from "node:fs";
 
 function startTime(pid: number | "self"): string | null {
   try {
@@ -14,12 +14,23 @@ let mark: string | undefined;
 
 /** Names this process beyond the reuse of its pid: what lies on disk carries it, so that a later start can tell whose it was. */
 export function launcherMark(): string {
-  mark ??= `${process.pid}.${startTime("self") ?? "0"}`;
+  mark ??= `${process.pid}.${startTime("self") ?? "0"}.${pidNamespace()}`;
   return mark;
 }
 
-/** Whether the process that a mark names still lives. */
+function pidNamespace(): string {
+  return String(statSync("/proc/self/ns/pid", { throwIfNoEntry: false })?.ino ?? 0);
+}
+
+/** What a mark looks like; the pid namespace was not always in it. */
+export const markPattern = "\\d+\\.\\d+(?:\\.\\d+)?";
+
+/**
+ * Whether the process that a mark names still lives, as far as can be told: of one in another pid namespace, such as a
+ * container that shares this home, it cannot.
+ */
 export function isAlive(marked: string): boolean {
-  const [pid = "", start] = marked.split(".");
+  const [pid = "", start, namespace] = marked.split(".");
+  if (namespace !== undefined && namespace !== pidNamespace()) return true;
   return startTime(Number(pid)) === start;
 }

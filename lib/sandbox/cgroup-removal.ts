@@ -2,7 +2,7 @@ import { readdirSync, readFileSync, rmdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 import { cgroupParents } from "../host/cgroups.ts";
-import { isAlive } from "../host/launcher-mark.ts";
+import { isAlive, markPattern } from "../host/launcher-mark.ts";
 import { forgetLeftover } from "./reaper.ts";
 
 const removeTries = 12;
@@ -60,7 +60,7 @@ export async function removeCgroups(folders: readonly string[]): Promise<void> {
 export function sweepCgroups(): void {
   for (const parent of cgroupParents()) {
     for (const name of entries(parent)) {
-      const mark = /^holdfast-.*@(\d+\.\d+)-\d+$/.exec(name)?.[1];
+      const mark = new RegExp(`^holdfast-.*@(${markPattern})-\\d+$`).exec(name)?.[1];
       if (mark === undefined || isAlive(mark)) continue;
       try {
         rmdirSync(join(parent, name));

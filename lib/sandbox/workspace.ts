@@ -2,7 +2,7 @@ import { chownSync, mkdirSync, readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { HoldfastError } from "../errors.ts";
 import type { HostCapabilities } from "../host/capabilities.ts";
-import { isAlive, launcherMark } from "../host/launcher-mark.ts";
+import { isAlive, launcherMark, markPattern } from "../host/launcher-mark.ts";
 import { inspectPath, isWithin, type SeenPaths } from "../host/paths.ts";
 import { randomText } from "../native.ts";
 import { proxyVariables } from "../plan/explicit-proxy.ts";
@@ -265,7 +265,7 @@ export function removePrivateFolder(folder: string): void {
 export function sweepPrivateFolders(): void {
   for (const root of [privateRoot(), ...sharedRoots()]) {
     for (const name of readdirSync(root)) {
-      const mark = /@(\d+\.\d+)-[^-]*$/.exec(name)?.[1];
+      const mark = new RegExp(`@(${markPattern})-[^-]*$`).exec(name)?.[1];
       if (mark !== undefined && !isAlive(mark)) removePrivateFolder(join(root, name));
     }
   }

@@ -29,6 +29,8 @@ interface WorldOptions {
   readonly timeoutMs?: number;
   /** How many process ids there are, where a pid namespace can have a number of its own: then they are soon used again. */
   readonly mostPids?: number;
+  /** Commands with the rights of its root. */
+  readonly setUp?: readonly string[];
 }
 
 /** Linux 6.14; before it the number was the host's (sysctl/kernel.rst, pid_max). */
@@ -41,7 +43,10 @@ function pidsAreCounted(): boolean {
  * Runs a script of this folder in a network namespace of its own, where the addresses above are local and /etc/hosts names
  * them; what it writes to standard output is its result.
  */
-export function inWorld(script: string, { args: own = [], timeoutMs = 120_000, mostPids }: WorldOptions = {}): unknown {
+export function inWorld(
+  script: string,
+  { args: own = [], timeoutMs = 120_000, mostPids, setUp: more = [] }: WorldOptions = {},
+): unknown {
   const hasPids = mostPids !== undefined && pidsAreCounted();
   const folder = mkdtempSync(join(tmpdir(), "holdfast-world-"));
   try {
@@ -55,6 +60,7 @@ export function inWorld(script: string, { args: own = [], timeoutMs = 120_000, m
       // Control sockets of its own: what is said to all sandboxes of this user is said to those of the script.
       "mount -t tmpfs none /dev/shm",
       "if [ -d /run/user ]; then mount -t tmpfs none /run/user; fi",
+      ...more,
       ...(hasPids ? [`echo ${mostPids} > /proc/sys/kernel/pid_max`] : []),
     ].join(" && ");
     const isRoot = process.getuid?.() === 0;

@@ -1,0 +1,98 @@
+// The scenario of exfiltration.test.ts: what arrives outside of all that a program tries to send past its grant.
+import { execFile } from "node:child_process";
+import { createSocket } from "node:dgram";
+import { once } from "node:events";
+import { chmodSync, chownSync, mkdtempSync, rmSync } from "node:fs";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import { promisify } from "node:util";
+import { Sandbox } from "../../lib/sandbox/sandbox.ts";
+import { sound } from "../policy/policy-text.ts";
+import { startNameServer } from "./name-server.ts";
+import { addresses } from "./world.ts";
+
+const heard = new Set<string>();
+const hear = (data: Buffer): void => {
+  for (const [word] of data.toString("latin1").matchAll(/secret[ -][\w -]+/g)) heard.add(word);
+};
+const six = "2001:4860:4860::8888";
+const servers = [addresses.api, six].map((host) =>
+  createServer((socket) =>
+    socket
+      .on("data", hear)
+      .on("error", () => {})
+      .on("end", () => socket.end()),
+  ).listen(8, host),
+);
+const granted = createServer((socket) =>
+  socket
+    .on("data", hear)
+    .on("error", () => {})
+    .pipe(socket),
+).listen(7, addresses.api);
+const datagrams = [
+  createSocket("udp4").on("message", hear).bind(8, addresses.api),
+  createSocket("udp6").on("message", hear).bind(8, six),
+];
+await Promise.all([...servers, granted, ...datagrams].map((server) => once(server, "listening")));
+const names = await startNameServer(addresses.api, 53, () => [addresses.api]);
+// Node has no abstract sockets.
+const abstract = `holdfast-exfiltration-${process.pid}`;
+const unix = execFile("python3", [
+  "-c",
+  `import socket
+s = socket.socket(socket.AF_UNIX); s.bind("\\0${abstract}"); s.listen(); print("listening", flush=True)
+while True: print(s.accept()[0].recv(100).decode(), flush=True)`,
+]);
+const unixLines = createInterface({ input: unix.stdout ?? process.stdin });
+await once(unixLines, "line");
+unixLines.on("line", (line) => hear(Buffer.from(line)));
+
+const workdir = mkdtempSync(join(tmpdir(), "holdfast-exfiltration-"));
+chmodSync(workdir, 0o777);
+if (process.getuid?.() === 0) chownSync(workdir, 1000, 1000);
+const policy = sound(`holdfast: 1
+version: 1
+landlock: { compatibility: best_effort }
+filesystem_policy: { include_workdir: true, read_only: [/usr, /bin, /lib, /lib64, /etc, "${import.meta.dirname}/programs"] }
+dns: { servers: ["${addresses.api}"] }
+network_policies:
+  one:
+    endpoints: [{ host: api.example.test, port: 7, protocol: tcp }, { host: "*.wild.example.test", port: 7, protocol: tcp }]
+    binaries: [{ path: /usr/bin/python3* }]
+`);
+const attempts = [join(import.meta.dirname, "programs", "carry-out.py"), addresses.api, abstract];
+const permitted =
+  'import socket; s = socket.create_connection(("api.example.test", 7)); s.sendall(b"secret permitted"); s.recv(1)';
+const results: Record<string, unknown> = {};
+/** What has arrived, once a word that is sent last has. */
+async function arrived(said: string): Promise<unknown> {
+  for (const [i, host] of [addresses.api, six].entries()) {
+    const came = datagrams.slice(i, i + 1).map((socket) => {
+      socket.send("secret last", 8, host);
+      return once(socket, "message");
+    });
+    await Promise.all(came);
+  }
+  const found = { heard: [...heard].sort(), asked: names.questions.filter((name) => name.includes("secret")), said };
+  heard.clear();
+  return found;
+}
+try {
+  for (const mode of ["namespaces", "landlock"] as const) {
+    await using sandbox = await Sandbox.create({ workdir, policy, mode });
+    const { stdout, stderr } = await sandbox.exec("python3", attempts);
+    const { stderr: fault } = await sandbox.exec("python3", ["-c", permitted]);
+    results[mode] = await arrived(`${stdout}${stderr}${fault}`);
+  }
+  const { stdout } = await promisify(execFile)("python3", attempts);
+  results["outside"] = await arrived(stdout);
+} finally {
+  unix.kill();
+  names.close();
+  rmSync(workdir, { recursive: true });
+}
+process.stdout.write(JSON.stringify(results));
+process.exit(0);
