@@ -2,10 +2,10 @@ import { execFileSync, spawnSync } from "node:child_process";
 import { X509Certificate } from "node:crypto";
 import { once } from "node:events";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import type { AddressInfo } from "node:net";
+import { type AddressInfo, createServer as createTcpServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { connect, createServer } from "node:tls";
+import { connect, createServer, TLSSocket } from "node:tls";
 import test from "ava";
 import { Authority } from "../../lib/egress/authority.ts";
 
@@ -95,4 +95,25 @@ test("OpenSSL finds nothing to complain about", (t) => {
     "leaf.pem",
   ];
   t.regex(execFileSync("openssl", args, { cwd: folder, encoding: "utf8" }), /leaf\.pem: OK/);
+});
+
+test("A client of TLS 1.2 has one handshake", async (t) => {
+  const authority = new Authority("test", hour);
+  const server = createTcpServer((client) => {
+    const secured = new TLSSocket(client, { isServer: true, secureContext: authority.contextFor("h.test") });
+    secured.on("error", () => {});
+  });
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  t.teardown(() => server.close());
+  const { port } = server.address() as AddressInfo;
+  const ca = authority.certificate;
+  const client = connect({ port, host: "127.0.0.1", servername: "h.test", ca, maxVersion: "TLSv1.2" });
+  t.teardown(() => client.destroy());
+  await once(client, "secureConnect");
+  const said = new Promise<string>((resolve) => {
+    client.on("error", (error: NodeJS.ErrnoException) => resolve(String(error.code)));
+    client.renegotiate({}, (error) => resolve(error === null ? "renegotiated" : String(error)));
+  });
+  t.is(await said, "ERR_SSL_NO_RENEGOTIATION");
 });
