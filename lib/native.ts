@@ -47,6 +47,8 @@ export interface LaunchRequest {
   readonly denySetgroups: boolean;
   readonly program: Uint8Array;
   readonly idMapped: readonly IdMappedTree[];
+  /** What another sandbox handed on, or -1; taken over. */
+  readonly handed: number;
   /** Files that the init's pid is written to before it is set up. */
   readonly cgroupProcs: readonly string[];
   readonly cgroupEvents: CgroupEventFiles;
@@ -109,6 +111,8 @@ export interface Ready {
   /** Sockets at the sandbox's name server; -1 where it has none. */
   readonly resolverDatagrams: number;
   readonly resolverStreams: number;
+  /** A folder for the next sandbox; -1 where the plan has none. */
+  readonly handed: number;
 }
 
 /** An executable, as its open file says (native/flows.h). */

@@ -191,6 +191,7 @@ Napi::Value Launch(const Napi::CallbackInfo& info) {
     request->cgroup_events[i] = counters.Get(counter_names[i]).As<Napi::String>();
   request->memory_limit =
       static_cast<uint64_t>(counters.Get("memoryLimit").As<Napi::Number>().Int64Value());
+  request->handed.Reset(options.Get("handed").As<Napi::Number>().Int32Value());
   uint32_t begun = options.Get("begun").As<Napi::Number>().Uint32Value();
   // The init is there already, as a rule; then nothing has to be waited for and no thread woken.
   holdfast::Launched launched;
@@ -259,7 +260,7 @@ Napi::Value Ready(const Napi::CallbackInfo& info) {
     rules.push_back({notify[i], static_cast<holdfast::Answer>(notify[i + 1]), notify[i + 2],
                      notify[i + 3], notify[i + 4]});
   holdfast::UniqueFd given[holdfast::kReadyFds];
-  auto& [listener, sockets, carried, datagrams, streams] = given;
+  auto& [listener, sockets, carried, datagrams, streams, handed] = given;
   int control = info[0].As<Napi::Number>().Int32Value();
   ThrowIfFailed(env, holdfast::TakeReady(control, given));
   Napi::Object result = Napi::Object::New(env);
@@ -276,6 +277,7 @@ Napi::Value Ready(const Napi::CallbackInfo& info) {
   result.Set("broker", broker);
   result.Set("resolverDatagrams", datagrams.Release());
   result.Set("resolverStreams", streams.Release());
+  result.Set("handed", handed.Release());
   return result;
 }
 

@@ -221,6 +221,7 @@ Status SendSetup(const LaunchRequest& request, const std::vector<UniqueFd>& extr
   memcpy(message.host_ns, launched.host_ns, sizeof message.host_ns);
   std::vector<int> fds{program.Get()};
   for (const UniqueFd& fd : extra) fds.push_back(fd.Get());
+  if (request.handed.Valid()) fds.push_back(request.handed.Get());
   message.memory_limit = request.memory_limit;
   UniqueFd counters[kCgroupEventFiles];
   for (int i = 0; i < kCgroupEventFiles; i++) {

@@ -26,6 +26,7 @@ struct LaunchRequest {
     std::string gid_map;
   };
   std::vector<IdMapped> id_mapped;  // handed to the init as its extra descriptors, in order
+  UniqueFd handed;                  // after those: what another sandbox handed on
   std::vector<std::string>
       cgroup_procs;  // files that the init's pid is written to before it starts
   std::string cgroup_events[kCgroupEventFiles];  // files by CgroupEventFile; empty: none

@@ -57,6 +57,9 @@ enum class OpCode : uint16_t {
   kKeyring = 29,   // a session keyring of its own
   kCopy = 30,  // n: mode; s: source on the host, path: a small file, passed over where it is none
   kPrivate = 32,  // n: mode; s: a name in that tmpfs, path: a folder of it, shown there
+  kShared = 33,   // n: size, inodes, extra descriptor or -1; s: path: a file system of its own,
+                  // made anew or handed on by another sandbox
+  kHandOn = 34,   // s: path: the next sandbox may have it, as it is now
   kEgress = 31,   // n: port of the listener for connections that the broker makes
 };
 
@@ -129,8 +132,9 @@ enum class CgroupEventFile : uint32_t {
 constexpr int kCgroupEventFiles = 4;
 
 // Descriptors come with it, each bit of `given` one of them, in this order: the filter's listener,
-// NETLINK_SOCK_DIAG, the listener of carried connections, the resolver's datagrams, its streams.
-constexpr int kReadyFds = 5;
+// NETLINK_SOCK_DIAG, the listener of carried connections, the resolver's datagrams, its streams,
+// what is handed on to the next sandbox.
+constexpr int kReadyFds = 6;
 struct ReadyMessage {
   MessageType type;
   uint32_t given;

@@ -1,6 +1,6 @@
 import { X509Certificate } from "node:crypto";
 import type { HashedFolder, HostTrust } from "../host/trust.ts";
-import type { FileStep, MountStep, TrustFiles, TrustFolder } from "../plan/launch-plan.ts";
+import type { FileStep, OwnStep, TrustFiles, TrustFolder } from "../plan/launch-plan.ts";
 import { type JavaEntries, javaEntries, javaStore } from "./java-store.ts";
 import { subjectHash } from "./subject-hash.ts";
 
@@ -71,12 +71,12 @@ export function trustFiles(certificate: string, host: HostTrust): TrustFiles {
   const der = new X509Certificate(certificate).raw;
   const all = bundleWith(certificate, host);
   const store = javaStore(javaEntriesOf(host), der);
-  const link = (path: string, target: string): MountStep => ({ op: "symlink", target, path });
+  const link = (path: string, target: string): OwnStep => ({ op: "symlink", target, path });
   const folders = [own, `${folder}/java`, "/etc/pki/tls", "/etc/pki/java"];
   return {
     bytes: all.length + store.length,
     steps: [
-      ...folders.map((path): MountStep => ({ op: "mkdir", path, mode: 0o755 })),
+      ...folders.map((path): OwnStep => ({ op: "mkdir", path, mode: 0o755 })),
       file(authority, certificate),
       file(bundle, all),
       file(java, store),
@@ -129,10 +129,10 @@ export function trustFolder(certificate: string, host: HostTrust, folder: string
  * Browsers bring their own authorities along, and take more from their administrator's policies: Firefox 64 and later
  * (Certificates), Chromium 128 and later (CACertificates).
  */
-function browserSteps(der: Uint8Array): MountStep[] {
+function browserSteps(der: Uint8Array): OwnStep[] {
   const firefox = { policies: { Certificates: { Install: [authority] } } };
   const chromium = { CACertificates: [Buffer.from(der).toString("base64")] };
-  const policy = (folder: string, name: string, content: object): MountStep[] => [
+  const policy = (folder: string, name: string, content: object): OwnStep[] => [
     { op: "mkdir", path: folder, mode: 0o755 },
     { op: "file", path: `${folder}/${name}`, mode: 0o644, content: JSON.stringify(content) },
   ];
@@ -143,7 +143,7 @@ function browserSteps(der: Uint8Array): MountStep[] {
 }
 
 /** A folder of our own, since a name can be added to none of the host's. */
-function folderSteps(host: HashedFolder | null, hash: string): MountStep[] {
+function folderSteps(host: HashedFolder | null, hash: string): OwnStep[] {
   const taken = new Set([...bundlePlaces, `${folder}/java`, `${folder}/holdfast.pem`]);
   const entries = (host?.entries ?? []).filter(({ name }) => !taken.has(`${folder}/${name}`));
   const names = new Set(entries.map(({ name }) => name));
@@ -152,7 +152,7 @@ function folderSteps(host: HashedFolder | null, hash: string): MountStep[] {
   const isBound = entries.some(({ target }) => !target.startsWith("/"));
   return [
     ...(host !== null && isBound ? [bind(host.path, hostFolder, "host")] : []),
-    ...entries.map(({ name, target }): MountStep => {
+    ...entries.map(({ name, target }): OwnStep => {
       const leads = target.startsWith("/") ? target : `${hostFolder}/${target}`;
       return { op: "symlink", target: leads, path: `${folder}/${name}` };
     }),
@@ -162,22 +162,20 @@ function folderSteps(host: HashedFolder | null, hash: string): MountStep[] {
 }
 
 /** Files in folders of the host's that are shown whole. */
-function over(places: readonly string[], file: string): MountStep[] {
+function over(places: readonly string[], file: string): OwnStep[] {
   return places.map((path) => bind(file, path, "inside"));
 }
 
 /** p11-kit's folder of what was added, with the host's own additions. */
-function anchorSteps(path: string, names: readonly string[], place: string): MountStep[] {
+function anchorSteps(path: string, names: readonly string[], place: string): OwnStep[] {
   return [
     { op: "mkdir", path: place, mode: 0o755 },
-    ...names.map(
-      (name): MountStep => ({ op: "copy", source: `${path}/${name}`, path: `${place}/${name}`, mode: 0o644 }),
-    ),
+    ...names.map((name): OwnStep => ({ op: "copy", source: `${path}/${name}`, path: `${place}/${name}`, mode: 0o644 })),
     { op: "symlink", target: authority, path: `${place}/holdfast.pem` },
     bind(place, path, "inside"),
   ];
 }
 
-function bind(source: string, path: string, from: "host" | "inside"): MountStep {
+function bind(source: string, path: string, from: "host" | "inside"): OwnStep {
   return { op: "bind", source, path, from, readOnly: true, optional: true };
 }

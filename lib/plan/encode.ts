@@ -1,4 +1,4 @@
-import { type InitStep, type LaunchPlan, type MountStep, type Ruleset, wallNumbers } from "./launch-plan.ts";
+import { type InitStep, type LaunchPlan, type OwnStep, type Ruleset, wallNumbers } from "./launch-plan.ts";
 
 /** Operations of native/wire.h, OpCode; a test compares the numbers. */
 export const opCodes = {
@@ -32,6 +32,8 @@ export const opCodes = {
   copy: 30,
   egress: 31,
   private: 32,
+  shared: 33,
+  handOn: 34,
 } as const;
 
 /** BindFlag of native/wire.h. */
@@ -64,17 +66,23 @@ const initLayer = 0;
 
 type Operation = [code: number, numbers: readonly (number | bigint)[], strings: readonly (string | Uint8Array)[]];
 
-const encoded = new WeakMap<LaunchPlan, Uint8Array>();
+const encoded = [new WeakMap<LaunchPlan, Uint8Array>(), new WeakMap<LaunchPlan, Uint8Array>()] as const;
 
-/** The set-up program of a plan, for the init. Kept with the plan; callers must not write to it. */
-export function encodePlan(plan: LaunchPlan): Uint8Array {
-  const program = encoded.get(plan) ?? write(operationsOf(plan));
-  encoded.set(plan, program);
+/**
+ * The set-up program of a plan, for the init. Kept with the plan; callers must not write to it.
+ *
+ * @param isHanded whether the plan's shared folder comes from another sandbox, as the extra descriptor after those that
+ *   are idmapped
+ */
+export function encodePlan(plan: LaunchPlan, isHanded = false): Uint8Array {
+  const kept = encoded[isHanded ? 1 : 0];
+  const program = kept.get(plan) ?? write(operationsOf(plan, isHanded));
+  kept.set(plan, program);
   return program;
 }
 
 /** The order is kernel-notes C1's. */
-function operationsOf(plan: LaunchPlan): readonly Operation[] {
+function operationsOf(plan: LaunchPlan, isHanded: boolean): readonly Operation[] {
   const has = (name: string): boolean => plan.namespaces.some((namespace) => namespace === name);
   const does = (step: InitStep): boolean => plan.steps.includes(step);
   const early = new Set<string>([
@@ -95,7 +103,15 @@ function operationsOf(plan: LaunchPlan): readonly Operation[] {
   // Before the mounts: they are made as the sandbox's own user. Sources were opened before it, with the launcher's rights.
   if (has("user") || (plan.territory !== undefined && plan.identity.drop))
     push(opCodes.identity, [plan.identity.uid, plan.identity.gid, plan.identity.drop ? 1 : 0], []);
-  for (const step of plan.mounts) operations.push(mountOperation(step));
+  for (const step of plan.mounts) {
+    if (step.op !== "shared") {
+      operations.push(mountOperation(step));
+      continue;
+    }
+    push(opCodes.shared, [step.sizeBytes, step.inodes, isHanded ? plan.idMapped.length : -1], [step.path]);
+    if (!isHanded) for (const inner of step.steps) operations.push(mountOperation(inner));
+    push(opCodes.handOn, [], [step.path]);
+  }
   // After the mounts: the init makes the network namespace beside them.
   if (has("network")) {
     for (const { path, value, optional } of plan.sysctls) push(opCodes.sysctl, [optional ? 1 : 0], [path, value]);
@@ -148,7 +164,7 @@ function operationsOf(plan: LaunchPlan): readonly Operation[] {
   return operations;
 }
 
-function mountOperation(step: MountStep): Operation {
+function mountOperation(step: OwnStep): Operation {
   switch (step.op) {
     case "root":
       return [opCodes.tmpfsRoot, [step.sizeBytes, step.inodes], []];

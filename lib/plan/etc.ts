@@ -1,4 +1,4 @@
-import type { Identity, MountStep, TrustFiles } from "./launch-plan.ts";
+import type { Identity, MountStep, OwnStep, TrustFiles } from "./launch-plan.ts";
 
 /**
  * What of the host's /etc a program needs and may know: how libraries are found, names of services and zones,
@@ -49,15 +49,30 @@ const shared = [
 /** Of these, what a sandbox with a certificate authority of its own gets from that instead. */
 const trusted: ReadonlySet<string> = new Set(["pki/tls/certs", "pki/tls/cert.pem", "ssl/cert.pem", "ssl/certs"]);
 
-/** The sandbox's own /etc: its own users, host name and resolver, and the harmless part of the host's. */
+/** The sandbox's own /etc. With an authority of its own it equals no other; else it is shared with those that come after. */
 export function etcSteps(
   identity: Identity,
   home: string,
   present: ReadonlyMap<string, "small" | "other">,
   hasResolver: boolean,
   trust: TrustFiles | null,
-): MountStep[] {
-  const file = (name: string, content: string): MountStep => ({
+): readonly MountStep[] {
+  const steps = contentSteps(identity, home, present, hasResolver, trust);
+  if (trust !== null) return steps;
+  const { uid, gid, hostUid, hostGid } = identity;
+  const key = [uid, gid, hostUid, hostGid, hasResolver].join();
+  return [{ op: "shared", path: "/etc", key, sizeBytes: 8 * 1024 * 1024, inodes: 4096, steps }];
+}
+
+/** Its own users, host name and resolver, and the harmless part of the host's. */
+function contentSteps(
+  identity: Identity,
+  home: string,
+  present: ReadonlyMap<string, "small" | "other">,
+  hasResolver: boolean,
+  trust: TrustFiles | null,
+): OwnStep[] {
+  const file = (name: string, content: string): OwnStep => ({
     op: "file",
     path: `/etc/${name}`,
     mode: 0o644,
@@ -81,7 +96,7 @@ export function etcSteps(
     file("nsswitch.conf", "passwd: files\ngroup: files\nhosts: files dns\nservices: files\nprotocols: files\n"),
     file("host.conf", "multi on\n"),
     { op: "symlink", target: "/proc/self/mounts", path: "/etc/mtab" },
-    ...shared.flatMap((name): MountStep[] => {
+    ...shared.flatMap((name): OwnStep[] => {
       const path = `/etc/${name}`;
       const kind = present.get(name);
       if (kind === undefined || (trust !== null && trusted.has(name))) return [];

@@ -89,7 +89,9 @@ export interface IdMapped {
   readonly gidMap: string;
 }
 
-export type MountStep =
+export type MountStep = OwnStep | SharedStep;
+
+export type OwnStep =
   | { readonly op: "root"; readonly sizeBytes: number; readonly inodes: number }
   | { readonly op: "mkdir"; readonly path: string; readonly mode: number }
   | { readonly op: "symlink"; readonly target: string; readonly path: string }
@@ -113,10 +115,23 @@ export type MountStep =
   | { readonly op: "read-only"; readonly path: string }
   | { readonly op: "unmount"; readonly path: string };
 
+/**
+ * A folder that is read-only and the same in every sandbox with the same key: a file system of its own, which one sandbox
+ * makes and hands on to the next, since filling it takes longer than all other mounts.
+ */
+export interface SharedStep {
+  readonly op: "shared";
+  readonly path: string;
+  readonly key: string;
+  readonly sizeBytes: number;
+  readonly inodes: number;
+  readonly steps: readonly OwnStep[];
+}
+
 /** What makes programs inside trust one certificate authority more than the host does; made by lib/egress/trust.ts. */
 export interface TrustFiles {
   /** In /etc, after what is there in any case. */
-  readonly steps: readonly MountStep[];
+  readonly steps: readonly OwnStep[];
   /** How much room they take. */
   readonly bytes: number;
   readonly environment: Readonly<Record<string, string>>;

@@ -66,7 +66,7 @@ export function mountPlan(
   const idMapped: IdMapped[] = [];
   const read = ["/etc", "/proc"];
   const write: string[] = [];
-  const readOnlyFolders = ["/"];
+  const readOnlyFolders = trust === null ? ["/", "/etc"] : ["/"];
 
   // Only where root started the sandbox: what a policy grants by name is shown as the sandbox's own, the system is not.
   const mapped = (source: string, owner: { uid: number; gid: number }): number | undefined => {
@@ -121,7 +121,7 @@ export function mountPlan(
     (readOnly ? read : write).push(grant.source);
     // In sysfs no folder can be tried to be made: what is refused there is no wall's doing.
     const canBeTried = grant.kind === "directory" && !isWithin(grant.source, "/sys");
-    if (readOnly && canBeTried && readOnlyFolders.length < 3) readOnlyFolders.push(grant.source);
+    if (readOnly && canBeTried && readOnlyFolders.length < 4) readOnlyFolders.push(grant.source);
   }
   // A merged /usr: whoever grants /usr means its programs to start, and they name /lib64 and /bin.
   for (const { path, link } of host.topLevel) {

@@ -1,11 +1,12 @@
 import { constants } from "node:os";
 import { namespaceFlags } from "../host/namespaces.ts";
 import { initFile, type Launched, type NativeFailure, native, noCgroupEvents } from "../native.ts";
-import { encodePlan } from "../plan/encode.ts";
+import { encodePlan, opCodes } from "../plan/encode.ts";
 import type { LaunchPlan } from "../plan/launch-plan.ts";
 import { type Architecture, type NotificationPurpose, syscallName } from "../plan/seccomp-profile.ts";
 import type { SandboxCgroup } from "./cgroup.ts";
 import { Channel } from "./channel.ts";
+import { type HandedFolder, keepHanded, stopHanding, takeHanded } from "./handed-folders.ts";
 import type { Mode } from "./types.ts";
 
 /** What every plan has, unless a test takes one away. */
@@ -98,6 +99,27 @@ export async function launch(
   begun: number,
   cgroup: SandboxCgroup | null = null,
 ): Promise<LiveInit> {
+  const shared = plan.mounts.find((step) => step.op === "shared");
+  const folder = shared === undefined ? null : takeHanded(shared.key);
+  if (folder === null) return raise(plan, architecture, begun, cgroup, null);
+  try {
+    return await raise(plan, architecture, begun, cgroup, folder);
+  } catch (error) {
+    const { step, wall } = error as Partial<NativeFailure>;
+    if (step !== "setup" || wall !== opCodes.shared) throw error;
+    stopHanding();
+    return raise(plan, architecture, 0, cgroup, null);
+  }
+}
+
+async function raise(
+  plan: LaunchPlan,
+  architecture: Architecture,
+  begun: number,
+  cgroup: SandboxCgroup | null,
+  folder: HandedFolder | null,
+): Promise<LiveInit> {
+  const since = folder?.since ?? performance.now();
   const { uid, gid, hostUid, hostGid, drop } = plan.identity;
   const mapped = plan.namespaces.includes("user");
   const launched = await native().launch({
@@ -106,8 +128,9 @@ export async function launch(
     uidMap: mapped ? `${uid} ${hostUid} 1\n` : "",
     gidMap: mapped ? `${gid} ${hostGid} 1\n` : "",
     denySetgroups: !drop,
-    program: encodePlan(plan),
+    program: encodePlan(plan, folder !== null),
     idMapped: plan.idMapped,
+    handed: folder?.fd ?? -1,
     cgroupProcs: cgroup?.procs ?? [],
     cgroupEvents: cgroup?.events ?? noCgroupEvents,
     initFile: initFile(),
@@ -122,6 +145,8 @@ export async function launch(
     const ready = await channel.whenReady(timeoutMs, () =>
       native().ready(launched.control, launched.pid, rules, territory, { ...plan.folders, uid: hostUid }),
     );
+    const shared = plan.mounts.find((step) => step.op === "shared");
+    if (shared !== undefined) keepHanded(shared.key, { fd: ready.handed, since });
     const resolver = { datagrams: ready.resolverDatagrams, streams: ready.resolverStreams };
     return { ...launched, channel, broker: ready.broker, resolver };
   } catch (error) {

@@ -99,7 +99,7 @@ int Init() {
   }
   ReadyMessage ready{MessageType::kReady, 0};
   const int given[kReadyFds] = {setup->listener_fd(), setup->sockets_fd(), setup->egress_fd(0),
-                                setup->egress_fd(1), setup->egress_fd(2)};
+                                setup->egress_fd(1),  setup->egress_fd(2), setup->handed_fd()};
   int broker[kReadyFds];
   int broker_count = 0;
   for (int i = 0; i < kReadyFds; i++) {

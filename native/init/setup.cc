@@ -155,6 +155,8 @@ bool Setup::NeedsNetwork(OpCode code) const {
     case OpCode::kBind:
     case OpCode::kScratch:
     case OpCode::kPrivate:
+    case OpCode::kShared:
+    case OpCode::kHandOn:
     case OpCode::kProc:
     case OpCode::kDevpts:
     case OpCode::kOverlay:
@@ -201,6 +203,10 @@ bool Setup::Apply(const Operation& op, int source) {
       return Scratch(op);
     case OpCode::kPrivate:
       return Private(op);
+    case OpCode::kShared:
+      return Shared(op);
+    case OpCode::kHandOn:
+      return HandOn(first);
     case OpCode::kProc:
       if (!Mkdir(first, 0555)) return false;
       return MoveMount(source, "", AT_FDCWD, first, kMoveMountFEmptyPath) == 0 ||
@@ -451,6 +457,29 @@ bool Setup::Scratch(const Operation& op) {
   if (scratch_fd_ < 0) return Fail("fsmount", "tmpfs", errno);
   return MoveMount(scratch_fd_, "", old_root_fd_, old_place_, kMoveMountFEmptyPath) == 0 ||
          Fail("move_mount", old_place_, errno);
+}
+
+bool Setup::Shared(const Operation& op) {
+  const char* path = op.strings[0].data;
+  auto extra = static_cast<int64_t>(op.numbers[2]);
+  if (extra >= extra_count_) return Fail("descriptor", path, EBADF);
+  int tree = extra >= 0 ? extra_fds_[extra]
+                        : MakeMount("tmpfs", &op.numbers[0], &op.numbers[1], "0755",
+                                    kMountAttrNosuid | kMountAttrNodev);
+  if (tree < 0) return Fail("fsmount", path, errno);
+  if (!Mkdir(path, 0755)) return false;
+  int error = MoveMount(tree, "", AT_FDCWD, path, kMoveMountFEmptyPath) == 0 ? 0 : errno;
+  close(tree);
+  return error == 0 || Fail("move_mount", path, error);
+}
+
+// Read-only before anybody has it, and so in every copy. Whoever is handed it has it in a mount
+// namespace of another user namespace, where its flags are locked (mount_namespaces(7)).
+bool Setup::HandOn(const char* path) {
+  MountAttr attr{kMountAttrRdonly | kMountAttrNosuid | kMountAttrNodev, 0, 0, 0};
+  if (MountSetattr(AT_FDCWD, path, 0, &attr) != 0) return Fail("mount_setattr", path, errno);
+  handed_fd_ = OpenTree(AT_FDCWD, path, kOpenTreeClone | kOpenTreeCloexec | kAtRecursive);
+  return handed_fd_ >= 0 || Fail("open_tree", path, errno);
 }
 
 bool Setup::Private(const Operation& op) {

@@ -75,6 +75,8 @@ class Setup {
   void KillAll() const;
   // The same, until nobody is left. Nothing to do for pid 1, whose end does it.
   void EndAll() const;
+  // What the next sandbox may have; -1 where nothing is.
+  int handed_fd() const { return handed_fd_; }
   // -1 where the plan has no egress.
   int egress_fd(int place) const { return egress_fds_[place]; }
 
@@ -93,6 +95,8 @@ class Setup {
   bool Bind(const Operation& op, int source);
   bool Scratch(const Operation& op);
   bool Private(const Operation& op);
+  bool Shared(const Operation& op);
+  bool HandOn(const char* path);
   bool ShowScratch(const char* name, mode_t mode, uint64_t attributes, const char* path);
   bool Overlay(const Operation& op);
   bool Mask(const char* path);
@@ -125,6 +129,7 @@ class Setup {
   int old_root_fd_ = -1;
   const char* old_place_ = "";  // a folder of the old root's
   int scratch_fd_ = -1;
+  int handed_fd_ = -1;
   int sources_[kMaxSources];
 };
 
