@@ -133,7 +133,7 @@ export class DemoWorld {
       this.tasks.push(parse(text) as DemoTask);
     }
     writeFileSync(this.authorityFile, this.#authority.certificate);
-    writeFileSync(this.policy, filled("presets", "agent.yaml") + filled("demo", "network.yaml"));
+    writeFileSync(this.policy, filled("presets", "agent.yaml") + filled("demo", "network.yaml.in"));
     this.#before = snapshot(this.workspace);
   }
 

@@ -1,4 +1,4 @@
-import { isMainThread } from "node:worker_threads";
+import { readlinkSync } from "node:fs";
 import { native } from "../native.ts";
 
 /** How old a folder may get: it has copies of the host's files, which may change. */
@@ -14,6 +14,7 @@ export interface HandedFolder {
 const kept = new Map<string, HandedFolder>();
 let isWatched = false;
 let canBeTaken = true;
+let isMain: boolean | undefined;
 
 /** What a sandbox with this key handed on last, for one that is made now; null where there is none. */
 export function takeHanded(key: string): HandedFolder | null {
@@ -27,7 +28,8 @@ export function takeHanded(key: string): HandedFolder | null {
 
 /** Keeps what a sandbox handed on. A thread may end at any moment, and what it keeps with it would stay open. */
 export function keepHanded(key: string, folder: HandedFolder): void {
-  if (!isMainThread || !canBeTaken || kept.has(key) || kept.size >= mostKept) {
+  isMain ??= isMainThread();
+  if (!isMain || !canBeTaken || kept.has(key) || kept.size >= mostKept) {
     native().close(folder.fd);
     return;
   }
@@ -38,6 +40,15 @@ export function keepHanded(key: string, folder: HandedFolder): void {
 /** On a kernel that does not let one sandbox have another's: each makes its own from now on. */
 export function stopHanding(): void {
   canBeTaken = false;
+}
+
+/** As node:worker_threads says, which a short run does not load. */
+function isMainThread(): boolean {
+  try {
+    return readlinkSync("/proc/thread-self") === `${process.pid}/task/${process.pid}`;
+  } catch {
+    return false;
+  }
 }
 
 function watch(): void {
