@@ -15,4 +15,7 @@ int ReadAddress(const seccomp_notif& notification, sockaddr_storage* address, so
 // Of an address of AF_INET or AF_INET6, in the host's byte order.
 uint16_t PortOf(const sockaddr_storage& address);
 
+// The address family of a socket, or -1 and errno.
+int DomainOf(int socket);
+
 }  // namespace holdfast

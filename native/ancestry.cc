@@ -19,14 +19,8 @@ constexpr size_t kMostArguments = 8;
 
 // 0 where there is none.
 int ParentOf(uint32_t pid) {
-  UniqueFd file(open(ProcPath(pid, "/stat").c_str(), O_RDONLY | O_CLOEXEC));
-  char text[512];
-  ssize_t size = file.Valid() ? read(file.Get(), text, sizeof text - 1) : -1;
-  if (size <= 0) return 0;
-  text[size] = 0;
-  // PID (NAME) STATE PPID: the name is the process's to choose, a bracket in it too.
-  const char* name_end = strrchr(text, ')');
-  return name_end == nullptr || strlen(name_end) < 5 ? 0 : atoi(name_end + 4);
+  ProcessStat stat{};
+  return ReadStat(pid, &stat) ? stat.parent : 0;
 }
 
 // What it is called by can change as soon as it has been looked at; it is opened without waiting
@@ -42,15 +36,11 @@ bool IsScript(uint32_t pid, const std::string& path) {
 }
 
 std::string ScriptOf(uint32_t pid) {
-  UniqueFd file(open(ProcPath(pid, "/cmdline").c_str(), O_RDONLY | O_CLOEXEC));
-  char text[PATH_MAX];
-  ssize_t size = file.Valid() ? read(file.Get(), text, sizeof text - 1) : -1;
-  if (size <= 0) return {};
-  text[size] = 0;
-  const char* argument = text;
+  std::string text = ReadProc(pid, "/cmdline");
+  const char* argument = text.c_str();
   for (size_t i = 0; i < kMostArguments; i++) {
     argument += strlen(argument) + 1;
-    if (argument >= text + size) return {};
+    if (argument >= text.c_str() + text.size()) return {};
     if (*argument == 0 || *argument == '-') continue;
     std::string path = Absolute(pid, "/cwd", argument);
     if (IsScript(pid, path)) return path;

@@ -1,8 +1,11 @@
 #include "caller.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/openat2.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -12,6 +15,25 @@ namespace holdfast {
 
 std::string ProcPath(uint32_t pid, const char* rest) {
   return "/proc/" + std::to_string(pid) + rest;
+}
+
+std::string ReadProc(uint32_t pid, const char* name) {
+  UniqueFd file(open(ProcPath(pid, name).c_str(), O_RDONLY | O_CLOEXEC));
+  char text[4096];
+  ssize_t size = file.Valid() ? read(file.Get(), text, sizeof text) : -1;
+  return size <= 0 ? std::string() : std::string(text, static_cast<size_t>(size));
+}
+
+// proc_pid_stat(5): the name in parentheses may hold anything, so fields are counted from its end:
+// the state, the parent, … and as the 20th of the line the threads.
+bool ReadStat(uint32_t pid, ProcessStat* stat) {
+  std::string text = ReadProc(pid, "/stat");
+  size_t at = text.rfind(')');
+  return at != std::string::npos &&
+         sscanf(text.c_str() + at + 1,
+                " %*c %d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d "
+                "%*d %*d %d",
+                &stat->parent, &stat->threads) == 2;
 }
 
 ssize_t ReadMemory(uint32_t pid, uint64_t address, void* buffer, size_t size) {
@@ -62,6 +84,23 @@ UniqueFd OpenInside(uint32_t pid, const std::string& path, uint64_t flags) {
   how.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS;
   return UniqueFd(
       static_cast<int>(syscall(SYS_openat2, root.Get(), path.c_str(), &how, sizeof how)));
+}
+
+std::string PlaceOf(int file) {
+  char text[PATH_MAX];
+  ssize_t size = readlink(("/proc/self/fd/" + std::to_string(file)).c_str(), text, sizeof text);
+  if (size <= 0 || size == static_cast<ssize_t>(sizeof text)) return {};
+  return std::string(text, static_cast<size_t>(size));
+}
+
+uint64_t InodeOf(int file) {
+  struct stat status;
+  return fstat(file, &status) == 0 ? status.st_ino : 0;
+}
+
+bool IsWithin(const std::string& path, const std::string& folder) {
+  return folder == "/" || (path.compare(0, folder.size(), folder) == 0 &&
+                           (path.size() == folder.size() || path[folder.size()] == '/'));
 }
 
 std::string Absolute(uint32_t pid, const char* folder, const std::string& path) {

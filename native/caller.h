@@ -13,6 +13,17 @@ namespace holdfast {
 
 std::string ProcPath(uint32_t pid, const char* rest);
 
+// The beginning of a file of /proc/PID (`/stat`), as one read gives it; empty when it has gone.
+std::string ReadProc(uint32_t pid, const char* name);
+
+struct ProcessStat {
+  int parent;
+  int threads;
+};
+
+// False when it has gone.
+bool ReadStat(uint32_t pid, ProcessStat* stat);
+
 // One read: what is judged and what is used are the same bytes, whatever other threads of the
 // caller write there.
 ssize_t ReadMemory(uint32_t pid, uint64_t address, void* buffer, size_t size);
@@ -32,6 +43,15 @@ UniqueFd OpenDescriptor(uint32_t tid, int number);
 
 // Opens a path as the caller would see it, without following anything out of its root.
 UniqueFd OpenInside(uint32_t pid, const std::string& path, uint64_t flags);
+
+// Where an open file of ours lies, or leads; empty where that cannot be told.
+std::string PlaceOf(int file);
+
+// 0 where that cannot be told.
+uint64_t InodeOf(int file);
+
+// Whether a path is a folder, or lies in it.
+bool IsWithin(const std::string& path, const std::string& folder);
 
 // A path of the caller's, from the folder that a link of /proc/PID (`/cwd`, `/fd/N`) leads to.
 std::string Absolute(uint32_t pid, const char* folder, const std::string& path);

@@ -159,10 +159,8 @@ bool Connects::Connect(const Pending& pending) {
   UniqueFd socket = made_ == nullptr ? Duplicate(notification.pid, number)
                                      : made_->Find(notification.pid, number);
   if (!socket.Valid()) return answer(errno == EBADF || made_ != nullptr ? errno : EACCES);
-  int domain = 0;
-  socklen_t domain_size = sizeof domain;
-  if (getsockopt(socket.Get(), SOL_SOCKET, SO_DOMAIN, &domain, &domain_size) != 0)
-    return answer(errno);
+  int domain = DomainOf(socket.Get());
+  if (domain < 0) return answer(errno);
   if (!calls_->StillValid(notification.id)) return true;
   const auto* generic = reinterpret_cast<const sockaddr*>(&address);
   bool inet = domain == AF_INET || domain == AF_INET6;

@@ -25,14 +25,6 @@ bool StartsWith(const std::string& text, const std::string& start) {
   return text.compare(0, start.size(), start) == 0;
 }
 
-// Where it lies, or leads; empty where that cannot be told.
-std::string PlaceOf(int file) {
-  char text[PATH_MAX];
-  ssize_t size = readlink(("/proc/self/fd/" + std::to_string(file)).c_str(), text, sizeof text);
-  if (size <= 0 || size == static_cast<ssize_t>(sizeof text)) return {};
-  return std::string(text, static_cast<size_t>(size));
-}
-
 int ReadLink(int file, std::string* text) {
   char buffer[PATH_MAX];
   ssize_t size = readlinkat(file, "", buffer, sizeof buffer);
@@ -51,13 +43,9 @@ UniqueFd OpenAt(int folder, const std::string& path, uint64_t flags) {
 }
 
 std::string ProcessOf(uint32_t tid) {
-  UniqueFd status(open(ProcPath(tid, "/status").c_str(), O_RDONLY | O_CLOEXEC));
-  char text[1024];
-  ssize_t size = status.Valid() ? read(status.Get(), text, sizeof text - 1) : -1;
-  if (size <= 0) return {};
-  text[size] = 0;
   constexpr char kName[] = "\nTgid:\t";  // proc_pid_status(5)
-  const char* line = strstr(text, kName);
+  std::string status = ReadProc(tid, "/status");
+  const char* line = strstr(status.c_str(), kName);
   return line == nullptr ? std::string() : std::to_string(atoi(line + sizeof kName - 1));
 }
 
@@ -94,8 +82,7 @@ Lookups::Lookups(std::shared_ptr<NotifiedCalls> calls, std::shared_ptr<const Ter
 
 bool Lookups::IsGranted(const std::string& path) const {
   for (const std::string& folder : granted_)
-    if (StartsWith(path, folder) && (path.size() == folder.size() || path[folder.size()] == '/'))
-      return true;
+    if (IsWithin(path, folder)) return true;
   return false;
 }
 

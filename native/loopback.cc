@@ -5,12 +5,13 @@
 #include <netinet/in.h>
 #include <sys/socket.h>
 
+#include "address.h"
+
 namespace holdfast {
 
 int ConnectLoopback(int fd, uint16_t port) {
-  int family = 0;
-  socklen_t size = sizeof family;
-  if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &family, &size) != 0) return errno;
+  int family = DomainOf(fd);
+  if (family < 0) return errno;
   sockaddr_in ipv4{};
   ipv4.sin_family = AF_INET;
   ipv4.sin_port = htons(port);

@@ -21,11 +21,6 @@ namespace {
 // What is made and never used is closed by nobody else.
 constexpr size_t kMostKept = 256;
 
-uint64_t InodeOf(int socket) {
-  struct stat status;
-  return fstat(socket, &status) == 0 ? status.st_ino : 0;
-}
-
 }  // namespace
 
 void MadeSockets::Answer(const seccomp_notif& notification) {

@@ -255,11 +255,8 @@ int Metadata::Change(const seccomp_notif& notification, int refusal) {
   bool no_follow = shape.no_follow || (flags & AT_SYMLINK_NOFOLLOW) != 0;
   UniqueFd file = OpenFile(notification, shape, no_follow, (flags & AT_EMPTY_PATH) != 0);
   if (!file.Valid()) return errno;
-  char place[PATH_MAX];
-  ssize_t size =
-      readlink(("/proc/self/fd/" + std::to_string(file.Get())).c_str(), place, sizeof place);
-  if (size <= 0 || size == static_cast<ssize_t>(sizeof place)) return ENAMETOOLONG;
-  std::string path(place, static_cast<size_t>(size));
+  std::string path = PlaceOf(file.Get());
+  if (path.empty()) return ENAMETOOLONG;
   // Pipes, sockets and memory files are whoever's who holds them.
   bool unnamed = path[0] != '/' || path.compare(0, 7, "/memfd:") == 0;
   if (!unnamed && !territory_->IsWritable(path)) {

@@ -250,7 +250,7 @@ void Sandbox::NoteRefusal(const seccomp_notif& notification, const std::string& 
   }
   if (errno != ENOENT) return;
   // Its /proc is its own: a process that has just ended there has the number of another outside.
-  if (territory_ == nullptr && path.rfind("/proc/", 0) == 0) return;
+  if (path.rfind("/proc/", 0) == 0) return;
   std::string real = RealPath(path);
   size_t slash = path.find_last_of('/');
   if ((flags & O_CREAT) != 0 && slash != std::string::npos) {

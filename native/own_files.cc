@@ -1,10 +1,10 @@
 #include "own_files.h"
 
-#include <limits.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/sysmacros.h>
-#include <unistd.h>
+
+#include "caller.h"
 
 namespace holdfast {
 
@@ -12,9 +12,7 @@ bool OwnFiles::HasPath(const std::string& path) const {
   size_t longest = 0;
   bool own = false;
   for (const auto& [folder, is_own] : folders) {
-    bool within = folder == "/" || (path.compare(0, folder.size(), folder) == 0 &&
-                                    (path.size() == folder.size() || path[folder.size()] == '/'));
-    if (!within || folder.size() < longest) continue;
+    if (!IsWithin(path, folder) || folder.size() < longest) continue;
     longest = folder.size();
     own = is_own;
   }
@@ -37,10 +35,8 @@ bool OwnFiles::Has(int file) const {
   bool may_write = status.st_uid == uid || (status.st_mode & 0022) != 0;
   if (status.st_nlink > 1 && is_new && may_write) return true;
   // A protected name is read-only, and its content is the workspace's all the same.
-  char path[PATH_MAX];
-  std::string link = "/proc/self/fd/" + std::to_string(file);
-  ssize_t size = readlink(link.c_str(), path, sizeof path);
-  return size <= 0 || size == sizeof path || HasPath(std::string(path, static_cast<size_t>(size)));
+  std::string path = PlaceOf(file);
+  return path.empty() || HasPath(path);
 }
 
 }  // namespace holdfast

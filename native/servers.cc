@@ -25,17 +25,6 @@ namespace {
 
 constexpr size_t kMostListening = 4096;
 
-uint64_t InodeOf(int socket) {
-  struct stat status;
-  return fstat(socket, &status) == 0 ? status.st_ino : 0;
-}
-
-int DomainOf(int socket) {
-  int domain = -1;
-  socklen_t size = sizeof domain;
-  return getsockopt(socket, SOL_SOCKET, SO_DOMAIN, &domain, &size) == 0 ? domain : -1;
-}
-
 }  // namespace
 
 bool Servers::IsOwn(uint64_t inode) {

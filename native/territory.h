@@ -8,6 +8,8 @@
 #include <string>
 #include <vector>
 
+#include "caller.h"
+
 namespace holdfast {
 
 struct Territory {
@@ -21,9 +23,7 @@ struct Territory {
 
   bool IsWritable(const std::string& path) const {
     for (const std::string& folder : writable)
-      if (path.compare(0, folder.size(), folder) == 0 &&
-          (path.size() == folder.size() || path[folder.size()] == '/'))
-        return true;
+      if (IsWithin(path, folder)) return true;
     return false;
   }
 };

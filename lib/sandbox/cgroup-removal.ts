@@ -56,11 +56,13 @@ export async function removeCgroups(folders: readonly string[]): Promise<void> {
   await forgetLeftover("cgroup", ...removed);
 }
 
+const markedCgroup = new RegExp(`^holdfast-.*@(${markPattern})-\\d+$`);
+
 /** Removes what launchers left whose reapers were killed with them. Only empty ones go (rmdir(2)). */
 export function sweepCgroups(): void {
   for (const parent of cgroupParents()) {
     for (const name of entries(parent)) {
-      const mark = new RegExp(`^holdfast-.*@(${markPattern})-\\d+$`).exec(name)?.[1];
+      const mark = markedCgroup.exec(name)?.[1];
       if (mark === undefined || isAlive(mark)) continue;
       try {
         rmdirSync(join(parent, name));

@@ -2,7 +2,7 @@ import { constants } from "node:os";
 import { namespaceFlags } from "../host/namespaces.ts";
 import { initFile, type Launched, type NativeFailure, native, noCgroupEvents } from "../native.ts";
 import { encodePlan, opCodes } from "../plan/encode.ts";
-import type { LaunchPlan } from "../plan/launch-plan.ts";
+import type { LaunchPlan, SharedStep } from "../plan/launch-plan.ts";
 import { type Architecture, type NotificationPurpose, syscallName } from "../plan/seccomp-profile.ts";
 import type { SandboxCgroup } from "./cgroup.ts";
 import { Channel } from "./channel.ts";
@@ -101,14 +101,14 @@ export async function launch(
 ): Promise<LiveInit> {
   const shared = plan.mounts.find((step) => step.op === "shared");
   const folder = shared === undefined ? null : takeHanded(shared.key);
-  if (folder === null) return raise(plan, architecture, begun, cgroup, null);
+  if (folder === null) return raise(plan, architecture, begun, cgroup, shared, null);
   try {
-    return await raise(plan, architecture, begun, cgroup, folder);
+    return await raise(plan, architecture, begun, cgroup, shared, folder);
   } catch (error) {
     const { step, wall } = error as Partial<NativeFailure>;
     if (step !== "setup" || wall !== opCodes.shared) throw error;
     stopHanding();
-    return raise(plan, architecture, 0, cgroup, null);
+    return raise(plan, architecture, 0, cgroup, shared, null);
   }
 }
 
@@ -117,6 +117,7 @@ async function raise(
   architecture: Architecture,
   begun: number,
   cgroup: SandboxCgroup | null,
+  shared: SharedStep | undefined,
   folder: HandedFolder | null,
 ): Promise<LiveInit> {
   const since = folder?.since ?? performance.now();
@@ -145,7 +146,6 @@ async function raise(
     const ready = await channel.whenReady(timeoutMs, () =>
       native().ready(launched.control, launched.pid, rules, territory, { ...plan.folders, uid: hostUid }),
     );
-    const shared = plan.mounts.find((step) => step.op === "shared");
     if (shared !== undefined) keepHanded(shared.key, { fd: ready.handed, since });
     const resolver = { datagrams: ready.resolverDatagrams, streams: ready.resolverStreams };
     return { ...launched, channel, broker: ready.broker, resolver };

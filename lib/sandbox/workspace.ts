@@ -261,11 +261,13 @@ export function removePrivateFolder(folder: string): void {
   removeTree(folder);
 }
 
+const markedFolder = new RegExp(`@(${markPattern})-[^-]*$`);
+
 /** Removes private folders whose launchers are gone, and whose reapers were killed with them. */
 export function sweepPrivateFolders(): void {
   for (const root of [privateRoot(), ...sharedRoots()]) {
     for (const name of readdirSync(root)) {
-      const mark = new RegExp(`@(${markPattern})-[^-]*$`).exec(name)?.[1];
+      const mark = markedFolder.exec(name)?.[1];
       if (mark !== undefined && !isAlive(mark)) removePrivateFolder(join(root, name));
     }
   }

@@ -209,8 +209,7 @@ bool Setup::Apply(const Operation& op, int source) {
       return HandOn(first);
     case OpCode::kProc:
       if (!Mkdir(first, 0555)) return false;
-      return MoveMount(source, "", AT_FDCWD, first, kMoveMountFEmptyPath) == 0 ||
-             Fail("move_mount", first, errno);
+      return Attach(source, first);
     case OpCode::kDevpts:
       // No gid=5: the group is not in a single-id map (kernel-notes E3). A maximum: all terminals
       // of the host's namespaces come out of one number.
@@ -443,10 +442,14 @@ bool Setup::Bind(const Operation& op, int source) {
       mknod(path, S_IFREG | 0644, 0);  // when it fails, move_mount says what is wrong
     }
   }
-  if (MoveMount(source, "", AT_FDCWD, path, kMoveMountFEmptyPath) != 0)
-    return Fail("move_mount", path, errno);
-  close(source);
-  return true;
+  return Attach(source, path);
+}
+
+// A tree that is mounted nowhere yet; takes the descriptor over.
+bool Setup::Attach(int tree, const char* path) {
+  int error = MoveMount(tree, "", AT_FDCWD, path, kMoveMountFEmptyPath) == 0 ? 0 : errno;
+  close(tree);
+  return error == 0 || Fail("move_mount", path, error);
 }
 
 // Mounted in the old root, and detached with it: a detachment of its own would wait for a grace
@@ -467,10 +470,7 @@ bool Setup::Shared(const Operation& op) {
                         : MakeMount("tmpfs", &op.numbers[0], &op.numbers[1], "0755",
                                     kMountAttrNosuid | kMountAttrNodev);
   if (tree < 0) return Fail("fsmount", path, errno);
-  if (!Mkdir(path, 0755)) return false;
-  int error = MoveMount(tree, "", AT_FDCWD, path, kMoveMountFEmptyPath) == 0 ? 0 : errno;
-  close(tree);
-  return error == 0 || Fail("move_mount", path, error);
+  return Mkdir(path, 0755) && Attach(tree, path);
 }
 
 // Read-only before anybody has it, and so in every copy. Whoever is handed it has it in a mount
@@ -493,15 +493,11 @@ bool Setup::ShowScratch(const char* name, mode_t mode, uint64_t attributes, cons
   int tree = OpenTree(scratch_fd_, name, kOpenTreeClone | kOpenTreeCloexec);
   if (tree < 0) return Fail("open_tree", name, errno);
   MountAttr attr{attributes, 0, 0, 0};
-  const char* call = "mount_setattr";
-  bool done = attributes == 0 || MountSetattr(tree, "", AT_EMPTY_PATH, &attr) == 0;
-  if (done) {
-    call = "move_mount";
-    done = MoveMount(tree, "", AT_FDCWD, path, kMoveMountFEmptyPath) == 0;
-  }
+  if (attributes == 0 || MountSetattr(tree, "", AT_EMPTY_PATH, &attr) == 0)
+    return Attach(tree, path);
   int error = errno;
   close(tree);
-  return done || Fail(call, path, error);
+  return Fail("mount_setattr", path, error);
 }
 
 bool Setup::Overlay(const Operation& op) {

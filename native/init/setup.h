@@ -97,6 +97,7 @@ class Setup {
   bool Private(const Operation& op);
   bool Shared(const Operation& op);
   bool HandOn(const char* path);
+  bool Attach(int tree, const char* path);
   bool ShowScratch(const char* name, mode_t mode, uint64_t attributes, const char* path);
   bool Overlay(const Operation& op);
   bool Mask(const char* path);

@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { promisify } from "node:util";
 import { Sandbox } from "../../lib/sandbox/sandbox.ts";
-import { sound } from "../policy/policy-text.ts";
+import { runnable, sound } from "../policy/policy-text.ts";
 import {
   login,
   programs,
@@ -46,13 +46,7 @@ async function makeTools(runs: (name: string) => boolean): Promise<void> {
   ]);
 }
 
-const policyText = `holdfast: 1
-version: 1
-landlock: { compatibility: best_effort }
-filesystem_policy:
-  include_workdir: true
-  read_only: [/usr, /bin, /lib, /lib64, /etc, "${tools}", "${dirname(process.execPath)}", "${undiciFolder}"]
-network_policies:
+const policyText = `${runnable(tools, dirname(process.execPath), undiciFolder)}network_policies:
   web:
     endpoints:
       - host: api.example.test

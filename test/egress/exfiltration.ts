@@ -9,7 +9,7 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { promisify } from "node:util";
 import { Sandbox } from "../../lib/sandbox/sandbox.ts";
-import { sound } from "../policy/policy-text.ts";
+import { runnable, sound } from "../policy/policy-text.ts";
 import { startNameServer } from "./name-server.ts";
 import { addresses } from "./world.ts";
 
@@ -53,11 +53,7 @@ unixLines.on("line", (line) => hear(Buffer.from(line)));
 const workdir = mkdtempSync(join(tmpdir(), "holdfast-exfiltration-"));
 chmodSync(workdir, 0o777);
 if (process.getuid?.() === 0) chownSync(workdir, 1000, 1000);
-const policy = sound(`holdfast: 1
-version: 1
-landlock: { compatibility: best_effort }
-filesystem_policy: { include_workdir: true, read_only: [/usr, /bin, /lib, /lib64, /etc, "${import.meta.dirname}/programs"] }
-dns: { servers: ["${addresses.api}"] }
+const policy = sound(`${runnable(join(import.meta.dirname, "programs"))}dns: { servers: ["${addresses.api}"] }
 network_policies:
   one:
     endpoints: [{ host: api.example.test, port: 7, protocol: tcp }, { host: "*.wild.example.test", port: 7, protocol: tcp }]

@@ -22,7 +22,7 @@ import { dirname, join } from "node:path";
 import { Audit } from "../../lib/audit/audit.ts";
 import type { Policy } from "../../lib/policy/policy.ts";
 import { Sandbox } from "../../lib/sandbox/sandbox.ts";
-import { sound } from "../policy/policy-text.ts";
+import { runnable, sound } from "../policy/policy-text.ts";
 import { addresses } from "./world.ts";
 
 const place = mkdtempSync(join(tmpdir(), "holdfast-identity-"));
@@ -66,11 +66,7 @@ copyFileSync("/lib64/ld-linux-x86-64.so.2", join(workdir, "loader"));
 writeFileSync(join(granted, "script"), `#!${speak} say\n`, { mode: 0o755 });
 
 function policyOf(binaries: string): Policy {
-  const text = `holdfast: 1
-version: 1
-landlock: { compatibility: best_effort }
-filesystem_policy: { include_workdir: true, read_only: [/usr, /bin, /lib, /lib64, /etc, "${granted}", "${dirname(process.execPath)}"] }
-network_policies:
+  const text = `${runnable(granted, dirname(process.execPath))}network_policies:
   one:
     endpoints: [{ host: "${addresses.api}", port: 7 }]
     binaries: ${binaries}

@@ -13,16 +13,10 @@ import { Audit } from "../../lib/audit/audit.ts";
 import { Authority } from "../../lib/egress/authority.ts";
 import { hostTrust } from "../../lib/host/trust.ts";
 import { Sandbox, thisHost } from "../../lib/sandbox/sandbox.ts";
-import { sound } from "../policy/policy-text.ts";
+import { runnable, sound } from "../policy/policy-text.ts";
 import { addresses } from "./world.ts";
 
-const policyText = `holdfast: 1
-version: 1
-landlock: { compatibility: best_effort }
-filesystem_policy:
-  include_workdir: true
-  read_only: [/usr, /bin, /lib, /lib64, /etc, "${dirname(process.execPath)}"]
-network_policies:
+const policyText = `${runnable(dirname(process.execPath))}network_policies:
   one:
     endpoints:
       - host: api.example.test

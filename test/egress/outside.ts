@@ -12,17 +12,13 @@ import { Upstream } from "../../lib/egress/upstream.ts";
 import type { Policy } from "../../lib/policy/policy.ts";
 import { Sandbox } from "../../lib/sandbox/sandbox.ts";
 import { holdfast } from "../e2e/holdfast.ts";
-import { sound } from "../policy/policy-text.ts";
+import { runnable, sound } from "../policy/policy-text.ts";
 import { type Said, startNameServer } from "./name-server.ts";
 import { startConnectProxy, startSocksProxy } from "./proxies.ts";
 import { addresses } from "./world.ts";
 
 function policyOf(endpoints: string, more = ""): Policy {
-  const text = `holdfast: 1
-version: 1
-landlock: { compatibility: best_effort }
-filesystem_policy: { include_workdir: true, read_only: [/usr, /bin, /lib, /lib64, /etc] }
-network_policies:
+  const text = `${runnable()}network_policies:
   one:
     endpoints: ${endpoints}
     binaries: [{ path: /usr/bin/python3* }]

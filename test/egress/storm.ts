@@ -17,7 +17,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Audit } from "../../lib/audit/audit.ts";
 import { Sandbox } from "../../lib/sandbox/sandbox.ts";
-import { sound } from "../policy/policy-text.ts";
+import { runnable, sound } from "../policy/policy-text.ts";
 import { addresses } from "./world.ts";
 
 /** Four numbers each: of the granted program and the other, each without foreign code and with some. */
@@ -62,11 +62,7 @@ const counts = join(workdir, "counts");
 writeFileSync(counts, Buffer.alloc(4096), { mode: 0o666 });
 chmodSync(counts, 0o666);
 
-const policy = sound(`holdfast: 1
-version: 1
-landlock: { compatibility: best_effort }
-filesystem_policy: { include_workdir: true, read_only: [/usr, /bin, /lib, /lib64, /etc, "${folder}"] }
-network_policies:
+const policy = sound(`${runnable(folder)}network_policies:
   one:
     endpoints: [{ host: "${addresses.api}", ports: [7, 8, 9, 10] }]
     binaries: [{ path: "${granted}" }]

@@ -12,7 +12,7 @@ import { connect, type SecureContext, type TlsOptions } from "node:tls";
 import { Audit } from "../../lib/audit/audit.ts";
 import { Authority } from "../../lib/egress/authority.ts";
 import { Sandbox } from "../../lib/sandbox/sandbox.ts";
-import { sound } from "../policy/policy-text.ts";
+import { runnable, sound } from "../policy/policy-text.ts";
 import { addresses } from "./world.ts";
 
 const workdir = mkdtempSync(join(tmpdir(), "holdfast-tls-"));
@@ -88,13 +88,7 @@ try {
   put("hidden.bin", hidden);
   copyFileSync(join(import.meta.dirname, "tls-client.mjs"), join(workdir, "client.mjs"));
 
-  const policy = sound(`holdfast: 1
-version: 1
-landlock: { compatibility: best_effort }
-filesystem_policy:
-  include_workdir: true
-  read_only: [/usr, /bin, /lib, /lib64, /etc, "${dirname(process.execPath)}"]
-network_policies:
+  const policy = sound(`${runnable(dirname(process.execPath))}network_policies:
   one:
     endpoints:
       - { host: api.example.test, ports: [${[inspected, ...ports].join(", ")}], protocol: rest, enforcement: enforce, access: full }

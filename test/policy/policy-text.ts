@@ -28,6 +28,18 @@ function printed(text: string | Uint8Array, severity: PolicyProblem["severity"])
     .map((problem) => formatProblem(problem).slice(file.length + 1));
 }
 
+/** How a policy of ours begins that lets programs run in the workspace and reads what is named beside the system. */
+export function runnable(...readable: readonly string[]): string {
+  const paths = ["/usr", "/bin", "/lib", "/lib64", "/etc", ...readable];
+  return [
+    "holdfast: 1",
+    "version: 1",
+    "landlock: { compatibility: best_effort }",
+    `filesystem_policy: { include_workdir: true, read_only: ${JSON.stringify(paths)} }`,
+    "",
+  ].join("\n");
+}
+
 /** A policy of OpenShell's with one endpoint, its fields in flow style. */
 export function withEndpoint(fields: string): string {
   return [
