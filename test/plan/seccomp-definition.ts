@@ -5,6 +5,7 @@ import {
   loadConstants,
   loadProfile,
   type ProfileCondition,
+  type ProfileEntry,
   type SeccompOptions,
 } from "../../lib/plan/seccomp-profile.ts";
 import type { SeccompData } from "./bpf-interpreter.ts";
@@ -15,9 +16,19 @@ export const AUDIT = { x86_64: 0xc000_003e, aarch64: 0xc000_00b7, i386: 0x4000_0
 const LONG = (1n << 64n) - 1n;
 const INT = (1n << 32n) - 1n;
 
+/** Millions of calls are judged by some hundred entries and words. */
+const knownWords = new Map<string, bigint>();
+const knownEntries = new Map<string, ProfileEntry | undefined>();
+
 /** What the words of a condition or of a case stand for: names and numbers joined by `|`, `~` before them inverts. */
 export function wordValue(words: string | number): bigint {
   const text = String(words);
+  const value = knownWords.get(text) ?? readWords(text);
+  knownWords.set(text, value);
+  return value;
+}
+
+function readWords(text: string): bigint {
   if (text.startsWith("~")) return LONG ^ wordValue(text.slice(1));
   return text
     .split("|")
@@ -36,11 +47,7 @@ export function definedAction(architecture: Architecture, options: SeccompOption
   const profile = loadProfile();
   if (data.architecture !== AUDIT[architecture]) return profile.foreignArchitecture.action;
   if (architecture === "x86_64" && data.number >= 0x4000_0000) return profile.x32.action;
-  const { calls } = loadCallTable(architecture);
-  const name = Object.keys(calls).find((key) => calls[key] === data.number);
-  const entry = profile.groups
-    .flatMap((group) => group.entries)
-    .find((one) => name !== undefined && one.calls.includes(name));
+  const entry = entryOf(architecture, data.number);
   if (entry === undefined) return profile.default.action;
   const rule = (entry.rules ?? []).find((one) => {
     const { when = "" } = one;
@@ -51,6 +58,18 @@ export function definedAction(architecture: Architecture, options: SeccompOption
     return (one.if ?? []).every((condition) => conditionHolds(condition, data.arguments[condition.arg] ?? 0n));
   });
   return (rule ?? entry).action;
+}
+
+function entryOf(architecture: Architecture, number: number): ProfileEntry | undefined {
+  const key = `${architecture} ${number}`;
+  if (knownEntries.has(key)) return knownEntries.get(key);
+  const { calls } = loadCallTable(architecture);
+  const name = Object.keys(calls).find((call) => calls[call] === number);
+  const entry = loadProfile()
+    .groups.flatMap((group) => group.entries)
+    .find((one) => name !== undefined && one.calls.includes(name));
+  knownEntries.set(key, entry);
+  return entry;
 }
 
 function conditionHolds(condition: ProfileCondition, argument: bigint): boolean {

@@ -64,6 +64,8 @@ const alikeForAll = [
   "test/policy/*-{properties,dialect}.test.ts",
   "test/policy/bad-files.test.ts",
   "test/egress/{addresses,authority,canonical,client-hello,decide,glob,http-head,names,trust,websocket}.test.ts",
+  "test/egress/{carry,draft,hostile-http1,hostile-http2,program,resolver,rules}.test.ts",
+  "test/fuzz/**",
   "test/queue/{leases,tasks,documentation}.test.ts",
   "test/worker/{archive,dispatch,documentation,lease,memory,poll,results,skills,stream}.test.ts",
   "test/package/{contents,docstrings,floor,rooms,sources}.test.ts",
