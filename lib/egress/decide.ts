@@ -112,7 +112,8 @@ export class NetworkDecision {
     if (isIP(host) === 0 && !host.includes("\0")) {
       for (const { matches, destination } of this.#patterns) if (matches(host)) found.push(destination);
     }
-    return [...found, ...this.#hostless];
+    // What it stands for is looked up outside, so it has to be a name that can be.
+    return this.#hostless.length > 0 && isPlainHost(host) ? [...found, ...this.#hostless] : found;
   }
 
   /** Whether, and how, a program's connection is carried. */
@@ -139,8 +140,9 @@ export class NetworkDecision {
     const destinations = named.filter(({ endpoint }) => endpoint.ports.includes(port));
     const where = writeHostPort(host, port);
     if (destinations.length === 0) {
-      const reason: Reason = named.length === 0 ? "host" : "port";
-      const detail = named.length === 0 ? `no endpoint names ${host}` : `no endpoint names port ${port} of ${host}`;
+      const isNamed = named.some(({ endpoint }) => endpoint.host !== "");
+      const reason: Reason = isNamed ? "port" : "host";
+      const detail = isNamed ? `no endpoint names port ${port} of ${host}` : `no endpoint names ${host}`;
       return { refusal: refuse(reason, detail, null, `--allow ${where}`) };
     }
     const [first] = destinations;
@@ -221,8 +223,12 @@ export function decide(decision: NetworkDecision, flow: Flow): Verdict {
   const connection = decision.connect(flow.program, flow.host, flow.port);
   if ("refusal" in connection) return connection.refusal;
   const { grant } = connection;
-  if (flow.request === undefined) return permit(grant, `${grant.program} may connect (${grant.carry})`);
-  return decision.request(grant, flow.request);
+  // A name has yet to be looked up; an address is what it is.
+  const address = isIP(flow.host) === 0 ? undefined : decision.address(grant, flow.host);
+  if (address?.allowed === false) return address;
+  if (flow.request !== undefined) return decision.request(grant, flow.request);
+  const where = address === undefined && grant.addresses.allowed !== undefined ? " to what is in allowed_ips" : "";
+  return permit(grant, `${grant.program} may connect${where} (${grant.carry})`);
 }
 
 /** It was permitted, and led nowhere, for which whoever wrote the policy is not to be blamed. */

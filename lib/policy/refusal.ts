@@ -6,7 +6,6 @@ import type { Policy } from "./policy.ts";
 function missingFor(endpoint: NetworkEndpoint): string | undefined {
   const { protocol } = endpoint;
   if (protocol !== "" && protocol !== "tcp" && !readsRequests(endpoint)) return `protocol ${protocol} is not read yet`;
-  if (endpoint.host === "") return "endpoints without a host are not there yet";
   const asksForCredentials =
     endpoint.credentialSigning !== "" ||
     endpoint.credentialProvider !== "" ||
@@ -45,7 +44,7 @@ export function networkRefusal(policy: Policy): HoldfastError | null {
     {
       code: "ERR_HOLDFAST_NETWORK_UNSUPPORTED",
       step: "egress",
-      hint: "Give the endpoint `protocol: rest`, `websocket` or `tcp`, a host, and no credentials.",
+      hint: "Give the endpoint `protocol: rest`, `websocket` or `tcp`, and no credentials.",
       path: policy.source,
     },
   );

@@ -233,13 +233,27 @@ test("Programs are granted by exact path or glob; an empty list grants nobody", 
   t.false(is("[]", "/usr/bin/curl"));
 });
 
-test("An endpoint without a host grants by address alone", (t) => {
+test("An endpoint without a host grants by address alone: any name that can be looked up, on its port", (t) => {
   const decision = decisionOf(endpoint("port: 5432\nallowed_ips: [10.1.0.0/16]"));
   const connection = decision.connect(curl, "db.internal", 5432);
   t.true("grant" in connection);
   if (!("grant" in connection)) return;
   t.true(decision.address(connection.grant, "10.1.2.3").allowed);
   t.like(decision.address(connection.grant, "10.2.0.1"), { allowed: false, reason: "address" });
+  t.like(decision.address(connection.grant, "93.184.216.34"), { allowed: false, reason: "address" });
+  t.like(asked(decision, "db.internal", 5432), {
+    allowed: true,
+    detail: "/usr/bin/curl may connect to what is in allowed_ips (tunnel)",
+  });
+  t.true(asked(decision, "10.1.2.3", 5432).allowed);
+  t.like(asked(decision, "10.2.0.1", 5432), { allowed: false, reason: "address" });
+  t.like(asked(decision, "10.1.2.3", 5433), { reason: "host", remedy: "--allow 10.1.2.3:5433" });
+  t.is(asked(decision, "db.internal", 5432, undefined, { path: "/usr/bin/wget" }).reason, "program");
+  t.true(decision.knows("db"));
+  for (const name of ["a b.internal", "*.internal", "db\0.internal", "2130706433", "db.internal."]) {
+    t.false(decision.knows(name), name);
+    t.is(asked(decision, name, 5432).reason, "host", name);
+  }
 });
 
 test("How bytes are carried follows from the endpoint", (t) => {

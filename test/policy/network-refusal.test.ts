@@ -11,6 +11,7 @@ test("A policy without network rules is not refused", (t) => {
 test("What is passed on as it comes is not refused", (t) => {
   t.is(networkRefusal(sound(withEndpoint("host: a.example.com, port: 443"))), null);
   t.is(networkRefusal(sound(withEndpoint("host: a.example.com, port: 5432, protocol: tcp"))), null);
+  t.is(networkRefusal(sound(withEndpoint("port: 5432, allowed_ips: [10.1.0.0/16]"))), null);
 });
 
 test("What is inspected is not refused", (t) => {

@@ -3,6 +3,7 @@ import test from "ava";
 import { parsePolicy } from "../../lib/policy/load.ts";
 import { formatProblem } from "../../lib/policy/problem.ts";
 import { protectedNameList } from "../../lib/policy/protected-names.ts";
+import { networkRefusal } from "../../lib/policy/refusal.ts";
 import { errors, sound, warnings, withEndpoint } from "./policy-text.ts";
 
 const own = new URL("files/", import.meta.url);
@@ -452,7 +453,11 @@ for (const name of files) {
     const { policy, problems } = parsePolicy(readFileSync(new URL(name, sharedFolder)), name);
     const told = problems.filter((problem) => problem.severity === "error").map(formatProblem);
     t.is(policy !== null, name.startsWith("load-"), told.join("\n"));
-    if (policy !== null) return;
+    if (policy !== null) {
+      // What loads is enforced, or refused for what is not there yet.
+      t.regex(networkRefusal(policy)?.message ?? "", /^$|: protocol \w+ is not read yet|: network_middlewares /);
+      return;
+    }
     const reason = reasons[name] ?? /version is missing/;
     t.true(
       told.some((error) => reason.test(error)),
