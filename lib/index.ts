@@ -22,7 +22,7 @@ export type { Change, ChangeProblem, ChangeSet } from "./sandbox/changes.ts";
 export type { Entry, EntryType } from "./sandbox/directory.ts";
 export { displayPath } from "./sandbox/display-path.ts";
 export { ExecError } from "./sandbox/exec-error.ts";
-export type { ExtractedFile, ExtractOptions, KeptBack, Manifest } from "./sandbox/extract.ts";
+export type { ExtractedFile, ExtractOptions, ExtractPathsOptions, KeptBack, Manifest } from "./sandbox/extract.ts";
 export type { Forward, ForwardOptions } from "./sandbox/forward.ts";
 export { SandboxPool } from "./sandbox/pool.ts";
 export { renderDiff } from "./sandbox/render-diff.ts";

@@ -1,7 +1,5 @@
 import { Command } from "commander";
-import { HoldfastError } from "../errors.ts";
-import { nearest } from "../policy/spelling.ts";
-import { askSandbox, type ReachableSandbox, reachableSandboxes } from "../sandbox/control-client.ts";
+import { askSandbox, reachableSandboxes, unknownSandbox } from "../sandbox/control-client.ts";
 import { reportError } from "./report.ts";
 import { usageError } from "./usage.ts";
 
@@ -52,14 +50,4 @@ function rendered(killed: readonly { readonly name: string; readonly connections
   return killed
     .map(({ name, connections: n }) => `${name}: the network is off, ${n} connection${n === 1 ? "" : "s"} reset\n`)
     .join("");
-}
-
-function unknownSandbox(name: string, known: readonly ReachableSandbox[]): HoldfastError {
-  const names = known.map((one) => one.name);
-  const near = nearest(name, names);
-  return new HoldfastError(`no sandbox of this user is called ${name}`, {
-    code: "ERR_HOLDFAST_SANDBOX_UNKNOWN",
-    step: "usage",
-    hint: near !== undefined ? `Did you mean ${near}?` : `Running: ${names.length === 0 ? "none" : names.join(", ")}.`,
-  });
 }

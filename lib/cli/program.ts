@@ -50,6 +50,7 @@ const loaders: Readonly<Record<string, () => Promise<Command>>> = {
   policy: async () => (await import("./policy.ts")).policyCommand(),
   worker: async () => (await import("./worker.ts")).workerCommand(),
   queue: async () => (await import("./queue.ts")).queueCommand(),
+  extract: async () => (await import("./extract.ts")).extractCommand(),
   "kill-network": async () => (await import("./kill-network.ts")).killNetworkCommand(),
   demo: async () => (await import("./demo.ts")).demoCommand(),
 };

@@ -7,6 +7,7 @@ export interface RunOptions {
   policy: string | undefined;
   preset: string | undefined;
   workdir: string | undefined;
+  name: string | undefined;
   mode: string | undefined;
   read: string[];
   write: string[];
@@ -35,6 +36,7 @@ const valued = [
   "policy",
   "preset",
   "workdir",
+  "name",
   "mode",
   "read",
   "write",
@@ -60,6 +62,7 @@ and no network but what is allowed. Without --policy the preset "default" applie
   --policy FILE         a policy file (see: holdfast policy check, holdfast policy explain)
   --preset NAME         default, read-only, build or agent
   --workdir DIR         the folder that is writable inside (default: the current one)
+  --name NAME           what the sandbox is called, for holdfast extract and kill-network (made up when absent)
   --mode MODE           namespaces, or landlock where a host refuses those (by itself when absent)
   --read PATH           also readable; may be repeated
   --write PATH          also writable; may be repeated
@@ -93,6 +96,7 @@ export function noRunOptions(): RunOptions {
     policy: undefined,
     preset: undefined,
     workdir: undefined,
+    name: undefined,
     mode: undefined,
     read: [],
     write: [],
@@ -203,6 +207,9 @@ function setValue(options: RunOptions, name: string, value: string): void {
       break;
     case "workdir":
       options.workdir = value;
+      break;
+    case "name":
+      options.name = value;
       break;
     case "mode":
       options.mode = value;

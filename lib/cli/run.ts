@@ -62,6 +62,7 @@ export async function run(args: readonly string[]): Promise<number> {
         policy,
         workdir: options.workdir ?? currentFolder(),
         proxyEnv: options.proxyEnv,
+        ...(options.name === undefined ? {} : { name: options.name }),
         ...askedMode(options.mode),
       },
       { traceOpens: options.traceDenials },

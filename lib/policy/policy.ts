@@ -84,6 +84,10 @@ export interface ExtractRule {
   readonly maxFiles?: number;
   /** Together at most so many bytes; 100 MiB when absent. */
   readonly maxBytes?: number;
+  /** Endings of names (`md`, `tar.gz`), and `text`; the content has to agree (lib/sandbox/extract-type.ts). */
+  readonly types?: readonly string[];
+  /** At most so many folders between the workspace and the file; 0: directly in it. */
+  readonly maxDepth?: number;
 }
 
 /** A validated, frozen policy: the only thing that the plan is made from. */

@@ -280,8 +280,25 @@ const sizeValue: Reader<number> = {
   },
 };
 
+const fileType = mapped(text, (type, at, what, { problems }) => {
+  const bare = type.replace(/^\./, "").toLowerCase();
+  if (/^[a-z0-9_+-]+(\.[a-z0-9_+-]+)*$/.test(bare)) return bare;
+  problems.error(
+    at,
+    `${what} is the ending of a file's name, not ${quote(type)}`,
+    "such as md or tar.gz; text for any text",
+  );
+  return undefined;
+});
+
 const extractMap = section(
-  { glob: relativeGlob, max_files: integer(1, 1_000_000), max_bytes: sizeValue },
+  {
+    glob: relativeGlob,
+    max_files: integer(1, 1_000_000),
+    max_bytes: sizeValue,
+    types: list(fileType, { most: 64 }),
+    max_depth: integer(0, 63),
+  },
   { required: ["glob"] },
 );
 
@@ -294,11 +311,13 @@ const extractRule: Reader<ExtractRule> = {
     }
     const found = extractMap.read(node, what, context);
     if (found?.values.glob === undefined) return undefined;
-    const { glob, max_files: maxFiles, max_bytes: maxBytes } = found.values;
+    const { glob, types, max_files: maxFiles, max_bytes: maxBytes, max_depth: maxDepth } = found.values;
     return Object.freeze({
       glob,
       ...(maxFiles === undefined ? {} : { maxFiles }),
       ...(maxBytes === undefined ? {} : { maxBytes }),
+      ...(types === undefined ? {} : { types: Object.freeze([...types]) }),
+      ...(maxDepth === undefined ? {} : { maxDepth }),
     });
   },
 };

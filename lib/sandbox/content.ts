@@ -18,12 +18,13 @@ export function readFully(fd: number, buffer: Buffer): number {
 /**
  * Copies from one open file to another, and gives way in between.
  *
+ * @param to null: it is only read
  * @param onChunk sees each piece
  * @returns the bytes read; more than `mostBytes` when the file went on beyond it
  */
 export async function copyContent(
   from: number,
-  to: number,
+  to: number | null,
   walk: Walk,
   { mostBytes = Number.POSITIVE_INFINITY, onChunk }: { mostBytes?: number; onChunk?: (chunk: Buffer) => void } = {},
 ): Promise<number> {
@@ -35,7 +36,7 @@ export async function copyContent(
     total += read;
     if (total > mostBytes) return total;
     onChunk?.(buffer.subarray(0, read));
-    for (let written = 0; written < read; ) written += writeSync(to, buffer, written, read - written);
+    for (let written = 0; to !== null && written < read; ) written += writeSync(to, buffer, written, read - written);
     await walk.breathe();
   }
 }

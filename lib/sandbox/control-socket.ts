@@ -9,10 +9,16 @@ import { socketsTakeDescriptors } from "./descriptors.ts";
 import { runtimeRoot } from "./private-root.ts";
 import { forgetLeftover, registerLeftover } from "./reaper.ts";
 
-/** What a request on the socket may ask; each takes a JSON line and answers one: `{"op":"info"}`. */
-export type ControlHandler = (request: Readonly<Record<string, unknown>>) => Promise<object> | object;
+/**
+ * What a request on the socket may ask; each takes a JSON line and answers one: `{"op":"info"}`. `gone` says that whoever
+ * asked is not there any more.
+ */
+export type ControlHandler = (
+  request: Readonly<Record<string, unknown>>,
+  gone: AbortSignal,
+) => Promise<object> | object;
 
-const longestRequest = 64 * 1024;
+const longestRequest = 1024 * 1024;
 /** sun_path of unix(7), less the NUL. */
 const longestPath = 107;
 /**
@@ -84,25 +90,36 @@ export class ControlSocket {
     this.#connections.set(socket, Promise.resolve());
     socket.unref();
     let text = "";
+    const gone = new AbortController();
+    let underWay = 0;
     const then = (act: () => Promise<void> | void): void => {
       this.#connections.set(socket, (this.#connections.get(socket) ?? Promise.resolve()).then(act));
     };
     socket.setEncoding("utf8");
     socket.on("error", () => socket.destroy());
-    socket.on("close", () => this.#connections.delete(socket));
+    socket.on("close", () => {
+      this.#connections.delete(socket);
+      gone.abort();
+    });
     socket.on("data", (chunk: string) => {
       text += chunk;
       if (text.length > longestRequest) socket.destroy();
       for (let end = text.indexOf("\n"); end >= 0; end = text.indexOf("\n")) {
         const line = text.slice(0, end);
         text = text.slice(end + 1);
+        underWay++;
         then(async () => {
-          const reply = await answer(line, this.#handlers);
+          const reply = await answer(line, this.#handlers, gone.signal);
+          underWay--;
           if (!socket.destroyed) socket.write(`${JSON.stringify(reply)}\n`);
         });
       }
     });
-    socket.on("end", () => then(() => void socket.end()));
+    socket.on("end", () => {
+      // Who has only closed its side reads a space before the answer, which JSON passes over; for who is gone it is EPIPE.
+      if (underWay > 0) socket.write(" ");
+      then(() => void socket.end());
+    });
   }
 }
 
@@ -147,15 +164,20 @@ async function claimFolder(folder: string): Promise<void> {
   await registerLeftover("folder", folder);
 }
 
-async function answer(line: string, handlers: Readonly<Record<string, ControlHandler>>): Promise<object> {
+async function answer(
+  line: string,
+  handlers: Readonly<Record<string, ControlHandler>>,
+  gone: AbortSignal,
+): Promise<object> {
   try {
     const request: unknown = JSON.parse(line);
     const op = typeof request === "object" && request !== null && "op" in request ? request.op : undefined;
     const handler = typeof op === "string" && Object.hasOwn(handlers, op) ? handlers[op] : undefined;
     if (handler === undefined) return { ok: false, error: `unknown op; known: ${Object.keys(handlers).join(", ")}` };
-    return { ok: true, ...(await handler(request as Record<string, unknown>)) };
+    return { ok: true, ...(await handler(request as Record<string, unknown>, gone)) };
   } catch (error) {
-    return { ok: false, error: error instanceof Error ? error.message : String(error) };
+    const { code, step, hint } = HoldfastError.is(error) ? error : {};
+    return { ok: false, error: error instanceof Error ? error.message : String(error), code, step, hint };
   }
 }
 

@@ -1,28 +1,16 @@
 import { isUtf8 } from "node:buffer";
 import { createHash } from "node:crypto";
-import {
-  closeSync,
-  constants,
-  fchmodSync,
-  fsync,
-  mkdirSync,
-  mkdtempSync,
-  openSync,
-  realpathSync,
-  renameSync,
-  rmdirSync,
-} from "node:fs";
-import { join } from "node:path";
+import { closeSync, fchmodSync, fsync } from "node:fs";
 import { promisify } from "node:util";
 import { HoldfastError } from "../errors.ts";
-import { isWithin } from "../host/paths.ts";
 import type { ExtractRule } from "../policy/policy.ts";
-import { copyContent, discard, temporaryName } from "./content.ts";
-import { type BytePath, Directory, DirectoryChain, errnoOf, nameOf, parentOf, toBytes, Walk } from "./directory.ts";
+import { copyContent } from "./content.ts";
+import { type BytePath, errnoOf, toBytes, Walk } from "./directory.ts";
 import { displayPath } from "./display-path.ts";
-import { ExtractGlob } from "./extract-glob.ts";
+import { Destination, type StagedFile } from "./extract-destination.ts";
+import { CountedRule, type ExtractLimits, NamedPaths } from "./extract-rule.ts";
+import { contentCheck } from "./extract-type.ts";
 import { matchProtected } from "./protected-match.ts";
-import { forgetLeftover, registerLeftover } from "./reaper.ts";
 import { type SessionFile, type SessionSource, visitAllFiles, visitChangedFiles } from "./session-files.ts";
 
 /** What may leave. */
@@ -31,6 +19,16 @@ export interface ExtractOptions {
   readonly protectedNames: readonly string[];
   /** `changed` (the default): what the session added or modified. `all`: every file that it could see. */
   readonly files?: "changed" | "all";
+  /** Nothing is written: what would leave, with its hash. */
+  readonly dryRun?: boolean;
+  /** Ends it with its reason; nothing has left then. */
+  readonly signal?: AbortSignal;
+}
+
+/** Files by their names. */
+export interface ExtractPathsOptions extends ExtractOptions, ExtractLimits {
+  /** One of these rules (`policy.extract`) has to name each file as well, and counts it; none: no rule has to. */
+  readonly within: readonly ExtractRule[];
 }
 
 /** One file that left. */
@@ -67,22 +65,16 @@ export interface Manifest {
   readonly keptBackCount: number;
 }
 
-/** A rule that says no number of its own has these. */
-export const defaultExtractLimits: { readonly maxFiles: number; readonly maxBytes: number } = Object.freeze({
-  maxFiles: 1000,
-  maxBytes: 100 * 1024 * 1024,
-});
-
 const deepestPath = 64;
 const mostKeptBack = 1000;
-const { O_CREAT, O_EXCL, O_NOFOLLOW, O_WRONLY } = constants;
+const mostNamedFaults = 10;
 const flush = promisify(fsync);
 
 /**
  * Copies files out of a session, by rule: regular files that match a glob and nothing else. Never a link, a device, a
  * fifo, a socket, a set-id file, a file with further names outside the workspace, a protected name, or a name that is
- * not printable UTF-8. Each is written to a temporary folder and renamed into place; links at the destination are
- * not followed, and a file that is there already is replaced. The sandbox may still run.
+ * not printable UTF-8. All are put into place when all are complete; links at the destination are not followed, and a
+ * file that is there already is replaced. The sandbox may still run.
  *
  * @param to made if it is not there; it may not lie in the workspace
  * @throws HoldfastError ERR_HOLDFAST_BAD_GLOB, ERR_HOLDFAST_EXTRACT
@@ -93,158 +85,132 @@ export async function extractFiles(
   to: string,
   options: ExtractOptions,
 ): Promise<Manifest> {
-  const counted = rules.map((rule) => new CountedRule(rule));
-  const folder = destination(to, source);
-  const temporary = mkdtempSync(join(folder, ".holdfast-extract-"));
-  await registerLeftover("tree", temporary);
-  try {
-    using extraction = new Extraction(counted, folder, temporary, options.protectedNames);
-    const enter = (path: BytePath): boolean => counted.some((rule) => rule.reaches(path));
-    const all = options.files === "all";
-    await (all ? visitAllFiles : visitChangedFiles)(source, (file) => extraction.offer(file), enter);
-    await extraction.settleLinked(source);
-    return extraction.manifest();
-  } finally {
-    rmdirSync(temporary);
-    await forgetLeftover("tree", temporary);
-  }
+  const extraction = new Extraction(rules.map(CountedRule.of), null, null, options);
+  return await extraction.run(source, to);
 }
 
-function destination(to: string, source: SessionSource): string {
-  const fail = (why: string, hint: string, cause?: unknown): HoldfastError => {
-    const errno = errnoOf(cause);
-    return new HoldfastError(`files cannot be extracted to ${to}: ${why}`, {
-      code: "ERR_HOLDFAST_EXTRACT",
-      step: "workspace",
-      path: to,
-      hint,
-      ...(errno === undefined ? {} : { errno }),
-      cause,
-    });
-  };
-  let real: string;
-  try {
-    mkdirSync(to, { recursive: true });
-    real = realpathSync(to);
-  } catch (error) {
-    throw fail(
-      `it cannot be made (${errnoOf(error) ?? String(error)})`,
-      "Name a folder that you may write, with --to.",
-      error,
-    );
-  }
-  const inside = source.kind === "folder" ? [source.folder] : [source.lower, source.upper];
-  if (inside.some((folder) => folder !== null && isWithin(real, folder))) {
-    throw fail("it lies in the workspace, which the session may rearrange", "Name a folder outside it with --to.");
-  }
-  return real;
-}
-
-/** A rule and what it has let out so far. */
-class CountedRule {
-  readonly #glob: ExtractGlob;
-  readonly #maxFiles: number;
-  readonly #maxBytes: number;
-  #files = 0;
-  #bytes = 0;
-
-  constructor(rule: ExtractRule) {
-    this.#glob = new ExtractGlob(rule.glob);
-    this.#maxFiles = rule.maxFiles ?? defaultExtractLimits.maxFiles;
-    this.#maxBytes = rule.maxBytes ?? defaultExtractLimits.maxBytes;
-  }
-
-  matches(path: BytePath): boolean {
-    return this.#glob.matches(toBytes(path).toString());
-  }
-
-  /** Whether anything below a folder can match. */
-  reaches(path: BytePath): boolean {
-    let state = this.#glob.start();
-    for (const name of toBytes(path).toString().split("/")) state = this.#glob.step(state, name);
-    return state.length > 0;
-  }
-
-  get bytesLeft(): number {
-    return this.#files < this.#maxFiles ? this.#maxBytes - this.#bytes : -1;
-  }
-
-  get limit(): string {
-    return this.#files >= this.#maxFiles ? `${this.#maxFiles} files` : `${this.#maxBytes} bytes`;
-  }
-
-  count(bytes: number): void {
-    this.#files++;
-    this.#bytes += bytes;
-  }
+/**
+ * As `extractFiles`, by name: each path with all that lies below it. A named file that cannot leave, a path with nothing
+ * there and a limit that is met are errors, and then nothing has left; what is kept back below a named folder is listed.
+ *
+ * @param paths relative to the workspace; the empty one is all of it
+ */
+export async function extractPaths(
+  source: SessionSource,
+  paths: readonly string[],
+  to: string,
+  options: ExtractPathsOptions,
+): Promise<Manifest> {
+  const named = new NamedPaths(paths.map((path) => Buffer.from(path).toString("latin1")));
+  const within = options.within.length === 0 ? null : options.within.map(CountedRule.of);
+  const extraction = new Extraction([new CountedRule(named, options)], within, named, options);
+  return await extraction.run(source, to);
 }
 
 class Extraction {
   readonly #rules: readonly CountedRule[];
-  readonly #to: string;
-  readonly #root: Directory;
-  readonly #chain: DirectoryChain;
-  readonly #temporary: Directory;
-  readonly #protectedNames: readonly string[];
+  /** Of these one has to let each file out as well. */
+  readonly #within: readonly CountedRule[] | null;
+  /** What was asked for by name: that it cannot leave is an error. */
+  readonly #named: NamedPaths | null;
+  readonly #options: ExtractOptions;
   readonly #walk = new Walk(Number.POSITIVE_INFINITY);
-  readonly #files: ExtractedFile[] = [];
+  #destination: Destination | null = null;
+  readonly #staged: (StagedFile & { readonly file: ExtractedFile })[] = [];
   readonly #keptBack: KeptBack[] = [];
+  readonly #namedFaults: KeptBack[] = [];
   /** Inodes with further names, by device and number: how many of them were seen in the workspace. */
   readonly #linked = new Map<string, { seen: number; names: number; paths: Set<BytePath> }>();
   #keptBackCount = 0;
-  #totalBytes = 0;
 
-  constructor(rules: readonly CountedRule[], to: string, temporary: string, protectedNames: readonly string[]) {
+  constructor(
+    rules: readonly CountedRule[],
+    within: readonly CountedRule[] | null,
+    named: NamedPaths | null,
+    options: ExtractOptions,
+  ) {
     this.#rules = rules;
-    this.#to = to;
-    this.#root = Directory.at(to);
-    this.#chain = new DirectoryChain(this.#root);
-    this.#temporary = Directory.at(temporary);
-    this.#protectedNames = protectedNames;
+    this.#within = within;
+    this.#named = named;
+    this.#options = options;
   }
 
-  [Symbol.dispose](): void {
-    this.#chain.close();
-    this.#root.close();
-    this.#temporary.close();
+  async run(source: SessionSource, to: string): Promise<Manifest> {
+    const workspace = source.kind === "folder" ? [source.folder] : [source.lower, source.upper];
+    const { files, dryRun } = this.#options;
+    this.#destination =
+      dryRun === true
+        ? null
+        : await Destination.open(
+            to,
+            workspace.filter((folder) => folder !== null),
+          );
+    try {
+      const enter = (path: BytePath): boolean => this.#rules.some(({ selection }) => selection.reaches(path));
+      await (files === "all" ? visitAllFiles : visitChangedFiles)(source, (file) => this.#offer(file), enter);
+      await this.#settleLinked(source);
+      this.#refuseNamed();
+      this.#options.signal?.throwIfAborted();
+      const left = this.#publish();
+      return {
+        to: this.#destination?.path ?? to,
+        files: left,
+        totalBytes: left.reduce((sum, { bytes }) => sum + bytes, 0),
+        keptBack: this.#keptBack,
+        keptBackCount: this.#keptBackCount,
+      };
+    } finally {
+      await this.#destination?.close();
+    }
   }
 
-  manifest(): Manifest {
-    return {
-      to: this.#to,
-      files: this.#files,
-      totalBytes: this.#totalBytes,
-      keptBack: this.#keptBack,
-      keptBackCount: this.#keptBackCount,
-    };
+  #publish(): ExtractedFile[] {
+    const failed = new Set<BytePath>();
+    this.#destination?.publish(this.#staged, (path, errno) => {
+      failed.add(path);
+      this.#keepBack(path, faultOf(errno));
+      if (this.#named === null) return;
+      this.#namedFaults.push({ path: displayPath(toBytes(path)), reason: faultOf(errno) });
+      this.#refuseNamed();
+    });
+    return this.#staged.filter(({ path }) => !failed.has(path)).map(({ file }) => file);
   }
 
   /** Takes the file if a rule asks for it and nothing speaks against it. */
-  async offer(file: SessionFile, linksKnown = false): Promise<void> {
-    const matching = this.#rules.filter((rule) => rule.matches(file.path));
+  async #offer(file: SessionFile, linksKnown = false): Promise<void> {
+    this.#options.signal?.throwIfAborted();
+    const { path, entry } = file;
+    const matching = this.#rules.filter(({ selection }) => selection.matches(path));
     if (matching.length === 0) return;
     const fault = this.#fault(file);
-    if (fault !== null) return this.#keepBack(file.path, fault);
-    if (!file.isPrivate && file.entry.names > 1 && !linksKnown) {
-      const { names } = file.entry;
-      const known = this.#linked.get(inodeOf(file)) ?? { seen: 0, names, paths: new Set() };
-      known.paths.add(file.path);
+    if (fault !== null) return this.#keepBack(path, fault);
+    if (!file.isPrivate && entry.names > 1 && !linksKnown) {
+      const known = this.#linked.get(inodeOf(file)) ?? { seen: 0, names: entry.names, paths: new Set() };
+      known.paths.add(path);
       this.#linked.set(inodeOf(file), known);
       return; // decided when all of the workspace was seen
     }
-    const rule = matching.find(({ bytesLeft }) => bytesLeft >= file.entry.size);
-    if (rule === undefined) return this.#keepBack(file.path, `the rule lets out no more than ${matching[0]?.limit}`);
+    const permitting = this.#within?.filter(({ selection }) => selection.matches(path));
+    if (permitting?.length === 0) return this.#keepBack(path, "no extract rule of the policy names it");
+    const chosen: CountedRule[] = [];
+    for (const candidates of permitting === undefined ? [matching] : [matching, permitting]) {
+      const fitting = candidates.filter((rule) => rule.fault(path) === null);
+      if (fitting.length === 0) return this.#keepBack(path, candidates[0]?.fault(path) ?? "");
+      const rule = fitting.find(({ bytesLeft }) => bytesLeft >= entry.size);
+      if (rule === undefined) return this.#beyond(path, fitting[0]?.limit ?? "");
+      chosen.push(rule);
+    }
     try {
-      await this.#take(file, rule);
+      await this.#take(file, chosen);
     } catch (error) {
       const errno = errnoOf(error);
       if (errno === undefined) throw error;
-      this.#keepBack(file.path, faultOf(errno));
+      this.#keepBack(path, faultOf(errno));
     }
   }
 
   /** Files with several names leave when all of these lie in the workspace. */
-  async settleLinked(source: SessionSource): Promise<void> {
+  async #settleLinked(source: SessionSource): Promise<void> {
     if (this.#linked.size === 0) return;
     const everywhere = (): boolean => true;
     const count = (file: SessionFile): void => {
@@ -262,7 +228,7 @@ class Extraction {
       async (file) => {
         const known = this.#linked.get(inodeOf(file));
         if (!known?.paths.has(file.path)) return;
-        if (known.seen >= file.entry.names) return this.offer(file, true);
+        if (known.seen >= file.entry.names) return this.#offer(file, true);
         this.#keepBack(file.path, "it has further names outside the workspace (hard links)");
       },
       everywhere,
@@ -273,7 +239,7 @@ class Extraction {
     const bytes = toBytes(path);
     if (entry.type !== "file") return `it is a ${entry.type}`;
     if (!isUtf8(bytes) || displayPath(bytes) !== bytes.toString()) return "its name is not printable UTF-8";
-    const match = matchProtected(path, this.#protectedNames);
+    const match = matchProtected(path, this.#options.protectedNames);
     if (match?.kind === "inside") return `${match.name} is a protected name`;
     if (match?.kind === "above") return `it would lead the protected name ${match.name} elsewhere`;
     if ((entry.mode & 0o6000) !== 0) return "it is set-user-id or set-group-id";
@@ -282,59 +248,89 @@ class Extraction {
   }
 
   #keepBack(path: BytePath, reason: string): void {
+    const kept = { path: displayPath(toBytes(path)), reason };
     this.#keptBackCount++;
-    if (this.#keptBack.length < mostKeptBack) this.#keptBack.push({ path: displayPath(toBytes(path)), reason });
+    if (this.#keptBack.length < mostKeptBack) this.#keptBack.push(kept);
+    if (this.#named?.isNamed(path)) this.#namedFaults.push(kept);
   }
 
-  async #take(file: SessionFile, rule: CountedRule): Promise<void> {
+  /** A limit is met. @throws HoldfastError ERR_HOLDFAST_EXTRACT where files were named: these leave together or not */
+  #beyond(path: BytePath, limit: string): void {
+    if (this.#named === null) {
+      this.#keepBack(path, `the rule lets out no more than ${limit}`);
+      return;
+    }
+    throw new HoldfastError(
+      `nothing was extracted: with ${displayPath(toBytes(path))} it would be more than ${limit}`,
+      {
+        code: "ERR_HOLDFAST_EXTRACT",
+        step: "workspace",
+        hint: "Name fewer files, or permit more: --max-files and --max-bytes, or the policy's extract rule.",
+      },
+    );
+  }
+
+  /** @throws HoldfastError ERR_HOLDFAST_EXTRACT when something that was named cannot leave */
+  #refuseNamed(): void {
+    const missing = (this.#named?.missing ?? []).map((path) => ({
+      path: path === "" ? "the workspace" : displayPath(toBytes(path)),
+      reason: "there is no such file, and none below it",
+    }));
+    const faults = [...missing, ...this.#namedFaults];
+    if (faults.length === 0) return;
+    const shown = faults.slice(0, mostNamedFaults).map(({ path, reason }) => `\n  ${path}: ${reason}`);
+    const more = faults.length > shown.length ? `\n  … and ${faults.length - shown.length} more` : "";
+    throw new HoldfastError(`nothing was extracted, for what was named cannot leave:${shown.join("")}${more}`, {
+      code: "ERR_HOLDFAST_EXTRACT",
+      step: "workspace",
+      hint: "Leave these out, or name the folder above: what cannot leave is then passed over. --dry-run lists what would.",
+    });
+  }
+
+  async #take(file: SessionFile, rules: readonly CountedRule[]): Promise<void> {
     const source = file.folder.openFile(file.name);
+    const into = this.#destination?.stage();
+    let isStaged = false;
     try {
       // What is open now is what counts: the name may have been given to another file since.
       if (source.entry.inode !== file.entry.inode || (source.entry.mode & 0o6000) !== 0) {
         return this.#keepBack(file.path, "it was exchanged while it was looked at");
       }
-      const temporary = temporaryName();
-      const fd = openSync(this.#temporary.at(temporary), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600);
-      try {
-        const hash = createHash("sha256");
-        const mode = (file.entry.mode & 0o755) | 0o600;
-        let bytes: number;
-        try {
-          const mostBytes = rule.bytesLeft;
-          bytes = await copyContent(source.fd, fd, this.#walk, { mostBytes, onChunk: (chunk) => hash.update(chunk) });
-          if (bytes > mostBytes) return this.#keepBack(file.path, `the rule lets out no more than ${rule.limit}`);
-          fchmodSync(fd, mode);
-          await flush(fd);
-        } finally {
-          closeSync(fd);
-        }
-        const folder = this.#reach(parentOf(file.path));
-        renameSync(this.#temporary.at(temporary), folder.at(nameOf(file.path)));
-        rule.count(bytes);
-        this.#totalBytes += bytes;
-        this.#files.push({ path: toBytes(file.path).toString(), bytes, sha256: hash.digest("hex"), mode });
-      } finally {
-        discard(this.#temporary, temporary);
+      const hash = createHash("sha256");
+      const mode = (file.entry.mode & 0o755) | 0o600;
+      const checks = rules.flatMap((rule) => contentCheck(rule.typeOf(file.path) ?? "") ?? []);
+      let fault: string | null = null;
+      const onChunk = (chunk: Buffer): void => {
+        this.#options.signal?.throwIfAborted();
+        hash.update(chunk);
+        for (const check of checks) fault ??= check.push(chunk);
+      };
+      const mostBytes = Math.min(...rules.map(({ bytesLeft }) => bytesLeft));
+      const bytes = await copyContent(source.fd, into?.fd ?? null, this.#walk, { mostBytes, onChunk });
+      if (bytes > mostBytes) {
+        return this.#beyond(file.path, rules.find((rule) => rule.bytesLeft < bytes)?.limit ?? "");
       }
+      for (const check of checks) fault ??= check.end();
+      if (fault !== null) return this.#keepBack(file.path, fault);
+      if (into !== undefined) {
+        fchmodSync(into.fd, mode);
+        await flush(into.fd);
+      }
+      for (const rule of rules) rule.count(bytes);
+      const path = toBytes(file.path).toString();
+      this.#staged.push({
+        staged: into?.name ?? "",
+        path: file.path,
+        file: { path, bytes, sha256: hash.digest("hex"), mode },
+      });
+      isStaged = true;
     } finally {
       closeSync(source.fd);
-    }
-  }
-
-  /** The folder at the destination, made where it is missing. @throws ELOOP or ENOTDIR where a link is in its place */
-  #reach(path: BytePath): Directory {
-    const parts = path === "" ? [] : path.split("/");
-    for (let depth = 1; depth <= parts.length; depth++) {
-      const at = parts.slice(0, depth).join("/");
-      const above = this.#chain.reach(parentOf(at));
-      try {
-        this.#chain.reach(at);
-      } catch (error) {
-        if (errnoOf(error) !== "ENOENT") throw error;
-        mkdirSync(above.at(nameOf(at)));
+      if (into !== undefined) {
+        closeSync(into.fd);
+        if (!isStaged) this.#destination?.discard(into.name);
       }
     }
-    return this.#chain.reach(path);
   }
 }
 

@@ -29,7 +29,7 @@ import { ControlSocket, sweepSockets } from "./control-socket.ts";
 import { describeDenials } from "./denials.ts";
 import { enforcementOf } from "./enforcement.ts";
 import { ExecError } from "./exec-error.ts";
-import type { ExtractOptions, Manifest } from "./extract.ts";
+import type { ExtractOptions, ExtractPathsOptions, Manifest } from "./extract.ts";
 import { ConfinedFiles } from "./files.ts";
 import type { Forward, ForwardOptions } from "./forward.ts";
 import { InsideSockets } from "./inside-sockets.ts";
@@ -58,6 +58,7 @@ import type {
   WallStatus,
 } from "./types.ts";
 import { prepareWorkspace, removePrivateFolder, sweepPrivateFolders, ungranted } from "./workspace.ts";
+import { workspacePath } from "./workspace-path.ts";
 
 /** Payloads are in docs/embedding.md. */
 const denialChannel = channel("holdfast:denial");
@@ -114,6 +115,8 @@ export class Sandbox implements SandboxLike {
   readonly toolRuntime: { readonly node: string; readonly programs: string } | null;
   /** Protected names that appeared during the session and were put aside when it ended. */
   refusedNames: readonly string[] = [];
+  /** The id of the session that a worker serves in it: it is found by this too (`holdfast extract`). */
+  session: string | undefined;
   readonly #init: LiveInit;
   readonly #beginning: Beginning;
   readonly #cgroup: SandboxCgroup | null;
@@ -127,6 +130,8 @@ export class Sandbox implements SandboxLike {
   #socket: ControlSocket | undefined;
   #ending: Promise<void> | undefined;
   #disposing: Promise<void> | undefined;
+  /** Aborted when the sandbox ends: what was asked for by its socket is not gone on with. Made when something is. */
+  #ended: AbortController | undefined;
 
   private constructor(
     name: string,
@@ -302,6 +307,7 @@ export class Sandbox implements SandboxLike {
   get description(): object {
     return {
       name: this.name,
+      session: this.session,
       pid: process.pid,
       init: this.#init.pid,
       workdir: this.workdir,
@@ -570,11 +576,52 @@ export class Sandbox implements SandboxLike {
   async extract(
     rules: readonly ExtractRule[],
     to: string,
-    options: Pick<ExtractOptions, "files"> = {},
+    options: Omit<ExtractOptions, "protectedNames"> = {},
   ): Promise<Manifest> {
     const { extractFiles } = await import("./extract.ts");
     const protectedNames = this.policy.protectedNames.names;
-    return extractFiles(sourceOf(this.workspace, this.#since), rules, to, { ...options, protectedNames });
+    const source = sourceOf(this.workspace, this.#since);
+    return this.#left(await extractFiles(source, rules, to, { ...options, protectedNames }), options);
+  }
+
+  /**
+   * Copies files out by name, each with all that lies below it: all of them, or none and an error that says why. Where the
+   * policy has `extract` rules, one of these has to name each file as well. Unless `files` says otherwise it need not be
+   * one that the session changed.
+   *
+   * @param paths relative to the workspace, or absolute
+   * @throws HoldfastError ERR_HOLDFAST_EXTRACT, ERR_HOLDFAST_OUTSIDE_WORKSPACE
+   */
+  async extractPaths(
+    paths: readonly string[],
+    to: string,
+    options: Omit<ExtractPathsOptions, "protectedNames" | "within"> = {},
+  ): Promise<Manifest> {
+    const named = paths.map((path) => workspacePath(path, this.workspace));
+    const { extractPaths } = await import("./extract.ts");
+    const { extract: within, protectedNames } = this.policy;
+    const manifest = await extractPaths(sourceOf(this.workspace, this.#since), named, to, {
+      files: "all",
+      ...options,
+      within,
+      protectedNames: protectedNames.names,
+    });
+    return this.#left(manifest, options);
+  }
+
+  #left(manifest: Manifest, { dryRun }: { readonly dryRun?: boolean }): Manifest {
+    if (dryRun === true) return manifest;
+    for (const { path, bytes, sha256 } of manifest.files)
+      this.#audit?.append({ type: "file.extracted", sandbox: this.name, path, bytes, sha256 });
+    return manifest;
+  }
+
+  /** Answers `holdfast extract`; nothing has left when the sandbox ends meanwhile. */
+  async extractLive(request: Readonly<Record<string, unknown>>, gone: AbortSignal): Promise<object> {
+    this.#live();
+    this.#ended ??= new AbortController();
+    const { answerExtract } = await import("./live-extract.ts");
+    return answerExtract(this, request, AbortSignal.any([gone, this.#ended.signal]));
   }
 
   /** Ends everything inside and clears away what belonged to it. */
@@ -590,6 +637,7 @@ export class Sandbox implements SandboxLike {
 
   async #end(): Promise<void> {
     this.#network.close();
+    this.#ended?.abort(this.#gone());
     // Meanwhile: nobody can reach by its name what is ending.
     await endInit(this.#init, () => this.#socket?.close());
     await SandboxCgroup.remove(this.#cgroup);
@@ -609,13 +657,17 @@ export class Sandbox implements SandboxLike {
 
   #live(): Channel {
     if (this.#ending !== undefined || this.#disposing !== undefined || this.#init.channel.isGone) {
-      throw new HoldfastError(`the sandbox ${this.name} has ended`, {
-        code: "ERR_HOLDFAST_SANDBOX_GONE",
-        step: "exec",
-        hint: "Create a new one with Sandbox.create().",
-      });
+      throw this.#gone();
     }
     return this.#init.channel;
+  }
+
+  #gone(): HoldfastError {
+    return new HoldfastError(`the sandbox ${this.name} has ended`, {
+      code: "ERR_HOLDFAST_SANDBOX_GONE",
+      step: "exec",
+      hint: "Create a new one with Sandbox.create().",
+    });
   }
 }
 
@@ -662,6 +714,7 @@ async function prepareControl(
       await ready().end();
       return {};
     },
+    extract: (request, gone) => ready().extractLive(request, gone),
     "kill-network": ({ all }) => ({ connections: all === true ? killNetworks() : network.kill() }),
   });
 }

@@ -25,6 +25,7 @@ export class SessionSandbox implements SessionPlace {
 
   constructor(sandbox: Sandbox, request: PlaceRequest, options: SessionSandboxOptions) {
     this.#sandbox = sandbox;
+    sandbox.session = request.sessionId;
     this.#request = request;
     this.#options = options;
     this.folders = new SandboxFolders(sandbox, (denials) => this.#kept.push(...denials));

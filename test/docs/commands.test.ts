@@ -46,6 +46,12 @@ const run: Readonly<Record<string, Expected>> = {
   "holdfast policy test policy.yaml --to db.example.com:5432 --binary /usr/bin/psql": { status: 1, says: /refused/ },
   "holdfast policy presets": { status: 0, says: /agent/ },
   "holdfast kill-network [SANDBOX|--all] [--json]": { status: 125, says: /no sandbox of this user is called nobody/ },
+  "holdfast extract SANDBOX PATH… --to DIR": { status: 125, says: /no sandbox of this user is called nobody/ },
+  "holdfast extract SANDBOX PATH… --dry-run": { status: 125, says: /no sandbox of this user is called nobody/ },
+  "./bin/holdfast extract SANDBOX report --to results": {
+    status: 125,
+    says: /no sandbox of this user is called nobody/,
+  },
   "holdfast run [options] -- CMD ARG…": { status: 0, says: /^$/ },
 };
 
@@ -110,6 +116,8 @@ const placeholders: readonly (readonly [RegExp, string])[] = [
   [/\[?FILE…?\]?/, "policy.yaml"],
   [/ \[options\] -- CMD ARG…/, " -- true"],
   [/\[SANDBOX\|--all\] \[--json\]/, "nobody"],
+  [/SANDBOX/, "nobody"],
+  [/PATH… --/, "report --"],
   [/HOST:PORT --binary PATH/, "example.com:443 --binary /usr/bin/curl"],
 ];
 

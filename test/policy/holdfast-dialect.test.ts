@@ -32,7 +32,7 @@ workspace: {mode: fresh, access: read-only, mount_at: /workspace}
 tools: [bash, read]
 extract:
   - "*.csv"
-  - {glob: out/**, max_files: 10, max_bytes: 5M}
+  - {glob: out/**, max_files: 10, max_bytes: 5M, max_depth: 0, types: [.MD, tar.gz]}
 dns:
   servers: [9.9.9.9, "[2620:fe::fe]:5353"]
   split: [{domains: [Corp.Example.], servers: ["10.0.0.53:54", 2001:db8::53]}]
@@ -75,7 +75,10 @@ test("Every key of the dialect is read", (t) => {
     requiresAt: { seccomp: { line: 26, column: 12 }, "landlock-filesystem": { line: 26, column: 21 } },
     workspace: { mode: "fresh", access: "read-only", mountAt: "/workspace" },
     tools: ["bash", "read"],
-    extract: [{ glob: "*.csv" }, { glob: "out/**", maxFiles: 10, maxBytes: 5 * 1024 ** 2 }],
+    extract: [
+      { glob: "*.csv" },
+      { glob: "out/**", maxFiles: 10, maxBytes: 5 * 1024 ** 2, types: ["md", "tar.gz"], maxDepth: 0 },
+    ],
     dns: {
       servers: ["9.9.9.9", "[2620:fe::fe]:5353"],
       split: [{ domains: ["corp.example"], servers: ["10.0.0.53:54", "2001:db8::53"] }],
@@ -256,12 +259,16 @@ const refusals: readonly (readonly [string, string, readonly string[]])[] = [
   ],
   [
     "extract rules that leave the workspace or bound nothing",
-    "extract: [../x, {glob: a, max_files: 0, max_bytes: 1.5M}, {max_files: 1}]",
+    "extract: [../x, {glob: a, max_files: 0, max_bytes: 1.5M}, {max_files: 1}, {glob: a, max_depth: -1, types: ['*.md', text/html], type: md}]",
     [
       '2:11: extract[0] must not contain "..": "../x"',
       "2:38: extract[1].max_files must be a whole number from 1 to 1000000, not the number 0",
       '2:52: extract[1].max_bytes: "1.5M" is not a size: fractions are not accepted (write 1536K)',
       "2:59: extract[2].glob is missing",
+      "2:96: extract[3].max_depth must be a whole number from 0 to 63, not the number -1",
+      '2:108: extract[3].types[0] is the ending of a file\'s name, not "*.md" (such as md or tar.gz; text for any text)',
+      '2:116: extract[3].types[1] is the ending of a file\'s name, not "text/html" (such as md or tar.gz; text for any text)',
+      '2:128: unknown key "type" in extract[3] (did you mean "types"?)',
     ],
   ],
   [

@@ -182,6 +182,7 @@ test("A link at the destination is not followed, and a file there is replaced", 
 test("The destination may not lie where the session writes", async (t) => {
   const folder = scratchFolder(t);
   const source = makeFiles(join(folder, "source"), { x: "x\n" });
+  makeFiles(join(folder, "source2"), { x: "x\n" });
   await t.throwsAsync(
     extractFiles({ kind: "folder", folder: source, isPrivate: false }, [{ glob: "*" }], join(source, "out"), options),
     { code: "ERR_HOLDFAST_EXTRACT", message: /lies in the workspace/ },
@@ -190,7 +191,7 @@ test("The destination may not lie where the session writes", async (t) => {
     extractFiles(
       { kind: "folder", folder: source, isPrivate: false },
       [{ glob: "*" }],
-      join(source, "x", "out"),
+      join(folder, "source2", "x", "out"),
       options,
     ),
     { code: "ERR_HOLDFAST_EXTRACT", message: /cannot be made/ },
