@@ -224,6 +224,11 @@ export interface Native {
   findNames(root: string, inodes: readonly bigint[], mostFolders: number): readonly Buffer[];
   /** A Buffer, null at the end, undefined when nothing is there yet. */
   readNow(fd: number): Buffer | null | undefined;
+  /**
+   * Zeros that are never swapped, dumped or forked (native/locked_memory.h), and wiped when the Buffer is collected; `fill(0)`
+   * wipes them before. Throws a NativeFailure where RLIMIT_MEMLOCK leaves no room.
+   */
+  secretBuffer(bytes: number): Buffer;
   /** getrandom(2). */
   random(bytes: number): Buffer;
   /**

@@ -25,6 +25,7 @@
 
 #include "exec.h"
 #include "launch.h"
+#include "locked_memory.h"
 #include "loopback.h"
 #include "notify.h"
 #include "probe.h"
@@ -690,6 +691,16 @@ Napi::Value FindNames(const Napi::CallbackInfo& info) {
   return found;
 }
 
+// A Buffer over memory that is wiped and given back when it is collected.
+Napi::Value SecretBuffer(const Napi::CallbackInfo& info) {
+  auto memory = std::make_unique<holdfast::LockedMemory>();
+  ThrowIfFailed(info.Env(), memory->Allocate(info[0].As<Napi::Number>().Uint32Value()));
+  holdfast::LockedMemory* owned = memory.release();
+  return Napi::Buffer<uint8_t>::New(
+      info.Env(), owned->Data(), owned->Size(),
+      [](Napi::Env, uint8_t*, holdfast::LockedMemory* owner) { delete owner; }, owned);
+}
+
 Napi::Object Init(Napi::Env env, Napi::Object exports) {
   auto* home = new EnvironmentRef(std::make_shared<Environment>());
   env.SetInstanceData(home);
@@ -725,6 +736,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
       {"setXattr",           SetXattr          },
       {"readNow",            ReadNow           },
       {"random",             Random            },
+      {"secretBuffer",       SecretBuffer      },
       {"write",              Write             },
       {"listenUnix",         ListenUnix        },
       {"findRepositories",   FindRepositories  },

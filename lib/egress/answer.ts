@@ -65,6 +65,7 @@ const reasons: Readonly<Record<number, string>> = {
   408: "Request Timeout",
   417: "Expectation Failed",
   431: "Request Header Fields Too Large",
+  500: "Internal Server Error",
   502: "Bad Gateway",
   504: "Gateway Timeout",
 };

@@ -4,8 +4,9 @@ import { writeHostPort } from "../policy/host-port.ts";
 import { type NetworkEndpoint, type NetworkPolicy, type Protocol, readsRequests } from "../policy/network.ts";
 import type { Policy } from "../policy/policy.ts";
 import { type AddressRule, addressFault, compileRanges, isHostName, reachOf, sameAddress } from "./addresses.ts";
+import { type Binding, Bindings } from "./bindings.ts";
 import type { Flow, Program, ProgramDoubt, Reason, Request, Verdict } from "./flow.ts";
-import { compileGlob, type Glob } from "./glob.ts";
+import { compileGlob, type Glob, hostGlob } from "./glob.ts";
 import { contentFault, programMatcher } from "./program-match.ts";
 import { lazyParameters, type Rule, RuleIndex, rulesOf } from "./rules.ts";
 
@@ -40,6 +41,8 @@ export interface Grant {
   readonly endpoints: readonly NetworkEndpoint[];
   /** Null where nothing is inspected. */
   readonly requests: RequestRules | null;
+  /** Which credentials requests may carry here; empty as a rule. */
+  readonly credentials: readonly Binding[];
   /** Set where no entry grants it but `--net log` does: what was missing. */
   readonly missing?: Verdict;
 }
@@ -72,10 +75,12 @@ export class NetworkDecision {
   readonly #patterns: { readonly matches: Glob; readonly destination: Destination }[] = [];
   readonly #hostless: Destination[] = [];
   readonly #kept = new Map<string, Connection>();
+  readonly #bindings: Bindings;
   /** Whether what no entry grants is permitted as well. */
   readonly #isLog: boolean;
 
-  constructor(policy: Pick<Policy, "networkPolicies" | "networkMode">) {
+  constructor(policy: Pick<Policy, "networkPolicies" | "networkMode" | "credentials">) {
+    this.#bindings = new Bindings(policy);
     this.#isLog = policy.networkMode === "log";
     this.#entries = Object.entries(policy.networkPolicies)
       .map(([key, entry]): Entry => ({ key, policy: entry, grants: programMatcher(entry.binaries) }))
@@ -163,7 +168,9 @@ export class NetworkDecision {
       const detail = `${where} is granted to ${who}, not to ${program.path}`;
       return refused(refuse("program", detail, policy, `--allow ${where} --allow-binary ${program.path}`));
     }
-    return { grant: grantOf(granted, host, port, program.path) };
+    return {
+      grant: { ...grantOf(granted, host, port, program.path), credentials: this.#bindings.of(program, host, port) },
+    };
   }
 
   /** Whether an address that the host's name led to may be dialled. */
@@ -270,19 +277,12 @@ function remedyFor(grant: Grant, { method, path }: Request): string {
   return `--allow ${/^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`}`;
 }
 
-/** A leading `**` is one label or more, never none (openshell.md 1.7). */
-function hostGlob(pattern: string): Glob {
-  if (!pattern.startsWith("**.")) return compileGlob(pattern, ".");
-  const rest = compileGlob(pattern.slice(3), ".");
-  return (host) => {
-    for (let dot = host.indexOf(".", 1); dot > 0; dot = host.indexOf(".", dot + 1)) {
-      if (rest(host.slice(dot + 1))) return true;
-    }
-    return false;
-  };
-}
-
-function grantOf(granted: readonly Destination[], host: string, port: number, program: string): Grant {
+function grantOf(
+  granted: readonly Destination[],
+  host: string,
+  port: number,
+  program: string,
+): Omit<Grant, "credentials"> {
   const endpoints = granted.map(({ endpoint }) => endpoint);
   const inspected = granted.filter(({ endpoint }) => readsRequests(endpoint));
   const isSkipped = endpoints.some(({ tls }) => tls === "skip");
@@ -313,7 +313,7 @@ function logGrant(missing: Verdict, program: Program | null, host: string, port:
   return {
     ...{ carry: "tunnel", policy: "--net log", host, port, program: program?.path ?? "an unknown program" },
     addresses: { allowed: undefined, literal: undefined, exact: false, isThisHost: false },
-    ...{ encodedSlash: false, endpoints: [], requests: null, missing },
+    ...{ encodedSlash: false, endpoints: [], requests: null, credentials: [], missing },
   };
 }
 

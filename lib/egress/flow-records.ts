@@ -53,6 +53,12 @@ export class FlowRecords {
     });
   }
 
+  /** Secrets go out, each to where it may; by name. */
+  used({ program, host, port }: FlowSubject, credentials: readonly string[], { method, path }: Request): void {
+    const used = { program: program?.path ?? null, host, port, method, path };
+    this.#audit?.append({ type: "credential.used", sandbox: this.#sandbox, credentials, ...used });
+  }
+
   #append({ program, host, port }: FlowSubject, verdict: Verdict, request?: Request): void {
     const { path, sha256, origin } = program ?? {};
     this.#audit?.append({
@@ -66,6 +72,11 @@ export class FlowRecords {
       ...(request === undefined ? origin : { method: request.method, path: request.path }),
       ...verdict,
     });
+    if (verdict.reason === "credential") {
+      const { credential, detail } = verdict;
+      const refused = { credential: credential ?? null, program: path ?? null, host, port, detail };
+      this.#audit?.append({ type: "credential.refused", sandbox: this.#sandbox, ...refused });
+    }
     const expected = verdict.expectedSha256;
     // A violation of its own: whoever reads the records looks for it by its type.
     if (expected !== undefined) {

@@ -54,6 +54,8 @@ export type Reason =
   | "deny-rule"
   /** The request has no single meaning. */
   | "malformed"
+  /** It carries the placeholder of a credential that is not for this place, or that cannot be had. */
+  | "credential"
   /** Nothing was missing: it was permitted, and its server not reached. */
   | "unreachable"
   /** The sandbox has as many connections as it may have at once. */
@@ -75,6 +77,8 @@ export interface Verdict {
   readonly remedy?: string;
   /** No entry grants it: `--net log` alone does. */
   readonly unlisted?: true;
+  /** The credential that was to go where it may not, or that cannot be had. */
+  readonly credential?: string;
   /** A program's content is not what was pinned or first seen: what that is (SHA-256). */
   readonly expectedSha256?: string;
 }

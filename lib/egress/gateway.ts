@@ -4,6 +4,7 @@ import { type CarriedFlow, native } from "../native.ts";
 import { explicitProxy } from "../plan/explicit-proxy.ts";
 import { writeHostPort } from "../policy/host-port.ts";
 import type { Policy } from "../policy/policy.ts";
+import type { SessionCredentials } from "../secrets/session.ts";
 import { type Answer, failureAnswer, refusalAnswer } from "./answer.ts";
 import type { Authority } from "./authority.ts";
 import { Downstream, join } from "./carry.ts";
@@ -24,7 +25,7 @@ import { Upstream, type UpstreamSettings } from "./upstream.ts";
 import { mostSockets, switchedOff, tooMany, unnamed } from "./verdicts.ts";
 
 /** The parts of a policy that may change while a sandbox runs. */
-export type NetworkSettings = Pick<Policy, "networkPolicies" | "networkMode"> & UpstreamSettings;
+export type NetworkSettings = Pick<Policy, "networkPolicies" | "networkMode" | "credentials"> & UpstreamSettings;
 
 export interface GatewayOptions {
   readonly policy: NetworkSettings;
@@ -37,6 +38,8 @@ export interface GatewayOptions {
   readonly audit: Audit | undefined;
   /** Whose certificates the sandbox trusts; null where no endpoint is inspected. */
   readonly authority: Authority | null;
+  /** Null where the policy has none. The caller closes them. */
+  readonly credentials: SessionCredentials | null;
   /** Whether programs may speak to the explicit proxy. */
   readonly hasProxy: boolean;
 }
@@ -81,8 +84,8 @@ export class Gateway {
     this.#records = new FlowRecords(options.sandbox, options.audit);
     this.#decision = new NetworkDecision(options.policy);
     this.#upstream = new Upstream(options.policy);
-    const { authority } = options;
-    this.#inspector = new Inspector({ authority, reach: (grant) => this.#reach(grant) });
+    const { authority, credentials } = options;
+    this.#inspector = new Inspector({ authority, credentials, reach: (grant) => this.#reach(grant) });
     // The pool's first address is the explicit proxy's.
     this.#names.addressesOf(explicitProxy.name);
     this.#resolver = new Resolver({
@@ -297,6 +300,7 @@ export class Gateway {
           request,
           ...(verdict.unlisted && request ? { endpoint: configurationOf(carried.grant, request.path) } : {}),
         }),
+      recordCredentials: (names, request) => this.#records.used(carried, names, request),
       onFault: (detail, remedy) =>
         note({
           ...{ allowed: false, policy, rule: null, reason: "malformed", detail },

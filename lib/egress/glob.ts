@@ -310,3 +310,15 @@ function automaton(tokens: readonly Token[], separator: string): Glob {
     return current.has(accept);
   };
 }
+
+/** Of hosts. A leading `**` is one label or more, never none (openshell.md 1.7). */
+export function hostGlob(pattern: string): Glob {
+  if (!pattern.startsWith("**.")) return compileGlob(pattern, ".");
+  const rest = compileGlob(pattern.slice(3), ".");
+  return (host) => {
+    for (let dot = host.indexOf(".", 1); dot > 0; dot = host.indexOf(".", dot + 1)) {
+      if (rest(host.slice(dot + 1))) return true;
+    }
+    return false;
+  };
+}

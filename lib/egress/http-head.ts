@@ -43,6 +43,11 @@ export interface Field {
   readonly line: string;
 }
 
+/** A field that did not come in this form. */
+export function makeField(name: string, value: string): Field {
+  return { name, value, line: `${name}: ${value}\r\n` };
+}
+
 export interface RequestHead extends Head {
   readonly method: string;
   readonly target: string;

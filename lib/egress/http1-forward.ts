@@ -37,6 +37,11 @@ export function requestBytes(head: RequestHead, target: string): Buffer {
   return write(`${head.method} ${target} HTTP/1.${head.minor}\r\n`, head, { closes: false, fault: 400 });
 }
 
+/** What stands before the target of a request's head as it is sent, and what stands after it. */
+export function aroundTarget(head: RequestHead): readonly [before: string, after: string] {
+  return [`${head.method} `, writeText(` HTTP/1.${head.minor}\r\n`, head, { closes: false, fault: 400 })];
+}
+
 /** The head as it is sent to the client. */
 export function answerBytes(head: ResponseHead, data: Buffer, { closes }: { readonly closes: boolean }): Buffer {
   const line = data.toString("latin1", 0, data.indexOf("\n") + 1);
@@ -44,17 +49,22 @@ export function answerBytes(head: ResponseHead, data: Buffer, { closes }: { read
   return write(line.replace(/^HTTP\/1\.0/, "HTTP/1.1"), { ...head, fields }, { closes, fault: 502 });
 }
 
-/** @param options fault is whose a malformed head is: the client's (400), or the server's (502) */
-function write(
-  line: string,
-  head: Head,
-  { closes, fault }: { readonly closes: boolean; readonly fault: 400 | 502 },
-): Buffer {
+interface WriteOptions {
+  readonly closes: boolean;
+  /** Whose a malformed head is: the client's, or the server's. */
+  readonly fault: 400 | 502;
+}
+
+function write(line: string, head: Head, options: WriteOptions): Buffer {
+  return Buffer.from(writeText(line, head, options), "latin1");
+}
+
+function writeText(line: string, head: Head, { closes, fault }: WriteOptions): string {
   for (const name of head.hopByHop) {
     if (neverHopByHop.has(name)) throw new HttpError(fault, `Connection names ${name}, which is the message's own`);
   }
   const kept = head.fields.filter(({ name }) => !hopByHop.has(name) && !head.hopByHop.includes(name));
   const isWebSocket = head.upgrade === "websocket";
   const own = `${isWebSocket ? "Connection: Upgrade\r\nUpgrade: websocket\r\n" : closes ? "Connection: close\r\n" : ""}`;
-  return Buffer.from(`${line}${kept.map((field) => field.line).join("")}${own}\r\n`, "latin1");
+  return `${line}${kept.map((field) => field.line).join("")}${own}\r\n`;
 }

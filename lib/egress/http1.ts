@@ -3,7 +3,9 @@ import { type Answer, failureAnswer, message } from "./answer.ts";
 import { TargetError } from "./canonical.ts";
 import { BodyReader } from "./http-body.ts";
 import {
+  type Field,
   HttpError,
+  makeField,
   parseRequest,
   parseResponse,
   type RequestHead,
@@ -11,10 +13,11 @@ import {
   requestHeadEnd,
   responseHeadEnd,
 } from "./http-head.ts";
-import { answerBytes, isRaw, requestBytes } from "./http1-forward.ts";
+import { answerBytes, aroundTarget, isRaw, requestBytes } from "./http1-forward.ts";
 import { type InspectedFlow, isAuthority, mayRepeat, requestOf, Unreachable } from "./inspected-flow.ts";
 import type { Origin, OriginUser } from "./origin.ts";
 import { tlsFault } from "./server-tls.ts";
+import { Swap, SwapFault } from "./swap.ts";
 import { type TimeLimits, timeLimits } from "./time-limits.ts";
 import { ClientFrames, closeFrame, WebSocketError } from "./websocket.ts";
 
@@ -29,6 +32,8 @@ interface Exchange {
   readonly head: RequestHead;
   /** Canonical: what is judged and sent. */
   readonly request: ReturnType<typeof requestOf>;
+  /** What goes into it; undefined as a rule. */
+  readonly swap: Swap<Field> | undefined;
   /** Of the request. */
   readonly body: BodyReader;
   answer: { readonly head: ResponseHead; readonly body: BodyReader } | null;
@@ -114,6 +119,11 @@ export class Http1 implements OriginUser {
     } catch (error) {
       if (error instanceof WebSocketError) {
         this.#closeWebSocket(error);
+        return;
+      }
+      const exchange = this.#exchange;
+      if (error instanceof SwapFault && exchange !== null) {
+        this.#stopSwap(exchange, error);
         return;
       }
       const isKnown = error instanceof HttpError || error instanceof TargetError;
@@ -214,9 +224,15 @@ export class Http1 implements OriginUser {
       this.#refuse(head, refusal);
       return;
     }
+    const swap = flow.swap?.({ ...request, fields: head.fields }, makeField);
+    if (swap !== undefined && !(swap instanceof Swap)) {
+      this.#refuse(head, swap);
+      return;
+    }
     const exchange: Exchange = {
       head,
       request,
+      swap,
       body: new BodyReader(head.framing, 400),
       answer: null,
       held: nothing,
@@ -226,6 +242,34 @@ export class Http1 implements OriginUser {
       again: null,
     };
     this.#exchange = exchange;
+    if (swap === undefined || swap.isReady) this.#dispatch(exchange);
+    else this.#prepare(exchange, swap);
+  }
+
+  /** Waits for secrets. */
+  #prepare(exchange: Exchange, swap: Swap<Field>): void {
+    this.#client.pause();
+    swap.prepare().then(
+      () => {
+        if (this.#exchange !== exchange || this.#isEnding) return;
+        this.#client.resume();
+        this.#guard(() => this.#dispatch(exchange));
+      },
+      (error: unknown) => {
+        if (this.#exchange !== exchange || this.#isEnding) return;
+        this.#guard(() => {
+          throw error;
+        });
+      },
+    );
+  }
+
+  #stopSwap({ request }: Exchange, fault: SwapFault): void {
+    this.#stop(this.#flow.refuseSwap?.(fault, request) ?? failureAnswer(500, fault.error, fault.message));
+  }
+
+  #dispatch(exchange: Exchange): void {
+    const flow = this.#flow;
     const kept = this.#origin?.isFresh === true ? this.#origin : null;
     if (kept === null) this.#origin?.socket.destroy();
     this.#origin = null;
@@ -263,19 +307,32 @@ export class Http1 implements OriginUser {
     if (isBoundByConnection(head)) origin.isBound = true;
     const end = head.size + body.take(this.#held, head.size);
     const bytes =
-      isRaw(head) && request.sent === head.target
-        ? this.#held.subarray(0, end)
-        : Buffer.concat([requestBytes(head, request.sent), this.#held.subarray(head.size, end)]);
+      exchange.swap !== undefined
+        ? this.#held.subarray(head.size, end)
+        : isRaw(head) && request.sent === head.target
+          ? this.#held.subarray(0, end)
+          : Buffer.concat([requestBytes(head, request.sent), this.#held.subarray(head.size, end)]);
     this.#held = end === this.#held.length ? nothing : this.#held.subarray(end);
     if (origin.isUsed && head.framing.kind === "none" && mayRepeat.has(head.method)) exchange.again = bytes;
-    if (!origin.socket.write(bytes)) this.#client.pause();
+    if (!this.#writeRequest(exchange, origin, bytes)) this.#client.pause();
+  }
+
+  /** A head with secrets is made when it is sent, and wiped when it is. */
+  #writeRequest({ head, swap }: Exchange, { socket }: Origin, bytes: Buffer): boolean {
+    if (swap === undefined) return socket.write(bytes);
+    const made = swap.head(...aroundTarget({ ...head, fields: swap.fields }));
+    socket.cork();
+    const isTaken = socket.write(made, () => made.fill(0));
+    if (bytes.length > 0) socket.write(bytes);
+    socket.uncork();
+    return isTaken;
   }
 
   #sendAgain(exchange: Exchange, origin: Origin, bytes: Buffer): void {
     exchange.origin = origin;
     exchange.again = null;
     origin.user = this;
-    origin.socket.write(bytes);
+    this.#writeRequest(exchange, origin, bytes);
   }
 
   onData(chunk: Buffer): void {

@@ -8,6 +8,7 @@ import {
   performServerHandshake,
   type ServerHttp2Session,
   type ServerHttp2Stream,
+  sensitiveHeaders,
 } from "node:http2";
 import type { TLSSocket } from "node:tls";
 import { type Answer, failureAnswer } from "./answer.ts";
@@ -15,6 +16,7 @@ import { TargetError } from "./canonical.ts";
 import type { Request } from "./flow.ts";
 import { type InspectedFlow, isAuthority, mayRepeat, requestOf, Unreachable } from "./inspected-flow.ts";
 import { tlsFault } from "./server-tls.ts";
+import { Swap, SwapFault, type SwapField } from "./swap.ts";
 import { type TimeLimits, timeLimits } from "./time-limits.ts";
 
 /** What HTTP/2 asks of the rest besides. */
@@ -96,18 +98,57 @@ export class Http2 {
       say(stream, headers, refusal);
       return;
     }
+    const swap = flow.swap?.({ ...request, fields: fieldsOf(headers) }, (name, value) => ({ name, value }));
+    if (swap !== undefined && !(swap instanceof Swap)) {
+      say(stream, headers, swap);
+      return;
+    }
     this.#streams.set(stream, request);
     stream.once("close", () => this.#streams.delete(stream));
-    this.#carry(stream, headers, request.sent, () => this.#carry(stream, headers, request.sent));
+    const sent: Sent = swap === undefined ? () => headersFor(headers, request.sent) : () => swapped(headers, swap);
+    const begin = (): void => this.#carry(stream, headers, sent, () => this.#carry(stream, headers, sent));
+    if (swap === undefined || swap.isReady) begin();
+    else swap.prepare().then(begin, (fault: unknown) => this.#refuseSwap(stream, headers, request, fault));
+  }
+
+  #refuseSwap(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, request: Request, fault: unknown): void {
+    const known = fault instanceof SwapFault ? this.#flow.refuseSwap?.(fault, request) : undefined;
+    say(stream, headers, known ?? unreachable(fault));
   }
 
   /** @param again what is done where the server has not looked at it */
-  #carry(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, target: string, again?: () => void): void {
+  #carry(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, sent: Sent, again?: () => void): void {
     this.#flow.session().then(
-      (session) => carry(stream, headers, target, session, { serverMs: this.#serverMs, again }),
+      (session) => carry(stream, headers, sent, session, { serverMs: this.#serverMs, again }),
       (error: unknown) => say(stream, headers, error instanceof Unreachable ? error.answer : unreachable(error)),
     );
   }
+}
+
+/** What is asked of the server, made when it is. */
+type Sent = () => OutgoingHttpHeaders;
+
+function headersFor(headers: IncomingHttpHeaders, target: string): OutgoingHttpHeaders {
+  const { host: _, ...own } = headers;
+  return { ...own, ":path": target, ":authority": headers[":authority"] ?? headers.host };
+}
+
+function fieldsOf(headers: IncomingHttpHeaders): readonly SwapField[] {
+  return Object.entries(headers).flatMap(([name, value]) =>
+    name.startsWith(":") ? [] : [value ?? []].flat().map((each) => ({ name, value: each })),
+  );
+}
+
+/** With its secrets, which no compression remembers (RFC 7541 section 7.1.3). */
+function swapped(headers: IncomingHttpHeaders, swap: Swap<SwapField>): OutgoingHttpHeaders {
+  const { target, fields } = swap.texts();
+  const pseudo = Object.fromEntries(Object.entries(headers).filter(([name]) => name.startsWith(":")));
+  const own: Record<string, string | string[]> = {};
+  for (const { name, value } of fields) {
+    const known = own[name];
+    own[name] = known === undefined ? value : [known, value].flat();
+  }
+  return { ...headersFor({ ...pseudo, ...own }, target), [sensitiveHeaders]: Object.keys(own) };
 }
 
 class AuthorityError extends Error {}
@@ -133,17 +174,15 @@ function requestIn(headers: IncomingHttpHeaders, flow: InspectedFlow): ReturnTyp
 function carry(
   stream: ServerHttp2Stream,
   headers: IncomingHttpHeaders,
-  target: string,
+  sent: Sent,
   session: ClientHttp2Session,
   { serverMs, again }: { readonly serverMs: number; readonly again: (() => void) | undefined },
 ): void {
   if (stream.destroyed || stream.closed) return;
-  const { host: _, ...own } = headers;
-  const sent: OutgoingHttpHeaders = { ...own, ":path": target, ":authority": headers[":authority"] ?? headers.host };
   const hasBody = !stream.readableEnded && !stream.endAfterHeaders;
   let upstream: ClientHttp2Stream;
   try {
-    upstream = session.request(sent, { endStream: !hasBody, waitForTrailers: hasBody });
+    upstream = session.request(sent(), { endStream: !hasBody, waitForTrailers: hasBody });
   } catch (error) {
     // The session has ended meanwhile.
     if (again !== undefined) again();

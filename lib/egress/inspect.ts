@@ -3,8 +3,10 @@ import type { Socket } from "node:net";
 import type { TLSSocket } from "node:tls";
 import { writeHostPort } from "../policy/host-port.ts";
 import type { Protocol } from "../policy/network.ts";
+import type { SessionCredentials } from "../secrets/session.ts";
 import { type Answer, failureAnswer, refusalAnswer } from "./answer.ts";
 import type { Authority } from "./authority.ts";
+import { isBound } from "./bindings.ts";
 import { endTls, skip } from "./client-tls.ts";
 import { type Grant, type NetworkDecision, unreachable } from "./decide.ts";
 import type { Request, Verdict } from "./flow.ts";
@@ -14,6 +16,7 @@ import { Unreachable } from "./inspected-flow.ts";
 import type { Opening } from "./opening.ts";
 import { Origin, Origins } from "./origin.ts";
 import { secure } from "./server-tls.ts";
+import { Swap, SwapFault, type SwapField, type SwapRequest } from "./swap.ts";
 
 /** A session on which nothing is said takes no more requests; those that wait on it go on. */
 const idleMs = 60_000;
@@ -42,11 +45,14 @@ export class Inspector {
   readonly spoken: WeakSet<Grant> = new WeakSet();
   /** Null where no endpoint is inspected. */
   readonly authority: Authority | null;
+  /** Null where the policy has none. */
+  readonly credentials: SessionCredentials | null;
   /** A connection to a granted server. Throws a ReachRefusal. */
   readonly reach: (grant: Grant) => Promise<Socket>;
 
-  constructor(options: Pick<Inspector, "authority" | "reach">) {
+  constructor(options: Pick<Inspector, "authority" | "credentials" | "reach">) {
     this.authority = options.authority;
+    this.credentials = options.credentials;
     this.reach = options.reach;
   }
 
@@ -135,6 +141,7 @@ export interface Inspected {
   readonly client: Socket;
   readonly current: () => { readonly decision: NetworkDecision; readonly grant: Grant };
   readonly record: (verdict: Verdict, request?: Request) => void;
+  readonly recordCredentials: (names: readonly string[], request: Request) => void;
   /** The client gave up, or was not understood, before a request. */
   readonly onFault: (detail: string, remedy?: string) => void;
 }
@@ -238,6 +245,38 @@ class InspectedConnection implements InspectedHttp2Flow {
     const verdict = decision.request(grant, request);
     this.#inspected.record(verdict, request);
     return verdict.allowed ? undefined : refusalAnswer({ ...grant, request }, verdict);
+  }
+
+  swap<Field extends SwapField>(
+    request: SwapRequest<Field> & Request,
+    makeField: (name: string, value: string) => Field,
+  ): Swap<Field> | Answer | undefined {
+    const { credentials } = this.#inspector;
+    if (credentials === null) return undefined;
+    const bound = this.#inspected
+      .current()
+      .grant.credentials.filter((each) => isBound(each, this.scheme, request.path));
+    try {
+      const swap = Swap.of(credentials, bound, request, makeField);
+      if (swap !== undefined) this.#inspected.recordCredentials([...swap.names], request);
+      return swap;
+    } catch (fault) {
+      if (!(fault instanceof SwapFault)) throw fault;
+      return this.refuseSwap(fault, request);
+    }
+  }
+
+  refuseSwap({ error, credential, message, cause }: SwapFault, request: Request): Answer {
+    const { policy } = this.#inspected.current().grant;
+    const detail = cause instanceof Error ? `${message}: ${cause.message}` : message;
+    this.#inspected.record(
+      {
+        ...{ allowed: false, policy, rule: null, reason: "credential", detail },
+        ...(credential === undefined ? {} : { credential }),
+      },
+      request,
+    );
+    return failureAnswer(error === "credential_unavailable" ? 500 : 403, error, message);
   }
 
   malformed(detail: string): void {

@@ -3,6 +3,7 @@ import type { Answer } from "./answer.ts";
 import { canonicalTarget, TargetError } from "./canonical.ts";
 import type { Request } from "./flow.ts";
 import type { Origin } from "./origin.ts";
+import type { Swap, SwapFault, SwapField, SwapRequest } from "./swap.ts";
 
 /** One connection of a program to an inspected endpoint: what the readers of HTTP ask of the rest. */
 export interface InspectedFlow {
@@ -13,6 +14,13 @@ export interface InspectedFlow {
   readonly encodedSlash: boolean;
   /** Judges and records; undefined where it may go on. */
   judge(request: Request): Answer | undefined;
+  /** What credentials go into it; an answer where one may not. Absent where there are none. */
+  swap?<Field extends SwapField>(
+    request: SwapRequest<Field> & Request,
+    makeField: (name: string, value: string) => Field,
+  ): Swap<Field> | Answer | undefined;
+  /** Records a credential that did not go where it was to go, and says so. */
+  refuseSwap?(fault: SwapFault, request: Request): Answer;
   /** Records what is refused because it has no single meaning. */
   malformed(why: string): void;
   /** Of the endpoint that a path belongs to. */

@@ -1,5 +1,7 @@
 import { closeSync, openSync, readSync } from "node:fs";
 import { HoldfastError } from "../errors.ts";
+import { credentialsSection } from "./credential-fields.ts";
+import { checkCredentials } from "./credentials.ts";
 import { defaultLimits, defaultPolicy } from "./default-policy.ts";
 import { largestPolicy, type Node, readDocument } from "./document.ts";
 import { absentFilesystem, filesystemSection, withBaseline } from "./filesystem.ts";
@@ -49,6 +51,7 @@ const additions = {
   extract: extractSection,
   dns: dnsSection,
   upstream_proxy: upstreamProxySection,
+  credentials: credentialsSection,
 };
 
 /** Keys of files that are easily taken for policies. */
@@ -152,8 +155,10 @@ function readHoldfast(root: Node, context: Context): Policy | null {
     extract: values.extract ?? defaultPolicy.extract,
     ...(values.dns === undefined ? {} : { dns: values.dns }),
     ...(values.upstream_proxy === undefined ? {} : { upstreamProxy: values.upstream_proxy }),
+    ...(values.credentials === undefined ? {} : { credentials: values.credentials }),
   });
   checkProxySecret(policy, found.place("upstream_proxy"), context);
+  checkCredentials(policy, context);
   return policy;
 }
 

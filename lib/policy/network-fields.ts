@@ -256,7 +256,8 @@ const sha256: Reader<string> = {
 const openshellBinary = section({ path: glob, harness: flag }, { required: ["path"] });
 const holdfastBinary = section({ path: glob, harness: flag, sha256 }, { required: ["path"] });
 
-const binary: Reader<Binary> = {
+/** A program, with what its content has to be in files of ours. */
+export const binary: Reader<Binary> = {
   schema: holdfastBinary.schema,
   read(node, what, context) {
     const shape: Reader<Section<{ readonly path: Reader<string>; readonly sha256?: Reader<string> }>> =

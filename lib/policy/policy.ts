@@ -1,3 +1,4 @@
+import type { Credential } from "./credentials.ts";
 import type { NetworkMiddleware, NetworkPolicy } from "./network.ts";
 
 /** A path that a policy grants, with the place in the file that grants it (absent for flags and presets built in code). */
@@ -128,6 +129,8 @@ export interface Policy {
   readonly dns?: DnsSettings;
   /** Absent: connections are made without one. */
   readonly upstreamProxy?: UpstreamProxySettings;
+  /** Secrets that programs use without seeing them, by name. */
+  readonly credentials?: Readonly<Record<string, Credential>>;
   /** What a sandbox may use up. */
   readonly limits: Limits;
   /** Which variables there are inside. */

@@ -5,6 +5,7 @@ import type { UnlistedLog } from "../egress/unlisted.ts";
 import { HoldfastError } from "../errors.ts";
 import { hasEgress, hasInspection, namesPrograms } from "../policy/network.ts";
 import type { Policy } from "../policy/policy.ts";
+import type { SessionCredentials } from "../secrets/session.ts";
 import { type Forward, type ForwardOptions, PortForward } from "./forward.ts";
 import type { InsideSockets } from "./inside-sockets.ts";
 
@@ -32,6 +33,7 @@ export class SandboxNetwork {
   /** What carries its connections; null where it has no network. */
   #gateway: Gateway | null = null;
   #looksAtCode = false;
+  #credentials: SessionCredentials | null = null;
   readonly #forwards = new Set<PortForward>();
   /** What came to ports inside where nobody listened. */
   readonly #unreached = new FailedConnections();
@@ -49,6 +51,24 @@ export class SandboxNetwork {
     this.#gateway = gateway;
     this.#looksAtCode = looksAtCode;
     if (this.#isOff) gateway.switchOff();
+  }
+
+  /**
+   * Opens the session's credentials, which end with it.
+   *
+   * @returns the variables that hold their placeholders; null where there are none
+   * @throws HoldfastError ERR_HOLDFAST_CREDENTIAL
+   */
+  async openCredentials({ credentials }: Policy): Promise<Readonly<Record<string, string>> | null> {
+    if (credentials === undefined) return null;
+    const { SessionCredentials } = await import("../secrets/session.ts");
+    this.#credentials = await SessionCredentials.open(credentials);
+    return this.#credentials.environment;
+  }
+
+  /** Null where the policy has none. */
+  get credentials(): SessionCredentials | null {
+    return this.#credentials;
   }
 
   /** @throws HoldfastError ERR_HOLDFAST_OPTION, ERR_HOLDFAST_FORWARD */
@@ -111,6 +131,7 @@ export class SandboxNetwork {
   close(): void {
     living.delete(this);
     this.#gateway?.close();
+    this.#credentials?.close();
     for (const forward of this.#forwards) void forward.close();
   }
 }

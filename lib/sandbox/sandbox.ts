@@ -221,13 +221,15 @@ export class Sandbox implements SandboxLike {
     let cgroup: SandboxCgroup | null = null;
     const network = new SandboxNetwork(name, options.audit);
     try {
+      const placeholders = await network.openCredentials(policy);
+      if (placeholders !== null) workspace = { ...prepared, environment: { ...prepared.environment, ...placeholders } };
       const certified =
         hasInspection(policy) || hooks.onAuthority !== undefined ? await certify(name, options.mode) : null;
       if (certified !== null) hooks.onAuthority?.(certified.authority);
       const { drop, hostUid, hostGid } = identity(policy, capabilities, prepared.owner);
       if (options.mode === "landlock") {
         const own = await makeOwnFolders(name, { uid: hostUid, gid: hostGid }, certified?.trustFolder);
-        workspace = withoutMounts(prepared, own);
+        workspace = withoutMounts(workspace, own);
       }
       // All at once: the init raises the walls, the rest is made ready here.
       let sandbox: Sandbox | undefined;
@@ -270,7 +272,10 @@ export class Sandbox implements SandboxLike {
         const authority = certified?.authority ?? null;
         const hasProxy = options.proxyEnv ?? false;
         network.carryBy(
-          new gateways.Gateway({ policy, sandbox: name, broker, resolver, audit, authority, hasProxy }),
+          new gateways.Gateway({
+            ...{ policy, sandbox: name, broker, resolver, audit, authority, hasProxy },
+            credentials: network.credentials,
+          }),
           [...plan.seccomp.notify.values()].includes("code"),
         );
       }
@@ -339,6 +344,7 @@ export class Sandbox implements SandboxLike {
       "protectedNames",
       "requires",
       "workspace",
+      "credentials",
     ] as const) {
       if (JSON.stringify(withoutPlaces(policy[part])) === JSON.stringify(withoutPlaces(this.policy[part]))) continue;
       throw new HoldfastError(`${part} cannot change in a running sandbox`, {
@@ -734,7 +740,7 @@ function sweepOnce(): void {
 /** A grant's place in its file is not part of what it grants. */
 function withoutPlaces(value: unknown): unknown {
   return JSON.parse(
-    JSON.stringify(value, (key, inner: unknown) => (key === "line" || key === "column" ? undefined : inner)),
+    JSON.stringify(value ?? null, (key, inner: unknown) => (key === "line" || key === "column" ? undefined : inner)),
   );
 }
 

@@ -1,0 +1,108 @@
+import { HoldfastError } from "../errors.ts";
+import type { Credential } from "../policy/credentials.ts";
+import { placeholderLike, placeholderOf } from "./placeholder.ts";
+import { Secret } from "./secret.ts";
+import { SecretError } from "./sources.ts";
+
+/** A placeholder in a text. */
+export interface Occurrence {
+  readonly at: number;
+  readonly end: number;
+  /** The credential that it stands for; undefined where OpenShell's form names a variable that none has. */
+  readonly name: string | undefined;
+}
+
+/** The credentials of one sandbox: what stands for each inside, and the secrets outside. */
+export class SessionCredentials {
+  /** The variables that hold placeholders inside. */
+  readonly environment: Readonly<Record<string, string>>;
+  readonly #secrets: ReadonlyMap<string, Secret>;
+  readonly #placeholders: ReadonlyMap<string, string>;
+  readonly #names: ReadonlyMap<string, string>;
+  readonly #byVariable: ReadonlyMap<string, string>;
+  readonly #pattern: RegExp;
+
+  private constructor(
+    credentials: Readonly<Record<string, Credential>>,
+    secrets: ReadonlyMap<string, Secret>,
+    placeholders: ReadonlyMap<string, string>,
+  ) {
+    this.#secrets = secrets;
+    this.#placeholders = placeholders;
+    this.#names = new Map([...placeholders].map(([name, placeholder]) => [placeholder, name]));
+    const variables = Object.entries(credentials).flatMap(([name, { env }]) =>
+      env === undefined ? [] : [[env, name] as const],
+    );
+    this.#byVariable = new Map(variables);
+    this.environment = Object.fromEntries(
+      variables.map(([variable, name]) => {
+        const isOpenShell = credentials[name]?.format === "openshell";
+        return [variable, isOpenShell ? `openshell:resolve:env:${variable}` : (placeholders.get(name) ?? "")];
+      }),
+    );
+    this.#pattern = new RegExp([...placeholders.values(), openshellForms].join("|"), "g");
+  }
+
+  /**
+   * Draws placeholders; reads what has no `format`, for its shape.
+   *
+   * @throws HoldfastError ERR_HOLDFAST_CREDENTIAL
+   */
+  static async open(credentials: Readonly<Record<string, Credential>>): Promise<SessionCredentials> {
+    const secrets = new Map<string, Secret>();
+    const placeholders = new Map<string, string>();
+    try {
+      for (const [name, { source, env, format }] of Object.entries(credentials)) {
+        const secret = new Secret(name, source);
+        secrets.set(name, secret);
+        if (env === undefined || format !== undefined) {
+          placeholders.set(name, placeholderOf(format === undefined || format === "openshell" ? "generic" : format));
+          continue;
+        }
+        await secret.refresh();
+        placeholders.set(name, placeholderLike(secret.bytes ?? Buffer.alloc(0)));
+      }
+    } catch (cause) {
+      for (const secret of secrets.values()) secret.wipe();
+      if (!(cause instanceof SecretError)) throw cause;
+      throw new HoldfastError(`the credential ${[...secrets.keys()].at(-1)} cannot be had: ${cause.message}`, {
+        code: "ERR_HOLDFAST_CREDENTIAL",
+        step: "egress",
+        hint: "Put its source right, or name its format in the policy: then it is read at first use.",
+        cause,
+      });
+    }
+    return new SessionCredentials(credentials, secrets, placeholders);
+  }
+
+  /** What stands for a credential in a request, wherever it came from. */
+  placeholderOf(name: string): string {
+    return this.#placeholders.get(name) ?? "";
+  }
+
+  secretOf(name: string): Secret | undefined {
+    return this.#secrets.get(name);
+  }
+
+  /** Every placeholder in a text, in order. */
+  find(text: string): readonly Occurrence[] {
+    const found: Occurrence[] = [];
+    this.#pattern.lastIndex = 0;
+    for (let match = this.#pattern.exec(text); match !== null; match = this.#pattern.exec(text)) {
+      const variable = match.groups?.["colons"] ?? match.groups?.["dashes"];
+      const name = variable === undefined ? this.#names.get(match[0]) : this.#byVariable.get(variable);
+      found.push({ at: match.index, end: match.index + match[0].length, name });
+    }
+    return found;
+  }
+
+  /** Wipes every secret. */
+  close(): void {
+    for (const secret of this.#secrets.values()) secret.wipe();
+  }
+}
+
+/** openshell.md 1.12; a revision is passed over, since what is put in is the newest. */
+const openshellForms =
+  "openshell:resolve:env:(?:v\\d+_|s[0-9a-f]{64}_)?(?<colons>[A-Za-z_][A-Za-z0-9_]*)" +
+  "|(?:[A-Za-z0-9._-]{0,16}-)?OPENSHELL-RESOLVE-ENV-(?<dashes>[A-Za-z_][A-Za-z0-9_]*)";

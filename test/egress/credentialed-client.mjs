@@ -1,0 +1,105 @@
+// Runs inside the sandbox of credentialed.ts: what a program does with its placeholders.
+
+import { request as httpRequest } from "node:http";
+import { connect as connectHttp2 } from "node:http2";
+import { Agent, request as httpsRequest } from "node:https";
+
+const { TOKEN, NARROW, OTHERS, BROKEN, MISSING } = process.env;
+const api = "api.example.test";
+const results = { environment: process.env };
+
+function ask(path, { method = "GET", port = 443, host = api, headers = {}, agent, body } = {}) {
+  return new Promise((resolve) => {
+    const make = port === 80 ? httpRequest : httpsRequest;
+    const request = make({ host, port, path, method, headers, agent });
+    request.on("error", (error) => resolve({ error: error.code ?? error.message }));
+    request.on("response", (response) => {
+      const parts = [];
+      response.on("data", (part) => parts.push(part));
+      response.on("error", (error) => resolve({ status: response.statusCode, error: error.code }));
+      response.on("end", () => {
+        const text = Buffer.concat(parts).toString();
+        const isJson = response.headers["content-type"] === "application/json";
+        resolve({ status: response.statusCode, body: isJson ? JSON.parse(text) : text, headers: response.headers });
+      });
+    });
+    request.end(body);
+  });
+}
+
+const bearer = (token) => ({ headers: { Authorization: `Bearer ${token}` } });
+const login = (token) => ({ headers: { Authorization: `Basic ${Buffer.from(`user:${token}`).toString("base64")}` } });
+const percent = (text) => [...text].map((each) => `%${each.charCodeAt(0).toString(16)}`).join("");
+
+results.header = await ask("/header", bearer(TOKEN));
+results.basic = await ask("/basic", login(TOKEN));
+results.twice = await ask("/twice", { headers: { "X-One": TOKEN, "X-Two": `a ${TOKEN} b ${TOKEN}` } });
+results.query = await ask(`/query?a=1&key=${TOKEN}&b=2`);
+results.queryEncoded = await ask(`/query-encoded?key=${percent(TOKEN)}`);
+results.path = await ask(`/path/${TOKEN}/x`);
+results.pathEncoded = await ask(`/path-encoded/${percent(TOKEN)}/x`);
+results.headerEncoded = await ask("/header-encoded", { headers: { Referer: `https://x/?k=${percent(TOKEN)}` } });
+results.openshell = await ask("/openshell", bearer("openshell:resolve:env:TOKEN"));
+results.alias = await ask("/alias", bearer("xoxb-OPENSHELL-RESOLVE-ENV-TOKEN"));
+results.unknown = await ask("/unknown", bearer("openshell:resolve:env:NOBODY"));
+results.none = await ask("/none", bearer("something else"));
+
+// Elsewhere: another path, host, port, scheme.
+results.narrow = await ask("/only/this", bearer(NARROW));
+await ask(`/only/query?k=${NARROW}`);
+results.narrowPath = await ask("/header", bearer(NARROW));
+results.narrowUp = await ask("/only/../header", bearer(NARROW));
+results.otherHost = await ask("/x", { host: "other.example.test", ...bearer(TOKEN) });
+results.otherHostBasic = await ask("/x", { host: "other.example.test", ...login(TOKEN) });
+results.otherHostQuery = await ask(`/x?k=${percent(TOKEN)}`, { host: "other.example.test" });
+results.otherHostReferer = await ask("/x", {
+  host: "other.example.test",
+  headers: { Referer: `https://${api}/?key=${TOKEN}` },
+});
+results.otherPort = await ask("/x", { port: 8443, ...bearer(TOKEN) });
+results.clear = await ask("/x", { port: 80, ...bearer(TOKEN) });
+results.otherProgram = await ask("/x", bearer(OTHERS));
+results.broken = await ask("/x", bearer(BROKEN));
+results.missing = await ask("/x", bearer(MISSING));
+
+// One connection, several requests: what is put in is not kept for the next.
+const agent = new Agent({ keepAlive: true, maxSockets: 1 });
+results.kept = [];
+for (const token of [TOKEN, "x", TOKEN]) results.kept.push((await ask("/kept", { agent, ...bearer(token) })).status);
+agent.destroy();
+
+/** One session of HTTP/2; the answers of its streams. */
+async function askHttp2(...requests) {
+  const session = connectHttp2(`https://${api}:8444`);
+  session.on("error", () => {});
+  const answers = await Promise.all(
+    requests.map(
+      (headers) =>
+        new Promise((resolve) => {
+          const stream = session.request(headers);
+          let answer;
+          let body = "";
+          stream.on("response", (fields) => {
+            answer = { status: fields[":status"] };
+          });
+          stream.setEncoding("utf8");
+          stream.on("data", (part) => {
+            body += part;
+          });
+          stream.on("error", (error) => resolve({ error: error.code }));
+          stream.on("end", () => resolve({ ...answer, body }));
+          stream.end();
+        }),
+    ),
+  );
+  session.close();
+  return answers;
+}
+results.http2 = await askHttp2(
+  { ":path": `/h2/${TOKEN}?k=${TOKEN}`, authorization: `Bearer ${TOKEN}`, cookie: [`a=${TOKEN}`, "b=c"] },
+  { ":path": "/h2/narrow", authorization: `Bearer ${NARROW}` },
+  // In more than one frame (RFC 9113 section 6.10).
+  { ":path": "/h2/long", "x-filler": "y".repeat(20_000), "x-token": TOKEN },
+);
+
+process.stdout.write(JSON.stringify(results));

@@ -1,0 +1,134 @@
+// The scenario of credentials.test.ts, run where the servers' addresses are this namespace's own.
+import { once } from "node:events";
+import { chmodSync, copyFileSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { createServer as createHttpServer, type IncomingMessage, type ServerResponse } from "node:http";
+import { createSecureServer } from "node:http2";
+import { createServer as createHttpsServer } from "node:https";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { Audit } from "../../lib/audit/audit.ts";
+import { Authority } from "../../lib/egress/authority.ts";
+import { Sandbox } from "../../lib/sandbox/sandbox.ts";
+import { runnable, sound } from "../policy/policy-text.ts";
+import { finds } from "../secrets/secret-search.ts";
+import { addresses } from "./world.ts";
+
+const closers: (() => unknown)[] = [];
+const workdir = mkdtempSync(join(tmpdir(), "holdfast-credentialed-"));
+chmodSync(workdir, 0o777);
+const outside = mkdtempSync(join(tmpdir(), "holdfast-outside-"));
+closers.push(() => rmSync(workdir, { recursive: true, force: true }));
+closers.push(() => rmSync(outside, { recursive: true, force: true }));
+
+/** With what has to be escaped in a URL. */
+const secrets = {
+  token: "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",
+  narrow: 'n4rrow/se"cret+with=odd&characters%\\here',
+  others: "sk-ant-api03-others-secret-is-not-for-this-program-AA",
+} as const;
+process.env["HOLDFAST_TEST_TOKEN"] = secrets.token;
+process.env["HOLDFAST_TEST_OTHERS"] = secrets.others;
+const narrowFile = join(outside, "narrow");
+const brokenFile = join(outside, "broken");
+writeFileSync(narrowFile, `${secrets.narrow}\n`);
+writeFileSync(brokenFile, "two\nlines\n");
+
+const node = process.execPath;
+const policyText = `${runnable(dirname(node))}network_policies:
+  api:
+    endpoints:
+      - { host: api.example.test, ports: [443, 8444], protocol: rest, enforcement: enforce, access: full }
+    binaries: [{ path: "${node}" }]
+  rest:
+    endpoints:
+      - { host: other.example.test, port: 443, protocol: rest, enforcement: enforce, access: full }
+      - { host: api.example.test, ports: [80, 8443], protocol: rest, enforcement: enforce, access: full }
+    binaries: [{ path: "${node}" }]
+credentials:
+  token: { source: { env: HOLDFAST_TEST_TOKEN }, env: TOKEN, network_policy: api }
+  narrow:
+    source: { file: ${narrowFile} }
+    env: NARROW
+    endpoints: [{ host: api.example.test, ports: [443, 8444], path: /only/** }]
+    binaries: [{ path: "${node}" }]
+  others:
+    source: { env: HOLDFAST_TEST_OTHERS }
+    env: OTHERS
+    endpoints: [{ host: api.example.test }]
+    binaries: [{ path: /usr/bin/false }]
+  broken: { source: { file: ${brokenFile} }, env: BROKEN, format: gitlab, network_policy: api }
+  missing: { source: { file: ${join(outside, "missing")} }, env: MISSING, format: npm, network_policy: api }
+`;
+
+/** What came to the servers, by path. */
+const came: Record<string, unknown[]> = {};
+
+function note(path: string, what: unknown): void {
+  const key = path.startsWith("/only/query") ? "only-query" : (path.split(/[/?]/)[1] ?? "");
+  came[key] = [...(came[key] ?? []), what];
+}
+
+function onRequest(request: IncomingMessage, response: ServerResponse): void {
+  note(request.url ?? "", { url: request.url, ...request.headers });
+  response.end("ok");
+}
+
+const lines: Record<string, unknown>[] = [];
+const audit = new Audit({ write: (line) => void lines.push(JSON.parse(line)), close: () => {} });
+const authority = new Authority("the test's servers", 3_600_000);
+const trusted = join(outside, "host-trust.pem");
+writeFileSync(trusted, authority.certificate);
+process.env["SSL_CERT_FILE"] = trusted;
+const certified = {
+  SNICallback: (name: string, done: (error: null, context: ReturnType<Authority["contextFor"]>) => void) =>
+    done(null, authority.contextFor(name)),
+};
+const h2 = createSecureServer({ ...certified, settings: { maxHeaderListSize: 65_536 } });
+h2.on("sessionError", () => {});
+h2.on("stream", (stream, headers) => {
+  stream.on("error", () => {});
+  note(headers[":path"] ?? "", { ...headers });
+  stream.respond({ ":status": 200 });
+  stream.end("ok");
+});
+const servers = [
+  createHttpServer(onRequest).listen(80, addresses.api),
+  createHttpsServer(certified, onRequest).listen(443, addresses.api),
+  createHttpsServer(certified, onRequest).listen(8443, addresses.api),
+  createHttpsServer(certified, onRequest).listen(443, addresses.other),
+  h2.listen(8444, addresses.api),
+];
+await Promise.all(servers.map((server) => (server.listening ? null : once(server, "listening"))));
+closers.push(() => {
+  for (const server of servers) server.close();
+});
+
+try {
+  copyFileSync(join(import.meta.dirname, "credentialed-client.mjs"), join(workdir, "client.mjs"));
+  const sandbox = await Sandbox.create({ workdir, policy: sound(policyText), audit });
+  closers.push(() => sandbox.dispose());
+  const { stdout, stderr, denials } = await sandbox.exec(node, [join(workdir, "client.mjs")], { timeout: 60_000 });
+  if (stdout.length === 0) throw new Error(`the client failed: ${stderr}`);
+  const seen = JSON.parse(stdout.toString());
+  const second = await Sandbox.create({ workdir, policy: sound(policyText) });
+  const { stdout: other } = await second.exec("sh", ["-c", 'printf %s "$TOKEN"']);
+  await second.dispose();
+  const everything = {
+    seen: stdout.toString(),
+    stderr: stderr.toString(),
+    lines: JSON.stringify(lines),
+    denials: JSON.stringify(denials),
+  };
+  const found = Object.fromEntries(
+    Object.entries(secrets).map(([name, secret]) => [
+      name,
+      Object.entries(everything).flatMap(([where, text]) => finds(text, secret).map((how) => `${where}: ${how}`)),
+    ]),
+  );
+  process.stdout.write(
+    JSON.stringify({ ...seen, came, lines, denials, secrets, found, otherSession: other.toString() }),
+  );
+} finally {
+  for (const close of closers.reverse()) await close();
+}
+process.exit(0);

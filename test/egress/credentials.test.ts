@@ -1,0 +1,130 @@
+import { checksum } from "../../lib/secrets/placeholder.ts";
+import { testsOf } from "./world-tests.ts";
+
+interface Came {
+  readonly url: string;
+  readonly authorization?: string;
+  readonly [field: string]: unknown;
+}
+interface Said {
+  readonly status: number;
+  readonly body: { readonly error: string; readonly detail: string };
+}
+
+const { found, holds, inThatWorld } = testsOf<
+  Readonly<Record<string, unknown>> & {
+    readonly environment: Readonly<Record<string, string>>;
+    readonly came: Readonly<Record<string, readonly Came[]>>;
+    readonly lines: readonly Readonly<Record<string, unknown>>[];
+    readonly secrets: { readonly token: string; readonly narrow: string; readonly others: string };
+    readonly found: Readonly<Record<string, readonly string[]>>;
+    readonly otherSession: string;
+    readonly http2: readonly Said[];
+    readonly kept: readonly number[];
+  }
+>("credentialed.ts");
+
+inThatWorld(
+  "A program's placeholder has the prefix, the length and the checksum of the secret, and another value in each session",
+  (t) => {
+    const { environment, secrets, otherSession } = found;
+    const { TOKEN = "", OTHERS = "", NARROW = "", BROKEN = "", MISSING = "" } = environment;
+    t.regex(TOKEN, /^ghp_[A-Za-z0-9]{36}$/);
+    t.is(checksum(TOKEN.slice(4, -6)), TOKEN.slice(-6));
+    t.regex(OTHERS, /^sk-ant-api03-[A-Za-z0-9_-]+$/);
+    t.is(OTHERS.length, secrets.others.length);
+    t.is(NARROW.length, secrets.narrow.length);
+    t.regex(BROKEN, /^glpat-/);
+    t.regex(MISSING, /^npm_/);
+    t.regex(otherSession, /^ghp_/);
+    t.not(otherSession, TOKEN);
+  },
+);
+
+inThatWorld(
+  "Where it is bound, a placeholder becomes the secret: in headers, Basic, query and path, however it is spelled",
+  (t) => {
+    const { came, secrets } = found;
+    const { token, narrow } = secrets;
+    const only = (path: string): Came => came[path]?.[0] ?? { url: "nothing came" };
+    t.is(only("header").authorization, `Bearer ${token}`);
+    t.is(only("basic").authorization, `Basic ${Buffer.from(`user:${token}`).toString("base64")}`);
+    t.like(only("twice"), { "x-one": token, "x-two": `a ${token} b ${token}` });
+    t.is(only("query").url, `/query?a=1&key=${token}&b=2`);
+    t.is(only("query-encoded").url, `/query-encoded?key=${token}`);
+    t.is(only("path").url, `/path/${token}/x`);
+    t.is(only("path-encoded").url, `/path-encoded/${token}/x`);
+    t.is(only("header-encoded")["referer"], `https://x/?k=${token}`);
+    t.is(only("openshell").authorization, `Bearer ${token}`);
+    t.is(only("alias").authorization, `Bearer ${token}`);
+    t.is(only("none").authorization, "Bearer something else");
+    t.is(only("only").authorization, `Bearer ${narrow}`);
+    t.is(only("only-query").url, `/only/query?k=${encodeURIComponent(narrow)}`);
+  },
+);
+
+inThatWorld("Over HTTP/2 it becomes the secret as well, in a head of several frames too", (t) => {
+  const { http2, came, secrets } = found;
+  const { token } = secrets;
+  t.deepEqual(
+    http2.map(({ status }) => status),
+    [200, 403, 200],
+  );
+  t.like(came["h2"]?.[0], {
+    ":path": `/h2/${token}?k=${token}`,
+    authorization: `Bearer ${token}`,
+    cookie: `a=${token}; b=c`,
+  });
+  t.is(came["h2"]?.[1]?.["x-token"], token);
+});
+
+inThatWorld("What is put into one request is not in the next on its connection", (t) => {
+  t.deepEqual(found.kept, [200, 200, 200]);
+  const { token } = found.secrets;
+  t.deepEqual(
+    found.came["kept"]?.map(({ authorization }) => authorization),
+    [`Bearer ${token}`, "Bearer x", `Bearer ${token}`],
+  );
+});
+
+const mismatch = { status: 403, body: { error: "credential_endpoint_mismatch" } };
+const unavailable = { status: 500, body: { error: "credential_unavailable" } };
+
+holds("A placeholder that heads to another path, host, port, scheme or from another program is refused", {
+  narrow: { status: 200 },
+  narrowPath: mismatch,
+  narrowUp: mismatch,
+  otherHost: mismatch,
+  otherHostBasic: mismatch,
+  otherHostQuery: mismatch,
+  otherHostReferer: mismatch,
+  otherPort: mismatch,
+  clear: mismatch,
+  otherProgram: mismatch,
+});
+
+holds("A secret that cannot be had is a 500 that says which, and nothing of the host", {
+  unknown: unavailable,
+  broken: { status: 500, body: { error: "credential_unavailable", detail: "the credential broken cannot be had" } },
+  missing: { status: 500, body: { error: "credential_unavailable", detail: "the credential missing cannot be had" } },
+});
+
+inThatWorld("No request that was refused came to a server", (t) => {
+  t.is(found.came["x"], undefined);
+  t.is(found.came["unknown"], undefined);
+});
+
+inThatWorld("Each use is recorded by name, and each refusal is a record of its own with what is wrong", (t) => {
+  const { lines } = found;
+  t.like(
+    lines.find(({ type }) => type === "credential.used"),
+    { credentials: ["token"], host: "api.example.test", port: 443, method: "GET", path: "/header" },
+  );
+  const refused = lines.filter(({ type }) => type === "credential.refused");
+  t.true(refused.some(({ credential, host }) => credential === "token" && host === "other.example.test"));
+  t.regex(String(refused.find(({ credential }) => credential === "broken")?.["detail"]), /holds a line end/);
+});
+
+inThatWorld("No secret, in any form, is in what the program sees, in records or in denials", (t) => {
+  t.deepEqual(found.found, { token: [], narrow: [], others: [] });
+});

@@ -1,0 +1,129 @@
+import { execFileSync } from "node:child_process";
+import { mkdtempSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import test, { type ExecutionContext } from "ava";
+import type { SecretSource } from "../../lib/policy/credentials.ts";
+import { Secret } from "../../lib/secrets/secret.ts";
+import { readSource, SecretError } from "../../lib/secrets/sources.ts";
+
+function folder(t: ExecutionContext): string {
+  const made = mkdtempSync(join(tmpdir(), "holdfast-sources-"));
+  t.teardown(() => rmSync(made, { recursive: true, force: true }));
+  return made;
+}
+
+function command(script: string, timeoutMs = 5000): SecretSource {
+  return { kind: "command", argv: ["/bin/sh", "-c", script], ttlMs: 1, timeoutMs };
+}
+
+async function said(source: SecretSource): Promise<string> {
+  const found = await readSource(source);
+  return found?.bytes.toString() ?? "nothing";
+}
+
+test("A secret is read from a variable, a file, a service's credentials and a command, without its line end", async (t) => {
+  const path = join(folder(t), "key");
+  writeFileSync(path, "from a file\r\n");
+  process.env["HOLDFAST_TEST_SOURCE"] = "from a variable";
+  process.env["CREDENTIALS_DIRECTORY"] = join(path, "..");
+  t.is(await said({ kind: "env", name: "HOLDFAST_TEST_SOURCE" }), "from a variable");
+  t.is(await said({ kind: "file", path }), "from a file");
+  t.is(await said({ kind: "systemd", name: "key" }), "from a file");
+  t.is(await said(command("echo from a command")), "from a command");
+});
+
+for (const [title, bytes, message] of [
+  ["an empty one", "", /is empty/],
+  ["a line end alone", "\n", /is empty/],
+  ["two lines", "sesame\nsesame", /holds a line end/],
+  ["two line ends", "sesame\n\n", /holds a line end/],
+  ["a carriage return", "ses\rame", /holds a line end/],
+  ["a NUL", "ses\0ame", /holds a NUL/],
+  ["a control character", "ses\x1bame", /holds a control character/],
+  ["a character that is not ASCII", "sesam\u00e9", /is not ASCII/],
+  ["a space at its end", "sesame ", /begins or ends with a space/],
+  ["a long one", `sesame${"x".repeat(5000)}`, /longer than/],
+] as const) {
+  test(`Refused, and not repeated: ${title}`, async (t) => {
+    const path = join(folder(t), "key");
+    writeFileSync(path, bytes);
+    const error = await t.throwsAsync(readSource({ kind: "file", path }), { instanceOf: SecretError, message });
+    t.notRegex(error?.message ?? "", /ses.?am/);
+    process.env["HOLDFAST_TEST_BAD"] = bytes.replaceAll("\0", "\x01");
+    await t.throwsAsync(readSource({ kind: "env", name: "HOLDFAST_TEST_BAD" }), { instanceOf: SecretError });
+  });
+}
+
+test("What is not there, no regular file, or a pipe that nobody writes to, is refused at once", async (t) => {
+  const made = folder(t);
+  execFileSync("mkfifo", [join(made, "pipe")]);
+  symlinkSync("circle", join(made, "circle"));
+  for (const [name, message] of [
+    ["absent", /is not there/],
+    ["pipe", /no regular file/],
+    [".", /no regular file/],
+    ["circle", /in a circle/],
+  ] as const)
+    await t.throwsAsync(readSource({ kind: "file", path: join(made, name) }), { instanceOf: SecretError, message });
+  await t.throwsAsync(readSource({ kind: "file", path: "/dev/zero" }), { message: /no regular file/ });
+  await t.throwsAsync(readSource({ kind: "env", name: "HOLDFAST_TEST_UNSET" }), { message: /is not set/ });
+});
+
+test("A command that hangs is ended with all that it started, and one that fails is told without what it printed", async (t) => {
+  const mark = join(folder(t), "mark");
+  await t.throwsAsync(readSource(command(`(sleep 300; echo > ${mark}) & echo secret; exec sleep 300`, 300)), {
+    instanceOf: SecretError,
+    message: "the command /bin/sh does not end within 0.3 s",
+  });
+  t.throws(() => execFileSync("pgrep", ["-f", mark]));
+  await t.throwsAsync(readSource(command("echo secret; exit 3")), {
+    message: "the command /bin/sh ended with status 3",
+  });
+  await t.throwsAsync(readSource({ ...command(""), argv: ["/nowhere"] } as SecretSource), {
+    message: /cannot be started/,
+  });
+});
+
+test("A secret that a file is replaced by counts without a restart, and what fails later is wiped", async (t) => {
+  const path = join(folder(t), "key");
+  writeFileSync(path, "first");
+  const secret = new Secret("x", { kind: "file", path });
+  t.is(secret.bytes, null);
+  await secret.refresh();
+  t.true(secret.isFresh);
+  const first = secret.bytes;
+  t.is(first?.toString(), "first");
+  await secret.refresh();
+  t.is(secret.bytes, first, "an unchanged file is not read again");
+  writeFileSync(`${path}.new`, "second one");
+  renameSync(`${path}.new`, path);
+  await secret.refresh();
+  t.is(secret.bytes?.toString(), "second one");
+  t.is(first?.toString(), "\0".repeat(5));
+  const second = secret.bytes;
+  rmSync(path);
+  await t.throwsAsync(secret.refresh(), { instanceOf: SecretError });
+  t.is(secret.bytes, null);
+  t.is(second?.toString(), "\0".repeat(10));
+});
+
+test("A command that fails at the third call leaves no secret, and is asked again at the next", async (t) => {
+  const made = folder(t);
+  const secret = new Secret("x", command(`cd ${made} && echo x >> n && [ $(wc -l < n) != 3 ] && wc -l < n`));
+  await secret.refresh();
+  await secret.refresh();
+  t.is(secret.bytes?.toString(), "2");
+  await t.throwsAsync(secret.refresh(), { message: /ended with status 1/ });
+  t.is(secret.bytes, null);
+  await secret.refresh();
+  t.is(secret.bytes?.toString(), "4");
+});
+
+test("A wiped secret stays so, whatever is still being read", async (t) => {
+  const secret = new Secret("x", command("echo late"));
+  const reading = secret.refresh();
+  secret.wipe();
+  await reading;
+  t.is(secret.bytes, null);
+});
