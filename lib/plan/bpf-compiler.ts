@@ -1,5 +1,17 @@
 import { HoldfastError } from "../errors.ts";
 import {
+  AND_CONSTANT,
+  type Instruction,
+  JUMP,
+  JUMP_ANY_BIT,
+  JUMP_EQUAL,
+  JUMP_GREATER_OR_EQUAL,
+  LOAD_ABSOLUTE,
+  MAX_SHORT_JUMP,
+  RETURN,
+} from "./bpf-instruction.ts";
+import { shorten } from "./bpf-shorten.ts";
+import {
   type Architecture,
   type ArgumentTest,
   type Clause,
@@ -14,23 +26,6 @@ export interface CompileOptions {
   readonly options?: SeccompOptions;
 }
 
-/** One struct sock_filter (linux/filter.h): jumps are relative to the next instruction and only go forward. */
-interface Instruction {
-  readonly code: number;
-  readonly jt: number;
-  readonly jf: number;
-  readonly k: number;
-}
-
-// linux/bpf_common.h: class, size or operation, and mode, added up.
-const LOAD_ABSOLUTE = 0x20;
-const AND_CONSTANT = 0x54;
-const JUMP = 0x05;
-const JUMP_EQUAL = 0x15;
-const JUMP_GREATER_OR_EQUAL = 0x35;
-const JUMP_ANY_BIT = 0x45;
-const RETURN = 0x06;
-
 // linux/seccomp.h: struct seccomp_data and the return values.
 const OFFSET_NUMBER = 0;
 const OFFSET_ARCHITECTURE = 4;
@@ -43,7 +38,6 @@ const RETURN_ALLOW = 0x7fff_0000;
 const X32_BIT = 0x4000_0000;
 /** BPF_MAXINSNS of linux/bpf_common.h. */
 const MAX_INSTRUCTIONS = 4096;
-const MAX_SHORT_JUMP = 255;
 /** How much nearer to the root a call of the profile's `hot` list is drawn than another. */
 const HOT_WEIGHT = 16;
 
@@ -73,13 +67,14 @@ export function compileFilter({ arch, options = {} }: CompileOptions): Uint8Arra
 
 /** The same for a profile that was settled already, uncached. */
 export function compileProfile(profile: SettledProfile): Uint8Array {
-  const program: Instruction[] = [
+  const written: Instruction[] = [
     load(OFFSET_ARCHITECTURE),
     { code: JUMP_EQUAL, jt: 1, jf: 0, k: profile.auditArchitecture },
     answer(profile.foreignArchitecture.action),
     load(OFFSET_NUMBER),
   ];
-  program.push(...tree(spans(profile)));
+  written.push(...tree(spans(profile)));
+  const program = shorten(written);
   if (program.length > MAX_INSTRUCTIONS) {
     throw new HoldfastError(
       `The system call filter has ${program.length} instructions; the kernel takes ${MAX_INSTRUCTIONS}.`,
