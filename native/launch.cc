@@ -218,7 +218,8 @@ Status SendSetup(const LaunchRequest& request, const std::vector<UniqueFd>& extr
   message.type = MessageType::kSetup;
   message.size = static_cast<uint32_t>(request.program.size());
   message.launcher_pid = getpid();
-  memcpy(message.host_ns, launched.host_ns, sizeof message.host_ns);
+  // Here and not with the clone, whose thread keeps the init waiting.
+  ReadNamespaces(message.host_ns);
   std::vector<int> fds{program.Get()};
   for (const UniqueFd& fd : extra) fds.push_back(fd.Get());
   if (request.handed.Valid()) fds.push_back(request.handed.Get());
@@ -255,8 +256,6 @@ Status Begin(uint64_t clone_flags, const std::string& init_file, Launched* begun
       CloneProgram(apart ? clone_flags & ~static_cast<uint64_t>(CLONE_NEWNET) : clone_flags,
                    apart ? "network" : nullptr, init_file, their_control.Get(), their_events.Get(),
                    &begun->pid, &begun->pidfd);
-  // While the init starts.
-  if (status.Ok()) ReadNamespaces(begun->host_ns);
   return status;
 }
 

@@ -40,8 +40,6 @@ struct Launched {
   UniqueFd control;   // SOCK_SEQPACKET
   UniqueFd events;    // SOCK_STREAM
   UniqueFd listener;  // seccomp user notification
-  // Of the launcher's own namespaces, at the places of their walls: what the init must not be in.
-  uint64_t host_ns[kMaxWalls] = {};
 };
 
 // Runs `work` on the addon's launcher thread, which lives as long as the process: the parent-death

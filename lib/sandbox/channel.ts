@@ -49,6 +49,11 @@ export class Channel {
     return this.#gone;
   }
 
+  /** Whether no call waits for anything. */
+  get isIdle(): boolean {
+    return this.#calls.size === 0;
+  }
+
   /**
    * Waits until the init says that the walls stand, or is gone. `take` is called at that moment, while what the init sent
    * last can still be received; its result is the promise's. Rejects with undefined when nothing came for too long.

@@ -693,11 +693,17 @@ async function endInit(
 ): Promise<void> {
   native().kill(pidfd);
   const gone = native().waitExit(pidfd);
+  const letGo = (): void => {
+    channel.close();
+    if (broker !== 0) native().unwatch(broker);
+  };
+  // A call that still runs is told of its end when nothing of it is left.
+  const { isIdle } = channel;
+  if (isIdle) letGo();
   await meanwhile?.();
   await gone;
   native().close(pidfd);
-  channel.close();
-  if (broker !== 0) native().unwatch(broker);
+  if (!isIdle) letGo();
 }
 
 /** What is on disk or will be is the reaper's too, and the sandbox can be reached by its name. */
