@@ -33,6 +33,13 @@ export class Bindings {
     this.#all = Object.entries(credentials).map(([name, credential]) => compile(name, credential, networkPolicies));
   }
 
+  /** Whose secrets a server may have been sent, by whomever. */
+  namesAt(host: string, port: number): readonly string[] {
+    return this.#all
+      .filter(({ endpoints }) => endpoints.some((each) => each.ports.includes(port) && each.host(host)))
+      .map(({ name }) => name);
+  }
+
   of(program: Program, host: string, port: number): readonly Binding[] {
     return this.#all.flatMap(({ name, inject, grants, endpoints }) => {
       const places = endpoints.filter((each) => each.ports.includes(port) && each.host(host)).map(({ place }) => place);

@@ -43,6 +43,8 @@ export interface Grant {
   readonly requests: RequestRules | null;
   /** Which credentials requests may carry here; empty as a rule. */
   readonly credentials: readonly Binding[];
+  /** Those that any program's requests may carry here: none is to be in an answer. */
+  readonly scrubbed: readonly string[];
   /** Set where no entry grants it but `--net log` does: what was missing. */
   readonly missing?: Verdict;
 }
@@ -168,9 +170,9 @@ export class NetworkDecision {
       const detail = `${where} is granted to ${who}, not to ${program.path}`;
       return refused(refuse("program", detail, policy, `--allow ${where} --allow-binary ${program.path}`));
     }
-    return {
-      grant: { ...grantOf(granted, host, port, program.path), credentials: this.#bindings.of(program, host, port) },
-    };
+    const credentials = this.#bindings.of(program, host, port);
+    const scrubbed = this.#bindings.namesAt(host, port);
+    return { grant: { ...grantOf(granted, host, port, program.path), credentials, scrubbed } };
   }
 
   /** Whether an address that the host's name led to may be dialled. */
@@ -282,7 +284,7 @@ function grantOf(
   host: string,
   port: number,
   program: string,
-): Omit<Grant, "credentials"> {
+): Omit<Grant, "credentials" | "scrubbed"> {
   const endpoints = granted.map(({ endpoint }) => endpoint);
   const inspected = granted.filter(({ endpoint }) => readsRequests(endpoint));
   const isSkipped = endpoints.some(({ tls }) => tls === "skip");
@@ -313,7 +315,7 @@ function logGrant(missing: Verdict, program: Program | null, host: string, port:
   return {
     ...{ carry: "tunnel", policy: "--net log", host, port, program: program?.path ?? "an unknown program" },
     addresses: { allowed: undefined, literal: undefined, exact: false, isThisHost: false },
-    ...{ encodedSlash: false, endpoints: [], requests: null, credentials: [], missing },
+    ...{ encodedSlash: false, endpoints: [], requests: null, credentials: [], scrubbed: [], missing },
   };
 }
 

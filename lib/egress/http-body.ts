@@ -53,12 +53,18 @@ export class BodyReader {
   /**
    * How many of the bytes from `at` on belong to the body.
    *
+   * @param ranges is told where its data lies, and its trailers
    * @throws HttpError when it is malformed
    */
-  take(data: Buffer, at: number): number {
+  take(data: Buffer, at: number, ranges?: [from: number, until: number][]): number {
+    if (this.#framing.kind === "chunked") return this.#takeChunks(data, at, ranges);
+    const size = this.#takePlain(data, at);
+    if (size > 0) ranges?.push([at, at + size]);
+    return size;
+  }
+
+  #takePlain(data: Buffer, at: number): number {
     switch (this.#framing.kind) {
-      case "none":
-        return 0;
       case "close":
         return data.length - at;
       case "length": {
@@ -67,16 +73,17 @@ export class BodyReader {
         if (this.#left === 0) this.#state = "done";
         return size;
       }
-      case "chunked":
-        return this.#takeChunks(data, at);
+      default:
+        return 0;
     }
   }
 
-  #takeChunks(data: Buffer, from: number): number {
+  #takeChunks(data: Buffer, from: number, ranges?: [from: number, until: number][]): number {
     let at = from;
     while (at < data.length && this.#state !== "done") {
       if (this.#state === "data") {
         const size = Math.min(this.#left, data.length - at);
+        ranges?.push([at, at + size]);
         this.#left -= size;
         at += size;
         if (this.#left === 0) this.#state = "data-end";
@@ -85,6 +92,7 @@ export class BodyReader {
       const end = data.indexOf(0x0a, at);
       const stop = end < 0 ? data.length : end + 1;
       this.#line += data.toString("latin1", at, stop);
+      if (this.#state === "trailers") ranges?.push([at, stop]);
       at = stop;
       this.#checkLength();
       if (end >= 0) this.#endLine();

@@ -16,6 +16,7 @@ import {
 import { answerBytes, aroundTarget, isRaw, requestBytes } from "./http1-forward.ts";
 import { type InspectedFlow, isAuthority, mayRepeat, requestOf, Unreachable } from "./inspected-flow.ts";
 import type { Origin, OriginUser } from "./origin.ts";
+import { compressed, isCompressed, type Scrubber } from "./scrub.ts";
 import { tlsFault } from "./server-tls.ts";
 import { Swap, SwapFault } from "./swap.ts";
 import { type TimeLimits, timeLimits } from "./time-limits.ts";
@@ -34,6 +35,8 @@ interface Exchange {
   readonly request: ReturnType<typeof requestOf>;
   /** What goes into it; undefined as a rule. */
   readonly swap: Swap<Field> | undefined;
+  /** Of the answer; undefined as a rule. */
+  readonly scrub: Scrubber | undefined;
   /** Of the request. */
   readonly body: BodyReader;
   answer: { readonly head: ResponseHead; readonly body: BodyReader } | null;
@@ -71,6 +74,7 @@ export class Http1 implements OriginUser {
     /** What it began with. */
     readonly request: Exchange["request"];
     readonly frames: ClientFrames | null;
+    readonly scrub: Scrubber | undefined;
   } | null = null;
   #isEnding = false;
   #hasClientEnded = false;
@@ -233,6 +237,7 @@ export class Http1 implements OriginUser {
       head,
       request,
       swap,
+      scrub: flow.scrubber?.(),
       body: new BodyReader(head.framing, 400),
       answer: null,
       held: nothing,
@@ -337,7 +342,7 @@ export class Http1 implements OriginUser {
 
   onData(chunk: Buffer): void {
     this.#guard(() => {
-      if (this.#upgraded !== null) this.#write(this.#upgraded.origin, chunk);
+      if (this.#upgraded !== null) this.#write(this.#upgraded.origin, this.#upgraded.scrub?.take(chunk) ?? chunk);
       else if (this.#exchange !== null) this.#onAnswer(this.#exchange, chunk);
     });
   }
@@ -348,6 +353,7 @@ export class Http1 implements OriginUser {
 
   onEnd(error?: Error): void {
     if (this.#upgraded !== null) {
+      if (this.#upgraded.scrub !== undefined) this.#client.write(this.#upgraded.scrub.end());
       if (error === undefined) this.#end();
       else this.#client.resetAndDestroy();
       return;
@@ -355,6 +361,7 @@ export class Http1 implements OriginUser {
     const exchange = this.#exchange;
     if (exchange === null || this.#isEnding) return;
     if (exchange.answer?.body.endsWithConnection === true && error === undefined) {
+      if (exchange.scrub !== undefined) this.#client.write(exchange.scrub.end());
       this.#end();
       return;
     }
@@ -384,6 +391,7 @@ export class Http1 implements OriginUser {
         return;
       }
       this.#hasHead();
+      exchange.scrub?.head(exchange.held.subarray(0, size));
       const head = parseResponse(exchange.held, size, exchange.head.method);
       data = exchange.held;
       exchange.held = nothing;
@@ -403,22 +411,24 @@ export class Http1 implements OriginUser {
       if (head.framing.kind === "chunked" && exchange.head.minor === 0)
         throw new HttpError(502, "the answer is in chunks, which a client of HTTP/1.0 cannot read");
       if (isBoundAnswer(head)) origin.isBound = true;
+      if (exchange.scrub !== undefined && head.framing.kind !== "none" && isCompressed(head))
+        throw new HttpError(502, compressed);
       const closes = !exchange.head.keepAlive || head.framing.kind === "close";
       const body = new BodyReader(head.framing, 502);
-      const end = size + body.take(data, size);
-      const isWhole = isRaw(head) && !closes;
+      const part = partOf(body, exchange.scrub, data, size);
+      const isWhole = isRaw(head) && !closes && exchange.scrub === undefined;
       const bytes = isWhole
-        ? data.subarray(0, end)
-        : Buffer.concat([answerBytes(head, data, { closes }), data.subarray(size, end)]);
+        ? data.subarray(0, part.end)
+        : Buffer.concat([answerBytes(head, data, { closes }), part.bytes]);
       // Until here what is malformed can still be said.
       exchange.answer = { head, body };
       this.#write(origin, bytes);
-      if (body.isDone) this.#finish(exchange, origin, head, data.length > end);
+      if (body.isDone) this.#finish(exchange, origin, head, data.length > part.end);
       return;
     }
-    const size = exchange.answer.body.take(data, 0);
-    if (size > 0) this.#write(origin, size === data.length ? data : data.subarray(0, size));
-    if (exchange.answer.body.isDone) this.#finish(exchange, origin, exchange.answer.head, data.length > size);
+    const { end, bytes } = partOf(exchange.answer.body, exchange.scrub, data, 0);
+    if (bytes.length > 0) this.#write(origin, bytes);
+    if (exchange.answer.body.isDone) this.#finish(exchange, origin, exchange.answer.head, data.length > end);
   }
 
   #write(origin: Origin, data: Buffer): void {
@@ -448,7 +458,7 @@ export class Http1 implements OriginUser {
   #upgrade(exchange: Exchange, origin: Origin, head: ResponseHead, data: Buffer): void {
     if (exchange.head.upgrade !== "websocket" || head.upgrade !== "websocket" || !exchange.body.isDone)
       throw new HttpError(502, "the server changes to a protocol that was not asked for");
-    const { request } = exchange;
+    const { request, scrub } = exchange;
     const judge = (): void => {
       const refusal = this.#flow.judge({ method: "WEBSOCKET_TEXT", path: request.path });
       if (refusal !== undefined) throw new WebSocketError(1008, "no rule allows text messages here");
@@ -458,10 +468,12 @@ export class Http1 implements OriginUser {
       origin,
       request,
       frames: this.#flow.protocolOf(request.path) === "websocket" ? new ClientFrames(judge) : null,
+      scrub,
     };
     this.#client.setTimeout(0);
     this.#hasHead();
-    this.#write(origin, Buffer.concat([answerBytes(head, data, { closes: false }), data.subarray(head.size)]));
+    const first = data.subarray(head.size);
+    this.#write(origin, Buffer.concat([answerBytes(head, data, { closes: false }), scrub?.take(first) ?? first]));
     const ahead = this.#held;
     this.#held = nothing;
     this.#client.resume();
@@ -572,6 +584,24 @@ export class Http1 implements OriginUser {
     else if (this.#quietMs >= serverMs) this.#stop(failureAnswer(504, "timeout", "the server does not answer"));
     else this.#client.setTimeout(clientMs);
   }
+}
+
+/** What came of a body, as it goes on. */
+function partOf(
+  body: BodyReader,
+  scrub: Scrubber | undefined,
+  data: Buffer,
+  at: number,
+): { readonly end: number; readonly bytes: Buffer } {
+  if (scrub === undefined) {
+    const end = at + body.take(data, at);
+    return { end, bytes: at === 0 && end === data.length ? data : data.subarray(at, end) };
+  }
+  const came = data.subarray(at);
+  const ranges: [number, number][] = [];
+  const size = body.take(came, 0, ranges);
+  const bytes = scrub.take(came.subarray(0, size), ranges);
+  return { end: at + size, bytes: body.isDone ? Buffer.concat([bytes, scrub.end()]) : bytes };
 }
 
 const byConnection = /^(?:ntlm|negotiate)\b/i;

@@ -10,11 +10,13 @@ import {
   type ServerHttp2Stream,
   sensitiveHeaders,
 } from "node:http2";
+import { Transform } from "node:stream";
 import type { TLSSocket } from "node:tls";
 import { type Answer, failureAnswer } from "./answer.ts";
 import { TargetError } from "./canonical.ts";
 import type { Request } from "./flow.ts";
 import { type InspectedFlow, isAuthority, mayRepeat, requestOf, Unreachable } from "./inspected-flow.ts";
+import { compressed, isCompressed, type Scrubber } from "./scrub.ts";
 import { tlsFault } from "./server-tls.ts";
 import { Swap, SwapFault, type SwapField } from "./swap.ts";
 import { type TimeLimits, timeLimits } from "./time-limits.ts";
@@ -119,7 +121,8 @@ export class Http2 {
   /** @param again what is done where the server has not looked at it */
   #carry(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, sent: Sent, again?: () => void): void {
     this.#flow.session().then(
-      (session) => carry(stream, headers, sent, session, { serverMs: this.#serverMs, again }),
+      (session) =>
+        carry(stream, headers, sent, session, { serverMs: this.#serverMs, again, scrub: this.#flow.scrubber?.() }),
       (error: unknown) => say(stream, headers, error instanceof Unreachable ? error.answer : unreachable(error)),
     );
   }
@@ -176,7 +179,15 @@ function carry(
   headers: IncomingHttpHeaders,
   sent: Sent,
   session: ClientHttp2Session,
-  { serverMs, again }: { readonly serverMs: number; readonly again: (() => void) | undefined },
+  {
+    serverMs,
+    again,
+    scrub,
+  }: {
+    readonly serverMs: number;
+    readonly again: (() => void) | undefined;
+    readonly scrub: Scrubber | undefined;
+  },
 ): void {
   if (stream.destroyed || stream.closed) return;
   const hasBody = !stream.readableEnded && !stream.endAfterHeaders;
@@ -208,18 +219,25 @@ function carry(
       upstream.destroy(new Error("the server says again and again that it will answer"));
       return;
     }
-    if (!stream.destroyed && !stream.headersSent) stream.additionalHeaders(fields);
+    if (!stream.destroyed && !stream.headersSent) stream.additionalHeaders(scrubbed(fields, scrub));
   });
   upstream.on("response", (fields: IncomingHttpHeaders, flags: number) => {
     if (stream.destroyed || stream.headersSent) return;
     const endStream = (flags & constants.NGHTTP2_FLAG_END_STREAM) !== 0;
     let trailers: OutgoingHttpHeaders = {};
     upstream.on("trailers", (given: IncomingHttpHeaders) => {
-      trailers = given;
+      trailers = scrubbed(given, scrub);
     });
     stream.on("wantTrailers", () => stream.sendTrailers(trailers));
-    stream.respond(fields, { endStream, waitForTrailers: !endStream });
-    if (!endStream) upstream.pipe(stream);
+    if (scrub !== undefined && !endStream && isCompressed({ fields: fieldsOf(fields) })) {
+      say(stream, headers, failureAnswer(502, "upstream_malformed", compressed));
+      upstream.close(constants.NGHTTP2_CANCEL);
+      return;
+    }
+    stream.respond(scrubbed(fields, scrub), { endStream, waitForTrailers: !endStream });
+    if (endStream) return;
+    if (scrub === undefined) upstream.pipe(stream);
+    else upstream.pipe(scrubbing(scrub)).pipe(stream);
   });
   let failure: Error | undefined;
   upstream.on("error", (error: Error) => {
@@ -241,6 +259,24 @@ function carry(
   });
   stream.on("close", () => {
     if (!upstream.destroyed && !upstream.closed) upstream.close(stream.rstCode || constants.NGHTTP2_CANCEL);
+  });
+}
+
+function scrubbed(fields: IncomingHttpHeaders, scrub: Scrubber | undefined): OutgoingHttpHeaders {
+  if (scrub === undefined) return fields;
+  const clean = (value: string): string => scrub.text(value);
+  return Object.fromEntries(
+    Object.entries(fields).map(([name, value]) => [
+      name,
+      typeof value === "string" ? clean(value) : Array.isArray(value) ? value.map(clean) : value,
+    ]),
+  );
+}
+
+function scrubbing(scrub: Scrubber): Transform {
+  return new Transform({
+    transform: (chunk: Buffer, _encoding, done) => done(null, scrub.take(chunk)),
+    flush: (done) => done(null, scrub.end()),
   });
 }
 

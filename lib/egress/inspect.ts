@@ -15,6 +15,7 @@ import { Http2, type InspectedHttp2Flow, sessionOn } from "./http2.ts";
 import { Unreachable } from "./inspected-flow.ts";
 import type { Opening } from "./opening.ts";
 import { Origin, Origins } from "./origin.ts";
+import { Scrubber } from "./scrub.ts";
 import { secure } from "./server-tls.ts";
 import { Swap, SwapFault, type SwapField, type SwapRequest } from "./swap.ts";
 
@@ -253,17 +254,24 @@ class InspectedConnection implements InspectedHttp2Flow {
   ): Swap<Field> | Answer | undefined {
     const { credentials } = this.#inspector;
     if (credentials === null) return undefined;
-    const bound = this.#inspected
-      .current()
-      .grant.credentials.filter((each) => isBound(each, this.scheme, request.path));
+    const { grant } = this.#inspected.current();
+    const bound = grant.credentials.filter((each) => isBound(each, this.scheme, request.path));
     try {
-      const swap = Swap.of(credentials, bound, request, makeField);
-      if (swap !== undefined) this.#inspected.recordCredentials([...swap.names], request);
+      const swap = Swap.of(credentials, { bound, isScrubbed: grant.scrubbed.length > 0 }, request, makeField);
+      if (swap !== undefined && swap.names.size > 0) this.#inspected.recordCredentials([...swap.names], request);
       return swap;
     } catch (fault) {
       if (!(fault instanceof SwapFault)) throw fault;
       return this.refuseSwap(fault, request);
     }
+  }
+
+  scrubber(): Scrubber | undefined {
+    const { credentials } = this.#inspector;
+    const { scrubbed } = this.#inspected.current().grant;
+    return credentials === null || scrubbed.length === 0
+      ? undefined
+      : new Scrubber(() => credentials.needlesOf(scrubbed));
   }
 
   refuseSwap({ error, credential, message, cause }: SwapFault, request: Request): Answer {

@@ -3,6 +3,7 @@ import type { Answer } from "./answer.ts";
 import { canonicalTarget, TargetError } from "./canonical.ts";
 import type { Request } from "./flow.ts";
 import type { Origin } from "./origin.ts";
+import type { Scrubber } from "./scrub.ts";
 import type { Swap, SwapFault, SwapField, SwapRequest } from "./swap.ts";
 
 /** One connection of a program to an inspected endpoint: what the readers of HTTP ask of the rest. */
@@ -19,6 +20,8 @@ export interface InspectedFlow {
     request: SwapRequest<Field> & Request,
     makeField: (name: string, value: string) => Field,
   ): Swap<Field> | Answer | undefined;
+  /** Takes secrets out of the answer. Undefined where its server was sent none. */
+  scrubber?(): Scrubber | undefined;
   /** Records a credential that did not go where it was to go, and says so. */
   refuseSwap?(fault: SwapFault, request: Request): Answer;
   /** Records what is refused because it has no single meaning. */

@@ -1,7 +1,7 @@
 import type { CredentialInjection } from "../policy/credentials.ts";
+import { assemble, type Piece, type SecretForm } from "../secrets/secret-text.ts";
 import type { Occurrence, SessionCredentials } from "../secrets/session.ts";
 import type { Binding } from "./bindings.ts";
-import { assemble, type Piece, type SecretForm } from "./secret-text.ts";
 
 export interface SwapField {
   /** Lower case. */
@@ -65,13 +65,13 @@ export class Swap<Field extends SwapField> {
   /**
    * What has to be put into a request; undefined where nothing has.
    *
-   * @param bound what may be put in where it is going
+   * @param place what may be put in where it is going, and whether the answer will be searched: then it may not be compressed
    * @param makeField a field that was not there
    * @throws SwapFault
    */
   static of<Field extends SwapField>(
     session: SessionCredentials,
-    bound: readonly Binding[],
+    { bound, isScrubbed }: { readonly bound: readonly Binding[]; readonly isScrubbed: boolean },
     request: SwapRequest<Field>,
     makeField: (name: string, value: string) => Field,
   ): Swap<Field> | undefined {
@@ -99,19 +99,26 @@ export class Swap<Field extends SwapField> {
       injected.query === undefined ? injected.path : `${injected.path}?${injected.query}`,
     );
     scan(target, "percent", "target", found.inTarget);
+    let isChanged = false;
     const fields = injected.fields.map((field) => {
       const { name, value } = field;
       const [, blob = ""] = (name === "authorization" ? basic.exec(value) : null) ?? [];
       if (blob !== "") {
         const pieces = piecesOf(Buffer.from(blob, "base64").toString("latin1"), session, (one) => take(one, name));
         if (pieces !== undefined) found.inFields.set(blob, { base64: pieces });
+        for (const piece of pieces ?? [])
+          if (typeof piece !== "string" && "name" in piece) session.secretOf(piece.name)?.markEncoded();
         return field;
+      }
+      if (isScrubbed && name === "accept-encoding" && value !== "identity") {
+        isChanged = true;
+        return makeField(name, "identity");
       }
       const plain = spelled(session, value);
       scan(plain, plain === value ? "plain" : "percent", name, found.inFields);
       return plain === value ? field : makeField(name, plain);
     });
-    return found.names.size === 0 ? undefined : new Swap(session, fields, target, found);
+    return found.names.size === 0 && !isChanged ? undefined : new Swap(session, fields, target, found);
   }
 
   /** Whether it can be sent now. */

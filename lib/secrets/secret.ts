@@ -1,4 +1,5 @@
 import type { SecretSource } from "../policy/credentials.ts";
+import { type Needle, needlesOf } from "./needles.ts";
 import { readSource } from "./sources.ts";
 
 /** A change of a file counts within this time. */
@@ -10,6 +11,8 @@ export class Secret {
   readonly #source: SecretSource;
   #bytes: Buffer | null = null;
   #version: string | undefined;
+  #needles: readonly Needle[] | null = null;
+  #isEncoded = false;
   #freshUntil = 0;
   #reading: Promise<void> | undefined;
   #isWiped = false;
@@ -27,6 +30,20 @@ export class Secret {
   /** What was read last; null before, and where it could not be read again. */
   get bytes(): Buffer | null {
     return this.#bytes;
+  }
+
+  /** It was sent in base64 as well. */
+  markEncoded(): void {
+    if (this.#isEncoded) return;
+    this.#isEncoded = true;
+    this.#forgetNeedles();
+  }
+
+  /** What it is looked for by; nothing before it was read. */
+  needles(placeholder: string): readonly Needle[] {
+    if (this.#bytes === null) return [];
+    this.#needles ??= needlesOf(this.#bytes, placeholder, this.#isEncoded);
+    return this.#needles;
   }
 
   /**
@@ -60,6 +77,12 @@ export class Secret {
   #forget(): void {
     this.#bytes?.fill(0);
     this.#bytes = null;
+    this.#forgetNeedles();
+  }
+
+  #forgetNeedles(): void {
+    for (const { bytes } of this.#needles ?? []) bytes.fill(0);
+    this.#needles = null;
   }
 
   /** For good. */

@@ -1,5 +1,6 @@
 import { HoldfastError } from "../errors.ts";
 import type { Credential } from "../policy/credentials.ts";
+import type { Needle } from "./needles.ts";
 import { placeholderLike, placeholderOf } from "./placeholder.ts";
 import { Secret } from "./secret.ts";
 import { SecretError } from "./sources.ts";
@@ -82,6 +83,11 @@ export class SessionCredentials {
 
   secretOf(name: string): Secret | undefined {
     return this.#secrets.get(name);
+  }
+
+  /** What answers are searched for that may hold these. */
+  needlesOf(names: readonly string[]): readonly Needle[] {
+    return names.flatMap((name) => this.#secrets.get(name)?.needles(this.placeholderOf(name)) ?? []);
   }
 
   /** Every placeholder in a text, in order. */

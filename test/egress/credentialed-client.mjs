@@ -62,6 +62,27 @@ results.otherProgram = await ask("/x", bearer(OTHERS));
 results.broken = await ask("/x", bearer(BROKEN));
 results.missing = await ask("/x", bearer(MISSING));
 
+// Without a placeholder: what the program sends in that place is replaced.
+const injected = { port: 8443, headers: { Authorization: "Bearer of its own", "X-Api-Key": ["own", "another"] } };
+for (const path of [
+  "/inject/bearer",
+  "/inject/basic",
+  "/inject/header",
+  "/inject/query?a=1&key=own&k%65y=encoded&b=2&key",
+  "/bot123:own/send?x=1",
+  "/inject/none",
+])
+  await ask(path, injected);
+
+// A server that says what it was told.
+results.echo = await ask("/echo", { headers: { Authorization: `Bearer ${TOKEN}`, "Accept-Encoding": "gzip, br" } });
+results.echoBasic = await ask("/echo", login(TOKEN));
+results.echoChunks = await ask("/echo-chunks", bearer(TOKEN));
+results.echoNarrow = await ask("/only/echo", bearer(NARROW));
+results.echoLater = await ask("/echo-last");
+results.echoCompressed = await ask("/echo-gzip", bearer(TOKEN));
+results.echoClose = await ask("/echo-close", bearer(TOKEN));
+
 // One connection, several requests: what is put in is not kept for the next.
 const agent = new Agent({ keepAlive: true, maxSockets: 1 });
 results.kept = [];
@@ -99,6 +120,7 @@ results.http2 = await askHttp2(
   { ":path": `/h2/${TOKEN}?k=${TOKEN}`, authorization: `Bearer ${TOKEN}`, cookie: [`a=${TOKEN}`, "b=c"] },
   { ":path": "/h2/narrow", authorization: `Bearer ${NARROW}` },
   // In more than one frame (RFC 9113 section 6.10).
+  { ":path": "/h2/echo", authorization: `Bearer ${TOKEN}`, "accept-encoding": "gzip" },
   { ":path": "/h2/long", "x-filler": "y".repeat(20_000), "x-token": TOKEN },
 );
 

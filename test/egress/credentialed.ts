@@ -6,6 +6,7 @@ import { createSecureServer } from "node:http2";
 import { createServer as createHttpsServer } from "node:https";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
+import { gzipSync } from "node:zlib";
 import { Audit } from "../../lib/audit/audit.ts";
 import { Authority } from "../../lib/egress/authority.ts";
 import { Sandbox } from "../../lib/sandbox/sandbox.ts";
@@ -24,6 +25,7 @@ closers.push(() => rmSync(outside, { recursive: true, force: true }));
 const secrets = {
   token: "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",
   narrow: 'n4rrow/se"cret+with=odd&characters%\\here',
+  injected: "pw: with a colon / and %",
   others: "sk-ant-api03-others-secret-is-not-for-this-program-AA",
 } as const;
 process.env["HOLDFAST_TEST_TOKEN"] = secrets.token;
@@ -34,6 +36,9 @@ writeFileSync(narrowFile, `${secrets.narrow}\n`);
 writeFileSync(brokenFile, "two\nlines\n");
 
 const node = process.execPath;
+process.env["HOLDFAST_TEST_INJECTED"] = secrets.injected;
+const at = (path: string): string =>
+  `endpoints: [{ host: api.example.test, port: 8443, path: "${path}" }], binaries: [{ path: "${node}" }]`;
 const policyText = `${runnable(dirname(node))}network_policies:
   api:
     endpoints:
@@ -56,6 +61,11 @@ credentials:
     env: OTHERS
     endpoints: [{ host: api.example.test }]
     binaries: [{ path: /usr/bin/false }]
+  bearer: { source: { env: HOLDFAST_TEST_INJECTED }, inject: { as: bearer }, ${at("/inject/bearer")} }
+  basic: { source: { env: HOLDFAST_TEST_INJECTED }, inject: { as: basic, username: me }, ${at("/inject/basic")} }
+  header: { source: { env: HOLDFAST_TEST_INJECTED }, inject: { as: header, name: X-Api-Key, prefix: "Token " }, ${at("/inject/header")} }
+  query: { source: { env: HOLDFAST_TEST_INJECTED }, inject: { as: query, name: key }, ${at("/inject/query")} }
+  path: { source: { env: HOLDFAST_TEST_INJECTED }, inject: { as: path, template: "/bot{}/" }, ${at("/**")} }
   broken: { source: { file: ${brokenFile} }, env: BROKEN, format: gitlab, network_policy: api }
   missing: { source: { file: ${join(outside, "missing")} }, env: MISSING, format: npm, network_policy: api }
 `;
@@ -69,8 +79,30 @@ function note(path: string, what: unknown): void {
 }
 
 function onRequest(request: IncomingMessage, response: ServerResponse): void {
-  note(request.url ?? "", { url: request.url, ...request.headers });
-  response.end("ok");
+  const { url = "", headers } = request;
+  note(url, { url, ...headers });
+  if (url.includes("echo")) echo(url, headers.authorization ?? "", headers["accept-encoding"] ?? "", response);
+  else response.end("ok");
+}
+
+let last = "";
+
+/** As servers do that were not written with care. */
+function echo(url: string, authorization: string, encodings: string, response: ServerResponse): void {
+  const said = url === "/echo-last" ? last : authorization;
+  last = said;
+  const words = [said, encodeURIComponent(said), JSON.stringify({ said }), encodings];
+  if (said !== "") response.setHeader("X-Echo", said);
+  if (url === "/echo-gzip") {
+    response.setHeader("Content-Encoding", "gzip");
+    response.end(gzipSync(words.join("\n")));
+  } else if (url === "/echo-chunks") {
+    for (const word of words) for (const part of [word.slice(0, 20), word.slice(20)]) response.write(part);
+    response.addTrailers({ "X-Trailer": said });
+    response.end();
+  } else if (url === "/echo-close") {
+    response.socket?.end(`HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n${words.join("\n")}`);
+  } else response.end(words.join("\n"));
 }
 
 const lines: Record<string, unknown>[] = [];
@@ -88,8 +120,15 @@ h2.on("sessionError", () => {});
 h2.on("stream", (stream, headers) => {
   stream.on("error", () => {});
   note(headers[":path"] ?? "", { ...headers });
-  stream.respond({ ":status": 200 });
-  stream.end("ok");
+  const { authorization = "" } = headers;
+  const isEcho = headers[":path"] === "/h2/echo";
+  stream.respond({ ":status": 200, ...(isEcho ? { "x-echo": authorization } : {}) });
+  if (!isEcho) {
+    stream.end("ok");
+    return;
+  }
+  stream.write(authorization.slice(0, 20));
+  setImmediate(() => stream.end(`${authorization.slice(20)} ${headers["accept-encoding"]}`));
 });
 const servers = [
   createHttpServer(onRequest).listen(80, addresses.api),

@@ -16,7 +16,12 @@ const { found, holds, inThatWorld } = testsOf<
     readonly environment: Readonly<Record<string, string>>;
     readonly came: Readonly<Record<string, readonly Came[]>>;
     readonly lines: readonly Readonly<Record<string, unknown>>[];
-    readonly secrets: { readonly token: string; readonly narrow: string; readonly others: string };
+    readonly secrets: {
+      readonly token: string;
+      readonly narrow: string;
+      readonly others: string;
+      readonly injected: string;
+    };
     readonly found: Readonly<Record<string, readonly string[]>>;
     readonly otherSession: string;
     readonly http2: readonly Said[];
@@ -68,14 +73,14 @@ inThatWorld("Over HTTP/2 it becomes the secret as well, in a head of several fra
   const { token } = secrets;
   t.deepEqual(
     http2.map(({ status }) => status),
-    [200, 403, 200],
+    [200, 403, 200, 200],
   );
   t.like(came["h2"]?.[0], {
     ":path": `/h2/${token}?k=${token}`,
     authorization: `Bearer ${token}`,
     cookie: `a=${token}; b=c`,
   });
-  t.is(came["h2"]?.[1]?.["x-token"], token);
+  t.is(came["h2"]?.[2]?.["x-token"], token);
 });
 
 inThatWorld("What is put into one request is not in the next on its connection", (t) => {
@@ -109,6 +114,44 @@ holds("A secret that cannot be had is a 500 that says which, and nothing of the 
   missing: { status: 500, body: { error: "credential_unavailable", detail: "the credential missing cannot be had" } },
 });
 
+inThatWorld(
+  "What a program sends in the place of a credential that is injected is replaced, in that place alone",
+  (t) => {
+    const { came, secrets } = found;
+    const { injected } = secrets;
+    const of = (path: string): Came | undefined => came["inject"]?.find(({ url }) => url.startsWith(path));
+    const own = { authorization: "Bearer of its own", "x-api-key": "own, another" };
+    t.like(of("/inject/bearer"), { ...own, authorization: `Bearer ${injected}` });
+    t.like(of("/inject/basic"), {
+      ...own,
+      authorization: `Basic ${Buffer.from(`me:${injected}`).toString("base64")}`,
+    });
+    t.like(of("/inject/header"), { ...own, "x-api-key": `Token ${injected}` });
+    t.like(of("/inject/query"), { ...own, url: `/inject/query?a=1&b=2&key=${encodeURIComponent(injected)}` });
+    t.like(of("/inject/none"), own);
+    t.is(came[`bot${encodeURIComponent(injected)}`]?.[0]?.url, `/bot${encodeURIComponent(injected)}/send?x=1`);
+  },
+);
+
+inThatWorld("A secret that its server says is taken out of the answer, which keeps its length", (t) => {
+  const { environment } = found;
+  const { TOKEN = "" } = environment;
+  const of = (
+    name: string,
+  ): { readonly status: number; readonly body: string; readonly headers: Readonly<Record<string, string>> } =>
+    found[name] as never;
+  const echo = of("echo");
+  t.is(echo.headers["x-echo"], `Bearer ${TOKEN}`);
+  t.is(echo.body, [`Bearer ${TOKEN}`, `Bearer%20${TOKEN}`, `{"said":"Bearer ${TOKEN}"}`, "identity"].join("\n"));
+  t.regex(of("echoBasic").body, /^Basic dXNlcjpnA{20}/);
+  t.regex(of("echoChunks").body, new RegExp(`^Bearer gh[p*].*${TOKEN.slice(3)}Bearer%20`));
+  t.is(of("echoNarrow").status, 200);
+  t.is(of("echoLater").status, 200);
+  t.like(of("echoCompressed"), { status: 502 });
+  t.is(of("echoClose").body, echo.body.replace(/identity$/, ""));
+  t.regex(String(found.http2[2]?.body), /^Bearer gh[p*]\S+ identity$/);
+});
+
 inThatWorld("No request that was refused came to a server", (t) => {
   t.is(found.came["x"], undefined);
   t.is(found.came["unknown"], undefined);
@@ -126,5 +169,5 @@ inThatWorld("Each use is recorded by name, and each refusal is a record of its o
 });
 
 inThatWorld("No secret, in any form, is in what the program sees, in records or in denials", (t) => {
-  t.deepEqual(found.found, { token: [], narrow: [], others: [] });
+  t.deepEqual(found.found, { token: [], narrow: [], injected: [], others: [] });
 });

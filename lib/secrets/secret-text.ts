@@ -45,7 +45,7 @@ function written(piece: Piece, secretOf: SecretOf): { readonly bytes: Buffer; re
 }
 
 /** Not Buffer's own, whose result is a string. */
-function encodeBase64(bytes: Buffer): Buffer {
+export function encodeBase64(bytes: Buffer): Buffer {
   const encoded = Buffer.allocUnsafeSlow(Math.ceil(bytes.length / 3) * 4);
   let to = 0;
   for (let at = 0; at < bytes.length; at += 3) {
