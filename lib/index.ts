@@ -24,6 +24,7 @@ export { displayPath } from "./sandbox/display-path.ts";
 export { ExecError } from "./sandbox/exec-error.ts";
 export type { ExtractedFile, ExtractOptions, ExtractPathsOptions, KeptBack, Manifest } from "./sandbox/extract.ts";
 export type { Forward, ForwardOptions } from "./sandbox/forward.ts";
+export type { ImportedFile, ImportResult } from "./sandbox/import.ts";
 export { SandboxPool } from "./sandbox/pool.ts";
 export { renderDiff } from "./sandbox/render-diff.ts";
 export { Sandbox, thisHost as probe } from "./sandbox/sandbox.ts";
@@ -43,4 +44,5 @@ export type {
   Usage,
   WallStatus,
   WriteOutcome,
+  WriteRules,
 } from "./sandbox/types.ts";

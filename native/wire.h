@@ -189,6 +189,10 @@ struct SocketMessage {
   uint32_t family;  // AF_INET or AF_INET6
 };
 
+// In FileMessage::flags, beside the permission bits that a written file gets (0: its own of before,
+// or 0600): no link below a root is followed.
+inline constexpr uint32_t kFileNoLinks = 0x10000;
+
 // Followed by NUL-terminated strings: path, then root_count roots, then read_only_count read-only
 // roots.
 struct FileMessage {
@@ -197,7 +201,7 @@ struct FileMessage {
   uint32_t layer;
   uint32_t root_count;
   uint32_t read_only_count;
-  uint32_t reserved;
+  uint32_t flags;
 };
 
 enum class FileStatus : uint32_t {

@@ -51,6 +51,7 @@ const loaders: Readonly<Record<string, () => Promise<Command>>> = {
   worker: async () => (await import("./worker.ts")).workerCommand(),
   queue: async () => (await import("./queue.ts")).queueCommand(),
   extract: async () => (await import("./extract.ts")).extractCommand(),
+  import: async () => (await import("./import.ts")).importCommand(),
   "kill-network": async () => (await import("./kill-network.ts")).killNetworkCommand(),
   demo: async () => (await import("./demo.ts")).demoCommand(),
 };

@@ -4,7 +4,7 @@ import { layerIds } from "../plan/encode.ts";
 import type { Channel } from "./channel.ts";
 import { errnoName } from "./process.ts";
 import { type FileReply, fileRequest } from "./requests.ts";
-import type { OpenOutcome, PathRules, SandboxFiles, WriteOutcome } from "./types.ts";
+import type { OpenOutcome, PathRules, SandboxFiles, WriteOutcome, WriteRules } from "./types.ts";
 
 /** File operations by the init, inside (native/init/files.cc). */
 export class ConfinedFiles implements SandboxFiles {
@@ -26,7 +26,7 @@ export class ConfinedFiles implements SandboxFiles {
     return { kind: "error", errno: errnoName(reply.errno), resolving: reply.status === "resolve-error" };
   }
 
-  async write(path: string, content: Uint8Array, rules: PathRules): Promise<WriteOutcome> {
+  async write(path: string, content: Uint8Array, rules: WriteRules): Promise<WriteOutcome> {
     if (path.includes("\0")) return { kind: "error", errno: "EINVAL", resolving: true };
     const { reply } = await this.#ask(path, rules, true, content);
     switch (reply.status) {
@@ -46,7 +46,7 @@ export class ConfinedFiles implements SandboxFiles {
 
   #ask(
     path: string,
-    rules: PathRules,
+    rules: WriteRules,
     write: boolean,
     content: Uint8Array | null,
   ): Promise<{ reply: FileReply; fd: number }> {
@@ -76,6 +76,8 @@ export class ConfinedFiles implements SandboxFiles {
           path,
           roots: rules.roots,
           readOnlyRoots: rules.readOnlyRoots ?? [],
+          ...(rules.mode === undefined ? {} : { mode: rules.mode & 0o777 }),
+          noLinks: rules.followLinks === false,
         });
         native().request(channel.control, request, content);
       } catch (error) {

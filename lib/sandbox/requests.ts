@@ -80,7 +80,14 @@ export interface FileRequest {
   readonly path: string;
   readonly roots: readonly string[];
   readonly readOnlyRoots: readonly string[];
+  /** Permission bits of what is written; 0: as they were, or 0600. */
+  readonly mode?: number;
+  /** No link below a root is followed. */
+  readonly noLinks?: boolean;
 }
+
+/** In FileMessage.flags, beside the permission bits. */
+export const fileNoLinks = 0x10000;
 
 /** FileMessage: the header, then the path, the roots and the read-only roots, each NUL-terminated. */
 export function fileRequest(request: FileRequest): Buffer {
@@ -92,6 +99,7 @@ export function fileRequest(request: FileRequest): Buffer {
   out.writeUInt32LE(request.layer, 8);
   out.writeUInt32LE(request.roots.length, 12);
   out.writeUInt32LE(request.readOnlyRoots.length, 16);
+  out.writeUInt32LE((request.mode ?? 0) | (request.noLinks === true ? fileNoLinks : 0), 20);
   text.copy(out, 24);
   return out;
 }

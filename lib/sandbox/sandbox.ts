@@ -32,6 +32,7 @@ import { ExecError } from "./exec-error.ts";
 import type { ExtractOptions, ExtractPathsOptions, Manifest } from "./extract.ts";
 import { ConfinedFiles } from "./files.ts";
 import type { Forward, ForwardOptions } from "./forward.ts";
+import type { ImportResult } from "./import.ts";
 import { InsideSockets } from "./inside-sockets.ts";
 import { abandon, begin, type LiveInit, launch } from "./launch.ts";
 import { launchError } from "./launch-error.ts";
@@ -622,12 +623,37 @@ export class Sandbox implements SandboxLike {
     return manifest;
   }
 
-  /** Answers `holdfast extract`; nothing has left when the sandbox ends meanwhile. */
-  async extractLive(request: Readonly<Record<string, unknown>>, gone: AbortSignal): Promise<object> {
+  /**
+   * Copies files of the host into the workspace of the running sandbox, folders with all that lies below them; written
+   * inside, behind the walls, and through no link there. With an overlay they are in the private layer.
+   *
+   * @param to relative to the workspace: a folder that is there or ends in a slash, else one file's name
+   * @throws HoldfastError ERR_HOLDFAST_IMPORT, ERR_HOLDFAST_OUTSIDE_WORKSPACE, ERR_HOLDFAST_SANDBOX_GONE
+   */
+  async importFiles(
+    files: readonly string[],
+    to = "",
+    options: { readonly signal?: AbortSignal } = {},
+  ): Promise<ImportResult> {
+    this.#live();
+    const { importFiles } = await import("./import.ts");
+    const result = await importFiles(files, to, { ...options, files: this.files, workspace: this.workspace });
+    for (const { path, bytes, sha256 } of result.files)
+      this.#audit?.append({ type: "file.imported", sandbox: this.name, path, bytes, sha256 });
+    return result;
+  }
+
+  /** Answers `holdfast extract` and `import`; nothing has left when the sandbox ends meanwhile. */
+  async answer(
+    op: "extract" | "import",
+    request: Readonly<Record<string, unknown>>,
+    gone: AbortSignal,
+  ): Promise<object> {
     this.#live();
     this.#ended ??= new AbortController();
-    const { answerExtract } = await import("./live-extract.ts");
-    return answerExtract(this, request, AbortSignal.any([gone, this.#ended.signal]));
+    const signal = AbortSignal.any([gone, this.#ended.signal]);
+    const { answerExtract, answerImport } = await import("./live-files.ts");
+    return op === "extract" ? answerExtract(this, request, signal) : answerImport(this, request, signal);
   }
 
   /** Ends everything inside and clears away what belonged to it. */
@@ -726,7 +752,8 @@ async function prepareControl(
       await ready().end();
       return {};
     },
-    extract: (request, gone) => ready().extractLive(request, gone),
+    extract: (request, gone) => ready().answer("extract", request, gone),
+    import: (request, gone) => ready().answer("import", request, gone),
     "kill-network": ({ all }) => ({ connections: all === true ? killNetworks() : network.kill() }),
   });
 }

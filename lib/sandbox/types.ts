@@ -189,6 +189,14 @@ export interface PathRules {
   readonly roots: readonly string[];
   /** Folders in which writes are refused by name. */
   readonly readOnlyRoots?: readonly string[];
+  /** False: a link on the way below a root is an error (ELOOP). */
+  readonly followLinks?: boolean;
+}
+
+/** Where a file is written, and as what. */
+export interface WriteRules extends PathRules {
+  /** Permission bits; those that the file had when absent, 0600 for a new one. */
+  readonly mode?: number;
 }
 
 /** File operations for the tools, done by the init inside the sandbox. */
@@ -199,7 +207,7 @@ export interface SandboxFiles {
    * Replaces or creates a file: parents made 0700, temporary file beside the target, flushed, renamed over it;
    * a new file is 0600, an existing one keeps its permission bits; a final link is followed.
    */
-  write(path: string, content: Uint8Array, rules: PathRules): Promise<WriteOutcome>;
+  write(path: string, content: Uint8Array, rules: WriteRules): Promise<WriteOutcome>;
 }
 
 /**

@@ -124,8 +124,9 @@ struct Resolved {
   int error = 0;
 };
 
-// Follows `path` (absolute, collapsed) as the SDK's realpath does, missing tails included.
-void Resolve(const char* path, Resolved* out) {
+// Follows `path` (absolute, collapsed) as the SDK's realpath does, missing tails included. With
+// kFileNoLinks a link below a root is an error: who asked for the path did not make it.
+void Resolve(const char* path, const FileMessage& message, const Request& request, Resolved* out) {
   char todo[PATH_MAX];
   snprintf(todo, sizeof todo, "%s", path);
   int links = 0;
@@ -169,7 +170,9 @@ restart:
       return;
     }
     if (S_ISLNK(status.st_mode)) {
-      if (++links > kMaxLinks) {
+      out->path[used] = 0;
+      bool refused = (message.flags & kFileNoLinks) != 0 && BeneathAny(out->path, request);
+      if (refused || ++links > kMaxLinks) {
         out->error = ELOOP;
         return;
       }
@@ -234,7 +237,7 @@ void Find(const FileMessage& message, const char* strings, size_t size, Request*
   char collapsed[PATH_MAX];
   if (!Collapse(request->roots[0], request->path, collapsed, sizeof collapsed))
     Answer(message, FileStatus::kResolveError, ENAMETOOLONG, "", -1, nullptr, 0);
-  Resolve(collapsed, resolved);
+  Resolve(collapsed, message, *request, resolved);
   if (resolved->error != 0) {
     // Under a file is the file system's own complaint; a loop, a name too long, a shut folder is
     // the path's.
@@ -349,6 +352,7 @@ void WriteFile(const Setup& setup, const FileMessage& message, const char* strin
       at = end + 1;
     }
   }
+  if ((message.flags & 0777) != 0) mode = message.flags & 0777;
   unsigned long random = 0;
   if (getrandom(&random, sizeof random, 0) != sizeof random)
     random = static_cast<unsigned long>(getpid());

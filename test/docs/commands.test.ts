@@ -48,6 +48,7 @@ const run: Readonly<Record<string, Expected>> = {
   "holdfast kill-network [SANDBOX|--all] [--json]": { status: 125, says: /no sandbox of this user is called nobody/ },
   "holdfast extract SANDBOX PATH… --to DIR": { status: 125, says: /no sandbox of this user is called nobody/ },
   "holdfast extract SANDBOX PATH… --dry-run": { status: 125, says: /no sandbox of this user is called nobody/ },
+  "holdfast import SANDBOX FILE… --to PATH": { status: 125, says: /no sandbox of this user is called nobody/ },
   "./bin/holdfast extract SANDBOX report --to results": {
     status: 125,
     says: /no sandbox of this user is called nobody/,

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import test from "ava";
 import { folder, holdfast, said, start } from "./holdfast.ts";
 
-test("holdfast extract takes files out of a running sandbox, with sums that sha256sum checks", async (t) => {
+test("Files leave a running sandbox with sums that sha256sum checks, and come into it", async (t) => {
   const cwd = folder(t);
   const to = join(folder(t), "out");
   const name = `extract-${process.pid}`;
@@ -24,6 +24,13 @@ test("holdfast extract takes files out of a running sandbox, with sums that sha2
   t.is(real.status, 0, real.stderr);
   t.is(readFileSync(join(to, "r/made.txt"), "utf8"), "made\n");
   t.is(spawnSync("sha256sum", ["--check", "--status"], { cwd: to, input: real.stdout }).status, 0);
+
+  const imported = spawnSync(holdfast, ["import", name, "out/r/made.txt", "--to", "new/"], {
+    cwd: join(to, ".."),
+    encoding: "utf8",
+  });
+  t.is(imported.stdout, `${real.stdout.slice(0, 64)}  new/made.txt\n`, imported.stderr);
+  t.is(extract("new/made.txt", "--dry-run").status, 0);
 
   const refused = extract("r/link", "--to", `${to}2`, "--json");
   t.is(refused.status, 125);

@@ -152,10 +152,13 @@ test("Signal, socket and file requests have the layouts of their messages", (t) 
     [messageTypes.socket, 8, 10],
   );
   const file = layoutOf("FileMessage");
-  const wanted = fileRequest({ id: 9, layer: 1, write: true, path: "p", roots: ["/a", "/b"], readOnlyRoots: ["/c"] });
+  const where = { path: "p", roots: ["/a", "/b"], readOnlyRoots: ["/c"] };
+  const wanted = fileRequest({ id: 9, layer: 1, write: true, ...where, mode: 0o755, noLinks: true });
   t.deepEqual(
-    ["type", "id", "layer", "root_count", "read_only_count"].map((field) => wanted.readUInt32LE(place(file, field))),
-    [messageTypes.fileWrite, 9, 1, 2, 1],
+    ["type", "id", "layer", "root_count", "read_only_count", "flags"].map((field) =>
+      wanted.readUInt32LE(place(file, field)),
+    ),
+    [messageTypes.fileWrite, 9, 1, 2, 1, 0o755 | 0x10000],
   );
   t.is(wanted.toString("utf8", file.size), "p\0/a\0/b\0/c\0");
 });

@@ -2,6 +2,7 @@ import { isAbsolute } from "node:path";
 import { HoldfastError } from "../errors.ts";
 import type { Manifest } from "./extract.ts";
 import type { ExtractLimits } from "./extract-rule.ts";
+import type { ImportResult } from "./import.ts";
 
 /** What the request needs of a sandbox. */
 interface Extractable {
@@ -40,6 +41,22 @@ export async function answerExtract(
     ...(maxBytes === undefined ? {} : { maxBytes }),
     ...(maxDepth === undefined ? {} : { maxDepth }),
   });
+}
+
+interface Importable {
+  importFiles(files: readonly string[], to: string, options: { signal: AbortSignal }): Promise<ImportResult>;
+}
+
+/** Files that are brought in over the control socket: `{"op":"import","files":["/…"],"to":"…"}`. */
+export async function answerImport(
+  sandbox: Importable,
+  { files, to = "" }: Readonly<Record<string, unknown>>,
+  signal: AbortSignal,
+): Promise<object> {
+  if (!isTexts(files) || files.length === 0 || !files.every((file) => isAbsolute(file)))
+    throw malformed("files is a list of absolute paths");
+  if (typeof to !== "string") throw malformed("to is a text");
+  return sandbox.importFiles(files, to, { signal });
 }
 
 function isTexts(value: unknown): value is string[] {
