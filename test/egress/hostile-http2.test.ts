@@ -80,17 +80,67 @@ test("A server of HTTP/2 that does not answer is a 504, and one that stops withi
   t.like(stopped, { status: 200, body: "half", code: constants.NGHTTP2_CANCEL });
 });
 
-test("A server that ends the connection within an answer, or before it, takes no other stream's answer along", async (t) => {
-  const { port } = await start(t, (stream) => {
-    const { session: own } = stream;
-    if (stream.id === 1) own?.destroy();
-    else {
+for (const [stage, expected] of [
+  ["before its answer", { status: 502 }],
+  ["within its answer", { status: 200, body: "half" }],
+] as const) {
+  test(`A server of HTTP/2 that ends the connection ${stage} leaves nobody with a part for the whole`, async (t) => {
+    const { port } = await start(t, (stream) => {
+      const { session: own } = stream;
+      if (expected.status === 502) return own?.destroy();
       stream.respond({ ":status": 200 });
-      stream.write("half", () => setImmediate(() => own?.destroy()));
-    }
+      stream.write("half", () => setTimeout(() => own?.destroy(), 20));
+    });
+    const got = await ask(await session(t, port), "/");
+    t.like(got, expected);
+    t.is(got.code === constants.NGHTTP2_NO_ERROR, expected.status === 502);
+  });
+}
+
+for (const [what, length, body] of [
+  ["longer", 3, "whole"],
+  ["shorter", 9, "whole"],
+] as const) {
+  test(`An answer of HTTP/2 that is ${what} than it said is a reset stream, and the next one is whole`, async (t) => {
+    let answered = 0;
+    const { port } = await start(t, (stream) => {
+      stream.respond({ ":status": 200, "content-length": answered++ === 0 ? length : body.length });
+      stream.end(body);
+    });
+    const made = await session(t, port);
+    t.not((await ask(made, "/lies")).code, constants.NGHTTP2_NO_ERROR);
+    t.like(await ask(made, "/fine"), { status: 200, body, code: constants.NGHTTP2_NO_ERROR });
+  });
+}
+
+test("An answer of HTTP/2 that does not end is held up where it is not read, and other streams are not", async (t) => {
+  let sent = 0;
+  const { port } = await start(t, (stream) => {
+    stream.respond({ ":status": 200 });
+    if (stream.id !== 1) return void stream.end("fine");
+    const part = Buffer.alloc(65_536, "x");
+    const more = (): void => {
+      do sent += part.length;
+      while (!stream.destroyed && stream.write(part));
+    };
+    stream.on("drain", more);
+    more();
   });
   const made = await session(t, port);
-  t.is((await ask(made, "/before")).status, 502);
+  const endless = made.request({ ":path": "/endless" });
+  endless.on("error", () => {});
+  await once(endless, "response");
+  endless.pause();
+  for (let before = -1; before !== sent || sent === 0; ) {
+    before = sent;
+    t.like(await ask(made, "/other"), { status: 200, body: "fine" });
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+  t.true(sent < 4_000_000, `${sent}`);
+  const held = sent;
+  endless.resume();
+  while (sent < held + 8_000_000) await once(endless, "data");
+  endless.close(constants.NGHTTP2_CANCEL);
 });
 
 test("A server that says again and again that it will answer is a 502", async (t) => {

@@ -64,6 +64,9 @@ export async function startFront(
       session ??= (async () => {
         const made = connectHttp2(`http://127.0.0.1:${serverPort}`);
         made.on("error", () => {});
+        made.once("close", () => {
+          session = undefined;
+        });
         t.teardown(() => made.destroy());
         await once(made, "connect");
         return made;

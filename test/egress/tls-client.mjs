@@ -87,6 +87,17 @@ results["no name"] = await speak({}, get);
 results["another name"] = await speak({ servername: "other.example.test", checkServerIdentity: () => {} }, get);
 results["no name, skipped"] = await speak({ port: skipped }, get);
 results["another name, skipped"] = await speak({ port: skipped, servername: "other.example.test" }, get);
+results["a server that renegotiates"] = [await ask(ports[6]), await ask(ports[6])];
+
+// A second handshake, which TLS 1.2 has.
+const twice = connect({ host, port: inspected, servername: host, maxVersion: "TLSv1.2" });
+await once(twice, "secureConnect");
+results["a client that renegotiates"] = await new Promise((resolve) => {
+  twice.on("error", (error) => resolve(error.code));
+  twice.renegotiate({}, (error) => resolve(error?.code ?? "renegotiated"));
+});
+twice.destroy();
+
 results["CONNECT within"] = await speak(
   { servername: host },
   `CONNECT other.example.test:443 HTTP/1.1\r\nHost: ${host}\r\n\r\n`,

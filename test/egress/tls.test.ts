@@ -91,3 +91,15 @@ holds("Neither TLS nor CONNECT is carried within an inspected connection, and bo
   "hello within": { status: "HTTP/1.1 400 Bad Request" },
   "CONNECT within": { status: "HTTP/1.1 400 Bad Request" },
 });
+
+inThatWorld(
+  "A server that wants a second handshake gets none and is a 502, and its next connection is carried",
+  (t) => {
+    const [first, next] = found["a server that renegotiates"] as readonly [Answer, Answer];
+    t.is(first.status, 502);
+    t.like(next, { status: 200, text: "served" });
+    t.regex(String(found["renegotiator"]), /no renegotiation/);
+  },
+);
+
+holds("A client that wants a second handshake gets none", { "a client that renegotiates": "ERR_SSL_NO_RENEGOTIATION" });

@@ -1,7 +1,7 @@
 // The scenario of tls.test.ts, run where the servers' addresses are this namespace's own.
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
-import { chmodSync, copyFileSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer as createHttpServer, type RequestListener } from "node:http";
 import { createSecureServer } from "node:http2";
 import { createServer as createHttpsServer } from "node:https";
@@ -23,15 +23,48 @@ const put = (name: string, content: string | Uint8Array): void => writeFileSync(
 const hour = 3_600_000;
 const authority = new Authority("servers", hour);
 const past = new Authority("past", -1000);
+/** A key, and a certificate that is its own authority. */
+function certify(file: string, subject: string, ...more: readonly string[]): readonly string[] {
+  const [key, certificate] = [join(workdir, `${file}.key`), join(workdir, `${file}.pem`)];
+  const self = ["-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", subject, ...more];
+  execFileSync("openssl", ["req", ...self, "-keyout", key, "-out", certificate], { stdio: "ignore" });
+  chmodSync(key, 0o644);
+  return ["-key", key, "-cert", certificate];
+}
+certify("client", "/CN=a client");
+const renegotiating = certify("renegotiating", "/CN=a server", "-addext", "subjectAltName=DNS:api.example.test");
+
 put("servers.pem", authority.certificate);
-put("host-trust.pem", authority.certificate + past.certificate);
+put(
+  "host-trust.pem",
+  authority.certificate + past.certificate + readFileSync(join(workdir, "renegotiating.pem"), "latin1"),
+);
 // The launcher trusts what its host trusts.
 process.env["SSL_CERT_FILE"] = join(workdir, "host-trust.pem");
-const self = ["-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=a client"];
-execFileSync("openssl", ["req", ...self, "-keyout", join(workdir, "client.key"), "-out", join(workdir, "client.pem")], {
-  stdio: "ignore",
-});
-chmodSync(join(workdir, "client.key"), 0o644);
+
+/** A server of TLS 1.2 that wants a second handshake before it answers its first request; its port, and what it says of that. */
+async function listenAndRenegotiate(): Promise<{ readonly port: number; readonly said: () => string }> {
+  const args = ["-accept", `${addresses.api}:0`, "-tls1_2", "-crlf", ...renegotiating];
+  const server = spawn("openssl", ["s_server", ...args], { stdio: ["pipe", "pipe", "pipe"] });
+  closers.push(() => server.kill());
+  let said = "";
+  let requests = 0;
+  const port = new Promise<number>((resolve) => {
+    const look = (part: Buffer): void => {
+      said += part;
+      const found = /^ACCEPT \S+:(\d+)$/m.exec(said)?.[1];
+      if (found !== undefined) resolve(Number(found));
+      const seen = said.match(/^GET /gm)?.length ?? 0;
+      if (seen === requests) return;
+      requests = seen;
+      // Commands of s_server(1): renegotiate; end.
+      server.stdin.write(requests === 1 ? "R\n" : "HTTP/1.1 200 OK\nContent-Length: 6\n\nserved");
+    };
+    server.stdout.on("data", look);
+    server.stderr.on("data", look);
+  });
+  return { port: await port, said: () => said };
+}
 
 async function listen(server: Server): Promise<number> {
   server.listen(0, addresses.api);
@@ -73,6 +106,7 @@ try {
       response.end("getPeerCertificate" in socket ? String(Object(socket).getPeerCertificate().subject?.CN) : "");
     }),
   );
+  const renegotiator = await listenAndRenegotiate();
   const h2 = createSecureServer(asking);
   h2.on("sessionError", () => {});
   const ports = [
@@ -82,6 +116,7 @@ try {
     await listen(createHttpsServer(asking, onRequest)),
     await listen(createHttpsServer({ ...asking, maxVersion: "TLSv1.2" }, onRequest)),
     await listen(h2),
+    renegotiator.port,
   ];
   const { hello, hidden } = await hellos();
   put("hello.bin", hello);
@@ -128,6 +163,7 @@ except ssl.SSLCertVerificationError as e: print(e.reason)
       ...JSON.parse(stdout.toString()),
       denials,
       alerting: { said: String(alerting.stdout).trim(), denials: alerting.denials },
+      renegotiator: renegotiator.said(),
       left: [...gone.denials, ...second.takeDenials()],
       details: details.filter((detail) => detail.startsWith("the client ")),
     }),
