@@ -12,6 +12,7 @@ export const skip = "tls: skip";
  *
  * @param ends the client, and who hears why it does not go on
  * @param protocols what it may choose from (ALPN); none where it is to be answered as by a server that knows of none
+ * @param limitMs how long its handshake may take
  * @returns undefined where it has gone
  */
 export function endTls(
@@ -19,6 +20,7 @@ export function endTls(
   { client, onFault }: { readonly client: Socket; readonly onFault: (detail: string, remedy?: string) => void },
   host: string,
   protocols: readonly string[],
+  limitMs: number = timeLimits.headMs,
 ): Promise<TLSSocket | undefined> {
   return new Promise((resolve) => {
     const secured = new TLSSocket(client, {
@@ -31,7 +33,7 @@ export function endTls(
       client.resetAndDestroy();
       return secured.destroy();
     };
-    const timer = setTimeout(() => client.resetAndDestroy(), timeLimits.headMs);
+    const timer = setTimeout(() => client.resetAndDestroy(), limitMs);
     let isSecure = false;
     let isSaid = false;
     secured.on("error", (error: NodeJS.ErrnoException) => {

@@ -22,10 +22,12 @@ export async function readOpening(
   limits: { readonly firstMs: number | undefined; readonly restMs: number },
 ): Promise<Opening> {
   const reader = new HelloReader();
+  let heard: Buffer = Buffer.alloc(0);
   try {
     return await readUntil<Opening>(
       client,
       (held, from) => {
+        heard = held;
         const read = reader.take(held.subarray(from));
         if (read.kind === "more") return undefined;
         const value: Opening =
@@ -39,11 +41,12 @@ export async function readOpening(
       limits,
     );
   } catch (error) {
-    if (!(error instanceof EndedError || error instanceof TooSlowError)) throw error;
-    if (error.held.length === 0) return { kind: "silent" };
-    return error instanceof EndedError
-      ? { kind: "other", read: error.held }
-      : { kind: "malformed", why: "its hello does not end" };
+    // A reset is an end like others: what was dialled for it is a record all the same.
+    if (!(error instanceof EndedError || error instanceof TooSlowError || client.destroyed)) throw error;
+    if (heard.length === 0) return { kind: "silent" };
+    return error instanceof TooSlowError
+      ? { kind: "malformed", why: "its hello does not end" }
+      : { kind: "other", read: heard };
   }
 }
 

@@ -22,8 +22,14 @@ export function serverTrust(): SecureContext {
  * Speaks TLS on a connection that was made, and proves that its server is the one named.
  *
  * @param protocols what it may choose from (ALPN, RFC 7301)
+ * @param limitMs how long its handshake may take
  */
-export function secure(socket: Socket, host: string, protocols: readonly string[]): Promise<TLSSocket> {
+export function secure(
+  socket: Socket,
+  host: string,
+  protocols: readonly string[],
+  limitMs: number = timeLimits.headMs,
+): Promise<TLSSocket> {
   return new Promise((resolve, reject) => {
     const key = `${host} ${protocols.join()}`;
     const session = sessions.get(key);
@@ -35,7 +41,10 @@ export function secure(socket: Socket, host: string, protocols: readonly string[
       secureContext: serverTrust(),
       ...(session === undefined ? {} : { session }),
     });
-    const timer = setTimeout(() => secured.destroy(new Error("no answer to the TLS handshake")), timeLimits.headMs);
+    const timer = setTimeout(
+      () => secured.destroy(new Error("the server does not go on with the TLS handshake")),
+      limitMs,
+    );
     const onError = (error: Error): void => reject(new Error(faultOf(error, secured, protocols), { cause: error }));
     secured.once("error", onError);
     secured.once("close", () => {

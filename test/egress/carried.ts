@@ -191,6 +191,22 @@ for _ in range(600): socket.create_connection(("api.example.test", 443), 10).clo
 context = ssl._create_unverified_context()
 s = context.wrap_socket(socket.create_connection(("api.example.test", 443), 10), server_hostname="api.example.test")
 print(s.recv(100).decode().strip())'`);
+  const recorded = (): number => lines.filter(({ type, port }) => type === "connection" && port === 443).length;
+  const before = recorded();
+  await shell(`python3 -c '
+import socket, struct, time
+held = []
+for words in (b"", b"\\x16\\x03\\x01\\x02\\x00\\x01", b"hello") * 10:
+    held.append(socket.create_connection(("api.example.test", 443), 10))
+    held[-1].sendall(words)
+time.sleep(0.3)  # until their servers are reached
+for s in held:
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    s.close()'`);
+  const deadline = performance.now() + 5000;
+  while (recorded() < before + 30 && performance.now() < deadline)
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  results["records of resets"] = recorded() - before;
   results["too many at once"] = await shell(`python3 -c '
 import socket
 def says(s):

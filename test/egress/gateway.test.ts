@@ -65,6 +65,10 @@ holds("A socket that does not wait, and a caller that signals interrupt, connect
 
 holds("Whoever connects and goes without a word leaves nothing that holds a place", { "probed often": "secure" });
 
+holds("Whoever resets its connection, before a word or within one, is a record all the same", {
+  "records of resets": 30,
+});
+
 holds("A sandbox has so many connections at once; one more is refused and recorded, and each that ends makes room", {
   "too many at once": "True\nTrue",
   "records of too many": true,
