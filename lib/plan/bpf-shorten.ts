@@ -93,7 +93,10 @@ class Layout {
     if (!this.#places.has(node)) this.#lay(node);
     const distance = this.#distance(node);
     if (distance === 0) return;
-    if (node.code === RETURN) return this.#lay(node);
+    if (node.code === RETURN) {
+      this.#lay(node);
+      return;
+    }
     this.#lines.push({ code: JUMP, jt: 0, jf: 0, k: distance });
     this.#places.set(node, this.#lines.length - 1);
   }
