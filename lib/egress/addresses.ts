@@ -71,6 +71,11 @@ const hostNames: ReadonlySet<string> = new Set([
 
 export const loopback: readonly string[] = ["127.0.0.1", "::1"];
 
+/** Whether it is this host's alone (RFC 1122 section 3.2.1.3, RFC 4291 section 2.5.3). */
+export function isLoopback(address: string): boolean {
+  return address === "::1" || /^127(?:\.\d+){3}$/.test(address);
+}
+
 export function isHostName(name: string): boolean {
   return hostNames.has(name);
 }

@@ -3,6 +3,7 @@ import { writeHostPort } from "../policy/host-port.ts";
 import type { NetworkEndpoint } from "../policy/network.ts";
 import { FailedConnections } from "./failed-connections.ts";
 import type { Program, Request, Verdict } from "./flow.ts";
+import type { InferenceRecord } from "./inference.ts";
 import { UnlistedConnections } from "./unlisted.ts";
 
 /** Whose connection to what a verdict is about. */
@@ -57,6 +58,11 @@ export class FlowRecords {
   used({ program, host, port }: FlowSubject, credentials: readonly string[], { method, path }: Request): void {
     const used = { program: program?.path ?? null, host, port, method, path };
     this.#audit?.append({ type: "credential.used", sandbox: this.#sandbox, credentials, ...used });
+  }
+
+  /** A model was asked, and what that came to. */
+  asked(program: Program | null, record: InferenceRecord): void {
+    this.#audit?.append({ type: "inference", sandbox: this.#sandbox, program: program?.path ?? null, ...record });
   }
 
   #append({ program, host, port }: FlowSubject, verdict: Verdict, request?: Request): void {

@@ -3,8 +3,10 @@ import type { Audit } from "../audit/audit.ts";
 import { type CarriedFlow, native } from "../native.ts";
 import { explicitProxy } from "../plan/explicit-proxy.ts";
 import { writeHostPort } from "../policy/host-port.ts";
+import { inferenceHost } from "../policy/inference.ts";
 import type { Policy } from "../policy/policy.ts";
 import type { SessionCredentials } from "../secrets/session.ts";
+import { isLoopback, reachOf } from "./addresses.ts";
 import { type Answer, failureAnswer, refusalAnswer } from "./answer.ts";
 import type { Authority } from "./authority.ts";
 import { Downstream, join } from "./carry.ts";
@@ -12,6 +14,7 @@ import { configurationOf, type Grant, NetworkDecision, permit, unreachable } fro
 import type { FailedConnection } from "./failed-connections.ts";
 import type { Program, Verdict } from "./flow.ts";
 import { type FlowDetail, FlowRecords } from "./flow-records.ts";
+import { InferenceGate } from "./inference-gate.ts";
 import { forward, type Inspected, Inspector, inspect, type Judged, ReachRefusal } from "./inspect.ts";
 import { NamePool } from "./names.ts";
 import { openingFault, readOpening, refuseOpening } from "./opening.ts";
@@ -28,7 +31,7 @@ import { mostSockets, switchedOff, tooMany, unnamed } from "./verdicts.ts";
 export type NetworkSettings = Pick<Policy, "networkPolicies" | "networkMode" | "credentials"> & UpstreamSettings;
 
 export interface GatewayOptions {
-  readonly policy: NetworkSettings;
+  readonly policy: NetworkSettings & Pick<Policy, "inference">;
   /** The sandbox's name, for records. */
   readonly sandbox: string;
   /** The broker that hands connections on. */
@@ -73,6 +76,7 @@ export class Gateway {
   readonly #carried = new Map<Socket, Carried>();
   readonly #inspector: Inspector;
   readonly #records: FlowRecords;
+  readonly #inference: InferenceGate | null;
   #decision: NetworkDecision;
   #upstream: Upstream;
   #isClosed = false;
@@ -86,13 +90,23 @@ export class Gateway {
     this.#upstream = new Upstream(options.policy);
     const { authority, credentials } = options;
     this.#inspector = new Inspector({ authority, credentials, reach: (grant) => this.#reach(grant) });
+    this.#inference =
+      options.policy.inference === undefined
+        ? null
+        : new InferenceGate(options.policy.inference, {
+            ...{ authority, records: this.#records },
+            dial: (host, port, signal) => this.#dialModel(host, port, signal),
+          });
     // The pool's first address is the explicit proxy's.
     this.#names.addressesOf(explicitProxy.name);
     this.#resolver = new Resolver({
       ...options.resolver,
       names: this.#names,
       knows: (name) =>
-        !this.#isOff && (this.#decision.knows(name) || (options.hasProxy && name === explicitProxy.name)),
+        !this.#isOff &&
+        (this.#decision.knows(name) ||
+          (options.hasProxy && name === explicitProxy.name) ||
+          (this.#inference !== null && name === inferenceHost)),
       onRefused: (name) => this.#records.refusals.add(name, this.#isOff ? switchedOff : unnamed(name)),
     });
     native().onFlow(options.broker, () => this.#takeFlows());
@@ -145,6 +159,7 @@ export class Gateway {
     this.#resolver.close();
     this.#inspector.clear();
     for (const socket of this.#sockets) socket.resetAndDestroy();
+    this.#inference?.close();
   }
 
   /** What was refused since the last look. */
@@ -232,6 +247,12 @@ export class Gateway {
       asked.reject(answerTo(verdict));
     };
     if (this.#isOff) return stop(switchedOff);
+    if (host === inferenceHost && this.#inference !== null) {
+      const refusal = this.#inference.refusalOf(port);
+      if (refusal !== undefined) return stop(refusal);
+      asked.accept();
+      return this.#inference.serve(client, { program, port });
+    }
     const connection = this.#decision.connect(program, host, port);
     if ("refusal" in connection) {
       const { authority } = this.#options;
@@ -331,6 +352,15 @@ export class Gateway {
     } catch (error) {
       throw this.#isOff ? new ReachRefusal(switchedOff) : error;
     }
+  }
+
+  /** A connection to a server of models, which the policy's author has named. */
+  async #dialModel(host: string, port: number, signal: AbortSignal): Promise<Socket> {
+    const upstream = this.#upstream;
+    const addresses = await upstream.resolve(host);
+    const refused = addresses.find((address) => reachOf(address) === "never" && !isLoopback(address));
+    if (refused !== undefined) throw new Error(`${refused} is an address of this host's links or its cloud`);
+    return this.#own(await upstream.dial(host, addresses, port, AbortSignal.any([signal, this.#off.signal])));
   }
 
   async #dial(grant: Grant, downstream?: Downstream): Promise<Socket> {

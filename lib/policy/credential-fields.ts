@@ -49,7 +49,8 @@ const credentialName = mapped(
   { type: "string", pattern: "^[A-Za-z0-9_@.-]{1,255}$" },
 );
 
-function duration(leastMs: number, mostMs: number): Reader<number> {
+/** A time with its unit. */
+export function duration(leastMs: number, mostMs: number): Reader<number> {
   return {
     schema: { type: "string", pattern: "^[0-9]+(ms|s|m|h)$" },
     read(node, what, context) {
@@ -78,7 +79,7 @@ const sourceShape = section({
   timeout: duration(100, 60_000),
 });
 
-const source: Reader<SecretSource> = mapped(sourceShape, (found, at, what, { problems }) => {
+export const secretSource: Reader<SecretSource> = mapped(sourceShape, (found, at, what, { problems }) => {
   const { values } = found;
   const written = sourceKinds.filter((kind) => found.has(kind));
   if (written.length !== 1) {
@@ -204,7 +205,7 @@ const inject: Reader<CredentialInjection> = mapped(injectShape, (found, at, what
 });
 
 const credentialFields = {
-  source,
+  source: secretSource,
   env: variable,
   format: word(placeholderFormats),
   network_policy: text,

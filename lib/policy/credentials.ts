@@ -74,7 +74,7 @@ const isInspected = (each: NetworkEndpoint): boolean => each.tls !== "skip" && r
 
 /** What a credential needs of the rest of the policy, and what the rest may not do to it. */
 export function checkCredentials(policy: Policy, { problems }: Context): void {
-  const { credentials = {}, networkPolicies, environment, filesystem } = policy;
+  const { credentials = {}, networkPolicies, environment } = policy;
   const inspected = Object.values(networkPolicies).flatMap(({ endpoints }) => endpoints.filter(isInspected));
   const budget = comparisonBudget();
   for (const [name, credential] of Object.entries(credentials)) {
@@ -101,21 +101,25 @@ export function checkCredentials(policy: Policy, { problems }: Context): void {
     }
     if (env !== undefined && Object.hasOwn(environment.set, env))
       problems.error(credential, `${what}.env: environment.set has ${env} too`);
-    if (source.kind === "env") {
-      const names = [...environment.pass, ...Object.keys(environment.set)];
-      if (names.some((each) => matchesName(each, source.name)))
-        problems.error(credential, `${what}: ${source.name} is passed into the sandbox`, "take it out of environment");
-    }
-    if (source.kind === "file") {
-      const grant = [...filesystem.readOnly, ...filesystem.readWrite].find(({ path }) =>
-        `${source.path}/`.startsWith(path === "/" ? path : `${path}/`),
-      );
-      if (grant !== undefined)
-        problems.error(
-          credential,
-          `${what}: ${source.path} can be read in the sandbox, by ${grant.path}`,
-          "keep it elsewhere",
-        );
-    }
+    const fault = sourceFault(source, policy);
+    if (fault !== undefined) problems.error(credential, `${what}: ${fault.message}`, fault.hint);
   }
+}
+
+/** Why a secret may not be kept there: the sandbox sees it. */
+export function sourceFault(
+  source: SecretSource,
+  { environment, filesystem }: Policy,
+): { readonly message: string; readonly hint: string } | undefined {
+  if (source.kind === "env") {
+    const names = [...environment.pass, ...Object.keys(environment.set)];
+    if (!names.some((each) => matchesName(each, source.name))) return undefined;
+    return { message: `${source.name} is passed into the sandbox`, hint: "take it out of environment" };
+  }
+  if (source.kind !== "file") return undefined;
+  const grant = [...filesystem.readOnly, ...filesystem.readWrite].find(({ path }) =>
+    `${source.path}/`.startsWith(path === "/" ? path : `${path}/`),
+  );
+  if (grant === undefined) return undefined;
+  return { message: `${source.path} can be read in the sandbox, by ${grant.path}`, hint: "keep it elsewhere" };
 }

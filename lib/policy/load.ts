@@ -5,6 +5,7 @@ import { checkCredentials } from "./credentials.ts";
 import { defaultLimits, defaultPolicy } from "./default-policy.ts";
 import { largestPolicy, type Node, readDocument } from "./document.ts";
 import { absentFilesystem, filesystemSection, withBaseline } from "./filesystem.ts";
+import { checkInference, inferenceSection } from "./inference-fields.ts";
 import { checkMiddlewareCover, networkMiddlewaresSection, networkPoliciesSection } from "./network-section.ts";
 import type { Policy, PolicyProblem } from "./policy.ts";
 import { PolicyInvalidError, Problems } from "./problem.ts";
@@ -52,6 +53,7 @@ const additions = {
   dns: dnsSection,
   upstream_proxy: upstreamProxySection,
   credentials: credentialsSection,
+  inference: inferenceSection,
 };
 
 /** Keys of files that are easily taken for policies. */
@@ -62,12 +64,6 @@ const openshellShape = section(shared, {
   unknown(key) {
     if (Object.hasOwn(additions, key)) {
       return { message: `${key} is not one of OpenShell's keys`, hint: 'begin the file with "holdfast: 1" to use it' };
-    }
-    if (key === "inference") {
-      return {
-        message: "inference is not part of a policy",
-        hint: "OpenShell keeps it in the gateway's configuration",
-      };
     }
     if (profileKeys.includes(key)) {
       return { message: `unknown key "${key}"`, hint: "this looks like a provider profile, not a policy" };
@@ -156,9 +152,11 @@ function readHoldfast(root: Node, context: Context): Policy | null {
     ...(values.dns === undefined ? {} : { dns: values.dns }),
     ...(values.upstream_proxy === undefined ? {} : { upstreamProxy: values.upstream_proxy }),
     ...(values.credentials === undefined ? {} : { credentials: values.credentials }),
+    ...(values.inference === undefined ? {} : { inference: values.inference }),
   });
   checkProxySecret(policy, found.place("upstream_proxy"), context);
   checkCredentials(policy, context);
+  checkInference(policy, context);
   return policy;
 }
 

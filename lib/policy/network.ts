@@ -86,11 +86,12 @@ export interface NetworkMiddleware extends Place {
 interface Network {
   readonly networkPolicies: Readonly<Record<string, NetworkPolicy>>;
   readonly networkMode?: "log";
+  readonly inference?: object;
 }
 
 /** Whether connections lead out at all. */
-export function hasEgress({ networkPolicies, networkMode }: Network): boolean {
-  return networkMode === "log" || Object.keys(networkPolicies).length > 0;
+export function hasEgress({ networkPolicies, networkMode, inference }: Network): boolean {
+  return networkMode === "log" || inference !== undefined || Object.keys(networkPolicies).length > 0;
 }
 
 /** Whoever asks: no program is told from another, so it does not matter who could have written it. */
@@ -116,8 +117,11 @@ export function readsRequests({ protocol }: NetworkEndpoint): boolean {
 }
 
 /** Whether requests are looked at anywhere: then TLS is ended on the way, and programs inside must trust who ends it. */
-export function hasInspection({ networkPolicies }: Network): boolean {
-  return Object.values(networkPolicies).some(({ endpoints }) =>
-    endpoints.some((endpoint) => endpoint.tls !== "skip" && readsRequests(endpoint)),
+export function hasInspection({ networkPolicies, inference }: Network): boolean {
+  return (
+    inference !== undefined ||
+    Object.values(networkPolicies).some(({ endpoints }) =>
+      endpoints.some((endpoint) => endpoint.tls !== "skip" && readsRequests(endpoint)),
+    )
   );
 }

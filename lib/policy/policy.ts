@@ -1,4 +1,5 @@
 import type { Credential } from "./credentials.ts";
+import type { Inference } from "./inference.ts";
 import type { NetworkMiddleware, NetworkPolicy } from "./network.ts";
 
 /** A path that a policy grants, with the place in the file that grants it (absent for flags and presets built in code). */
@@ -131,6 +132,8 @@ export interface Policy {
   readonly upstreamProxy?: UpstreamProxySettings;
   /** Secrets that programs use without seeing them, by name. */
   readonly credentials?: Readonly<Record<string, Credential>>;
+  /** Servers of models that programs ask at one name. */
+  readonly inference?: Inference;
   /** What a sandbox may use up. */
   readonly limits: Limits;
   /** Which variables there are inside. */

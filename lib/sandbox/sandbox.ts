@@ -346,6 +346,7 @@ export class Sandbox implements SandboxLike {
       "requires",
       "workspace",
       "credentials",
+      "inference",
     ] as const) {
       if (JSON.stringify(withoutPlaces(policy[part])) === JSON.stringify(withoutPlaces(this.policy[part]))) continue;
       throw new HoldfastError(`${part} cannot change in a running sandbox`, {

@@ -182,7 +182,11 @@ const refused: readonly (readonly [string, string, RegExp])[] = [
     "version: 1\nlimits: {memory: 1G}\n",
     /^2:1: limits is not one of OpenShell's keys \(begin the file with "holdfast: 1"/,
   ],
-  ["the inference section of early versions", "version: 1\ninference: {}\n", /^2:1: inference is not part of a policy/],
+  [
+    "the inference section of early versions",
+    "version: 1\ninference: {}\n",
+    /^2:1: inference is not one of OpenShell's keys/,
+  ],
   ["a provider profile", "version: 1\nid: forge\n", /^2:1: unknown key "id" \(this looks like a provider profile/],
   [
     "mapped_files, which is holdfast's own",

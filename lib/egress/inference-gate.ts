@@ -1,0 +1,75 @@
+import type { Socket } from "node:net";
+import { type Inference, inferenceHost } from "../policy/inference.ts";
+import { Secret } from "../secrets/secret.ts";
+import type { Authority } from "./authority.ts";
+import { endTls } from "./client-tls.ts";
+import type { Program, Verdict } from "./flow.ts";
+import type { FlowRecords } from "./flow-records.ts";
+import { InferenceService } from "./inference.ts";
+import { readOpening, refuseOpening } from "./opening.ts";
+import { timeLimits } from "./time-limits.ts";
+
+const ports = { http: 80, https: 443 } as const;
+
+export interface InferenceGateOptions {
+  readonly authority: Authority | null;
+  readonly records: FlowRecords;
+  readonly dial: (host: string, port: number, signal: AbortSignal) => Promise<Socket>;
+}
+
+/** Connections of programs to the name at which models are asked: TLS is ended here, by the sandbox's own authority. */
+export class InferenceGate {
+  readonly #authority: Authority | null;
+  readonly #records: FlowRecords;
+  readonly #service: InferenceService;
+  readonly #keys: ReadonlyMap<string, Secret>;
+
+  constructor(inference: Inference, { authority, records, dial }: InferenceGateOptions) {
+    this.#authority = authority;
+    this.#records = records;
+    this.#keys = new Map(
+      inference.routes.flatMap(({ name, key }) => (key === undefined ? [] : [[name, new Secret(name, key)] as const])),
+    );
+    this.#service = new InferenceService({
+      inference,
+      keys: this.#keys,
+      dial: (url, signal) => {
+        const usual = url.protocol === "https:" ? ports.https : ports.http;
+        return dial(url.hostname.replace(/^\[(.*)\]$/, "$1"), url.port === "" ? usual : Number(url.port), signal);
+      },
+      note: (program, port, verdict, request) =>
+        records.note({ program, host: inferenceHost, port }, verdict, { request }),
+      record: (program, record) => records.asked(program, record),
+    });
+  }
+
+  /** Why nobody is heard at a port; undefined where one is. */
+  refusalOf(port: number): Verdict | undefined {
+    if (port === ports.http || port === ports.https) return undefined;
+    const detail = `models are asked at ${inferenceHost}:${ports.https} and :${ports.http}, not :${port}`;
+    return { allowed: false, policy: "inference", rule: null, reason: "port", detail };
+  }
+
+  async serve(client: Socket, caller: { readonly program: Program | null; readonly port: number }): Promise<void> {
+    const subject = { ...caller, host: inferenceHost };
+    const fault = (detail: string): void =>
+      this.#records.note(subject, { allowed: false, policy: "inference", rule: null, reason: "malformed", detail });
+    if (caller.port === ports.http) return this.#service.accept(client, caller);
+    const opening = await readOpening(client, { firstMs: timeLimits.clientMs, restMs: timeLimits.headMs });
+    if (opening.kind !== "tls" || opening.hello.serverName !== inferenceHost) {
+      fault(opening.kind === "tls" ? `the client asks for ${opening.hello.serverName ?? "no name"}` : "that is no TLS");
+      refuseOpening(client, opening);
+      return;
+    }
+    if (this.#authority === null) throw new Error("this sandbox has no certificate authority");
+    client.unshift(opening.read);
+    const protocols = opening.hello.protocols.includes("http/1.1") ? ["http/1.1"] : [];
+    const secured = await endTls(this.#authority, { client, onFault: fault }, inferenceHost, protocols);
+    if (secured !== undefined) this.#service.accept(secured, caller);
+  }
+
+  /** Wipes the routes' keys. */
+  close(): void {
+    for (const secret of this.#keys.values()) secret.wipe();
+  }
+}

@@ -1,0 +1,47 @@
+import type { InferenceFamily } from "../policy/inference.ts";
+
+/** What a request asks a model for. */
+export interface InferenceShape {
+  readonly family: InferenceFamily;
+  /** Of the body, or of the path between the two. */
+  readonly modelIn: "body" | "path" | null;
+  /** With a body that streams, the usage comes only when it is asked for. */
+  readonly usageOnDemand?: true;
+}
+
+const exact: Readonly<Record<string, InferenceShape>> = {
+  "POST /v1/chat/completions": { family: "openai", modelIn: "body", usageOnDemand: true },
+  "POST /v1/completions": { family: "openai", modelIn: "body", usageOnDemand: true },
+  "POST /v1/responses": { family: "openai", modelIn: "body" },
+  "POST /v1/embeddings": { family: "openai", modelIn: "body" },
+  "GET /v1/models": { family: "openai", modelIn: null },
+  "POST /v1/messages": { family: "anthropic", modelIn: "body" },
+  "POST /v1/messages/count_tokens": { family: "anthropic", modelIn: "body" },
+};
+const oneModel = /^\/v1\/models\/[^/]+$/;
+const bedrockModel = /^\/model\/([^/]+)\/(?:invoke|invoke-with-response-stream|converse|converse-stream)$/;
+
+/**
+ * What a request is, by its method and path; undefined where it asks no model.
+ *
+ * @param isAnthropic it says so by a header: both interfaces list models at one path
+ */
+export function shapeOf(method: string, path: string, isAnthropic: boolean): InferenceShape | undefined {
+  const known = exact[`${method} ${path}`];
+  if (known?.modelIn === null || (method === "GET" && oneModel.test(path)))
+    return { family: isAnthropic ? "anthropic" : "openai", modelIn: null };
+  if (known !== undefined) return known;
+  return method === "POST" && bedrockModel.test(path) ? { family: "bedrock", modelIn: "path" } : undefined;
+}
+
+/** The path with another model in it. */
+export function withModel(path: string, model: string): string {
+  const [, asked = ""] = bedrockModel.exec(path) ?? [];
+  return path.replace(asked, () => encodeURIComponent(model));
+}
+
+/** The model that a path names. */
+export function modelOf(path: string): string | undefined {
+  const [, asked] = bedrockModel.exec(path) ?? [];
+  return asked === undefined ? undefined : decodeURIComponent(asked);
+}

@@ -1,0 +1,343 @@
+import { once } from "node:events";
+import {
+  createServer,
+  type IncomingHttpHeaders,
+  type IncomingMessage,
+  type Server,
+  type ServerResponse,
+} from "node:http";
+import type { Socket } from "node:net";
+import type { Duplex } from "node:stream";
+import { type Inference, type InferenceFamily, type InferenceRoute, inferenceHost } from "../policy/inference.ts";
+import type { Secret } from "../secrets/secret.ts";
+import type { Piece } from "../secrets/secret-text.ts";
+import { failureAnswer } from "./answer.ts";
+import type { Program, Reason, Request, Verdict } from "./flow.ts";
+import { Spending } from "./inference-budget.ts";
+import { exchange, NoAnswer, type OwnAnswer } from "./inference-exchange.ts";
+import { type InferenceShape, modelOf, shapeOf, withModel } from "./inference-shapes.ts";
+import { type Usage, UsageReader } from "./inference-usage.ts";
+import { compressed, isCompressed, Scrubber } from "./scrub.ts";
+import { secure } from "./server-tls.ts";
+import { timeLimits } from "./time-limits.ts";
+
+/** openshell.md 1.12. */
+const mostBody = 10 * 1024 * 1024;
+
+/** What of a request goes on, beside what this end says itself; all else, the caller's own authorisation first, does not. */
+const passedFields: readonly string[] = [
+  "content-type",
+  "accept",
+  "anthropic-version",
+  "anthropic-beta",
+  "openai-organization",
+  "openai-project",
+  "openai-beta",
+  "x-model-id",
+  "idempotency-key",
+];
+/** What of an answer does not. */
+const heldFields: ReadonlySet<string> = new Set([
+  "connection",
+  "keep-alive",
+  "transfer-encoding",
+  "content-length",
+  "trailer",
+  "upgrade",
+  "proxy-authenticate",
+  "set-cookie",
+  "alt-svc",
+  "strict-transport-security",
+]);
+
+/** The server is too busy, or broken: another one may not be. */
+const isRetried = (status: number): boolean => status === 429 || status >= 500;
+
+/** What is known of an asked model when it has answered. */
+export interface InferenceRecord {
+  readonly route: string;
+  readonly family: InferenceFamily;
+  readonly model: string | null;
+  readonly status: number;
+  readonly inputTokens: number;
+  readonly outputTokens: number;
+  readonly durationMs: number;
+  /** Why there was no answer. */
+  readonly fault?: string;
+}
+
+export interface InferenceOptions {
+  readonly inference: Inference;
+  /** By the route's name. */
+  readonly keys: ReadonlyMap<string, Secret>;
+  /** A connection to a route's server; aborted with the signal. */
+  readonly dial: (url: URL, signal: AbortSignal) => Promise<Socket>;
+  readonly note: (program: Program | null, port: number, verdict: Verdict, request?: Request) => void;
+  readonly record: (program: Program | null, record: InferenceRecord) => void;
+}
+
+/** Who asks, on one connection. */
+interface Caller {
+  readonly program: Program | null;
+  readonly port: number;
+  /** Until its first request: Node's own limit holds only for servers that listen. */
+  readonly headTimer?: NodeJS.Timeout;
+}
+
+/** A request that is to be sent to whichever route answers. */
+interface Asked {
+  readonly method: string;
+  readonly path: string;
+  readonly query: string;
+  readonly shape: InferenceShape;
+  readonly fields: IncomingHttpHeaders;
+  /** Null where there is none. */
+  readonly body: Readonly<Record<string, unknown>> | null;
+  readonly bytes: Buffer;
+}
+
+/**
+ * The sandbox's endpoint for models: programs ask at one name, without a key, and are answered by the first of the
+ * policy's routes of the same family that can.
+ */
+export class InferenceService {
+  readonly #options: InferenceOptions;
+  readonly #server: Server;
+  readonly #callers = new WeakMap<object, Caller>();
+  readonly #spending: Spending;
+
+  constructor(options: InferenceOptions) {
+    this.#options = options;
+    this.#spending = new Spending(options.inference.budget);
+    this.#server = createServer({ maxHeaderSize: 64 * 1024 }, (request, response) => {
+      this.#serve(request, response).catch(() => response.destroy());
+    });
+    this.#server.keepAliveTimeout = timeLimits.clientMs;
+    this.#server.on("clientError", (_error, socket) => socket.destroy());
+  }
+
+  /** Takes over a connection of a program's, in clear text. */
+  accept(connection: Duplex, caller: Caller): void {
+    const headTimer = setTimeout(() => connection.destroy(), timeLimits.headMs).unref();
+    connection.once("close", () => clearTimeout(headTimer));
+    this.#callers.set(connection, { ...caller, headTimer });
+    this.#server.emit("connection", connection);
+  }
+
+  async #serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const caller = this.#callers.get(request.socket) ?? { program: null, port: 0 };
+    clearTimeout(caller.headTimer);
+    const { pathname, search } = new URL(request.url ?? "/", `http://${inferenceHost}`);
+    const seen: Request = { method: request.method ?? "", path: pathname };
+    const refuse = (status: number, error: string, detail: string, reason: Reason): void => {
+      this.#options.note(caller.program, caller.port, { ...refused, reason, detail }, seen);
+      answer(response, status, error, detail);
+    };
+    const host = (request.headers.host ?? "").toLowerCase().replace(/:\d+$/, "");
+    if (host !== inferenceHost)
+      return refuse(
+        403,
+        "request_authority_mismatch",
+        `the request is for ${host}, not for ${inferenceHost}`,
+        "malformed",
+      );
+    const shape = shapeOf(seen.method, pathname, request.headers["anthropic-version"] !== undefined);
+    if (shape === undefined)
+      return refuse(
+        403,
+        "policy_denied",
+        `${seen.method} ${pathname} asks no model of OpenAI's, Anthropic's or Bedrock's interface`,
+        "rule",
+      );
+    const { routes } = this.#options.inference;
+    const own = routes.filter(({ family }) => family === shape.family);
+    if (own.length === 0) {
+      const others = routes.map(({ name, family }) => `${name} speaks ${familyNames[family]}`).join(", ");
+      return refuse(
+        400,
+        "inference_family_mismatch",
+        `no route speaks ${familyNames[shape.family]}: ${others}`,
+        "rule",
+      );
+    }
+    const bytes = await bodyOf(request);
+    if (bytes === null) return refuse(413, "request_too_large", `a request is at most ${mostBody} bytes`, "malformed");
+    const body = shape.modelIn === null ? null : objectOf(bytes);
+    if (body === undefined) return refuse(400, "malformed_request", "the body is no object of JSON", "malformed");
+    const used = this.#spending.begin();
+    if (used !== undefined)
+      return refuse(429, "inference_budget_exhausted", `this session has used what it may: ${used}`, "rule");
+    this.#options.note(
+      caller.program,
+      caller.port,
+      { ...allowed, detail: `asks ${own.map(({ name }) => name).join(", ")}` },
+      seen,
+    );
+    const asked: Asked = { ...seen, query: search, shape, fields: request.headers, body, bytes };
+    await this.#ask(asked, own, response, caller);
+  }
+
+  /** Tries one route after the other; what the last says is the answer, whatever it is. */
+  async #ask(asked: Asked, routes: readonly InferenceRoute[], response: ServerResponse, caller: Caller): Promise<void> {
+    const abort = new AbortController();
+    response.once("close", () => abort.abort());
+    const faults: string[] = [];
+    for (const [index, route] of routes.entries()) {
+      const begun = performance.now();
+      const model = route.model ?? (asked.shape.modelIn === "path" ? modelOf(asked.path) : asked.body?.["model"]);
+      const record = (status: number, { input, output }: Usage, fault?: string): void =>
+        this.#options.record(caller.program, {
+          ...{ route: route.name, family: route.family, model: typeof model === "string" ? model : null, status },
+          ...{ inputTokens: input, outputTokens: output, durationMs: Math.round(performance.now() - begun) },
+          ...(fault === undefined ? {} : { fault }),
+        });
+      try {
+        const { own, sent } = await this.#send(asked, route, abort.signal);
+        const { status } = own.head;
+        if (isRetried(status) && index < routes.length - 1) {
+          own.discard();
+          record(status, { input: 0, output: 0 });
+          faults.push(`${route.name} answers ${status}`);
+          continue;
+        }
+        const usage = await this.#pass(own, route, { reader: new UsageReader(sent), response, signal: abort.signal });
+        this.#spending.spend(route, status < 400 ? usage : { input: 0, output: 0 });
+        record(status, usage);
+        return;
+      } catch (error) {
+        if (abort.signal.aborted || response.headersSent) return void response.destroy();
+        const fault = error instanceof Error ? error.message : String(error);
+        record(502, { input: 0, output: 0 }, fault);
+        // Addresses, and where keys are kept, are nothing for the sandbox to know.
+        faults.push(`${route.name} ${error instanceof NoAnswer ? `does not answer: ${fault}` : "cannot be asked"}`);
+      }
+    }
+    answer(response, 502, "upstream_unreachable", `no model answers: ${faults.join("; ")}`);
+  }
+
+  async #send(asked: Asked, route: InferenceRoute, signal: AbortSignal): Promise<{ own: OwnAnswer; sent: number }> {
+    const secret = this.#options.keys.get(route.name);
+    if (secret !== undefined && !secret.isFresh) await secret.refresh();
+    const key = secret?.bytes ?? null;
+    const url = new URL(route.url);
+    const plain = await this.#options.dial(url, signal);
+    const end = (): void => void plain.destroy();
+    signal.addEventListener("abort", end, { once: true });
+    plain.once("close", () => signal.removeEventListener("abort", end));
+    try {
+      const socket = url.protocol === "https:" ? await secure(plain, hostOf(url), ["http/1.1"]) : plain;
+      const { path, body } = this.#rewritten(asked, route);
+      const base = url.pathname === "/" ? "" : url.pathname;
+      const fields: (readonly Piece[])[] = [
+        [`Host: ${url.host}`],
+        // A key in it could not be found otherwise, nor what it cost.
+        ["Accept-Encoding: identity"],
+        ...passedFields.flatMap((name): (readonly Piece[])[] => {
+          const value = asked.fields[name];
+          return typeof value === "string" ? [[`${name}: ${value}`]] : [];
+        }),
+        ...(key === null ? [] : [authorisation[route.family]]),
+      ];
+      const request = { method: asked.method, target: `${base}${path}${asked.query}`, fields, body };
+      return { own: await exchange(socket, request, { key, beginMs: route.timeoutMs }), sent: body.length };
+    } catch (error) {
+      plain.destroy();
+      throw error;
+    }
+  }
+
+  #rewritten({ path, shape, body, bytes }: Asked, { model }: InferenceRoute): { path: string; body: Buffer } {
+    if (body === null) return { path, body: Buffer.alloc(0) };
+    if (shape.modelIn === "path") return { path: model === undefined ? path : withModel(path, model), body: bytes };
+    const asksUsage = shape.usageOnDemand === true && body["stream"] === true && this.#spending.countsTokens;
+    if (model === undefined && !asksUsage) return { path, body: bytes };
+    const options = body["stream_options"];
+    const changed = {
+      ...body,
+      ...(model === undefined ? {} : { model }),
+      ...(asksUsage
+        ? { stream_options: { ...(typeof options === "object" ? options : {}), include_usage: true } }
+        : {}),
+    };
+    return { path, body: Buffer.from(JSON.stringify(changed)) };
+  }
+
+  /** As it comes, at the pace of whoever reads it. */
+  async #pass(
+    { head, body, discard }: OwnAnswer,
+    route: InferenceRoute,
+    { reader, response, signal }: { reader: UsageReader; response: ServerResponse; signal: AbortSignal },
+  ): Promise<Usage> {
+    const secret = this.#options.keys.get(route.name);
+    const scrubber = new Scrubber(() => secret?.needles("") ?? []);
+    if (secret !== undefined && isCompressed(head)) {
+      discard();
+      throw new NoAnswer(compressed);
+    }
+    response.statusCode = head.status;
+    for (const { name, value } of head.fields) {
+      if (heldFields.has(name) || head.hopByHop.includes(name)) continue;
+      response.appendHeader(name, scrubber.text(value));
+    }
+    response.flushHeaders();
+    for await (const chunk of body) {
+      reader.take(chunk);
+      const bytes = scrubber.take(chunk);
+      if (bytes.length > 0 && !response.write(bytes)) await once(response, "drain", { signal });
+    }
+    response.end(scrubber.end());
+    return reader.usage;
+  }
+}
+
+const familyNames: Readonly<Record<InferenceFamily, string>> = {
+  openai: "OpenAI's interface",
+  anthropic: "Anthropic's interface",
+  bedrock: "Bedrock's interface",
+};
+
+const secretPiece = { name: "", form: "plain" } as const;
+
+/** Where each family's servers look for the key. */
+const authorisation: Readonly<Record<InferenceFamily, readonly Piece[]>> = {
+  openai: ["Authorization: Bearer ", secretPiece],
+  anthropic: ["x-api-key: ", secretPiece],
+  bedrock: ["Authorization: Bearer ", secretPiece],
+};
+
+const allowed = { allowed: true, policy: "inference", rule: null } as const;
+const refused = { allowed: false, policy: "inference", rule: null } as const;
+
+function hostOf({ hostname }: URL): string {
+  return hostname.replace(/^\[(.*)\]$/, "$1");
+}
+
+function answer(response: ServerResponse, status: number, error: string, detail: string): void {
+  const { body } = failureAnswer(status, error, detail);
+  // Whoever was refused may have more of its request on the way, which nobody reads.
+  response.writeHead(status, { "Content-Type": "application/json", Connection: "close" });
+  response.end(body);
+}
+
+/** Null where it is too long. */
+async function bodyOf(request: IncomingMessage): Promise<Buffer | null> {
+  const parts: Buffer[] = [];
+  let size = 0;
+  // What is left is not read, and its sender is still told why.
+  for await (const part of request.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
+    size += part.length;
+    if (size > mostBody) return null;
+    parts.push(part);
+  }
+  return Buffer.concat(parts);
+}
+
+/** Undefined where it is none. */
+function objectOf(bytes: Buffer): Readonly<Record<string, unknown>> | undefined {
+  try {
+    const value: unknown = JSON.parse(bytes.toString("utf8"));
+    return typeof value === "object" && value !== null && !Array.isArray(value) ? { ...value } : undefined;
+  } catch {
+    return undefined;
+  }
+}

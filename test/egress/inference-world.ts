@@ -1,0 +1,143 @@
+// The scenario of inference.test.ts, run where the servers' addresses are this namespace's own.
+import { once } from "node:events";
+import { chmodSync, copyFileSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { createServer as createHttpServer, type IncomingMessage, type ServerResponse } from "node:http";
+import { createServer as createHttpsServer } from "node:https";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { Audit } from "../../lib/audit/audit.ts";
+import { Authority } from "../../lib/egress/authority.ts";
+import { Sandbox } from "../../lib/sandbox/sandbox.ts";
+import { runnable, sound } from "../policy/policy-text.ts";
+import { finds } from "../secrets/secret-search.ts";
+import { addresses } from "./world.ts";
+
+const closers: (() => unknown)[] = [];
+const workdir = mkdtempSync(join(tmpdir(), "holdfast-inference-"));
+chmodSync(workdir, 0o777);
+const outside = mkdtempSync(join(tmpdir(), "holdfast-outside-"));
+closers.push(() => rmSync(workdir, { recursive: true, force: true }));
+closers.push(() => rmSync(outside, { recursive: true, force: true }));
+
+const secrets = {
+  anthropic: "sk-ant-api03-real-key-that-nobody-inside-may-see-AA",
+  openai: "sk-proj-another-real-key-that-nobody-inside-may-see",
+};
+process.env["HOLDFAST_TEST_ANTHROPIC"] = secrets.anthropic;
+writeFileSync(join(outside, "openai"), `${secrets.openai}\n`);
+
+const node = process.execPath;
+const policyText = (budget: string): string => `${runnable(dirname(node))}inference:
+  routes:
+    main:
+      family: anthropic
+      url: https://api.example.test
+      key: { env: HOLDFAST_TEST_ANTHROPIC }
+      model: the-real-model
+      price: { input: 2, output: 10 }
+    busy: { family: openai, url: "http://api.example.test:8081/base/v1", key: { file: ${join(outside, "openai")} }, price: { input: 0, output: 0 } }
+    gone: { family: openai, url: "http://127.0.0.1:8083", price: { input: 0, output: 0 } }
+    local: { family: openai, url: "http://127.0.0.1:8082/v1", model: local-model, timeout: 2s, price: { input: 0, output: 0 } }
+  budget: ${budget}
+`;
+
+/** What came to the servers. */
+const came: unknown[] = [];
+/** Ends a stream that waits for it. */
+let release = (): void => {};
+
+async function textOf(request: IncomingMessage): Promise<string> {
+  let text = "";
+  for await (const part of request) text += part;
+  return text;
+}
+
+function note(server: string, request: IncomingMessage, text: string): Record<string, unknown> {
+  const body = text === "" ? {} : (JSON.parse(text) as Record<string, unknown>);
+  came.push({ server, method: request.method, url: request.url, headers: request.headers, body });
+  return body;
+}
+
+async function onAnthropic(request: IncomingMessage, response: ServerResponse): Promise<void> {
+  const body = note("anthropic", request, await textOf(request));
+  const key = String(request.headers["x-api-key"]);
+  if (key !== secrets.anthropic) return void response.writeHead(401).end("{}");
+  if (body["stream"] === true) {
+    response.writeHead(200, { "Content-Type": "text/event-stream" });
+    response.write('event: message_start\ndata: {"message":{"usage":{"input_tokens":10,"output_tokens":1}}}\n\n');
+    await new Promise<void>((resolve) => {
+      release = resolve;
+    });
+    response.end('event: message_delta\ndata: {"usage":{"output_tokens":7}}\n\n');
+    return;
+  }
+  response.writeHead(200, { "Content-Type": "application/json", "Set-Cookie": "a=b", "X-Echo": `it was ${key}` });
+  response.end(JSON.stringify({ model: body["model"], echo: key, usage: { input_tokens: 100, output_tokens: 20 } }));
+}
+
+async function onBusy(request: IncomingMessage, response: ServerResponse): Promise<void> {
+  note("busy", request, await textOf(request));
+  response.writeHead(529).end("overloaded");
+}
+
+async function onLocal(request: IncomingMessage, response: ServerResponse): Promise<void> {
+  const body = note("local", request, await textOf(request));
+  if (body["silent"] === true) return;
+  if (body["cut"] === true) {
+    response.writeHead(200, { "Content-Length": 100 });
+    response.write("half", () => response.destroy());
+    return;
+  }
+  response.writeHead(200, { "Content-Type": "application/json" });
+  response.end(JSON.stringify({ model: body["model"], options: body["stream_options"], url: request.url }));
+}
+
+const lines: Record<string, unknown>[] = [];
+const audit = new Audit({
+  write: (line) => {
+    const record = JSON.parse(line) as Record<string, unknown>;
+    lines.push(record);
+    // The client has had the stream's first event when it asks for this.
+    if (record["path"] === "/v1/models/release") release();
+  },
+  close: () => {},
+});
+const authority = new Authority("the test's servers", 3_600_000);
+const trusted = join(outside, "host-trust.pem");
+writeFileSync(trusted, authority.certificate);
+process.env["SSL_CERT_FILE"] = trusted;
+const certified = {
+  SNICallback: (name: string, done: (error: null, context: ReturnType<Authority["contextFor"]>) => void) =>
+    done(null, authority.contextFor(name)),
+};
+const servers = [
+  createHttpsServer(certified, (request, response) => void onAnthropic(request, response)).listen(443, addresses.api),
+  createHttpServer((request, response) => void onBusy(request, response)).listen(8081, addresses.api),
+  createHttpServer((request, response) => void onLocal(request, response)).listen(8082, "127.0.0.1"),
+];
+await Promise.all(servers.map((server) => (server.listening ? null : once(server, "listening"))));
+closers.push(() => {
+  for (const server of servers) {
+    server.closeAllConnections();
+    server.close();
+  }
+});
+
+async function run(budget: string, script: string): Promise<{ said: unknown; text: string }> {
+  copyFileSync(join(import.meta.dirname, script), join(workdir, script));
+  await using sandbox = await Sandbox.create({ workdir, policy: sound(policyText(budget)), audit });
+  const { stdout, stderr } = await sandbox.exec(node, [join(workdir, script)], { timeout: 60_000 });
+  if (stdout.length === 0) throw new Error(`the client failed: ${stderr}`);
+  return { said: JSON.parse(stdout.toString()), text: `${stdout}${stderr}` };
+}
+
+try {
+  const { said, text } = await run("{ tokens: 100000 }", "inference-client.mjs");
+  const limited = await run("{ cost: 0.0003, requests: 50 }", "inference-budget-client.mjs");
+  const everything = text + limited.text + JSON.stringify(lines);
+  const found = Object.values(secrets).flatMap((secret) => finds(everything, secret));
+  process.stdout.write(JSON.stringify({ ...(said as object), limited: limited.said, came, lines, found }));
+} finally {
+  for (const close of closers.reverse()) await close();
+}
+process.exit(0);
