@@ -4,7 +4,7 @@ import { HoldfastError } from "../errors.ts";
 import { native } from "../native.ts";
 import type { TrustFolder } from "../plan/launch-plan.ts";
 import type { OwnFolders, Workspace } from "../plan/workspace.ts";
-import { reachableRoot } from "./private-root.ts";
+import { shortRoot } from "./private-root.ts";
 import type { Mode } from "./types.ts";
 import { reserveFolder } from "./workspace.ts";
 
@@ -42,11 +42,10 @@ function ownLoopback(): number {
 
 /** Folders of a sandbox's own on the host: /tmp and the home, which cannot be shown elsewhere without a mount namespace. */
 export async function makeOwnFolders(
-  name: string,
   who: { uid: number; gid: number },
   trustFolder?: (folder: string) => TrustFolder,
 ): Promise<OwnFolders> {
-  const folder = await reserveFolder(reachableRoot(who), name);
+  const folder = await reserveFolder(shortRoot(who), "");
   const own: OwnFolders = {
     folder,
     tmp: join(folder, "tmp"),

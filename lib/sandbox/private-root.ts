@@ -1,7 +1,8 @@
-import { chmodSync, existsSync, lstatSync, mkdirSync } from "node:fs";
+import { accessSync, chmodSync, constants, existsSync, lstatSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { homedir, tmpdir } from "node:os";
 import { join } from "node:path";
 import { HoldfastError } from "../errors.ts";
+import { randomText } from "../native.ts";
 
 function isOurs(folder: string): boolean {
   const status = lstatSync(folder, { throwIfNoEntry: false });
@@ -35,8 +36,12 @@ function uid(): number {
 
 /** Where private layers of workspaces lie while their sandboxes live: on disk, since a build may fill gigabytes. */
 export function privateRoot(): string {
+  return firstUsable(privateRoots());
+}
+
+function privateRoots(): readonly string[] {
   const state = process.env["XDG_STATE_HOME"] ?? join(homedir(), ".local", "state");
-  return firstUsable([join(state, "holdfast", "sandboxes"), join(tmpdir(), `holdfast-${uid()}`, "sandboxes")]);
+  return [join(state, "holdfast", "sandboxes"), join(tmpdir(), `holdfast-${uid()}`, "sandboxes")];
 }
 
 /**
@@ -59,15 +64,50 @@ function sharedRoot(): string {
   return folder;
 }
 
-/** The folder of that kind, where it is there and root's own. */
-export function sharedRoots(): string[] {
-  const status = uid() === 0 ? lstatSync(sharedFolder(), { throwIfNoEntry: false }) : undefined;
-  return status?.isDirectory() === true && status.uid === 0 ? [sharedFolder()] : [];
+/** The folders where others than `privateRoot` lie, where they are there and this user's own. */
+export function otherRoots(): string[] {
+  const shared = uid() === 0 ? lstatSync(sharedFolder(), { throwIfNoEntry: false }) : undefined;
+  return [
+    ...(shared?.isDirectory() === true && shared.uid === 0 ? [sharedFolder()] : []),
+    ...(isOurs(shortFolder()) ? [shortFolder()] : []),
+  ];
 }
 
-/** Where a sandbox without namespaces has its folders: it reaches them by their own paths. */
+/** Where the private layer of a sandbox without namespaces lies: it reaches it by its own path. */
 export function reachableRoot(who: { readonly uid: number }): string {
   return uid() === 0 && who.uid !== 0 ? sharedRoot() : privateRoot();
+}
+
+let runsThere: boolean | undefined;
+
+/**
+ * Where a sandbox without namespaces has its /tmp and its home. Their names are to be short, as those of sockets in them
+ * have to be (107 bytes, unix(7)), which a home's may not be.
+ */
+export function shortRoot(who: { readonly uid: number }): string {
+  if (uid() === 0 && who.uid !== 0) return sharedRoot();
+  if (runsThere === false) return privateRoot();
+  const root = firstUsable([shortFolder(), ...privateRoots()]);
+  if (root === shortFolder()) runsThere ??= runsPrograms(root);
+  return runsThere === false ? privateRoot() : root;
+}
+
+/** Whether what lies in a folder can be executed: hardened hosts mount /var/tmp otherwise (access(2)). */
+function runsPrograms(folder: string): boolean {
+  const probe = join(folder, `probe-${randomText(6)}`);
+  writeFileSync(probe, "", { mode: 0o700, flag: "wx" });
+  try {
+    accessSync(probe, constants.X_OK);
+    return true;
+  } catch {
+    return false;
+  } finally {
+    rmSync(probe, { force: true });
+  }
+}
+
+function shortFolder(): string {
+  return `/var/tmp/holdfast-${uid()}`;
 }
 
 function sharedFolder(): string {
@@ -89,6 +129,7 @@ export function ownFolders(): string[] {
     ...(runtime === undefined || runtime === "" ? [] : [join(runtime, "holdfast")]),
     `/run/user/${uid()}/holdfast`,
     join(tmpdir(), `holdfast-${uid()}`),
+    shortFolder(),
     ...(uid() === 0 ? [sharedFolder()] : []),
   ];
 }

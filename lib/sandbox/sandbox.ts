@@ -229,7 +229,7 @@ export class Sandbox implements SandboxLike {
       if (certified !== null) hooks.onAuthority?.(certified.authority);
       const { drop, hostUid, hostGid } = identity(policy, capabilities, prepared.owner);
       if (options.mode === "landlock") {
-        const own = await makeOwnFolders(name, { uid: hostUid, gid: hostGid }, certified?.trustFolder);
+        const own = await makeOwnFolders({ uid: hostUid, gid: hostGid }, certified?.trustFolder);
         workspace = withoutMounts(workspace, own);
       }
       // All at once: the init raises the walls, the rest is made ready here.

@@ -12,7 +12,7 @@ import { isPassed } from "../policy/environment.ts";
 import { hasEgress } from "../policy/network.ts";
 import { mountPointFault, normalise } from "../policy/paths.ts";
 import type { PathGrant, Policy } from "../policy/policy.ts";
-import { ownFolders, privateRoot, reachableRoot, sharedRoots } from "./private-root.ts";
+import { otherRoots, ownFolders, privateRoot, reachableRoot } from "./private-root.ts";
 import { findProtected, type ProtectedPaths } from "./protected-paths.ts";
 import { registerLeftover } from "./reaper.ts";
 import { removeTree } from "./remove-tree.ts";
@@ -250,7 +250,7 @@ async function makePrivateFolder(root: string, name: string, who: { uid: number;
  * (the reaper, else the next one's `sweepPrivateFolders`).
  */
 export async function reserveFolder(root: string, name: string): Promise<string> {
-  const folder = join(root, `${name}@${launcherMark()}-${randomText(6)}`);
+  const folder = join(root, `${name}@${launcherMark()}-${randomText(4)}`);
   // Before it is made: a launcher may be killed at any moment.
   await registerLeftover("tree", folder);
   return folder;
@@ -265,7 +265,7 @@ const markedFolder = new RegExp(`@(${markPattern})-[^-]*$`);
 
 /** Removes private folders whose launchers are gone, and whose reapers were killed with them. */
 export function sweepPrivateFolders(): void {
-  for (const root of [privateRoot(), ...sharedRoots()]) {
+  for (const root of [privateRoot(), ...otherRoots()]) {
     for (const name of readdirSync(root)) {
       const mark = markedFolder.exec(name)?.[1];
       if (mark !== undefined && !isAlive(mark)) removePrivateFolder(join(root, name));

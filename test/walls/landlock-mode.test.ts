@@ -4,6 +4,7 @@ import { once } from "node:events";
 import {
   chmodSync,
   chownSync,
+  existsSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
@@ -16,11 +17,12 @@ import {
 } from "node:fs";
 import { type AddressInfo, connect, createServer } from "node:net";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import test, { type ExecutionContext } from "ava";
 import { HoldfastError } from "../../lib/errors.ts";
 import { filterFor } from "../../lib/plan/filter.ts";
 import { Sandbox, thisHost } from "../../lib/sandbox/sandbox.ts";
+import { sweepPrivateFolders } from "../../lib/sandbox/workspace.ts";
 import { createToolset } from "../../lib/tools/toolset.ts";
 import {
   type Alteration,
@@ -210,9 +212,9 @@ def serve(family, name, asked):
 port = int(sys.argv[1])
 serve(socket.AF_INET, ("127.0.0.1", 0), None)
 serve(socket.AF_INET6, ("::1", 0), None)
-# By a short name: a path of more than 107 bytes is no address (unix(7)).
-os.chdir(os.environ["TMPDIR"])
-serve(socket.AF_UNIX, "own.sock", None)
+# As programs name theirs: a path of more than 107 bytes is no address (unix(7)).
+os.mkdir(os.environ["TMPDIR"] + "/ssh-XXXXXXXXXXXX")
+serve(socket.AF_UNIX, os.environ["TMPDIR"] + "/ssh-XXXXXXXXXXXX/agent.4194304", None)
 kept = serve(socket.AF_INET, ("0.0.0.0", port), ("127.0.0.1", port))
 print(kept.getsockname(), flush=True)
 sys.stdin.read()`;
@@ -347,6 +349,26 @@ test.serial("What mounts would hold and Landlock cannot is refused, or said", as
     "tmp-size",
   ]);
 });
+
+test.serial(
+  "Its /tmp has a short name, is executable, and goes with the next start where its launcher was killed",
+  async (t) => {
+    if (!needsScopes(t)) return;
+    const { workdir } = await makeWorld(t);
+    const sandbox = await Sandbox.create({ workdir, mode: "landlock" });
+    t.teardown(() => sandbox.dispose());
+    const script = 'cp /bin/true "$TMPDIR" && "$TMPDIR/true" && printf "$TMPDIR"';
+    const tmp = String((await sandbox.exec("sh", ["-c", script])).stdout);
+    t.regex(tmp, /^\/var\/tmp\/holdfast-\w+\/@[\d.]+-\w+\/tmp$/);
+    // What programs make there for their sockets: ssh-agent, tmux, a UUID.
+    t.true(tmp.length <= 68, tmp);
+    const left = join(dirname(dirname(tmp)), "@999999999.1-0");
+    mkdirSync(join(left, "tmp"), { recursive: true });
+    sweepPrivateFolders();
+    t.false(existsSync(left));
+    t.true(existsSync(tmp));
+  },
+);
 
 test.serial("A private layer is a copy, and the tools work on it", async (t) => {
   if (!needsScopes(t)) return;
