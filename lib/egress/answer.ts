@@ -63,6 +63,7 @@ const reasons: Readonly<Record<number, string>> = {
   // Many clients show nothing else of it.
   403: "Forbidden by policy",
   408: "Request Timeout",
+  413: "Content Too Large",
   417: "Expectation Failed",
   431: "Request Header Fields Too Large",
   500: "Internal Server Error",

@@ -4,6 +4,7 @@ import { type Framing, HttpError } from "./http-head.ts";
 const longestSizeLine = 18;
 const longestTrailers = 16 * 1024;
 
+type Range = [from: number, until: number];
 type State = "size" | "data" | "data-end" | "trailers" | "done";
 
 const trailerLine = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e\x80-\xff]*$/;
@@ -53,11 +54,12 @@ export class BodyReader {
   /**
    * How many of the bytes from `at` on belong to the body.
    *
-   * @param ranges is told where its data lies, and its trailers
+   * @param ranges is told where its data lies
+   * @param trailers is told where its trailers lie
    * @throws HttpError when it is malformed
    */
-  take(data: Buffer, at: number, ranges?: [from: number, until: number, isTrailer?: true][]): number {
-    if (this.#framing.kind === "chunked") return this.#takeChunks(data, at, ranges);
+  take(data: Buffer, at: number, ranges?: Range[], trailers?: Range[]): number {
+    if (this.#framing.kind === "chunked") return this.#takeChunks(data, at, ranges, trailers);
     const size = this.#takePlain(data, at);
     if (size > 0) ranges?.push([at, at + size]);
     return size;
@@ -78,7 +80,7 @@ export class BodyReader {
     }
   }
 
-  #takeChunks(data: Buffer, from: number, ranges?: [from: number, until: number, isTrailer?: true][]): number {
+  #takeChunks(data: Buffer, from: number, ranges?: Range[], trailers?: Range[]): number {
     let at = from;
     while (at < data.length && this.#state !== "done") {
       if (this.#state === "data") {
@@ -92,7 +94,7 @@ export class BodyReader {
       const end = data.indexOf(0x0a, at);
       const stop = end < 0 ? data.length : end + 1;
       this.#line += data.toString("latin1", at, stop);
-      if (this.#state === "trailers") ranges?.push([at, stop, true]);
+      if (this.#state === "trailers") trailers?.push([at, stop]);
       at = stop;
       this.#checkLength();
       if (end >= 0) this.#endLine();

@@ -1,5 +1,6 @@
 import type { Socket } from "node:net";
 import { type Answer, failureAnswer, message } from "./answer.ts";
+import { SwappedBody } from "./body-swap.ts";
 import { TargetError } from "./canonical.ts";
 import { BodyReader } from "./http-body.ts";
 import {
@@ -21,6 +22,7 @@ import { tlsFault } from "./server-tls.ts";
 import { Swap, SwapFault } from "./swap.ts";
 import { type TimeLimits, timeLimits } from "./time-limits.ts";
 import { ClientFrames, closeFrame, WebSocketError } from "./websocket.ts";
+import type { TextSwap } from "./websocket-swap.ts";
 
 /** What a client sent ahead of its turn is held up to here, and then left in the kernel. */
 const mostAhead = 64 * 1024;
@@ -35,6 +37,10 @@ interface Exchange {
   readonly request: ReturnType<typeof requestOf>;
   /** What goes into it; undefined as a rule. */
   readonly swap: Swap<Field> | undefined;
+  /** What goes into its text messages, where it becomes a WebSocket; undefined as a rule. */
+  readonly texts: TextSwap | undefined;
+  /** What of it is another when it goes on; undefined as a rule. */
+  readonly swapped: SwappedBody | undefined;
   /** Of the answer; undefined as a rule. */
   readonly scrub: Scrubber | undefined;
   /** Of the request. */
@@ -74,6 +80,7 @@ export class Http1 implements OriginUser {
     /** What it began with. */
     readonly request: Exchange["request"];
     readonly frames: ClientFrames | null;
+    readonly texts: TextSwap | undefined;
     readonly scrub: Scrubber | undefined;
   } | null = null;
   #isEnding = false;
@@ -126,6 +133,11 @@ export class Http1 implements OriginUser {
         return;
       }
       const exchange = this.#exchange;
+      if (error instanceof SwapFault && this.#upgraded !== null) {
+        this.#flow.refuseSwap?.(error, this.#upgraded.request);
+        this.#closeWebSocket(new WebSocketError(1008, error.message));
+        return;
+      }
       if (error instanceof SwapFault && exchange !== null) {
         this.#stopSwap(exchange, error);
         return;
@@ -172,8 +184,18 @@ export class Http1 implements OriginUser {
   }
 
   #passBody(exchange: Exchange, origin: Origin, chunk: Buffer): number {
+    if (exchange.swapped !== undefined) return this.#passSwapped(exchange, exchange.swapped, origin, chunk, 0);
     const size = exchange.body.take(chunk, 0);
     if (size > 0 && !origin.socket.write(size === chunk.length ? chunk : chunk.subarray(0, size))) this.#client.pause();
+    return size;
+  }
+
+  #passSwapped({ request }: Exchange, swapped: SwappedBody, { socket }: Origin, data: Buffer, at: number): number {
+    const { size, out } = swapped.take(data, at);
+    if (swapped.used.length > 0) this.#flow.recordCredentials?.(swapped.used, request);
+    socket.cork();
+    for (const made of out) if (!socket.write(made, () => made.fill(0))) this.#client.pause();
+    socket.uncork();
     return size;
   }
 
@@ -215,7 +237,7 @@ export class Http1 implements OriginUser {
     const flow = this.#flow;
     const parsed = parseRequest(this.#held, size, this.#before);
     this.#before = parsed;
-    const head = this.#carriesOne ? { ...parsed, keepAlive: false } : parsed;
+    let head = this.#carriesOne ? { ...parsed, keepAlive: false } : parsed;
     if (!isAuthority(head.host, flow)) {
       flow.malformed(`the request is for ${head.host} at ${flow.host}:${flow.port}`);
       const detail = `the request is for ${head.host}, not for the server that was connected to`;
@@ -228,17 +250,27 @@ export class Http1 implements OriginUser {
       this.#refuse(head, refusal);
       return;
     }
+    const texts = parsed.upgrade === "websocket" ? flow.textSwap?.(request) : undefined;
+    // What is compressed cannot be looked into.
+    if (texts !== undefined) head = { ...head, fields: head.fields.filter(({ name }) => name !== extensions) };
     const swap = flow.swap?.({ ...request, fields: head.fields }, makeField);
     if (swap !== undefined && !(swap instanceof Swap)) {
       this.#refuse(head, swap);
       return;
     }
+    const body = new BodyReader(head.framing, 400);
+    const bodySwap = head.framing.kind === "none" ? undefined : flow.bodySwap?.({ ...request, fields: head.fields });
     const exchange: Exchange = {
       head,
       request,
       swap,
+      texts,
+      swapped:
+        bodySwap === undefined
+          ? undefined
+          : new SwappedBody(head, body, bodySwap, (change) => headOf({ head, request, swap }, change)),
       scrub: flow.scrubber?.(),
-      body: new BodyReader(head.framing, 400),
+      body,
       answer: null,
       held: nothing,
       looked: 0,
@@ -247,14 +279,14 @@ export class Http1 implements OriginUser {
       again: null,
     };
     this.#exchange = exchange;
-    if (swap === undefined || swap.isReady) this.#dispatch(exchange);
-    else this.#prepare(exchange, swap);
+    if (swap?.isReady !== false && bodySwap?.isReady !== false && texts === undefined) this.#dispatch(exchange);
+    else this.#prepare(exchange, Promise.all([swap?.prepare(), bodySwap?.prepare(), texts?.prepare()]));
   }
 
   /** Waits for secrets. */
-  #prepare(exchange: Exchange, swap: Swap<Field>): void {
+  #prepare(exchange: Exchange, ready: Promise<unknown>): void {
     this.#client.pause();
-    swap.prepare().then(
+    ready.then(
       () => {
         if (this.#exchange !== exchange || this.#isEnding) return;
         this.#client.resume();
@@ -310,6 +342,12 @@ export class Http1 implements OriginUser {
     exchange.origin = origin;
     origin.user = this;
     if (isBoundByConnection(head)) origin.isBound = true;
+    if (exchange.swapped !== undefined) {
+      if (exchange.swapped.waits && head.expectsContinue) this.#client.write("HTTP/1.1 100 Continue\r\n\r\n");
+      const size = this.#passSwapped(exchange, exchange.swapped, origin, this.#held, head.size);
+      this.#held = this.#held.subarray(head.size + size);
+      return;
+    }
     const end = head.size + body.take(this.#held, head.size);
     const bytes =
       exchange.swap !== undefined
@@ -323,9 +361,9 @@ export class Http1 implements OriginUser {
   }
 
   /** A head with secrets is made when it is sent, and wiped when it is. */
-  #writeRequest({ head, swap }: Exchange, { socket }: Origin, bytes: Buffer): boolean {
-    if (swap === undefined) return socket.write(bytes);
-    const made = swap.head(...aroundTarget({ ...head, fields: swap.fields }));
+  #writeRequest(exchange: Exchange, { socket }: Origin, bytes: Buffer): boolean {
+    if (exchange.swap === undefined) return socket.write(bytes);
+    const made = headOf(exchange);
     socket.cork();
     const isTaken = socket.write(made, () => made.fill(0));
     if (bytes.length > 0) socket.write(bytes);
@@ -458,7 +496,7 @@ export class Http1 implements OriginUser {
   #upgrade(exchange: Exchange, origin: Origin, head: ResponseHead, data: Buffer): void {
     if (exchange.head.upgrade !== "websocket" || head.upgrade !== "websocket" || !exchange.body.isDone)
       throw new HttpError(502, "the server changes to a protocol that was not asked for");
-    const { request, scrub } = exchange;
+    const { request, scrub, texts } = exchange;
     const judge = (): void => {
       const refusal = this.#flow.judge({ method: "WEBSOCKET_TEXT", path: request.path });
       if (refusal !== undefined) throw new WebSocketError(1008, "no rule allows text messages here");
@@ -467,7 +505,13 @@ export class Http1 implements OriginUser {
     this.#upgraded = {
       origin,
       request,
-      frames: this.#flow.protocolOf(request.path) === "websocket" ? new ClientFrames(judge) : null,
+      frames:
+        this.#flow.protocolOf(request.path) === "websocket"
+          ? new ClientFrames(judge)
+          : texts === undefined
+            ? null
+            : new ClientFrames(() => {}),
+      texts,
       scrub,
     };
     this.#client.setTimeout(0);
@@ -482,7 +526,12 @@ export class Http1 implements OriginUser {
 
   #passUpgraded(chunk: Buffer): void {
     if (this.#upgraded === null) return;
-    this.#upgraded.frames?.take(chunk);
+    const { frames, texts, origin } = this.#upgraded;
+    frames?.take(chunk);
+    if (texts !== undefined) {
+      for (const made of texts.take(chunk)) if (!origin.socket.write(made, () => made.fill(0))) this.#client.pause();
+      return;
+    }
     if (!this.#upgraded.origin.socket.write(chunk)) this.#client.pause();
   }
 
@@ -586,6 +635,15 @@ export class Http1 implements OriginUser {
   }
 }
 
+/** A request's head as it is sent, with its secrets; the caller wipes it. */
+function headOf(
+  { head, request, swap }: Pick<Exchange, "head" | "request" | "swap">,
+  change: (fields: readonly Field[]) => readonly Field[] = (fields) => fields,
+): Buffer {
+  if (swap === undefined) return requestBytes({ ...head, fields: change(head.fields) }, request.sent);
+  return swap.head(...aroundTarget({ ...head, fields: change(swap.fields) }));
+}
+
 /** What came of a body, as it goes on. */
 function partOf(
   body: BodyReader,
@@ -599,10 +657,12 @@ function partOf(
   }
   const came = data.subarray(at);
   const ranges: [number, number][] = [];
-  const size = body.take(came, 0, ranges);
+  const size = body.take(came, 0, ranges, ranges);
   const bytes = scrub.take(came.subarray(0, size), ranges);
   return { end: at + size, bytes: body.isDone ? Buffer.concat([bytes, scrub.end()]) : bytes };
 }
+
+const extensions = "sec-websocket-extensions";
 
 const byConnection = /^(?:ntlm|negotiate)\b/i;
 

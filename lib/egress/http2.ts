@@ -8,17 +8,17 @@ import {
   performServerHandshake,
   type ServerHttp2Session,
   type ServerHttp2Stream,
-  sensitiveHeaders,
 } from "node:http2";
-import { Transform } from "node:stream";
+import type { Transform } from "node:stream";
 import type { TLSSocket } from "node:tls";
 import { type Answer, failureAnswer } from "./answer.ts";
 import { TargetError } from "./canonical.ts";
 import type { Request } from "./flow.ts";
+import { fieldsOf, outgoingHeaders, scrubbed, scrubbing, swapping } from "./http2-credentials.ts";
 import { type InspectedFlow, isAuthority, mayRepeat, requestOf, Unreachable } from "./inspected-flow.ts";
 import { compressed, isCompressed, type Scrubber } from "./scrub.ts";
 import { tlsFault } from "./server-tls.ts";
-import { Swap, SwapFault, type SwapField } from "./swap.ts";
+import { Swap, SwapFault } from "./swap.ts";
 import { type TimeLimits, timeLimits } from "./time-limits.ts";
 
 /** What HTTP/2 asks of the rest besides. */
@@ -107,10 +107,26 @@ export class Http2 {
     }
     this.#streams.set(stream, request);
     stream.once("close", () => this.#streams.delete(stream));
-    const sent: Sent = swap === undefined ? () => headersFor(headers, request.sent) : () => swapped(headers, swap);
-    const begin = (): void => this.#carry(stream, headers, sent, () => this.#carry(stream, headers, sent));
-    if (swap === undefined || swap.isReady) begin();
-    else swap.prepare().then(begin, (fault: unknown) => this.#refuseSwap(stream, headers, request, fault));
+    const bodySwap = flow.bodySwap?.({ ...request, fields: fieldsOf(headers) });
+    const outgoing: Outgoing = {
+      headers: () => outgoingHeaders(headers, request.sent, swap, bodySwap !== undefined),
+      body:
+        bodySwap &&
+        ((upstream) =>
+          swapping(bodySwap, {
+            onDone: (names) => flow.recordCredentials?.(names, request),
+            onFault: (fault) => {
+              upstream.close(constants.NGHTTP2_CANCEL);
+              this.#refuseSwap(stream, headers, request, fault);
+            },
+          })),
+    };
+    const begin = (): void => this.#carry(stream, headers, outgoing, true);
+    if (swap?.isReady !== false && bodySwap?.isReady !== false) begin();
+    else
+      Promise.all([swap?.prepare(), bodySwap?.prepare()]).then(begin, (fault: unknown) =>
+        this.#refuseSwap(stream, headers, request, fault),
+      );
   }
 
   #refuseSwap(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, request: Request, fault: unknown): void {
@@ -118,40 +134,23 @@ export class Http2 {
     say(stream, headers, known ?? unreachable(fault));
   }
 
-  /** @param again what is done where the server has not looked at it */
-  #carry(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, sent: Sent, again?: () => void): void {
+  /** @param isFirst whether it may be sent once more, where the server has not looked at it */
+  #carry(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, outgoing: Outgoing, isFirst: boolean): void {
+    const again = isFirst ? (): void => this.#carry(stream, headers, outgoing, false) : undefined;
+    const scrub = this.#flow.scrubber?.();
     this.#flow.session().then(
-      (session) =>
-        carry(stream, headers, sent, session, { serverMs: this.#serverMs, again, scrub: this.#flow.scrubber?.() }),
+      (session) => carry(stream, headers, outgoing, session, { serverMs: this.#serverMs, again, scrub }),
       (error: unknown) => say(stream, headers, error instanceof Unreachable ? error.answer : unreachable(error)),
     );
   }
 }
 
-/** What is asked of the server, made when it is. */
-type Sent = () => OutgoingHttpHeaders;
-
-function headersFor(headers: IncomingHttpHeaders, target: string): OutgoingHttpHeaders {
-  const { host: _, ...own } = headers;
-  return { ...own, ":path": target, ":authority": headers[":authority"] ?? headers.host };
-}
-
-function fieldsOf(headers: IncomingHttpHeaders): readonly SwapField[] {
-  return Object.entries(headers).flatMap(([name, value]) =>
-    name.startsWith(":") ? [] : [value ?? []].flat().map((each) => ({ name, value: each })),
-  );
-}
-
-/** With its secrets, which no compression remembers (RFC 7541 section 7.1.3). */
-function swapped(headers: IncomingHttpHeaders, swap: Swap<SwapField>): OutgoingHttpHeaders {
-  const { target, fields } = swap.texts();
-  const pseudo = Object.fromEntries(Object.entries(headers).filter(([name]) => name.startsWith(":")));
-  const own: Record<string, string | string[]> = {};
-  for (const { name, value } of fields) {
-    const known = own[name];
-    own[name] = known === undefined ? value : [known, value].flat();
-  }
-  return { ...headersFor({ ...pseudo, ...own }, target), [sensitiveHeaders]: Object.keys(own) };
+/** What goes on of a request. */
+interface Outgoing {
+  /** Made when it is sent. */
+  readonly headers: () => OutgoingHttpHeaders;
+  /** What its body goes through; undefined where it stays as it is. */
+  readonly body: ((upstream: ClientHttp2Stream) => Transform) | undefined;
 }
 
 class AuthorityError extends Error {}
@@ -177,7 +176,7 @@ function requestIn(headers: IncomingHttpHeaders, flow: InspectedFlow): ReturnTyp
 function carry(
   stream: ServerHttp2Stream,
   headers: IncomingHttpHeaders,
-  sent: Sent,
+  outgoing: Outgoing,
   session: ClientHttp2Session,
   {
     serverMs,
@@ -193,7 +192,7 @@ function carry(
   const hasBody = !stream.readableEnded && !stream.endAfterHeaders;
   let upstream: ClientHttp2Stream;
   try {
-    upstream = session.request(sent(), { endStream: !hasBody, waitForTrailers: hasBody });
+    upstream = session.request(outgoing.headers(), { endStream: !hasBody, waitForTrailers: hasBody });
   } catch (error) {
     // The session has ended meanwhile.
     if (again !== undefined) again();
@@ -206,7 +205,8 @@ function carry(
       trailers = fields;
     });
     upstream.on("wantTrailers", () => upstream.sendTrailers(trailers));
-    stream.pipe(upstream);
+    if (outgoing.body === undefined) stream.pipe(upstream);
+    else stream.pipe(outgoing.body(upstream)).pipe(upstream);
   }
   // Whichever of the two is silent: the other one waits for it.
   upstream.setTimeout(serverMs, () => {
@@ -259,24 +259,6 @@ function carry(
   });
   stream.on("close", () => {
     if (!upstream.destroyed && !upstream.closed) upstream.close(stream.rstCode || constants.NGHTTP2_CANCEL);
-  });
-}
-
-function scrubbed(fields: IncomingHttpHeaders, scrub: Scrubber | undefined): OutgoingHttpHeaders {
-  if (scrub === undefined) return fields;
-  const clean = (value: string): string => scrub.text(value);
-  return Object.fromEntries(
-    Object.entries(fields).map(([name, value]) => [
-      name,
-      typeof value === "string" ? clean(value) : Array.isArray(value) ? value.map(clean) : value,
-    ]),
-  );
-}
-
-function scrubbing(scrub: Scrubber): Transform {
-  return new Transform({
-    transform: (chunk: Buffer, _encoding, done) => done(null, scrub.take(chunk)),
-    flush: (done) => done(null, scrub.end()),
   });
 }
 

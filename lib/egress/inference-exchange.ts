@@ -78,9 +78,9 @@ async function* contentOf(socket: Socket, head: ResponseHead): AsyncGenerator<Bu
     if (reader.isDone) return;
     socket.setTimeout(silenceMs, () => socket.destroy(new Error("the server does not go on")));
     for await (const chunk of socket as AsyncIterable<Buffer>) {
-      const ranges: [from: number, until: number, isTrailer?: true][] = [];
+      const ranges: [from: number, until: number][] = [];
       const size = reader.take(chunk, 0, ranges);
-      for (const [from, until, isTrailer] of ranges) if (isTrailer !== true) yield chunk.subarray(from, until);
+      for (const [from, until] of ranges) yield chunk.subarray(from, until);
       if (reader.isDone) return;
       if (size < chunk.length) throw new HttpError(502, "the server says more than its answer");
     }

@@ -2,13 +2,14 @@ import type { ClientHttp2Session } from "node:http2";
 import type { Socket } from "node:net";
 import type { TLSSocket } from "node:tls";
 import { writeHostPort } from "../policy/host-port.ts";
-import type { Protocol } from "../policy/network.ts";
+import type { NetworkEndpoint, Protocol } from "../policy/network.ts";
 import type { SessionCredentials } from "../secrets/session.ts";
 import { type Answer, failureAnswer, refusalAnswer } from "./answer.ts";
 import type { Authority } from "./authority.ts";
 import { isBound } from "./bindings.ts";
+import { BodySwap } from "./body-swap.ts";
 import { endTls, skip } from "./client-tls.ts";
-import { type Grant, type NetworkDecision, unreachable } from "./decide.ts";
+import { configurationOf, type Grant, type NetworkDecision, unreachable } from "./decide.ts";
 import type { Request, Verdict } from "./flow.ts";
 import { Http1 } from "./http1.ts";
 import { Http2, type InspectedHttp2Flow, sessionOn } from "./http2.ts";
@@ -18,6 +19,7 @@ import { Origin, Origins } from "./origin.ts";
 import { Scrubber } from "./scrub.ts";
 import { secure } from "./server-tls.ts";
 import { Swap, SwapFault, type SwapField, type SwapRequest } from "./swap.ts";
+import { TextSwap } from "./websocket-swap.ts";
 
 /** A session on which nothing is said takes no more requests; those that wait on it go on. */
 const idleMs = 60_000;
@@ -264,6 +266,34 @@ class InspectedConnection implements InspectedHttp2Flow {
       if (!(fault instanceof SwapFault)) throw fault;
       return this.refuseSwap(fault, request);
     }
+  }
+
+  bodySwap({ path, fields }: SwapRequest<SwapField>): BodySwap | undefined {
+    const bound = this.#boundWhere(path, (endpoint) => endpoint.requestBodyCredentialRewrite);
+    return bound && BodySwap.of(bound.credentials, bound.names, fields);
+  }
+
+  textSwap(request: Request): TextSwap | undefined {
+    const bound = this.#boundWhere(request.path, (endpoint) => endpoint.websocketCredentialRewrite);
+    return bound && new TextSwap(bound.credentials, bound.names, (names) => this.recordCredentials(names, request));
+  }
+
+  /** What may be put into what a path's endpoint lets be looked into. */
+  #boundWhere(
+    path: string,
+    asks: (endpoint: NetworkEndpoint) => boolean,
+  ): { readonly credentials: SessionCredentials; readonly names: readonly string[] } | undefined {
+    const { credentials } = this.#inspector;
+    if (credentials === null) return undefined;
+    const { grant } = this.#inspected.current();
+    const endpoint = configurationOf(grant, path);
+    if (endpoint === undefined || !asks(endpoint)) return undefined;
+    const bound = grant.credentials.filter((each) => isBound(each, this.scheme, path));
+    return { credentials, names: bound.map(({ name }) => name) };
+  }
+
+  recordCredentials(names: readonly string[], request: Request): void {
+    this.#inspected.recordCredentials(names, request);
   }
 
   scrubber(): Scrubber | undefined {

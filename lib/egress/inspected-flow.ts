@@ -1,10 +1,12 @@
 import type { Protocol } from "../policy/network.ts";
 import type { Answer } from "./answer.ts";
+import type { BodySwap } from "./body-swap.ts";
 import { canonicalTarget, TargetError } from "./canonical.ts";
 import type { Request } from "./flow.ts";
 import type { Origin } from "./origin.ts";
 import type { Scrubber } from "./scrub.ts";
 import type { Swap, SwapFault, SwapField, SwapRequest } from "./swap.ts";
+import type { TextSwap } from "./websocket-swap.ts";
 
 /** One connection of a program to an inspected endpoint: what the readers of HTTP ask of the rest. */
 export interface InspectedFlow {
@@ -20,6 +22,12 @@ export interface InspectedFlow {
     request: SwapRequest<Field> & Request,
     makeField: (name: string, value: string) => Field,
   ): Swap<Field> | Answer | undefined;
+  /** What goes into its body; undefined where its endpoint does not ask for it, or its type is none of those. */
+  bodySwap?(request: SwapRequest<SwapField>): BodySwap | undefined;
+  /** What goes into a WebSocket's text messages; undefined where its endpoint does not ask for it. */
+  textSwap?(request: Request): TextSwap | undefined;
+  /** Records what went into a request besides what `swap` found. */
+  recordCredentials?(names: readonly string[], request: Request): void;
   /** Takes secrets out of the answer. Undefined where its server was sent none. */
   scrubber?(): Scrubber | undefined;
   /** Records a credential that did not go where it was to go, and says so. */

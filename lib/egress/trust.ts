@@ -31,7 +31,7 @@ const javaPlaces = [`${folder}/java/cacerts`, "/etc/pki/java/cacerts"];
 
 /**
  * Variables of programs that look nowhere else than in what they bring along (Node, Deno, requests, pip, cargo, AWS's
- * tools, gRPC), or that may be built for another place than this system's (OpenSSL, Go and Rust by SSL_CERT_FILE, curl,
+ * tools, gRPC) or in what their settings name (npm), or that may be built for another place than this system's (OpenSSL, Go and Rust by SSL_CERT_FILE, curl,
  * git). Node and Deno take what they are given in addition to their own, the others instead of it.
  */
 function variables(authority: string, bundle: string): Readonly<Record<string, string>> {
@@ -45,6 +45,8 @@ function variables(authority: string, bundle: string): Readonly<Record<string, s
     PIP_CERT: bundle,
     CARGO_HTTP_CAINFO: bundle,
     AWS_CA_BUNDLE: bundle,
+    // Where a site's npmrc names a file of its own, npm asks again and again for minutes before it says what is wrong.
+    npm_config_cafile: bundle,
     GRPC_DEFAULT_SSL_ROOTS_FILE_PATH: bundle,
   };
 }

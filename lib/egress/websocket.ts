@@ -77,7 +77,7 @@ export class ClientFrames {
 }
 
 /** Undefined while it is too short to tell. The masking key is part of it. */
-function headerSize(header: Buffer): number | undefined {
+export function headerSize(header: Buffer): number | undefined {
   const second = header[1];
   if (second === undefined) return undefined;
   const length = second & 0x7f;

@@ -3,15 +3,13 @@ import { hasEgress, type NetworkEndpoint, readsRequests } from "./network.ts";
 import type { Policy } from "./policy.ts";
 
 /** What it asks for that is not there; undefined where all is. */
-function missingFor(endpoint: NetworkEndpoint): string | undefined {
+function missingFor(endpoint: NetworkEndpoint, hasCredentials: boolean): string | undefined {
   const { protocol } = endpoint;
   if (protocol !== "" && protocol !== "tcp" && !readsRequests(endpoint)) return `protocol ${protocol} is not read yet`;
-  const asksForCredentials =
-    endpoint.credentialSigning !== "" ||
-    endpoint.credentialProvider !== "" ||
-    endpoint.websocketCredentialRewrite ||
-    endpoint.requestBodyCredentialRewrite;
-  return asksForCredentials ? "no credentials are injected yet" : undefined;
+  if (endpoint.credentialSigning !== "") return "requests are not signed yet";
+  if (endpoint.credentialProvider !== "") return "credentials have no providers yet";
+  const rewrites = endpoint.websocketCredentialRewrite || endpoint.requestBodyCredentialRewrite;
+  return rewrites && !hasCredentials ? "there are no credentials to put in" : undefined;
 }
 
 /**
@@ -19,8 +17,9 @@ function missingFor(endpoint: NetworkEndpoint): string | undefined {
  * otherwise. Null when all that it asks for is there.
  */
 export function networkRefusal(policy: Policy): HoldfastError | null {
+  const hasCredentials = Object.keys(policy.credentials ?? {}).length > 0;
   const rules = Object.entries(policy.networkPolicies)
-    .filter(([, { endpoints }]) => endpoints.some((endpoint) => missingFor(endpoint) !== undefined))
+    .filter(([, { endpoints }]) => endpoints.some((endpoint) => missingFor(endpoint, hasCredentials) !== undefined))
     .toSorted(([, a], [, b]) => a.line - b.line);
   const middleware = Object.values(policy.networkMiddlewares)[0];
   if (middleware !== undefined && hasEgress(policy)) {
@@ -37,14 +36,16 @@ export function networkRefusal(policy: Policy): HoldfastError | null {
   const first = rules[0];
   if (first === undefined) return null;
   const [name, rule] = first;
-  const missing = rule.endpoints.map(missingFor).find((what) => what !== undefined);
+  const missing = rule.endpoints
+    .map((endpoint) => missingFor(endpoint, hasCredentials))
+    .find((what) => what !== undefined);
   const others = rules.length === 1 ? "" : ` and ${rules.length - 1} more`;
   return new HoldfastError(
     `${policy.source}:${rule.line}:${rule.column}: the network rule "${name}"${others} cannot be enforced: ${missing}`,
     {
       code: "ERR_HOLDFAST_NETWORK_UNSUPPORTED",
       step: "egress",
-      hint: "Give the endpoint `protocol: rest`, `websocket` or `tcp`, and no credentials.",
+      hint: "Give the endpoint `protocol: rest`, `websocket` or `tcp`, and the policy `credentials` where one asks for them.",
       path: policy.source,
     },
   );

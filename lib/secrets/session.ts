@@ -4,6 +4,7 @@ import type { Needle } from "./needles.ts";
 import { placeholderLike, placeholderOf } from "./placeholder.ts";
 import { Secret } from "./secret.ts";
 import { SecretError } from "./sources.ts";
+import { type Escapes, Spelling } from "./spelling.ts";
 
 /** A placeholder in a text. */
 export interface Occurrence {
@@ -22,6 +23,7 @@ export class SessionCredentials {
   readonly #names: ReadonlyMap<string, string>;
   readonly #byVariable: ReadonlyMap<string, string>;
   readonly #pattern: RegExp;
+  readonly #spellings: Map<Escapes, Spelling> = new Map();
 
   private constructor(
     credentials: Readonly<Record<string, Credential>>,
@@ -79,6 +81,17 @@ export class SessionCredentials {
   /** What stands for a credential in a request, wherever it came from. */
   placeholderOf(name: string): string {
     return this.#placeholders.get(name) ?? "";
+  }
+
+  /** What finds its placeholders in a body. */
+  spelling(escapes: Escapes): Spelling {
+    const known = this.#spellings.get(escapes) ?? new Spelling([...this.#placeholders.values()], escapes);
+    this.#spellings.set(escapes, known);
+    return known;
+  }
+
+  isPlaceholder(text: string): boolean {
+    return this.#names.has(text);
   }
 
   secretOf(name: string): Secret | undefined {

@@ -3,18 +3,22 @@
 import { clients, lacks } from "./client-table.ts";
 import { testsOf } from "./world-tests.ts";
 
-const { found, inThatWorld } = testsOf<Record<string, { said: string; refused: string }>>("clients.ts");
+type Results = Record<string, { said: string; refused: string }>;
+const { found, inThatWorld } = testsOf<Record<string, Results>>("clients.ts");
 
-for (const client of clients) {
-  inThatWorld(`It needs to be told of nothing, and is told of a refusal: ${client.name}`, (t) => {
-    const missing = lacks(client);
-    if (missing !== undefined) {
-      t.log(`skipped: there is no ${missing}`);
-      t.pass();
-      return;
-    }
-    const result = found[client.name];
-    t.regex(result?.said ?? "", client.says);
-    t.regex(result?.refused ?? "", client.refusal);
-  });
+for (const mode of ["namespaces", "landlock"]) {
+  for (const client of clients) {
+    if (mode === "landlock" && client.needsNamespaces === true) continue;
+    inThatWorld(`It needs to be told of nothing, and is told of a refusal: ${client.name} (${mode})`, (t) => {
+      const missing = lacks(client);
+      if (missing !== undefined) {
+        t.log(`skipped: there is no ${missing}`);
+        t.pass();
+        return;
+      }
+      const result = found[mode]?.[client.name];
+      t.regex(result?.said ?? "", client.says);
+      t.regex(result?.refused ?? "", client.refusal);
+    });
+  }
 }

@@ -3,8 +3,9 @@
 import { request as httpRequest } from "node:http";
 import { connect as connectHttp2 } from "node:http2";
 import { Agent, request as httpsRequest } from "node:https";
+import { gzipSync } from "node:zlib";
 
-const { TOKEN, NARROW, OTHERS, BROKEN, MISSING } = process.env;
+const { TOKEN, NARROW, NARROW_BODY, OTHERS, BROKEN, MISSING } = process.env;
 const api = "api.example.test";
 const results = { environment: process.env };
 
@@ -83,6 +84,84 @@ results.echoLater = await ask("/echo-last");
 results.echoCompressed = await ask("/echo-gzip", bearer(TOKEN));
 results.echoClose = await ask("/echo-close", bearer(TOKEN));
 
+// Bodies, where their endpoint asks for it.
+const json = (text) => ({ method: "POST", headers: { "Content-Type": "application/json" }, body: text });
+const unicode = (text) => [...text].map((each) => `\\u00${each.charCodeAt(0).toString(16)}`).join("");
+await ask("/body/json", json(JSON.stringify({ key: TOKEN, quoted: NARROW_BODY })));
+await ask("/body/escaped", json(`{"key":"${unicode(TOKEN)}","quoted":"${unicode(NARROW_BODY)}"}`));
+await ask("/body/form", {
+  method: "POST",
+  headers: { "Content-Type": "application/x-www-form-urlencoded" },
+  body: `a=1&key=${percent(NARROW_BODY)}&b=${TOKEN}`,
+});
+await ask("/body/text", {
+  method: "PUT",
+  headers: { "Content-Type": "text/plain" },
+  body: "openshell:resolve:env:TOKEN",
+});
+await ask("/body/binary", { method: "PUT", headers: { "Content-Type": "application/octet-stream" }, body: TOKEN });
+await ask("/body/gzip", {
+  method: "POST",
+  headers: { "Content-Type": "application/json", "Content-Encoding": "gzip" },
+  body: gzipSync(`"${TOKEN}"`),
+});
+await ask("/no-body", json(`"${TOKEN}"`));
+results.bodyMismatch = await ask("/body/mismatch", json(`{"key":"${OTHERS}"}`));
+results.bodyUnknown = await ask("/body/unknown", json(`"openshell:resolve:env:NOBODY"`));
+results.bodyBroken = await ask("/body/broken", json(`"${BROKEN}"`));
+
+/** A body that comes piece by piece, each in a chunk of its own. */
+function stream(path, pieces, headers = {}) {
+  return new Promise((resolve) => {
+    const request = httpsRequest({
+      ...{ host: api, path, method: "POST" },
+      headers: { "Content-Type": "application/json", ...headers },
+    });
+    request.on("response", (response) => resolve(response.resume().statusCode));
+    request.on("error", (error) => resolve(error.code));
+    const write = async () => {
+      for (const piece of pieces) {
+        request.write(piece);
+        await new Promise((next) => setImmediate(next));
+      }
+      request.end();
+    };
+    if (headers.Expect === undefined) void write();
+    else request.on("continue", write);
+  });
+}
+const streamed = `{"key":"${TOKEN}","escaped":"${unicode(TOKEN)}"}`;
+await stream("/body/pieces", [...streamed]);
+await stream("/body/long", [`{"x":"${"x".repeat(400_000)}`, TOKEN.slice(0, 5), TOKEN.slice(5), `"}`]);
+await stream("/body/continue", [`"${TOKEN}"`], { Expect: "100-continue", "Content-Length": TOKEN.length + 2 });
+results.streamMismatch = await stream("/body/stream-mismatch", ["{", OTHERS, "}"]);
+
+/** What a server answers to text messages, one after the other, and how it ends. */
+function talk(messages) {
+  return new Promise((resolve) => {
+    const socket = new WebSocket(`wss://${api}/ws/talk`);
+    const answers = [];
+    let sent = 0;
+    const next = () => (sent < messages.length ? socket.send(messages[sent++]) : socket.close(1000));
+    socket.binaryType = "arraybuffer";
+    socket.onopen = next;
+    socket.onmessage = ({ data }) => {
+      answers.push(typeof data === "string" ? data : Buffer.from(data).toString());
+      next();
+    };
+    socket.onclose = ({ code }) => resolve({ code, answers: answers.length });
+    socket.onerror = () => {};
+  });
+}
+results.texts = await talk([
+  "hello",
+  TOKEN,
+  JSON.stringify({ t: NARROW_BODY }),
+  "x".repeat(70_000) + TOKEN,
+  Buffer.from(TOKEN),
+]);
+results.textMismatch = await talk([OTHERS]);
+
 // One connection, several requests: what is put in is not kept for the next.
 const agent = new Agent({ keepAlive: true, maxSockets: 1 });
 results.kept = [];
@@ -95,21 +174,21 @@ async function askHttp2(...requests) {
   session.on("error", () => {});
   const answers = await Promise.all(
     requests.map(
-      (headers) =>
+      ({ body, ...headers }) =>
         new Promise((resolve) => {
           const stream = session.request(headers);
           let answer;
-          let body = "";
+          let said = "";
           stream.on("response", (fields) => {
             answer = { status: fields[":status"] };
           });
           stream.setEncoding("utf8");
           stream.on("data", (part) => {
-            body += part;
+            said += part;
           });
           stream.on("error", (error) => resolve({ error: error.code }));
-          stream.on("end", () => resolve({ ...answer, body }));
-          stream.end();
+          stream.on("end", () => resolve({ ...answer, body: said }));
+          stream.end(body);
         }),
     ),
   );
@@ -122,6 +201,11 @@ results.http2 = await askHttp2(
   // In more than one frame (RFC 9113 section 6.10).
   { ":path": "/h2/echo", authorization: `Bearer ${TOKEN}`, "accept-encoding": "gzip" },
   { ":path": "/h2/long", "x-filler": "y".repeat(20_000), "x-token": TOKEN },
+  {
+    ...{ ":path": "/body/h2", ":method": "POST", "content-type": "application/json" },
+    ...{ "content-length": TOKEN.length + NARROW_BODY.length + 4, body: `["${TOKEN}${NARROW_BODY}"]` },
+  },
+  { ":path": "/body/h2-mismatch", ":method": "POST", "content-type": "application/json", body: `"${OTHERS}"` },
 );
 
 process.stdout.write(JSON.stringify(results));

@@ -1,4 +1,5 @@
 // The scenario of credentials.test.ts, run where the servers' addresses are this namespace's own.
+import { createHash } from "node:crypto";
 import { once } from "node:events";
 import { chmodSync, copyFileSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { createServer as createHttpServer, type IncomingMessage, type ServerResponse } from "node:http";
@@ -6,7 +7,8 @@ import { createSecureServer } from "node:http2";
 import { createServer as createHttpsServer } from "node:https";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
-import { gzipSync } from "node:zlib";
+import type { Duplex } from "node:stream";
+import { gunzipSync, gzipSync } from "node:zlib";
 import { Audit } from "../../lib/audit/audit.ts";
 import { Authority } from "../../lib/egress/authority.ts";
 import { Sandbox } from "../../lib/sandbox/sandbox.ts";
@@ -43,6 +45,8 @@ const policyText = `${runnable(dirname(node))}network_policies:
   api:
     endpoints:
       - { host: api.example.test, ports: [443, 8444], protocol: rest, enforcement: enforce, access: full }
+      - { host: api.example.test, ports: [443, 8444], path: /body/**, protocol: rest, enforcement: enforce, access: full, request_body_credential_rewrite: true }
+      - { host: api.example.test, port: 443, path: /ws/**, protocol: websocket, enforcement: enforce, access: full, websocket_credential_rewrite: true }
     binaries: [{ path: "${node}" }]
   rest:
     endpoints:
@@ -56,6 +60,7 @@ credentials:
     env: NARROW
     endpoints: [{ host: api.example.test, ports: [443, 8444], path: /only/** }]
     binaries: [{ path: "${node}" }]
+  narrow-body: { source: { file: ${narrowFile} }, env: NARROW_BODY, network_policy: api }
   others:
     source: { env: HOLDFAST_TEST_OTHERS }
     env: OTHERS
@@ -80,9 +85,66 @@ function note(path: string, what: unknown): void {
 
 function onRequest(request: IncomingMessage, response: ServerResponse): void {
   const { url = "", headers } = request;
+  if (url.startsWith("/body/") || url === "/no-body") {
+    const parts: Buffer[] = [];
+    request.on("data", (part: Buffer) => parts.push(part));
+    request.on("end", () => {
+      const whole = Buffer.concat(parts);
+      noteBody(url, headers["content-encoding"] === "gzip" ? gunzipSync(whole) : whole, headers["content-length"]);
+      response.end("ok");
+    });
+    return;
+  }
   note(url, { url, ...headers });
   if (url.includes("echo")) echo(url, headers.authorization ?? "", headers["accept-encoding"] ?? "", response);
   else response.end("ok");
+}
+
+/** What came in bodies: an `x` for many. */
+const bodies: Record<string, { readonly body: string; readonly length: string | null }> = {};
+
+function noteBody(url: string, body: Buffer, length: string | undefined): void {
+  bodies[url.replace("/body/", "")] = { body: short(body), length: length ?? null };
+}
+
+function short(text: Buffer): string {
+  return text.toString().replace(/x{100,}/, "x");
+}
+
+/** What was said to WebSockets, each message with its opcode. */
+const texts: string[] = [];
+
+/** Says each message back (RFC 6455); nothing is sent in fragments to it. */
+function onUpgrade(request: IncomingMessage, socket: Duplex): void {
+  note(request.url ?? "", { url: request.url, ...request.headers });
+  const accept = createHash("sha1")
+    .update(`${request.headers["sec-websocket-key"]}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`)
+    .digest("base64");
+  const fields = ["Upgrade: websocket", "Connection: Upgrade", `Sec-WebSocket-Accept: ${accept}`];
+  socket.write(["HTTP/1.1 101 Switching Protocols", ...fields, "", ""].join("\r\n"));
+  socket.on("error", () => {});
+  let held = Buffer.alloc(0);
+  socket.on("data", (part: Buffer) => {
+    held = Buffer.concat([held, part]);
+    for (;;) {
+      const first = held.length < 2 ? 0 : held.readUInt8(1) & 0x7f;
+      const size = 2 + (first === 127 ? 8 : first === 126 ? 2 : 0);
+      if (held.length < size + 4) return;
+      const length = first === 127 ? Number(held.readBigUInt64BE(2)) : first === 126 ? held.readUInt16BE(2) : first;
+      if (held.length < size + 4 + length) return;
+      const key = held.subarray(size, size + 4);
+      const payload = Buffer.from(
+        held.subarray(size + 4, size + 4 + length).map((byte, at) => byte ^ (key[at & 3] ?? 0)),
+      );
+      const opcode = held.readUInt8(0) & 0x0f;
+      const header = Buffer.from(held.subarray(0, size));
+      header.writeUInt8(first, 1);
+      held = held.subarray(size + 4 + length);
+      if (opcode !== 8) texts.push(`${opcode} ${short(payload)}`);
+      socket.write(Buffer.concat([header, payload]));
+      if (opcode === 8) socket.end();
+    }
+  });
 }
 
 let last = "";
@@ -119,7 +181,19 @@ const h2 = createSecureServer({ ...certified, settings: { maxHeaderListSize: 65_
 h2.on("sessionError", () => {});
 h2.on("stream", (stream, headers) => {
   stream.on("error", () => {});
-  note(headers[":path"] ?? "", { ...headers });
+  const path = headers[":path"] ?? "";
+  if (path.startsWith("/body/")) {
+    const parts: Buffer[] = [];
+    stream.on("data", (part: Buffer) => parts.push(part));
+    stream.on("end", () => {
+      if (stream.aborted || stream.destroyed) return;
+      noteBody(path, Buffer.concat(parts), headers["content-length"]);
+      stream.respond({ ":status": 200 });
+      stream.end("ok");
+    });
+    return;
+  }
+  note(path, { ...headers });
   const { authorization = "" } = headers;
   const isEcho = headers[":path"] === "/h2/echo";
   stream.respond({ ":status": 200, ...(isEcho ? { "x-echo": authorization } : {}) });
@@ -132,7 +206,7 @@ h2.on("stream", (stream, headers) => {
 });
 const servers = [
   createHttpServer(onRequest).listen(80, addresses.api),
-  createHttpsServer(certified, onRequest).listen(443, addresses.api),
+  createHttpsServer(certified, onRequest).on("upgrade", onUpgrade).listen(443, addresses.api),
   createHttpsServer(certified, onRequest).listen(8443, addresses.api),
   createHttpsServer(certified, onRequest).listen(443, addresses.other),
   h2.listen(8444, addresses.api),
@@ -165,7 +239,17 @@ try {
     ]),
   );
   process.stdout.write(
-    JSON.stringify({ ...seen, came, lines, denials, secrets, found, otherSession: other.toString() }),
+    JSON.stringify({
+      ...seen,
+      came,
+      bodies,
+      said: texts,
+      lines,
+      denials,
+      secrets,
+      found,
+      otherSession: other.toString(),
+    }),
   );
 } finally {
   for (const close of closers.reverse()) await close();

@@ -73,7 +73,7 @@ inThatWorld("Over HTTP/2 it becomes the secret as well, in a head of several fra
   const { token } = secrets;
   t.deepEqual(
     http2.map(({ status }) => status),
-    [200, 403, 200, 200],
+    [200, 403, 200, 200, 200, 403],
   );
   t.like(came["h2"]?.[0], {
     ":path": `/h2/${token}?k=${token}`,
@@ -151,6 +151,59 @@ inThatWorld("A secret that its server says is taken out of the answer, which kee
   t.is(of("echoClose").body, echo.body.replace(/identity$/, ""));
   t.regex(String(found.http2[2]?.body), /^Bearer gh[p*]\S+ identity$/);
 });
+
+interface Body {
+  readonly body: string;
+  readonly length: string | null;
+}
+
+inThatWorld("Where an endpoint asks for it, placeholders in bodies become secrets, escaped as they are there", (t) => {
+  const bodies = found["bodies"] as Readonly<Record<string, Body>>;
+  const { token, narrow } = found.secrets;
+  const whole = (body: string): Body => ({ body, length: String(body.length) });
+  t.deepEqual(bodies["json"], whole(JSON.stringify({ key: token, quoted: narrow })));
+  t.deepEqual(bodies["escaped"], whole(JSON.stringify({ key: token, quoted: narrow })));
+  t.deepEqual(bodies["form"], whole(`a=1&key=${encodeURIComponent(narrow)}&b=${token}`));
+  t.deepEqual(bodies["text"], whole(token));
+  t.deepEqual(bodies["continue"], whole(`"${token}"`));
+  t.deepEqual(bodies["pieces"], { body: JSON.stringify({ key: token, escaped: token }), length: null });
+  t.deepEqual(bodies["long"], { body: JSON.stringify({ x: `x${token}` }), length: null });
+  t.deepEqual(bodies["h2"], { body: JSON.stringify([`${token}${narrow}`]), length: null });
+});
+
+inThatWorld("A body that is not asked for, compressed or of another type goes on as it is", (t) => {
+  const bodies = found["bodies"] as Readonly<Record<string, Body>>;
+  const { TOKEN = "" } = found.environment;
+  t.is(bodies["binary"]?.body, TOKEN);
+  t.is(bodies["gzip"]?.body, `"${TOKEN}"`);
+  t.is(bodies["/no-body"]?.body, `"${TOKEN}"`);
+});
+
+inThatWorld("A body with a placeholder that is not for its place does not come to the server", (t) => {
+  t.like(found, { bodyMismatch: mismatch, bodyUnknown: unavailable, bodyBroken: unavailable, streamMismatch: 403 });
+  t.is(found.http2[5]?.status, 403);
+  const bodies = found["bodies"] as Readonly<Record<string, Body>>;
+  for (const name of ["mismatch", "unknown", "broken", "stream-mismatch", "h2-mismatch"])
+    t.is(bodies[name], undefined, name);
+});
+
+inThatWorld(
+  "Where an endpoint asks for it, placeholders in text messages become secrets, and one that may not ends the WebSocket",
+  (t) => {
+    const { token, narrow } = found.secrets;
+    const { TOKEN } = found.environment;
+    t.deepEqual(found["texts"], { code: 1000, answers: 5 });
+    t.deepEqual(found["said"], [
+      "1 hello",
+      `1 ${token}`,
+      `1 ${JSON.stringify({ t: narrow })}`,
+      `1 x${token}`,
+      `2 ${TOKEN}`,
+    ]);
+    t.deepEqual(found["textMismatch"], { code: 1008, answers: 0 });
+    t.is(found.came["ws"]?.[0]?.["sec-websocket-extensions"], undefined);
+  },
+);
 
 inThatWorld("No request that was refused came to a server", (t) => {
   t.is(found.came["x"], undefined);

@@ -93,6 +93,7 @@ test("Variables name the authority to programs that look nowhere else, and one t
     PIP_CERT: whole,
     CARGO_HTTP_CAINFO: whole,
     AWS_CA_BUNDLE: whole,
+    npm_config_cafile: whole,
     GRPC_DEFAULT_SSL_ROOTS_FILE_PATH: whole,
     JAVA_TOOL_OPTIONS: undefined,
   });
