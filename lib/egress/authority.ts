@@ -41,7 +41,8 @@ export class Authority {
   readonly #keyId: Buffer;
   readonly #from: Date;
   readonly #until: Date;
-  readonly #leafKey: string;
+  /** PEM. */
+  readonly leafKey: string;
   readonly #leafPublic: Buffer;
   readonly #contexts = new Map<string, SecureContext>();
 
@@ -59,7 +60,7 @@ export class Authority {
     this.#keyId = keyId(spki);
     // All leaves share a key: each has one name, and a key of its own would protect nothing.
     const leaf = generateKeyPairSync("ec", { namedCurve: "P-256" });
-    this.#leafKey = leaf.privateKey.export({ type: "pkcs8", format: "pem" }).toString();
+    this.leafKey = leaf.privateKey.export({ type: "pkcs8", format: "pem" }).toString();
     this.#leafPublic = leaf.publicKey.export({ type: "spki", format: "der" });
     const der = this.#certify(this.#name, spki, [
       extension(ids.basicConstraints, true, sequence(boolean(true), integer(Buffer.from([0])))),
@@ -75,7 +76,7 @@ export class Authority {
     if (kept !== undefined) return kept;
     if (this.#contexts.size >= mostContexts) this.#contexts.clear();
     const context = createSecureContext({
-      key: this.#leafKey,
+      key: this.leafKey,
       cert: this.leafFor(name),
       minVersion: "TLSv1.2",
       // A second handshake costs this side ten times what it costs the other.

@@ -16,6 +16,8 @@ export interface FlowSubject {
 /** What else is known of a verdict. */
 export interface FlowDetail {
   readonly request?: Request | undefined;
+  /** The credentials that go into it. */
+  readonly credentials?: readonly string[] | undefined;
   /** Whose settings held for the request. */
   readonly endpoint?: NetworkEndpoint | undefined;
   /** It passed by `--net log` alone, for what it began with. */
@@ -35,8 +37,9 @@ export class FlowRecords {
     this.#audit = audit;
   }
 
-  note(flow: FlowSubject, verdict: Verdict, { request, endpoint, isOpaque = false }: FlowDetail = {}): void {
-    this.#append(flow, verdict, request);
+  note(flow: FlowSubject, verdict: Verdict, detail: FlowDetail = {}): void {
+    const { request, endpoint, isOpaque = false } = detail;
+    this.#append(flow, verdict, detail);
     // The usual request, which is to cost no more than its record.
     if (verdict.allowed && verdict.reason === undefined) return;
     const { program, host, port } = flow;
@@ -65,7 +68,7 @@ export class FlowRecords {
     this.#audit?.append({ type: "inference", sandbox: this.#sandbox, program: program?.path ?? null, ...record });
   }
 
-  #append({ program, host, port }: FlowSubject, verdict: Verdict, request?: Request): void {
+  #append({ program, host, port }: FlowSubject, verdict: Verdict, { request, credentials }: FlowDetail): void {
     const { path, sha256, origin } = program ?? {};
     this.#audit?.append({
       type: request === undefined ? "connection" : "request",
@@ -76,6 +79,7 @@ export class FlowRecords {
       port,
       // Without its query, where secrets are put.
       ...(request === undefined ? origin : { method: request.method, path: request.path }),
+      ...(credentials === undefined || credentials.length === 0 ? undefined : { credentials }),
       ...verdict,
     });
     if (verdict.reason === "credential") {

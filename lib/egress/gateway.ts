@@ -316,9 +316,10 @@ export class Gateway {
     const inspected: Inspected = {
       client,
       current: () => ({ decision: this.#decision, grant: carried.grant }),
-      record: (verdict, request) =>
+      record: (verdict, request, credentials) =>
         note(verdict, {
           request,
+          credentials,
           ...(verdict.unlisted && request ? { endpoint: configurationOf(carried.grant, request.path) } : {}),
         }),
       recordCredentials: (names, request) => this.#records.used(carried, names, request),

@@ -37,9 +37,9 @@ export function requestBytes(head: RequestHead, target: string): Buffer {
   return write(`${head.method} ${target} HTTP/1.${head.minor}\r\n`, head, { closes: false, fault: 400 });
 }
 
-/** What stands before the target of a request's head as it is sent, and what stands after it. */
-export function aroundTarget(head: RequestHead): readonly [before: string, after: string] {
-  return [`${head.method} `, writeText(` HTTP/1.${head.minor}\r\n`, head, { closes: false, fault: 400 })];
+/** What stands after the target of a request's head as it is sent. */
+export function afterTarget(head: RequestHead): string {
+  return writeText(` HTTP/1.${head.minor}\r\n`, head, { closes: false, fault: 400 });
 }
 
 /** The head as it is sent to the client. */

@@ -1,12 +1,10 @@
 import type { Socket } from "node:net";
 import { type Answer, failureAnswer, message } from "./answer.ts";
-import { SwappedBody } from "./body-swap.ts";
+import type { SwappedBody } from "./body-swap.ts";
 import { TargetError } from "./canonical.ts";
 import { BodyReader } from "./http-body.ts";
 import {
-  type Field,
   HttpError,
-  makeField,
   parseRequest,
   parseResponse,
   type RequestHead,
@@ -14,12 +12,13 @@ import {
   requestHeadEnd,
   responseHeadEnd,
 } from "./http-head.ts";
-import { answerBytes, aroundTarget, isRaw, requestBytes } from "./http1-forward.ts";
+import { credentialsFor, type ExchangeCredentials, openCredentials, partOf } from "./http1-credentials.ts";
+import { answerBytes, isRaw, requestBytes } from "./http1-forward.ts";
 import { type InspectedFlow, isAuthority, mayRepeat, requestOf, Unreachable } from "./inspected-flow.ts";
 import type { Origin, OriginUser } from "./origin.ts";
 import { compressed, isCompressed, type Scrubber } from "./scrub.ts";
 import { tlsFault } from "./server-tls.ts";
-import { Swap, SwapFault } from "./swap.ts";
+import { SwapFault } from "./swap.ts";
 import { type TimeLimits, timeLimits } from "./time-limits.ts";
 import { ClientFrames, closeFrame, WebSocketError } from "./websocket.ts";
 import type { TextSwap } from "./websocket-swap.ts";
@@ -35,14 +34,8 @@ interface Exchange {
   readonly head: RequestHead;
   /** Canonical: what is judged and sent. */
   readonly request: ReturnType<typeof requestOf>;
-  /** What goes into it; undefined as a rule. */
-  readonly swap: Swap<Field> | undefined;
-  /** What goes into its text messages, where it becomes a WebSocket; undefined as a rule. */
-  readonly texts: TextSwap | undefined;
-  /** What of it is another when it goes on; undefined as a rule. */
-  readonly swapped: SwappedBody | undefined;
-  /** Of the answer; undefined as a rule. */
-  readonly scrub: Scrubber | undefined;
+  /** What goes into it and is taken out of its answer; null as a rule. */
+  readonly credentials: ExchangeCredentials | null;
   /** Of the request. */
   readonly body: BodyReader;
   answer: { readonly head: ResponseHead; readonly body: BodyReader } | null;
@@ -134,7 +127,7 @@ export class Http1 implements OriginUser {
       }
       const exchange = this.#exchange;
       if (error instanceof SwapFault && this.#upgraded !== null) {
-        this.#flow.refuseSwap?.(error, this.#upgraded.request);
+        this.#flow.credentials?.refuse(error, this.#upgraded.request);
         this.#closeWebSocket(new WebSocketError(1008, error.message));
         return;
       }
@@ -184,7 +177,8 @@ export class Http1 implements OriginUser {
   }
 
   #passBody(exchange: Exchange, origin: Origin, chunk: Buffer): number {
-    if (exchange.swapped !== undefined) return this.#passSwapped(exchange, exchange.swapped, origin, chunk, 0);
+    const swapped = exchange.credentials?.swapped;
+    if (swapped !== undefined) return this.#passSwapped(exchange, swapped, origin, chunk, 0);
     const size = exchange.body.take(chunk, 0);
     if (size > 0 && !origin.socket.write(size === chunk.length ? chunk : chunk.subarray(0, size))) this.#client.pause();
     return size;
@@ -192,7 +186,7 @@ export class Http1 implements OriginUser {
 
   #passSwapped({ request }: Exchange, swapped: SwappedBody, { socket }: Origin, data: Buffer, at: number): number {
     const { size, out } = swapped.take(data, at);
-    if (swapped.used.length > 0) this.#flow.recordCredentials?.(swapped.used, request);
+    if (swapped.used.length > 0) this.#flow.credentials?.record(swapped.used, request);
     socket.cork();
     for (const made of out) if (!socket.write(made, () => made.fill(0))) this.#client.pause();
     socket.uncork();
@@ -237,7 +231,7 @@ export class Http1 implements OriginUser {
     const flow = this.#flow;
     const parsed = parseRequest(this.#held, size, this.#before);
     this.#before = parsed;
-    let head = this.#carriesOne ? { ...parsed, keepAlive: false } : parsed;
+    const head = this.#carriesOne ? { ...parsed, keepAlive: false } : parsed;
     if (!isAuthority(head.host, flow)) {
       flow.malformed(`the request is for ${head.host} at ${flow.host}:${flow.port}`);
       const detail = `the request is for ${head.host}, not for the server that was connected to`;
@@ -245,31 +239,18 @@ export class Http1 implements OriginUser {
       return;
     }
     const request = requestOf(head.method, head.target, flow);
-    const refusal = flow.judge(request);
+    const body = new BodyReader(head.framing, 400);
+    const opened = flow.credentials && openCredentials(flow.credentials, head, request);
+    const refusal = flow.judge(request, opened?.swap);
     if (refusal !== undefined) {
       this.#refuse(head, refusal);
       return;
     }
-    const texts = parsed.upgrade === "websocket" ? flow.textSwap?.(request) : undefined;
-    // What is compressed cannot be looked into.
-    if (texts !== undefined) head = { ...head, fields: head.fields.filter(({ name }) => name !== extensions) };
-    const swap = flow.swap?.({ ...request, fields: head.fields }, makeField);
-    if (swap !== undefined && !(swap instanceof Swap)) {
-      this.#refuse(head, swap);
-      return;
-    }
-    const body = new BodyReader(head.framing, 400);
-    const bodySwap = head.framing.kind === "none" ? undefined : flow.bodySwap?.({ ...request, fields: head.fields });
+    const credentials = opened && flow.credentials && credentialsFor(flow.credentials, opened, head, request, body);
     const exchange: Exchange = {
       head,
       request,
-      swap,
-      texts,
-      swapped:
-        bodySwap === undefined
-          ? undefined
-          : new SwappedBody(head, body, bodySwap, (change) => headOf({ head, request, swap }, change)),
-      scrub: flow.scrubber?.(),
+      credentials,
       body,
       answer: null,
       held: nothing,
@@ -279,8 +260,8 @@ export class Http1 implements OriginUser {
       again: null,
     };
     this.#exchange = exchange;
-    if (swap?.isReady !== false && bodySwap?.isReady !== false && texts === undefined) this.#dispatch(exchange);
-    else this.#prepare(exchange, Promise.all([swap?.prepare(), bodySwap?.prepare(), texts?.prepare()]));
+    if (credentials?.prepare === undefined) this.#dispatch(exchange);
+    else this.#prepare(exchange, credentials.prepare());
   }
 
   /** Waits for secrets. */
@@ -302,7 +283,7 @@ export class Http1 implements OriginUser {
   }
 
   #stopSwap({ request }: Exchange, fault: SwapFault): void {
-    this.#stop(this.#flow.refuseSwap?.(fault, request) ?? failureAnswer(500, fault.error, fault.message));
+    this.#stop(this.#flow.credentials?.refuse(fault, request) ?? failureAnswer(500, fault.error, fault.message));
   }
 
   #dispatch(exchange: Exchange): void {
@@ -342,15 +323,16 @@ export class Http1 implements OriginUser {
     exchange.origin = origin;
     origin.user = this;
     if (isBoundByConnection(head)) origin.isBound = true;
-    if (exchange.swapped !== undefined) {
-      if (exchange.swapped.waits && head.expectsContinue) this.#client.write("HTTP/1.1 100 Continue\r\n\r\n");
-      const size = this.#passSwapped(exchange, exchange.swapped, origin, this.#held, head.size);
+    const swapped = exchange.credentials?.swapped;
+    if (swapped !== undefined) {
+      if (swapped.waits && head.expectsContinue) this.#client.write("HTTP/1.1 100 Continue\r\n\r\n");
+      const size = this.#passSwapped(exchange, swapped, origin, this.#held, head.size);
       this.#held = this.#held.subarray(head.size + size);
       return;
     }
     const end = head.size + body.take(this.#held, head.size);
     const bytes =
-      exchange.swap !== undefined
+      exchange.credentials?.head !== undefined
         ? this.#held.subarray(head.size, end)
         : isRaw(head) && request.sent === head.target
           ? this.#held.subarray(0, end)
@@ -362,8 +344,9 @@ export class Http1 implements OriginUser {
 
   /** A head with secrets is made when it is sent, and wiped when it is. */
   #writeRequest(exchange: Exchange, { socket }: Origin, bytes: Buffer): boolean {
-    if (exchange.swap === undefined) return socket.write(bytes);
-    const made = headOf(exchange);
+    const make = exchange.credentials?.head;
+    if (make === undefined) return socket.write(bytes);
+    const made = make();
     socket.cork();
     const isTaken = socket.write(made, () => made.fill(0));
     if (bytes.length > 0) socket.write(bytes);
@@ -399,7 +382,7 @@ export class Http1 implements OriginUser {
     const exchange = this.#exchange;
     if (exchange === null || this.#isEnding) return;
     if (exchange.answer?.body.endsWithConnection === true && error === undefined) {
-      if (exchange.scrub !== undefined) this.#client.write(exchange.scrub.end());
+      if (exchange.credentials?.scrub !== undefined) this.#client.write(exchange.credentials.scrub.end());
       this.#end();
       return;
     }
@@ -429,7 +412,7 @@ export class Http1 implements OriginUser {
         return;
       }
       this.#hasHead();
-      exchange.scrub?.head(exchange.held.subarray(0, size));
+      exchange.credentials?.scrub?.head(exchange.held.subarray(0, size));
       const head = parseResponse(exchange.held, size, exchange.head.method);
       data = exchange.held;
       exchange.held = nothing;
@@ -449,12 +432,12 @@ export class Http1 implements OriginUser {
       if (head.framing.kind === "chunked" && exchange.head.minor === 0)
         throw new HttpError(502, "the answer is in chunks, which a client of HTTP/1.0 cannot read");
       if (isBoundAnswer(head)) origin.isBound = true;
-      if (exchange.scrub !== undefined && head.framing.kind !== "none" && isCompressed(head))
+      if (exchange.credentials?.scrub !== undefined && head.framing.kind !== "none" && isCompressed(head))
         throw new HttpError(502, compressed);
       const closes = !exchange.head.keepAlive || head.framing.kind === "close";
       const body = new BodyReader(head.framing, 502);
-      const part = partOf(body, exchange.scrub, data, size);
-      const isWhole = isRaw(head) && !closes && exchange.scrub === undefined;
+      const part = partOf(body, exchange.credentials?.scrub, data, size);
+      const isWhole = isRaw(head) && !closes && part.isInPlace;
       const bytes = isWhole
         ? data.subarray(0, part.end)
         : Buffer.concat([answerBytes(head, data, { closes }), part.bytes]);
@@ -464,7 +447,7 @@ export class Http1 implements OriginUser {
       if (body.isDone) this.#finish(exchange, origin, head, data.length > part.end);
       return;
     }
-    const { end, bytes } = partOf(exchange.answer.body, exchange.scrub, data, 0);
+    const { end, bytes } = partOf(exchange.answer.body, exchange.credentials?.scrub, data, 0);
     if (bytes.length > 0) this.#write(origin, bytes);
     if (exchange.answer.body.isDone) this.#finish(exchange, origin, exchange.answer.head, data.length > end);
   }
@@ -496,7 +479,8 @@ export class Http1 implements OriginUser {
   #upgrade(exchange: Exchange, origin: Origin, head: ResponseHead, data: Buffer): void {
     if (exchange.head.upgrade !== "websocket" || head.upgrade !== "websocket" || !exchange.body.isDone)
       throw new HttpError(502, "the server changes to a protocol that was not asked for");
-    const { request, scrub, texts } = exchange;
+    const { request } = exchange;
+    const { scrub, texts } = exchange.credentials ?? {};
     const judge = (): void => {
       const refusal = this.#flow.judge({ method: "WEBSOCKET_TEXT", path: request.path });
       if (refusal !== undefined) throw new WebSocketError(1008, "no rule allows text messages here");
@@ -634,35 +618,6 @@ export class Http1 implements OriginUser {
     else this.#client.setTimeout(clientMs);
   }
 }
-
-/** A request's head as it is sent, with its secrets; the caller wipes it. */
-function headOf(
-  { head, request, swap }: Pick<Exchange, "head" | "request" | "swap">,
-  change: (fields: readonly Field[]) => readonly Field[] = (fields) => fields,
-): Buffer {
-  if (swap === undefined) return requestBytes({ ...head, fields: change(head.fields) }, request.sent);
-  return swap.head(...aroundTarget({ ...head, fields: change(swap.fields) }));
-}
-
-/** What came of a body, as it goes on. */
-function partOf(
-  body: BodyReader,
-  scrub: Scrubber | undefined,
-  data: Buffer,
-  at: number,
-): { readonly end: number; readonly bytes: Buffer } {
-  if (scrub === undefined) {
-    const end = at + body.take(data, at);
-    return { end, bytes: at === 0 && end === data.length ? data : data.subarray(at, end) };
-  }
-  const came = data.subarray(at);
-  const ranges: [number, number][] = [];
-  const size = body.take(came, 0, ranges, ranges);
-  const bytes = scrub.take(came.subarray(0, size), ranges);
-  return { end: at + size, bytes: body.isDone ? Buffer.concat([bytes, scrub.end()]) : bytes };
-}
-
-const extensions = "sec-websocket-extensions";
 
 const byConnection = /^(?:ntlm|negotiate)\b/i;
 

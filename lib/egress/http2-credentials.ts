@@ -17,7 +17,8 @@ export function outgoingHeaders(
   return own;
 }
 
-function headersFor(headers: IncomingHttpHeaders, target: string): OutgoingHttpHeaders {
+/** What is asked of the server without them. */
+export function headersFor(headers: IncomingHttpHeaders, target: string): OutgoingHttpHeaders {
   const { host: _, ...own } = headers;
   return { ...own, ":path": target, ":authority": headers[":authority"] ?? headers.host };
 }

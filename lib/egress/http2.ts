@@ -14,11 +14,11 @@ import type { TLSSocket } from "node:tls";
 import { type Answer, failureAnswer } from "./answer.ts";
 import { TargetError } from "./canonical.ts";
 import type { Request } from "./flow.ts";
-import { fieldsOf, outgoingHeaders, scrubbed, scrubbing, swapping } from "./http2-credentials.ts";
+import { fieldsOf, headersFor, outgoingHeaders, scrubbed, scrubbing, swapping } from "./http2-credentials.ts";
 import { type InspectedFlow, isAuthority, mayRepeat, requestOf, Unreachable } from "./inspected-flow.ts";
 import { compressed, isCompressed, type Scrubber } from "./scrub.ts";
 import { tlsFault } from "./server-tls.ts";
-import { Swap, SwapFault } from "./swap.ts";
+import { SwapFault } from "./swap.ts";
 import { type TimeLimits, timeLimits } from "./time-limits.ts";
 
 /** What HTTP/2 asks of the rest besides. */
@@ -95,49 +95,67 @@ export class Http2 {
       );
       return;
     }
-    const refusal = flow.judge(request);
+    const { credentials } = flow;
+    const asked = { ...request, fields: credentials === null ? [] : fieldsOf(headers) };
+    const found = credentials?.swap(asked, (name, value) => ({ name, value }));
+    const refusal = flow.judge(request, found);
     if (refusal !== undefined) {
       say(stream, headers, refusal);
       return;
     }
-    const swap = flow.swap?.({ ...request, fields: fieldsOf(headers) }, (name, value) => ({ name, value }));
-    if (swap !== undefined && !(swap instanceof Swap)) {
-      say(stream, headers, swap);
+    if (credentials === null || found instanceof SwapFault) {
+      this.#begin(stream, headers, request, { headers: () => headersFor(headers, request.sent), body: undefined });
       return;
     }
-    this.#streams.set(stream, request);
-    stream.once("close", () => this.#streams.delete(stream));
-    const bodySwap = flow.bodySwap?.({ ...request, fields: fieldsOf(headers) });
+    const swap = found;
+    const bodySwap = credentials.bodySwap(asked);
     const outgoing: Outgoing = {
       headers: () => outgoingHeaders(headers, request.sent, swap, bodySwap !== undefined),
       body:
         bodySwap &&
         ((upstream) =>
           swapping(bodySwap, {
-            onDone: (names) => flow.recordCredentials?.(names, request),
+            onDone: (names) => credentials.record(names, request),
             onFault: (fault) => {
               upstream.close(constants.NGHTTP2_CANCEL);
               this.#refuseSwap(stream, headers, request, fault);
             },
           })),
     };
-    const begin = (): void => this.#carry(stream, headers, outgoing, true);
-    if (swap?.isReady !== false && bodySwap?.isReady !== false) begin();
+    const ready =
+      swap?.isReady !== false && bodySwap?.isReady !== false
+        ? undefined
+        : Promise.all([swap?.prepare(), bodySwap?.prepare()]);
+    this.#begin(stream, headers, request, outgoing, ready);
+  }
+
+  /** @param ready what is waited for */
+  #begin(
+    stream: ServerHttp2Stream,
+    headers: IncomingHttpHeaders,
+    request: Request,
+    outgoing: Outgoing,
+    ready?: Promise<unknown>,
+  ): void {
+    this.#streams.set(stream, request);
+    stream.once("close", () => this.#streams.delete(stream));
+    if (ready === undefined) this.#carry(stream, headers, outgoing, true);
     else
-      Promise.all([swap?.prepare(), bodySwap?.prepare()]).then(begin, (fault: unknown) =>
-        this.#refuseSwap(stream, headers, request, fault),
+      ready.then(
+        () => this.#carry(stream, headers, outgoing, true),
+        (fault: unknown) => this.#refuseSwap(stream, headers, request, fault),
       );
   }
 
   #refuseSwap(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, request: Request, fault: unknown): void {
-    const known = fault instanceof SwapFault ? this.#flow.refuseSwap?.(fault, request) : undefined;
+    const known = fault instanceof SwapFault ? this.#flow.credentials?.refuse(fault, request) : undefined;
     say(stream, headers, known ?? unreachable(fault));
   }
 
   /** @param isFirst whether it may be sent once more, where the server has not looked at it */
   #carry(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, outgoing: Outgoing, isFirst: boolean): void {
     const again = isFirst ? (): void => this.#carry(stream, headers, outgoing, false) : undefined;
-    const scrub = this.#flow.scrubber?.();
+    const scrub = this.#flow.credentials?.scrubber();
     this.#flow.session().then(
       (session) => carry(stream, headers, outgoing, session, { serverMs: this.#serverMs, again, scrub }),
       (error: unknown) => say(stream, headers, error instanceof Unreachable ? error.answer : unreachable(error)),

@@ -2,24 +2,21 @@ import type { ClientHttp2Session } from "node:http2";
 import type { Socket } from "node:net";
 import type { TLSSocket } from "node:tls";
 import { writeHostPort } from "../policy/host-port.ts";
-import type { NetworkEndpoint, Protocol } from "../policy/network.ts";
+import type { Protocol } from "../policy/network.ts";
 import type { SessionCredentials } from "../secrets/session.ts";
 import { type Answer, failureAnswer, refusalAnswer } from "./answer.ts";
 import type { Authority } from "./authority.ts";
-import { isBound } from "./bindings.ts";
-import { BodySwap } from "./body-swap.ts";
 import { endTls, skip } from "./client-tls.ts";
-import { configurationOf, type Grant, type NetworkDecision, unreachable } from "./decide.ts";
+import { CredentialFlow } from "./credential-flow.ts";
+import { type Grant, type NetworkDecision, unreachable } from "./decide.ts";
 import type { Request, Verdict } from "./flow.ts";
 import { Http1 } from "./http1.ts";
 import { Http2, type InspectedHttp2Flow, sessionOn } from "./http2.ts";
 import { Unreachable } from "./inspected-flow.ts";
 import type { Opening } from "./opening.ts";
 import { Origin, Origins } from "./origin.ts";
-import { Scrubber } from "./scrub.ts";
 import { secure } from "./server-tls.ts";
-import { Swap, SwapFault, type SwapField, type SwapRequest } from "./swap.ts";
-import { TextSwap } from "./websocket-swap.ts";
+import { type Swap, SwapFault, type SwapField } from "./swap.ts";
 
 /** A session on which nothing is said takes no more requests; those that wait on it go on. */
 const idleMs = 60_000;
@@ -143,7 +140,8 @@ function keyOf({ host, port }: Grant): string {
 export interface Inspected {
   readonly client: Socket;
   readonly current: () => { readonly decision: NetworkDecision; readonly grant: Grant };
-  readonly record: (verdict: Verdict, request?: Request) => void;
+  /** @param credentials that go into the request */
+  readonly record: (verdict: Verdict, request?: Request, credentials?: readonly string[]) => void;
   readonly recordCredentials: (names: readonly string[], request: Request) => void;
   /** The client gave up, or was not understood, before a request. */
   readonly onFault: (detail: string, remedy?: string) => void;
@@ -224,6 +222,7 @@ class InspectedConnection implements InspectedHttp2Flow {
   readonly scheme: "http" | "https";
   readonly host: string;
   readonly port: number;
+  readonly credentials: CredentialFlow | null;
   readonly #inspector: Inspector;
   readonly #inspected: Inspected;
   /** Whether a request has come on it. */
@@ -236,85 +235,21 @@ class InspectedConnection implements InspectedHttp2Flow {
     const { host, port } = inspected.current().grant;
     this.host = host;
     this.port = port;
+    const { credentials } = inspector;
+    this.credentials = credentials === null ? null : new CredentialFlow(credentials, inspected, scheme);
   }
 
   get encodedSlash(): boolean {
     return this.#inspected.current().grant.encodedSlash;
   }
 
-  judge(request: Request): Answer | undefined {
+  judge(request: Request, swap?: Swap<SwapField> | SwapFault): Answer | undefined {
     const { decision, grant } = this.#inspected.current();
     this.#speak(grant);
     const verdict = decision.request(grant, request);
-    this.#inspected.record(verdict, request);
+    if (verdict.allowed && swap instanceof SwapFault) return this.credentials?.refuse(swap, request);
+    this.#inspected.record(verdict, request, swap instanceof SwapFault ? undefined : swap?.names);
     return verdict.allowed ? undefined : refusalAnswer({ ...grant, request }, verdict);
-  }
-
-  swap<Field extends SwapField>(
-    request: SwapRequest<Field> & Request,
-    makeField: (name: string, value: string) => Field,
-  ): Swap<Field> | Answer | undefined {
-    const { credentials } = this.#inspector;
-    if (credentials === null) return undefined;
-    const { grant } = this.#inspected.current();
-    const bound = grant.credentials.filter((each) => isBound(each, this.scheme, request.path));
-    try {
-      const swap = Swap.of(credentials, { bound, isScrubbed: grant.scrubbed.length > 0 }, request, makeField);
-      if (swap !== undefined && swap.names.size > 0) this.#inspected.recordCredentials([...swap.names], request);
-      return swap;
-    } catch (fault) {
-      if (!(fault instanceof SwapFault)) throw fault;
-      return this.refuseSwap(fault, request);
-    }
-  }
-
-  bodySwap({ path, fields }: SwapRequest<SwapField>): BodySwap | undefined {
-    const bound = this.#boundWhere(path, (endpoint) => endpoint.requestBodyCredentialRewrite);
-    return bound && BodySwap.of(bound.credentials, bound.names, fields);
-  }
-
-  textSwap(request: Request): TextSwap | undefined {
-    const bound = this.#boundWhere(request.path, (endpoint) => endpoint.websocketCredentialRewrite);
-    return bound && new TextSwap(bound.credentials, bound.names, (names) => this.recordCredentials(names, request));
-  }
-
-  /** What may be put into what a path's endpoint lets be looked into. */
-  #boundWhere(
-    path: string,
-    asks: (endpoint: NetworkEndpoint) => boolean,
-  ): { readonly credentials: SessionCredentials; readonly names: readonly string[] } | undefined {
-    const { credentials } = this.#inspector;
-    if (credentials === null) return undefined;
-    const { grant } = this.#inspected.current();
-    const endpoint = configurationOf(grant, path);
-    if (endpoint === undefined || !asks(endpoint)) return undefined;
-    const bound = grant.credentials.filter((each) => isBound(each, this.scheme, path));
-    return { credentials, names: bound.map(({ name }) => name) };
-  }
-
-  recordCredentials(names: readonly string[], request: Request): void {
-    this.#inspected.recordCredentials(names, request);
-  }
-
-  scrubber(): Scrubber | undefined {
-    const { credentials } = this.#inspector;
-    const { scrubbed } = this.#inspected.current().grant;
-    return credentials === null || scrubbed.length === 0
-      ? undefined
-      : new Scrubber(() => credentials.needlesOf(scrubbed));
-  }
-
-  refuseSwap({ error, credential, message, cause }: SwapFault, request: Request): Answer {
-    const { policy } = this.#inspected.current().grant;
-    const detail = cause instanceof Error ? `${message}: ${cause.message}` : message;
-    this.#inspected.record(
-      {
-        ...{ allowed: false, policy, rule: null, reason: "credential", detail },
-        ...(credential === undefined ? {} : { credential }),
-      },
-      request,
-    );
-    return failureAnswer(error === "credential_unavailable" ? 500 : 403, error, message);
   }
 
   malformed(detail: string): void {

@@ -1,12 +1,10 @@
 import type { Protocol } from "../policy/network.ts";
 import type { Answer } from "./answer.ts";
-import type { BodySwap } from "./body-swap.ts";
 import { canonicalTarget, TargetError } from "./canonical.ts";
+import type { CredentialFlow } from "./credential-flow.ts";
 import type { Request } from "./flow.ts";
 import type { Origin } from "./origin.ts";
-import type { Scrubber } from "./scrub.ts";
-import type { Swap, SwapFault, SwapField, SwapRequest } from "./swap.ts";
-import type { TextSwap } from "./websocket-swap.ts";
+import type { Swap, SwapFault, SwapField } from "./swap.ts";
 
 /** One connection of a program to an inspected endpoint: what the readers of HTTP ask of the rest. */
 export interface InspectedFlow {
@@ -15,23 +13,14 @@ export interface InspectedFlow {
   readonly port: number;
   /** Whether an endpoint keeps `%2F` in paths. */
   readonly encodedSlash: boolean;
-  /** Judges and records; undefined where it may go on. */
-  judge(request: Request): Answer | undefined;
-  /** What credentials go into it; an answer where one may not. Absent where there are none. */
-  swap?<Field extends SwapField>(
-    request: SwapRequest<Field> & Request,
-    makeField: (name: string, value: string) => Field,
-  ): Swap<Field> | Answer | undefined;
-  /** What goes into its body; undefined where its endpoint does not ask for it, or its type is none of those. */
-  bodySwap?(request: SwapRequest<SwapField>): BodySwap | undefined;
-  /** What goes into a WebSocket's text messages; undefined where its endpoint does not ask for it. */
-  textSwap?(request: Request): TextSwap | undefined;
-  /** Records what went into a request besides what `swap` found. */
-  recordCredentials?(names: readonly string[], request: Request): void;
-  /** Takes secrets out of the answer. Undefined where its server was sent none. */
-  scrubber?(): Scrubber | undefined;
-  /** Records a credential that did not go where it was to go, and says so. */
-  refuseSwap?(fault: SwapFault, request: Request): Answer;
+  /**
+   * Judges and records; undefined where it may go on.
+   *
+   * @param swap what credentials are put into it
+   */
+  judge(request: Request, swap?: Swap<SwapField> | SwapFault): Answer | undefined;
+  /** Null where the policy has none. */
+  readonly credentials: CredentialFlow | null;
   /** Records what is refused because it has no single meaning. */
   malformed(why: string): void;
   /** Of the endpoint that a path belongs to. */

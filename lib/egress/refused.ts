@@ -56,6 +56,7 @@ class RefusedFlow implements InspectedHttp2Flow {
   readonly host: string;
   readonly port: number;
   readonly encodedSlash = true;
+  readonly credentials = null;
   readonly #answer: Answer;
 
   constructor(scheme: "http" | "https", { host, port, answer }: RefusedConnection) {

@@ -52,8 +52,9 @@ export class Scrubber {
    * The bytes that may go on now.
    *
    * @param ranges where in them the data lies
+   * @param isLast no more will come
    */
-  take(bytes: Buffer, ranges: Ranges = [[0, bytes.length]]): Buffer {
+  take(bytes: Buffer, ranges: Ranges = [[0, bytes.length]], isLast = false): Buffer {
     const needles = this.#needles();
     const before = this.#held.length;
     const all = before === 0 ? bytes : Buffer.concat([this.#held, bytes]);
@@ -69,13 +70,16 @@ export class Scrubber {
     let isChanged = this.#maskAcross(data, needles);
     for (const needle of needles) isChanged = mask(data, needle) || isChanged;
     if (isChanged && where.length !== 1) scatter(data, all, where);
+    if (isLast) {
+      this.#forget();
+      return all;
+    }
     const kept = data.length - this.#begun(data, needles);
     this.#tail = Buffer.from(
       Buffer.concat([this.#tail, data.subarray(Math.max(0, kept - leastHeld), kept)]).subarray(1 - leastHeld),
     );
     if (kept === data.length) {
-      this.#held = nothing;
-      this.#heldRanges = [];
+      this.#forget();
       return all;
     }
     const at = placeOf(kept, where);
@@ -89,9 +93,13 @@ export class Scrubber {
   /** What was held, when no more comes. */
   end(): Buffer {
     const held = this.#held;
+    this.#forget();
+    return held;
+  }
+
+  #forget(): void {
     this.#held = nothing;
     this.#heldRanges = [];
-    return held;
   }
 
   /** Of a secret whose beginning has gone on, the rest. */

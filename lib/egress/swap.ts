@@ -1,5 +1,5 @@
 import type { CredentialInjection } from "../policy/credentials.ts";
-import { assemble, type Piece, type SecretForm } from "../secrets/secret-text.ts";
+import { assemble, encoded, type Piece, type SecretForm } from "../secrets/secret-text.ts";
 import type { Occurrence, SessionCredentials } from "../secrets/session.ts";
 import type { Binding } from "./bindings.ts";
 
@@ -33,97 +33,178 @@ export class SwapFault extends Error {
 
 const basic = /^basic +([A-Za-z0-9+/_-]+={0,2})$/i;
 
-/** A request whose placeholders become secrets when it is sent. */
-export class Swap<Field extends SwapField> {
-  /** The credentials that go into it. */
-  readonly names: ReadonlySet<string>;
+/** What is put into a request's fields. Clients say the same again and again: it is looked for once. */
+interface FieldPlan<Field extends SwapField> {
   /** Still with placeholders, those of what is injected too. */
   readonly fields: readonly Field[];
-  readonly target: string;
-  readonly #session: SessionCredentials;
-  readonly #inFields: ReadonlyMap<string, Piece>;
-  readonly #inTarget: ReadonlyMap<string, Piece>;
+  /** Whether they are others than those that came. */
+  readonly isChanged: boolean;
+  readonly names: readonly string[];
+  readonly found: ReadonlyMap<string, Piece>;
+  /** Of all that stands after the target in a head of HTTP/1.1. */
+  after: readonly Piece[] | undefined;
+}
 
-  private constructor(
-    session: SessionCredentials,
-    fields: readonly Field[],
-    target: string,
-    found: {
-      readonly names: Set<string>;
-      readonly inFields: Map<string, Piece>;
-      readonly inTarget: Map<string, Piece>;
-    },
-  ) {
+/** Where a request heads. */
+export interface SwapPlace {
+  /** What may be put in there. */
+  readonly bound: readonly Binding[];
+  /** The answer will be searched: then it may not be compressed. */
+  readonly isScrubbed: boolean;
+}
+
+/** Finds what has to be put into the requests of one connection. */
+export class Swaps {
+  readonly #session: SessionCredentials;
+  #last:
+    | { readonly came: readonly SwapField[]; readonly place: SwapPlace; readonly plan: FieldPlan<SwapField> }
+    | undefined;
+
+  constructor(session: SessionCredentials) {
     this.#session = session;
-    this.names = found.names;
-    this.fields = fields;
-    this.target = target;
-    this.#inFields = found.inFields;
-    this.#inTarget = found.inTarget;
   }
 
   /**
-   * What has to be put into a request; undefined where nothing has.
+   * Undefined where nothing has to be put in.
    *
-   * @param place what may be put in where it is going, and whether the answer will be searched: then it may not be compressed
    * @param makeField a field that was not there
-   * @throws SwapFault
    */
-  static of<Field extends SwapField>(
-    session: SessionCredentials,
-    { bound, isScrubbed }: { readonly bound: readonly Binding[]; readonly isScrubbed: boolean },
+  of<Field extends SwapField>(
+    place: SwapPlace,
     request: SwapRequest<Field>,
     makeField: (name: string, value: string) => Field,
-  ): Swap<Field> | undefined {
-    const injected = inject(session, bound, request, makeField);
-    const found = { names: new Set<string>(), inFields: new Map<string, Piece>(), inTarget: new Map<string, Piece>() };
-    const take = (occurrence: Occurrence, place: string): string => {
-      const { name } = occurrence;
-      if (name === undefined)
-        throw new SwapFault("credential_unavailable", undefined, `the ${place} names a credential that there is not`);
-      if (!bound.some((binding) => binding.name === name))
-        throw new SwapFault(
-          "credential_endpoint_mismatch",
-          name,
-          `the placeholder of ${name} in the ${place} is not for this place`,
-        );
-      found.names.add(name);
-      return name;
-    };
-    const scan = (text: string, form: SecretForm, place: string, into: Map<string, Piece>): void => {
-      for (const occurrence of session.find(text))
-        into.set(text.slice(occurrence.at, occurrence.end), { name: take(occurrence, place), form });
-    };
-    const target = spelled(
-      session,
-      injected.query === undefined ? injected.path : `${injected.path}?${injected.query}`,
-    );
-    scan(target, "percent", "target", found.inTarget);
-    let isChanged = false;
-    const fields = injected.fields.map((field) => {
-      const { name, value } = field;
-      const [, blob = ""] = (name === "authorization" ? basic.exec(value) : null) ?? [];
-      if (blob !== "") {
-        const pieces = piecesOf(Buffer.from(blob, "base64").toString("latin1"), session, (one) => take(one, name));
-        if (pieces !== undefined) found.inFields.set(blob, { base64: pieces });
-        for (const piece of pieces ?? [])
-          if (typeof piece !== "string" && "name" in piece) session.secretOf(piece.name)?.markEncoded();
-        return field;
-      }
-      if (isScrubbed && name === "accept-encoding" && value !== "identity") {
-        isChanged = true;
-        return makeField(name, "identity");
-      }
-      const plain = spelled(session, value);
-      scan(plain, plain === value ? "plain" : "percent", name, found.inFields);
-      return plain === value ? field : makeField(name, plain);
-    });
-    return found.names.size === 0 && !isChanged ? undefined : new Swap(session, fields, target, found);
+  ): Swap<Field> | SwapFault | undefined {
+    try {
+      const plan = this.#planOf(place, request.fields, makeField);
+      const { path, query } = injectIntoTarget(this.#session, place.bound, request);
+      const target = spelled(this.#session, query === undefined ? path : `${path}?${query}`);
+      const inTarget = new Map<string, Piece>();
+      const names = scan(this.#session, place.bound, target, "percent", "target", inTarget);
+      if (plan.names.length + names.length === 0 && !plan.isChanged) return undefined;
+      return new Swap(this.#session, plan, target, inTarget, names);
+    } catch (fault) {
+      if (fault instanceof SwapFault) return fault;
+      throw fault;
+    }
+  }
+
+  #planOf<Field extends SwapField>(
+    place: SwapPlace,
+    came: readonly Field[],
+    makeField: (name: string, value: string) => Field,
+  ): FieldPlan<Field> {
+    const last = this.#last;
+    // The fields are the same objects, so that they are of the same kind.
+    if (last?.came === came && isSamePlace(last.place, place)) return last.plan as FieldPlan<Field>;
+    const plan = planFields(this.#session, place, came, makeField);
+    this.#last = { came, place, plan };
+    return plan;
+  }
+}
+
+function isSamePlace(one: SwapPlace, other: SwapPlace): boolean {
+  return (
+    one.isScrubbed === other.isScrubbed &&
+    one.bound.length === other.bound.length &&
+    one.bound.every((binding, index) => binding === other.bound[index])
+  );
+}
+
+/** @throws SwapFault */
+function planFields<Field extends SwapField>(
+  session: SessionCredentials,
+  { bound, isScrubbed }: SwapPlace,
+  came: readonly Field[],
+  makeField: (name: string, value: string) => Field,
+): FieldPlan<Field> {
+  const found = new Map<string, Piece>();
+  const names: string[] = [];
+  const injected = injectIntoFields(session, bound, came, makeField);
+  let isChanged = injected !== came;
+  const fields = injected.map((field) => {
+    const { name, value } = field;
+    const [, blob = ""] = (name === "authorization" ? basic.exec(value) : null) ?? [];
+    if (blob !== "") {
+      const pieces = piecesOf(Buffer.from(blob, "base64").toString("latin1"), session, (one) => {
+        const taken = take(bound, one, name);
+        names.push(taken);
+        session.secretOf(taken)?.markEncoded();
+        return taken;
+      });
+      if (pieces !== undefined) found.set(blob, { base64: pieces });
+      return field;
+    }
+    if (isScrubbed && name === "accept-encoding" && value !== "identity") {
+      isChanged = true;
+      return makeField(name, "identity");
+    }
+    const plain = spelled(session, value);
+    names.push(...scan(session, bound, plain, plain === value ? "plain" : "percent", name, found));
+    return plain === value ? field : makeField(name, plain);
+  });
+  return { fields, isChanged, names, found, after: undefined };
+}
+
+/**
+ * @returns the credential that a placeholder stands for
+ * @throws SwapFault where it may not be here
+ */
+function take(bound: readonly Binding[], { name }: Occurrence, where: string): string {
+  if (name === undefined)
+    throw new SwapFault("credential_unavailable", undefined, `the ${where} names a credential that there is not`);
+  if (bound.some((binding) => binding.name === name)) return name;
+  const message = `the placeholder of ${name} in the ${where} is not for this place`;
+  throw new SwapFault("credential_endpoint_mismatch", name, message);
+}
+
+/** @throws SwapFault */
+function scan(
+  session: SessionCredentials,
+  bound: readonly Binding[],
+  text: string,
+  form: SecretForm,
+  where: string,
+  into: Map<string, Piece>,
+): readonly string[] {
+  return session.find(text).map((occurrence) => {
+    const name = take(bound, occurrence, where);
+    into.set(text.slice(occurrence.at, occurrence.end), { name, form });
+    return name;
+  });
+}
+
+/** A request whose placeholders become secrets when it is sent. */
+export class Swap<Field extends SwapField> {
+  /** The credentials that go into it. */
+  readonly names: readonly string[];
+  /** Still with placeholders. */
+  readonly target: string;
+  readonly #session: SessionCredentials;
+  readonly #plan: FieldPlan<Field>;
+  readonly #inTarget: ReadonlyMap<string, Piece>;
+
+  constructor(
+    session: SessionCredentials,
+    plan: FieldPlan<Field>,
+    target: string,
+    inTarget: ReadonlyMap<string, Piece>,
+    names: readonly string[],
+  ) {
+    this.#session = session;
+    this.#plan = plan;
+    this.target = target;
+    this.#inTarget = inTarget;
+    this.names = names.length === 0 ? plan.names : [...new Set([...plan.names, ...names])];
+  }
+
+  /** Still with placeholders, those of what is injected too. */
+  get fields(): readonly Field[] {
+    return this.#plan.fields;
   }
 
   /** Whether it can be sent now. */
   get isReady(): boolean {
-    return [...this.names].every((name) => this.#session.secretOf(name)?.isFresh === true);
+    return this.names.every((name) => this.#session.secretOf(name)?.isFresh === true);
   }
 
   /**
@@ -144,12 +225,13 @@ export class Swap<Field extends SwapField> {
   /**
    * A head as it is sent, for the caller to wipe.
    *
-   * @param line what stands before the target and after it, and the fields, with placeholders
+   * @param after what stands after the target, with placeholders; the same for the same fields where it is a function
    */
-  head(before: string, after: string): Buffer {
-    return assemble([before, ...replaced(this.target, this.#inTarget), ...replaced(after, this.#inFields)], (name) =>
-      this.#bytes(name),
-    );
+  head(before: string, after: string | (() => string)): Buffer {
+    const plan = this.#plan;
+    if (typeof after === "function") plan.after ??= replaced(after(), plan.found).map(encoded);
+    const rest = typeof after === "function" ? (plan.after ?? []) : replaced(after, plan.found);
+    return assemble([before, ...replaced(this.target, this.#inTarget), ...rest], (name) => this.#bytes(name));
   }
 
   /** As strings, which HTTP/2's sessions take nothing else but. */
@@ -164,7 +246,7 @@ export class Swap<Field extends SwapField> {
     };
     return {
       target: text(this.target, this.#inTarget),
-      fields: this.fields.map(({ name, value }) => ({ name, value: text(value, this.#inFields) })),
+      fields: this.fields.map(({ name, value }) => ({ name, value: text(value, this.#plan.found) })),
     };
   }
 
@@ -218,60 +300,63 @@ function spelled(session: SessionCredentials, text: string): string {
   return session.find(plain).length > session.find(text).length ? plain : text;
 }
 
-interface Injected<Field> {
-  readonly path: string;
-  readonly query?: string | undefined;
-  readonly fields: readonly Field[];
-}
-
 /** What the client sent in a credential's place is replaced by its placeholder. */
-function inject<Field extends SwapField>(
+function injectIntoFields<Field extends SwapField>(
   session: SessionCredentials,
   bound: readonly Binding[],
-  request: SwapRequest<Field>,
+  came: readonly Field[],
   makeField: (name: string, value: string) => Field,
-): Injected<Field> {
-  let injected: Injected<Field> = request;
-  for (const binding of bound) {
-    if (binding.inject === undefined) continue;
-    injected = injectOne(injected, binding.inject, session.placeholderOf(binding.name), makeField);
+): readonly Field[] {
+  let fields = came;
+  for (const { name, inject } of bound) {
+    const made = inject === undefined ? undefined : fieldOf(inject, session.placeholderOf(name));
+    if (made !== undefined)
+      fields = [...fields.filter((field) => field.name !== made.name), makeField(made.name, made.value)];
   }
-  return injected;
+  return fields;
 }
 
-function injectOne<Field extends SwapField>(
-  request: Injected<Field>,
-  injection: CredentialInjection,
-  placeholder: string,
-  makeField: (name: string, value: string) => Field,
-): Injected<Field> {
-  const withField = (name: string, value: string): Injected<Field> => ({
-    ...request,
-    fields: [...request.fields.filter((field) => field.name !== name), makeField(name, value)],
-  });
-  switch (injection.as) {
+function fieldOf(inject: CredentialInjection, placeholder: string): SwapField | undefined {
+  switch (inject.as) {
     case "bearer":
-      return withField("authorization", `Bearer ${placeholder}`);
+      return { name: "authorization", value: `Bearer ${placeholder}` };
     case "basic": {
-      const login = injection.username === undefined ? placeholder : `${injection.username}:${placeholder}`;
-      return withField("authorization", `Basic ${Buffer.from(login, "latin1").toString("base64")}`);
+      const login = inject.username === undefined ? placeholder : `${inject.username}:${placeholder}`;
+      return { name: "authorization", value: `Basic ${Buffer.from(login, "latin1").toString("base64")}` };
     }
     case "header":
-      return withField(injection.name, `${injection.prefix}${placeholder}`);
-    case "query": {
-      const isOwn = (pair: string): boolean => nameOf(pair) === injection.name;
-      const others = (request.query ?? "").split("&").filter((pair) => pair !== "" && !isOwn(pair));
-      return { ...request, query: [...others, `${injection.name}=${placeholder}`].join("&") };
-    }
-    case "path": {
-      const [before = "", after = ""] = injection.template.split("{}");
-      if (!request.path.startsWith(before)) return request;
-      const slash = request.path.indexOf("/", before.length);
-      const rest = slash < 0 ? "" : request.path.slice(slash);
-      if (!rest.startsWith(after)) return request;
-      return { ...request, path: `${before}${placeholder}${rest}` };
-    }
+      return { name: inject.name, value: `${inject.prefix}${placeholder}` };
+    default:
+      return undefined;
   }
+}
+
+interface Target {
+  readonly path: string;
+  readonly query?: string | undefined;
+}
+
+function injectIntoTarget(session: SessionCredentials, bound: readonly Binding[], came: Target): Target {
+  let target = came;
+  for (const { name, inject } of bound) {
+    if (inject?.as === "query") target = withParameter(target, inject.name, session.placeholderOf(name));
+    else if (inject?.as === "path") target = withSegment(target, inject.template, session.placeholderOf(name));
+  }
+  return target;
+}
+
+function withParameter({ path, query = "" }: Target, name: string, value: string): Target {
+  const others = query.split("&").filter((pair) => pair !== "" && nameOf(pair) !== name);
+  return { path, query: [...others, `${name}=${value}`].join("&") };
+}
+
+function withSegment(target: Target, template: string, value: string): Target {
+  const [before = "", after = ""] = template.split("{}");
+  const { path } = target;
+  if (!path.startsWith(before)) return target;
+  const slash = path.indexOf("/", before.length);
+  const rest = slash < 0 ? "" : path.slice(slash);
+  return rest.startsWith(after) ? { ...target, path: `${before}${value}${rest}` } : target;
 }
 
 function nameOf(pair: string): string {

@@ -5,6 +5,7 @@ export type SecretForm = "plain" | "percent" | "json";
 
 export type Piece =
   | string
+  | Buffer
   | { readonly name: string; readonly form: SecretForm }
   /** Encoded as one (RFC 7617). */
   | { readonly base64: readonly Piece[] };
@@ -20,7 +21,7 @@ const unreserved = new Uint8Array(128).map((_, code) => (/[A-Za-z0-9._~-]/.test(
 /** The bytes, for the caller to wipe when they are sent. */
 export function assemble(pieces: readonly Piece[], secretOf: SecretOf): Buffer {
   const parts = pieces.map((piece) => written(piece, secretOf));
-  const whole = Buffer.allocUnsafeSlow(parts.reduce((sum, { bytes }) => sum + bytes.length, 0));
+  const whole = Buffer.allocUnsafe(parts.reduce((sum, { bytes }) => sum + bytes.length, 0));
   let at = 0;
   for (const { bytes, isOwn } of parts) {
     whole.set(bytes, at);
@@ -30,8 +31,14 @@ export function assemble(pieces: readonly Piece[], secretOf: SecretOf): Buffer {
   return whole;
 }
 
+/** Text that is written more than once. */
+export function encoded(piece: Piece): Piece {
+  return typeof piece === "string" ? Buffer.from(piece, "latin1") : piece;
+}
+
 /** @returns isOwn: nobody else's, and to be wiped */
 function written(piece: Piece, secretOf: SecretOf): { readonly bytes: Buffer; readonly isOwn: boolean } {
+  if (Buffer.isBuffer(piece)) return { bytes: piece, isOwn: false };
   if (typeof piece === "string") return { bytes: Buffer.from(piece, "latin1"), isOwn: false };
   if ("base64" in piece) {
     const inner = assemble(piece.base64, secretOf);

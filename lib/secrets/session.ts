@@ -100,6 +100,9 @@ export class SessionCredentials {
 
   /** What answers are searched for that may hold these. */
   needlesOf(names: readonly string[]): readonly Needle[] {
+    const [only] = names;
+    if (names.length === 1 && only !== undefined)
+      return this.#secrets.get(only)?.needles(this.placeholderOf(only)) ?? [];
     return names.flatMap((name) => this.#secrets.get(name)?.needles(this.placeholderOf(name)) ?? []);
   }
 

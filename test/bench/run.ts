@@ -8,9 +8,10 @@ import { command } from "./command.ts";
 import { egress } from "./egress/egress.ts";
 import { nativeLayer } from "./native.ts";
 import { type Benchmark, isWorse, type Outcome, passes, ratio, table } from "./result.ts";
+import { secrets } from "./secrets.ts";
 import { warm, warmInBigProcess } from "./warm.ts";
 
-const benchmarks: readonly Benchmark[] = [warm, warmInBigProcess, nativeLayer, cold, command, egress];
+const benchmarks: readonly Benchmark[] = [warm, warmInBigProcess, nativeLayer, cold, command, egress, secrets];
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,

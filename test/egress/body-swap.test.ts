@@ -61,7 +61,7 @@ function frame(opcode: number, payload: string, isFinal = true): Buffer {
   const size = Buffer.byteLength(payload);
   const header = Buffer.alloc(size < 126 ? 6 : 8);
   header[0] = (isFinal ? 0x80 : 0) | opcode;
-  header[1] = 0x80 | (size < 126 ? size : 126);
+  header[1] = 0x80 | Math.min(size, 126);
   if (size >= 126) header.writeUInt16BE(size, 2);
   return Buffer.concat([header, Buffer.from(payload)]);
 }

@@ -212,10 +212,12 @@ inThatWorld("No request that was refused came to a server", (t) => {
 
 inThatWorld("Each use is recorded by name, and each refusal is a record of its own with what is wrong", (t) => {
   const { lines } = found;
-  t.like(
-    lines.find(({ type }) => type === "credential.used"),
-    { credentials: ["token"], host: "api.example.test", port: 443, method: "GET", path: "/header" },
-  );
+  const of = (kind: string, wanted: string): Readonly<Record<string, unknown>> =>
+    lines.find(({ type, path }) => type === kind && path === wanted) ?? {};
+  t.like(of("request", "/header"), { credentials: ["token"], allowed: true, host: "api.example.test", method: "GET" });
+  t.is(of("request", "/none")["credentials"], undefined);
+  t.like(of("credential.used", "/body/json"), { credentials: ["token", "narrow-body"], host: "api.example.test" });
+  t.like(of("credential.used", "/ws/talk"), { credentials: ["token"] });
   const refused = lines.filter(({ type }) => type === "credential.refused");
   t.true(refused.some(({ credential, host }) => credential === "token" && host === "other.example.test"));
   t.regex(String(refused.find(({ credential }) => credential === "broken")?.["detail"]), /holds a line end/);

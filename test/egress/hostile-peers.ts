@@ -48,7 +48,7 @@ export async function startFront(
   });
   let session: Promise<ReturnType<typeof connectHttp2>> | undefined;
   const flow: InspectedHttp2Flow = {
-    ...{ scheme: "http", host: "h.test", port: 80, encodedSlash: false },
+    ...{ scheme: "http", host: "h.test", port: 80, encodedSlash: false, credentials: null },
     judge: ({ path }) => (path.startsWith("/no") ? failureAnswer(403, "policy_denied", "no") : undefined),
     malformed: () => {},
     protocolOf: () => "rest",

@@ -12,6 +12,7 @@ const flow: InspectedFlow = {
   host: "h",
   port: 80,
   encodedSlash: true,
+  credentials: null,
   judge: () => undefined,
   malformed: () => {},
   protocolOf: () => "rest",

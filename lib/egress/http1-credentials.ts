@@ -1,0 +1,92 @@
+import { SwappedBody } from "./body-swap.ts";
+import type { CredentialFlow } from "./credential-flow.ts";
+import type { Request } from "./flow.ts";
+import type { BodyReader } from "./http-body.ts";
+import { type Field, makeField, type RequestHead } from "./http-head.ts";
+import { afterTarget, requestBytes } from "./http1-forward.ts";
+import type { Scrubber } from "./scrub.ts";
+import { type Swap, SwapFault } from "./swap.ts";
+import type { TextSwap } from "./websocket-swap.ts";
+
+/** What credentials make of a request of HTTP/1.1, and of its answer. */
+export interface ExchangeCredentials {
+  /** Its head with secrets, for the caller to wipe; undefined where it stays as it is. */
+  readonly head: (() => Buffer) | undefined;
+  /** Reads what has to be read before it is sent; undefined where nothing has. */
+  readonly prepare: (() => Promise<unknown>) | undefined;
+  /** Its body, where that is another when it goes on: with its head. */
+  readonly swapped: SwappedBody | undefined;
+  /** What goes into its text messages, where it becomes a WebSocket. */
+  readonly texts: TextSwap | undefined;
+  /** What its answer goes through. */
+  readonly scrub: Scrubber | undefined;
+}
+
+const extensions = "sec-websocket-extensions";
+
+/** What is looked for in a request before it is judged. */
+interface Opened {
+  readonly texts: TextSwap | undefined;
+  readonly fields: readonly Field[];
+  readonly swap: Swap<Field> | SwapFault | undefined;
+}
+
+export function openCredentials(credentials: CredentialFlow, head: RequestHead, request: Request): Opened {
+  const texts = head.upgrade === "websocket" ? credentials.textSwap(request) : undefined;
+  // What is compressed cannot be looked into.
+  const fields = texts === undefined ? head.fields : head.fields.filter(({ name }) => name !== extensions);
+  return { texts, fields, swap: credentials.swap({ ...request, fields }, makeField) };
+}
+
+/**
+ * Of a request that goes on.
+ *
+ * @throws HttpError
+ */
+export function credentialsFor(
+  credentials: CredentialFlow,
+  { texts, fields, swap: found }: Opened,
+  head: RequestHead,
+  request: Request & { readonly sent: string },
+  reader: BodyReader,
+): ExchangeCredentials | null {
+  const swap = found instanceof SwapFault ? undefined : found;
+  const body = reader.isDone ? undefined : credentials.bodySwap({ ...request, fields });
+  const scrub = credentials.scrubber();
+  if (swap === undefined && body === undefined && texts === undefined && scrub === undefined) return null;
+  const headWith = (change: (fields: readonly Field[]) => readonly Field[]): Buffer =>
+    swap === undefined
+      ? requestBytes({ ...head, fields: change(fields) }, request.sent)
+      : swap.head(`${head.method} `, afterTarget({ ...head, fields: change(swap.fields) }));
+  const made = (): Buffer =>
+    swap === undefined
+      ? requestBytes({ ...head, fields }, request.sent)
+      : swap.head(`${head.method} `, () => afterTarget({ ...head, fields: swap.fields }));
+  const isReady = swap?.isReady !== false && body?.isReady !== false && texts === undefined;
+  return {
+    head: swap === undefined && texts === undefined ? undefined : made,
+    prepare: isReady ? undefined : () => Promise.all([swap?.prepare(), body?.prepare(), texts?.prepare()]),
+    swapped: body === undefined ? undefined : new SwappedBody(head, reader, body, headWith),
+    texts,
+    scrub,
+  };
+}
+
+/** What came of a body, as it goes on; whether it stands where it stood. */
+export function partOf(
+  body: BodyReader,
+  scrub: Scrubber | undefined,
+  data: Buffer,
+  at: number,
+): { readonly end: number; readonly bytes: Buffer; readonly isInPlace: boolean } {
+  if (scrub === undefined) {
+    const end = at + body.take(data, at);
+    return { end, bytes: at === 0 && end === data.length ? data : data.subarray(at, end), isInPlace: true };
+  }
+  const came = data.subarray(at);
+  const ranges: [number, number][] = [];
+  const size = body.take(came, 0, ranges, ranges);
+  const whole = came.subarray(0, size);
+  const bytes = scrub.take(whole, ranges, body.isDone);
+  return { end: at + size, bytes, isInPlace: bytes === whole };
+}

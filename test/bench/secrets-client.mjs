@@ -1,0 +1,38 @@
+// Runs inside the sandboxes of secrets-world.ts: a line says `requests|first COUNT CONNECTIONS PATH`, one answers with microseconds.
+import { once } from "node:events";
+import { Agent, request } from "node:https";
+import { createInterface } from "node:readline";
+
+const authorization = `Bearer ${process.env.TOKEN ?? `ghp_${"x".repeat(36)}`}`;
+const agents = new Map();
+
+/** One request; resolves with the microseconds until its first byte. */
+async function ask(agent, path) {
+  const began = performance.now();
+  const asked = request({ host: "api.example.test", path, agent, headers: { authorization } });
+  asked.end();
+  const [response] = await once(asked, "response");
+  if (response.statusCode !== 200) throw new Error(`status ${response.statusCode}`);
+  let first;
+  response.on("data", () => {
+    first ??= performance.now();
+  });
+  await once(response, "end");
+  return (first - began) * 1000;
+}
+
+for await (const line of createInterface({ input: process.stdin })) {
+  const [what, count, connections, path] = line.split(" ");
+  const agent = agents.get(connections) ?? new Agent({ keepAlive: true, maxSockets: Number(connections) });
+  agents.set(connections, agent);
+  const began = performance.now();
+  const firsts = [];
+  let left = Number(count);
+  const work = async () => {
+    while (left-- > 0) firsts.push(await ask(agent, path));
+  };
+  await Promise.all(Array.from({ length: Number(connections) }, work));
+  const took = ((performance.now() - began) * 1000) / Number(count);
+  firsts.sort((a, b) => a - b);
+  console.log(what === "first" ? firsts[firsts.length >> 1] : took);
+}

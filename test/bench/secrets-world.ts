@@ -1,0 +1,120 @@
+// The scenario of secrets.ts, run where the server's address is this namespace's own: secrets-world.ts SCALE
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { chmodSync, copyFileSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { Audit, fileSink } from "../../lib/audit/audit.ts";
+import { Authority } from "../../lib/egress/authority.ts";
+import { Sandbox } from "../../lib/sandbox/sandbox.ts";
+import { addresses } from "../egress/world.ts";
+import { runnable, sound } from "../policy/policy-text.ts";
+import type { Line } from "./result.ts";
+import { inRounds, summarise } from "./rounds.ts";
+
+const scale = Number(process.argv[2] ?? 1);
+const rounds = Math.ceil(15 * scale);
+const requests = Math.ceil(2000 * scale);
+const host = "api.example.test";
+const closers: (() => unknown)[] = [];
+const folder = mkdtempSync(join(tmpdir(), "holdfast-bench-secrets-"));
+chmodSync(folder, 0o755);
+const workdir = mkdtempSync(join(tmpdir(), "holdfast-bench-work-"));
+chmodSync(workdir, 0o777);
+closers.push(
+  () => rmSync(folder, { recursive: true, force: true }),
+  () => rmSync(workdir, { recursive: true, force: true }),
+);
+
+const node = process.execPath;
+const network = `${runnable(dirname(node))}network_policies:
+  api:
+    endpoints: [{ host: ${host}, port: 443, protocol: rest, enforcement: enforce, access: full }]
+    binaries: [{ path: "${node}" }]
+`;
+const credentials = `credentials:
+  token: { source: { file: ${join(folder, "token")} }, env: TOKEN, network_policy: api }
+`;
+
+/** A client that stays: a line says what to do, and a line answers. */
+class Client {
+  readonly #child: Pick<ChildProcess, "stdin" | "stdout">;
+  readonly #lines: AsyncIterator<string>;
+
+  constructor(sandbox: Sandbox) {
+    const child = sandbox.spawn(node, [join(workdir, "client.mjs")]) as unknown as ChildProcess;
+    child.stderr?.pipe(process.stderr);
+    this.#child = child;
+    this.#lines = linesOf(child);
+  }
+
+  async ask(words: string): Promise<number> {
+    this.#child.stdin?.write(`${words}\n`);
+    const { value } = await this.#lines.next();
+    return Number(value);
+  }
+}
+
+async function* linesOf({ stdout }: Pick<ChildProcess, "stdout">): AsyncGenerator<string> {
+  let held = "";
+  for await (const part of stdout ?? []) {
+    held += part;
+    const lines = held.split("\n");
+    held = lines.pop() ?? "";
+    yield* lines;
+  }
+}
+
+const kinds = {
+  "one connection": `requests ${requests / 4} 1 /small`,
+  "16 connections": `requests ${requests} 16 /small`,
+  "first byte of a stream": `first ${Math.ceil(requests / 20)} 1 /stream`,
+  "a download": `requests ${Math.ceil(8 * scale)} 1 /large`,
+} as const;
+
+try {
+  const authority = new Authority("the server", 3_600_000);
+  const trusted = join(folder, "host-trust.pem");
+  writeFileSync(trusted, authority.certificate);
+  process.env["SSL_CERT_FILE"] = trusted;
+  writeFileSync(join(folder, "server.pem"), authority.leafFor(host));
+  writeFileSync(join(folder, "server.key"), authority.leafKey);
+  writeFileSync(join(folder, "token"), `ghp_${"x".repeat(36)}\n`);
+  const server = spawn(node, [join(import.meta.dirname, "secrets-server.mjs"), folder, addresses.api], {
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  closers.push(() => server.kill());
+  await once(server.stdout, "data");
+  copyFileSync(join(import.meta.dirname, "secrets-client.mjs"), join(workdir, "client.mjs"));
+  const audit = new Audit(fileSink(join(folder, "audit.jsonl")));
+  closers.push(() => audit.close());
+  const make = async (text: string): Promise<Client> => {
+    const sandbox = await Sandbox.create({ workdir, audit, policy: sound(text) });
+    closers.push(() => sandbox.dispose());
+    return new Client(sandbox);
+  };
+  const clients = { without: await make(network), with: await make(network + credentials) } as const;
+
+  const lines: Line[] = [];
+  for (const [kind, words] of Object.entries(kinds)) {
+    const times = { without: [] as number[], with: [] as number[] };
+    const cpu = { without: [] as number[], with: [] as number[] };
+    await inRounds(["without", "with"] as const, rounds, 2, async (name, counts) => {
+      const before = process.cpuUsage();
+      const took = await clients[name].ask(words);
+      const { user, system } = process.cpuUsage(before);
+      if (!counts) return;
+      times[name].push(took);
+      cpu[name].push(user + system);
+    });
+    const line = { name: `secrets, ${kind}`, what: "a secret in a header", base: "none in the policy" };
+    const bar = kind === "a download" ? null : 1.05;
+    lines.push({ ...line, unit: "us", times: summarise(times.with), baseTimes: summarise(times.without), bar });
+    if (kind !== "first byte of a stream")
+      lines.push({ ...line, unit: "CPU us", times: summarise(cpu.with), baseTimes: summarise(cpu.without), bar: null });
+  }
+  console.log(JSON.stringify(lines));
+} finally {
+  for (const close of closers.reverse()) await close();
+}
+process.exit(0);
