@@ -11,6 +11,9 @@
  */
 
 export { Audit, type AuditEvent, type AuditSink, fileSink } from "./audit/audit.ts";
+export type { Envelope } from "./audit/dsse.ts";
+export { checkReceipt, type Receipt } from "./audit/receipt-check.ts";
+export { readKey as readReceiptKey } from "./audit/receipt-key.ts";
 export type { Unlisted, UnlistedLog } from "./egress/unlisted.ts";
 export { type ErrorStep, HoldfastError } from "./errors.ts";
 export type { HostCapabilities } from "./host/capabilities.ts";

@@ -47,18 +47,28 @@ export function fileSink(path: string): AuditSink {
 
 /** Numbers and stamps events, and hands them to a sink in order. */
 export class Audit {
-  readonly #sink: AuditSink;
+  readonly #sink: AuditSink | null;
+  readonly #followers = new Map<string, (event: AuditEvent) => void>();
   #sequence = 0;
   /** The last millisecond that was asked for, and as it is written. */
   #ms = 0;
   #time = "";
 
-  constructor(sink: AuditSink) {
+  /** @param sink null: nothing is kept, only followed */
+  constructor(sink: AuditSink | null) {
     this.#sink = sink;
+  }
+
+  /** Hands a sandbox's events to somebody else as well, for a receipt; null: no more. */
+  follow(sandbox: string, follower: ((event: AuditEvent) => void) | null): void {
+    if (follower === null) this.#followers.delete(sandbox);
+    else this.#followers.set(sandbox, follower);
   }
 
   /** Records one event. Throws what the sink throws: a record that cannot be kept stops what it records. */
   append(event: AuditEvent): void {
+    this.#followers.get(event.sandbox)?.(event);
+    if (this.#sink === null) return;
     const now = Date.now();
     if (now !== this.#ms) {
       this.#ms = now;
@@ -70,6 +80,6 @@ export class Audit {
 
   /** Closes the sink. */
   close(): void {
-    this.#sink.close();
+    this.#sink?.close();
   }
 }

@@ -52,6 +52,7 @@ const loaders: Readonly<Record<string, () => Promise<Command>>> = {
   queue: async () => (await import("./queue.ts")).queueCommand(),
   extract: async () => (await import("./extract.ts")).extractCommand(),
   import: async () => (await import("./import.ts")).importCommand(),
+  receipt: async () => (await import("./receipt.ts")).receiptCommand(),
   "kill-network": async () => (await import("./kill-network.ts")).killNetworkCommand(),
   demo: async () => (await import("./demo.ts")).demoCommand(),
 };

@@ -1,4 +1,4 @@
-import { type FileHandle, open, rm } from "node:fs/promises";
+import { type FileHandle, open, rm, stat } from "node:fs/promises";
 import { resolve } from "node:path";
 import { HoldfastError } from "../errors.ts";
 import { errnoOf } from "../sandbox/directory.ts";
@@ -48,9 +48,18 @@ export class ResultFile {
     try {
       if ((await this.#handle.stat()).isFile()) await this.#handle.truncate();
       for await (const piece of pieces) await this.#handle.writeFile(piece);
+      await this.#checkPlace();
     } catch (error) {
       throw fileError(this.path, this.#purpose, error);
     }
+  }
+
+  /** In a workspace the command may have put something else there, and what was written would be lost. */
+  async #checkPlace(): Promise<void> {
+    const written = await this.#handle.stat();
+    const there = await stat(this.path).catch(() => null);
+    if (there === null || there.ino !== written.ino || there.dev !== written.dev)
+      throw Object.assign(new Error("it was exchanged meanwhile"), { code: "ESTALE" });
   }
 
   /** A file that was made for nothing goes again. */

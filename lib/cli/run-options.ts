@@ -23,6 +23,8 @@ export interface RunOptions {
   overlay: boolean;
   apply: boolean;
   diff: string | undefined;
+  receipt: string | undefined;
+  receiptKey: string | undefined;
   json: boolean;
   proxyEnv: boolean;
   quiet: boolean;
@@ -50,6 +52,8 @@ const valued = [
   "timeout",
   "limit",
   "diff",
+  "receipt",
+  "receipt-key",
   "status-fd",
 ] as const;
 const flags = ["overlay", "proxy-env", "apply", "json", "quiet", "trace-denials", "help"] as const;
@@ -82,6 +86,8 @@ and no network but what is allowed. Without --policy the preset "default" applie
   --overlay             keep writes in a private layer and show at the end what would change
   --apply               with --overlay: carry the changes over when the command succeeded
   --diff FILE           with --overlay: write the changes as a patch
+  --receipt FILE        a signed statement of what ran, was refused and left, and that the sandbox is gone
+  --receipt-key FILE    what it is signed with (holdfast receipt keygen)
   --trace-denials       name refused files as well (every open is looked at: slower)
   --status-fd N         the truth as JSON lines on descriptor N
   --json                what holdfast says is JSON
@@ -112,6 +118,8 @@ export function noRunOptions(): RunOptions {
     overlay: false,
     apply: false,
     diff: undefined,
+    receipt: undefined,
+    receiptKey: undefined,
     json: false,
     proxyEnv: false,
     quiet: false,
@@ -168,6 +176,8 @@ export function parseRunOptions(args: readonly string[], options: RunOptions): v
   if (options.policy !== undefined && options.preset !== undefined) {
     throw usageError("--policy and --preset cannot both be given", "A policy file says everything; take one away.");
   }
+  if (options.receiptKey !== undefined && options.receipt === undefined)
+    throw usageError("--receipt-key: there is no receipt to sign", "Name its file with --receipt FILE.");
   checkNet(options);
   if ((options.apply || options.diff !== undefined) && !options.overlay) options.overlay = true;
 }
@@ -246,6 +256,12 @@ function setValue(options: RunOptions, name: string, value: string): void {
       break;
     case "limit":
       options.limits.push(value);
+      break;
+    case "receipt":
+      options.receipt = value;
+      break;
+    case "receipt-key":
+      options.receiptKey = value;
       break;
     case "diff":
       options.diff = value;

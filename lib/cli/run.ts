@@ -1,3 +1,4 @@
+import type { KeyObject } from "node:crypto";
 import { readlinkSync, writeSync } from "node:fs";
 import type { Writable } from "node:stream";
 import { HoldfastError } from "../errors.ts";
@@ -27,6 +28,7 @@ export async function run(args: readonly string[]): Promise<number> {
   let status: (line: object) => void = () => {};
   let patch: ResultFile | undefined;
   let draft: NetDraft | undefined;
+  let receipt: ResultFile | undefined;
   try {
     try {
       parseRunOptions(args, options);
@@ -57,10 +59,18 @@ export async function run(args: readonly string[]): Promise<number> {
     if (options.diff !== undefined)
       patch = await ResultFile.open(options.diff, (await import("./overlay.ts")).patchFile);
     if (policy.networkMode === "log") draft = await (await import("./net-draft.ts")).NetDraft.begin(options, policy);
+    const workdir = options.workdir ?? currentFolder();
+    let receiptKey: KeyObject | undefined;
+    if (options.receipt !== undefined) {
+      const keys = await import("./receipt-key.ts");
+      receiptKey = keys.receiptKey(options.receiptKey, workdir, policy);
+      receipt = await ResultFile.open(options.receipt, keys.receiptFile);
+    }
     const sandbox = await Sandbox.create(
       {
         policy,
-        workdir: options.workdir ?? currentFolder(),
+        workdir,
+        ...(receiptKey === undefined ? {} : { receiptKey }),
         proxyEnv: options.proxyEnv,
         ...(options.name === undefined ? {} : { name: options.name }),
         ...askedMode(options.mode),
@@ -95,6 +105,7 @@ export async function run(args: readonly string[]): Promise<number> {
         status(record);
         tell(record, `${paint("yellow", "put aside")} ${path}: a protected name was made; it is now ${now}`);
       }
+      if (sandbox.receipt !== null) await receipt?.write([`${JSON.stringify(sandbox.receipt)}\n`]);
     }
   } catch (error) {
     const known = HoldfastError.is(error);
@@ -108,6 +119,7 @@ export async function run(args: readonly string[]): Promise<number> {
   } finally {
     await patch?.close();
     await draft?.close();
+    await receipt?.close();
   }
 }
 

@@ -11,6 +11,8 @@ export interface WorkerFlags {
   mode?: "namespaces" | "landlock";
   extract: string[];
   to?: string;
+  receipts?: string;
+  receiptKey?: string;
   maxIdle: string;
   environmentId?: string;
   environmentKeyFile?: string;
@@ -69,6 +71,8 @@ export function addWorkerOptions(command: Command): Command {
       [],
     )
     .option("--to <dir>", "where extracted files go, in a folder a session")
+    .option("--receipts <dir>", "where each session's signed receipt goes")
+    .option("--receipt-key <file>", "what receipts are signed with (holdfast receipt keygen)")
     .option(
       "--max-idle <duration>",
       "leave a session that has been idle this long after the end of a turn; 0 for never",

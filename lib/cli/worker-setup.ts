@@ -1,3 +1,4 @@
+import type { KeyObject } from "node:crypto";
 import { resolve } from "node:path";
 import { HoldfastError } from "../errors.ts";
 import { inspectPath, isWithin } from "../host/paths.ts";
@@ -6,10 +7,11 @@ import type { Policy } from "../policy/policy.ts";
 import { SandboxPool } from "../sandbox/pool.ts";
 import { Sandbox } from "../sandbox/sandbox.ts";
 import { Redactor, readEnvironmentKey } from "../worker/credentials.ts";
-import { checkExtraction, type Extraction, extractSession } from "../worker/extraction.ts";
+import { checkExtraction, checkReceiptFolder, type Extraction, extractSession } from "../worker/extraction.ts";
 import type { ItemSettings } from "../worker/item.ts";
 import { createLog, type WorkerLog } from "../worker/log.ts";
 import { SessionSandbox } from "../worker/session-sandbox.ts";
+import { usageError } from "./usage.ts";
 import type { WorkerFlags } from "./worker-options.ts";
 
 /** What the process was told by its flags and variables, checked; nothing has been started. */
@@ -24,6 +26,7 @@ export interface WorkerSetup {
   readonly workdir: string;
   readonly mountAt: string | undefined;
   readonly extraction: Extraction | null;
+  readonly receipts: { readonly folder: string; readonly key: KeyObject } | null;
 }
 
 /** Sandboxes stand ready. */
@@ -48,7 +51,8 @@ export async function readSetup(flags: WorkerFlags): Promise<WorkerSetup> {
   const mountAt = readMountPoint(flags.mountAt);
   const policy = await readPolicy(flags, log);
   const extraction = readExtraction(flags, policy, workdir, log);
-  return { flags, log, redactor, environmentKey, baseUrl, maxIdleMs, policy, workdir, mountAt, extraction };
+  const receipts = await readReceipts(flags, policy, workdir);
+  return { flags, log, redactor, environmentKey, baseUrl, maxIdleMs, policy, workdir, mountAt, extraction, receipts };
 }
 
 function refuseVisible(keyFile: string | undefined, workdir: string): void {
@@ -136,6 +140,22 @@ async function readPolicy(flags: WorkerFlags, log: WorkerLog): Promise<Policy> {
   return namedPreset(flags.preset ?? "agent");
 }
 
+async function readReceipts(
+  { receipts, receiptKey: keyFile }: WorkerFlags,
+  policy: Policy,
+  workdir: string,
+): Promise<WorkerSetup["receipts"]> {
+  if (receipts === undefined) {
+    if (keyFile === undefined) return null;
+    throw usageError("--receipt-key needs --receipts", "Name the folder that receipts go to.");
+  }
+  const { receiptKey } = await import("./receipt-key.ts");
+  const key = receiptKey(keyFile, workdir, policy);
+  const folder = resolve(receipts);
+  checkReceiptFolder(folder, workdir);
+  return { folder, key };
+}
+
 function readExtraction(flags: WorkerFlags, policy: Policy, workdir: string, log: WorkerLog): Extraction | null {
   const usage = (message: string, hint: string): HoldfastError =>
     new HoldfastError(message, { code: "ERR_HOLDFAST_USAGE", step: "usage", hint });
@@ -161,7 +181,7 @@ function readExtraction(flags: WorkerFlags, policy: Policy, workdir: string, log
  * @throws HoldfastError as `Sandbox.create`
  */
 export async function prepareServing(setup: WorkerSetup, sessions: number): Promise<Serving> {
-  const { flags, log, redactor, policy, workdir, mountAt, extraction, maxIdleMs } = setup;
+  const { flags, log, redactor, policy, workdir, mountAt, extraction, receipts, maxIdleMs } = setup;
   const base = {
     policy,
     workdir,
@@ -170,6 +190,7 @@ export async function prepareServing(setup: WorkerSetup, sessions: number): Prom
     tools: true,
     ...(mountAt === undefined ? {} : { mountAt }),
     ...(flags.mode === undefined ? {} : { mode: flags.mode }),
+    ...(receipts === null ? {} : { receiptKey: receipts.key }),
   } as const;
   const first = await Sandbox.create(base);
   const inside = first.workdir;
@@ -187,6 +208,7 @@ export async function prepareServing(setup: WorkerSetup, sessions: number): Prom
         return new SessionSandbox(sandbox, request, {
           log,
           tools: policy.tools,
+          receipts: receipts?.folder,
           extract: async (session) => {
             if (extraction !== null) await extractSession(sandbox, extraction, session, log);
           },

@@ -7,7 +7,7 @@ import { largestPolicy, type Node, readDocument } from "./document.ts";
 import { absentFilesystem, filesystemSection, withBaseline } from "./filesystem.ts";
 import { checkInference, inferenceSection } from "./inference-fields.ts";
 import { checkMiddlewareCover, networkMiddlewaresSection, networkPoliciesSection } from "./network-section.ts";
-import type { Policy, PolicyProblem } from "./policy.ts";
+import { type Policy, type PolicyProblem, policyText } from "./policy.ts";
 import { PolicyInvalidError, Problems } from "./problem.ts";
 import type { Context, JsonSchema, Read, Reader } from "./reader.ts";
 import { integer, section } from "./reader.ts";
@@ -189,7 +189,9 @@ function build(found: Read<typeof openshellShape>, context: Context): Policy {
  * @throws HoldfastError ERR_HOLDFAST_POLICY_UNREADABLE when the file cannot be opened or read
  */
 export function readPolicy(file: string): ParsedPolicy {
-  return parsePolicy(readBounded(file), file);
+  const bytes = readBounded(file);
+  const { policy, problems } = parsePolicy(bytes, file);
+  return Object.freeze({ policy: policy && Object.freeze({ ...policy, [policyText]: Buffer.from(bytes) }), problems });
 }
 
 /**

@@ -92,10 +92,15 @@ export interface ExtractRule {
   readonly maxDepth?: number;
 }
 
+/** A policy's own words, for its hash; not among what JSON shows. */
+export const policyText: unique symbol = Symbol("policyText");
+
 /** A validated, frozen policy: the only thing that the plan is made from. */
 export interface Policy {
   /** The file's path, or `<preset NAME>`. */
   readonly source: string;
+  /** The bytes that it was read from; none where it was made in code. */
+  readonly [policyText]?: Uint8Array;
   /** Whose words the file uses: a file without a marker is OpenShell's, one with `holdfast: 1` is ours. */
   readonly dialect: "holdfast" | "openshell";
   /** What of the host can be seen, and what of it written. */

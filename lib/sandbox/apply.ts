@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import {
   closeSync,
   constants,
@@ -48,6 +49,8 @@ export type RefusalReason =
 export interface ApplyResult {
   /** What is done. */
   readonly applied: readonly Change[];
+  /** Of the regular files among these, SHA-256 of what was written, in hexadecimal. */
+  readonly hashes: ReadonlyMap<Change, string>;
   /** What was kept back by rule. */
   readonly refused: readonly { readonly change: Change; readonly reason: RefusalReason; readonly detail: string }[];
   /** What should have worked and did not; nothing of it was done. */
@@ -94,6 +97,7 @@ class Application {
   readonly #options: ApplyOptions;
   readonly #walk = new Walk(Number.POSITIVE_INFINITY);
   readonly #applied: Change[] = [];
+  readonly #hashes = new Map<Change, string>();
   readonly #refused: { change: Change; reason: RefusalReason; detail: string }[] = [];
   readonly #errors: { change: Change; error: HoldfastError }[] = [];
   /** Folders above something that was kept back: they cannot go. */
@@ -124,7 +128,7 @@ class Application {
     for (const { change, path } of this.#folderModes.reverse()) {
       await this.#attempt(change, (at) => this.#setFolderMode(change, at), path);
     }
-    return { applied: this.#applied, refused: this.#refused, errors: this.#errors };
+    return { applied: this.#applied, hashes: this.#hashes, refused: this.#refused, errors: this.#errors };
   }
 
   /** A folder that the session made writable is needed so from the start. */
@@ -295,7 +299,9 @@ class Application {
       const fd = openSync(folder.at(temporary), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600);
       try {
         try {
-          await copyContent(source.fd, fd, this.#walk);
+          const hash = createHash("sha256");
+          await copyContent(source.fd, fd, this.#walk, { onChunk: (chunk) => hash.update(chunk) });
+          this.#hashes.set(change, hash.digest("hex"));
           const owner = this.#ownerIn(folder, now);
           if (owner !== null) fchownSync(fd, owner.uid, owner.gid);
           else if (now !== null) keepGroup(fd, now.gid);

@@ -177,6 +177,11 @@ export class SandboxCgroup {
     return counter(memoryReached) >= memoryLimit - memoryRoom;
   }
 
+  /** Where they are, or were. */
+  get folders(): readonly string[] {
+    return this.#folders;
+  }
+
   /** Removes them, once the init is gone. What cannot be removed yet stays the reaper's. */
   static async remove(cgroup: SandboxCgroup | null): Promise<void> {
     if (cgroup !== null) await removeCgroups(cgroup.#folders);

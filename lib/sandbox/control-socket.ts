@@ -10,12 +10,12 @@ import { runtimeRoot } from "./private-root.ts";
 import { forgetLeftover, registerLeftover } from "./reaper.ts";
 
 /**
- * What a request on the socket may ask; each takes a JSON line and answers one: `{"op":"info"}`. `gone` says that whoever
- * asked is not there any more.
+ * What a request on the socket may ask; each takes a JSON line and answers one: `{"op":"info"}`. Who calls
+ * `gone` is told by its signal when whoever asked is not there any more.
  */
 export type ControlHandler = (
   request: Readonly<Record<string, unknown>>,
-  gone: AbortSignal,
+  gone: () => AbortSignal,
 ) => Promise<object> | object;
 
 const longestRequest = 1024 * 1024;
@@ -91,7 +91,15 @@ export class ControlSocket {
     socket.unref();
     let text = "";
     const gone = new AbortController();
-    let underWay = 0;
+    let isWatched = false;
+    let hasEnded = false;
+    // Who has only closed its side reads a space before the answer, which JSON passes over; for who is gone it is EPIPE.
+    const probe = (): void => void (hasEnded && isWatched && socket.write(" "));
+    const watch = (): AbortSignal => {
+      isWatched = true;
+      probe();
+      return gone.signal;
+    };
     const then = (act: () => Promise<void> | void): void => {
       this.#connections.set(socket, (this.#connections.get(socket) ?? Promise.resolve()).then(act));
     };
@@ -107,17 +115,16 @@ export class ControlSocket {
       for (let end = text.indexOf("\n"); end >= 0; end = text.indexOf("\n")) {
         const line = text.slice(0, end);
         text = text.slice(end + 1);
-        underWay++;
         then(async () => {
-          const reply = await answer(line, this.#handlers, gone.signal);
-          underWay--;
+          const reply = await answer(line, this.#handlers, watch);
+          isWatched = false;
           if (!socket.destroyed) socket.write(`${JSON.stringify(reply)}\n`);
         });
       }
     });
     socket.on("end", () => {
-      // Who has only closed its side reads a space before the answer, which JSON passes over; for who is gone it is EPIPE.
-      if (underWay > 0) socket.write(" ");
+      hasEnded = true;
+      probe();
       then(() => void socket.end());
     });
   }
@@ -167,7 +174,7 @@ async function claimFolder(folder: string): Promise<void> {
 async function answer(
   line: string,
   handlers: Readonly<Record<string, ControlHandler>>,
-  gone: AbortSignal,
+  gone: () => AbortSignal,
 ): Promise<object> {
   try {
     const request: unknown = JSON.parse(line);

@@ -74,6 +74,13 @@ const sandboxChecks: Readonly<Record<keyof SandboxOptions, Check>> = {
   tools: flag,
   proxyEnv: flag,
   audit: expect("an Audit", (value) => typeof value === "object" && value !== null && "append" in value),
+  receiptKey: expect(
+    "an Ed25519 private key, as readReceiptKey() gives one",
+    (value) =>
+      value instanceof Object &&
+      Reflect.get(value, "type") === "private" &&
+      Reflect.get(value, "asymmetricKeyType") === "ed25519",
+  ),
   privateFolders: expect(
     "a list of absolute paths without . and ..",
     (value) => Array.isArray(value) && value.every(isAbsolute),

@@ -115,8 +115,8 @@ function sharedFolder(): string {
 }
 
 /**
- * Where holdfast keeps what is its own, made or not: layers of running sandboxes, control sockets, and the compiled code
- * that the next launcher runs. Covered wherever a session would see them.
+ * Where holdfast keeps what is its own, made or not: layers of running sandboxes, control sockets, the compiled code that
+ * the next launcher runs, and the key that receipts are signed with. Covered wherever a session would see them.
  */
 export function ownFolders(): string[] {
   const state = process.env["XDG_STATE_HOME"] ?? join(homedir(), ".local", "state");
@@ -126,6 +126,7 @@ export function ownFolders(): string[] {
     join(state, "holdfast"),
     join(homedir(), ".local", "state", "holdfast"),
     join(cache, "holdfast"),
+    join(process.env["XDG_CONFIG_HOME"] || join(homedir(), ".config"), "holdfast"), // as lib/audit/receipt-key.ts has it
     ...(runtime === undefined || runtime === "" ? [] : [join(runtime, "holdfast")]),
     `/run/user/${uid()}/holdfast`,
     join(tmpdir(), `holdfast-${uid()}`),

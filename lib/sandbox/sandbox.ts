@@ -2,7 +2,8 @@ import { channel, tracingChannel } from "node:diagnostics_channel";
 import { errorMonitor } from "node:events";
 import { statSync } from "node:fs";
 import { join } from "node:path";
-import type { Audit } from "../audit/audit.ts";
+import { Audit } from "../audit/audit.ts";
+import type { Envelope } from "../audit/dsse.ts";
 import type { Authority } from "../egress/authority.ts";
 import type { UnlistedLog } from "../egress/unlisted.ts";
 import { HoldfastError } from "../errors.ts";
@@ -27,6 +28,7 @@ import type { ChangeSet } from "./changes.ts";
 import type { Channel } from "./channel.ts";
 import { ControlSocket, sweepSockets } from "./control-socket.ts";
 import { describeDenials } from "./denials.ts";
+import { displayPath } from "./display-path.ts";
 import { enforcementOf } from "./enforcement.ts";
 import { ExecError } from "./exec-error.ts";
 import type { ExtractOptions, ExtractPathsOptions, Manifest } from "./extract.ts";
@@ -45,6 +47,7 @@ import { missingProtected, type ProtectedPaths } from "./protected-paths.ts";
 import { type Beginning, putAside } from "./put-aside.ts";
 import { ReachedLimits } from "./reached-limits.ts";
 import { forgetLeftover, registerLeftover } from "./reaper.ts";
+import type { SandboxReceipt } from "./receipt.ts";
 import type {
   Denial,
   ExecOptions,
@@ -116,6 +119,8 @@ export class Sandbox implements SandboxLike {
   readonly toolRuntime: { readonly node: string; readonly programs: string } | null;
   /** Protected names that appeared during the session and were put aside when it ended. */
   refusedNames: readonly string[] = [];
+  /** The signed statement of what happened in it (`receiptKey`); null until it is disposed of. */
+  receipt: Envelope | null = null;
   /** The id of the session that a worker serves in it: it is found by this too (`holdfast extract`). */
   session: string | undefined;
   readonly #init: LiveInit;
@@ -129,8 +134,10 @@ export class Sandbox implements SandboxLike {
   /** When its view of the workspace was made, in nanoseconds since 1970. */
   readonly #since: bigint;
   #socket: ControlSocket | undefined;
+  #receipt: SandboxReceipt | null = null;
   #ending: Promise<void> | undefined;
   #disposing: Promise<void> | undefined;
+  #isInitGone = false;
   /** Aborted when the sandbox ends: what was asked for by its socket is not gone on with. Made when something is. */
   #ended: AbortController | undefined;
 
@@ -201,6 +208,7 @@ export class Sandbox implements SandboxLike {
   }
 
   static async #create(options: SandboxOptions, hooks: LaunchHooks, policy: Policy, begun: number): Promise<Sandbox> {
+    const audit = options.audit ?? (options.receiptKey === undefined ? undefined : new Audit(null));
     const capabilities = thisHost();
     const name = options.name ?? `hf-${randomText(5)}`;
     const traceOpens = hooks.traceOpens ?? false;
@@ -220,7 +228,7 @@ export class Sandbox implements SandboxLike {
     });
     let workspace = prepared;
     let cgroup: SandboxCgroup | null = null;
-    const network = new SandboxNetwork(name, options.audit);
+    const network = new SandboxNetwork(name, audit);
     try {
       const placeholders = await network.openCredentials(policy);
       if (placeholders !== null) workspace = { ...prepared, environment: { ...prepared.environment, ...placeholders } };
@@ -269,7 +277,6 @@ export class Sandbox implements SandboxLike {
       const { beginning, socket, gateways } = beside.value;
       if (gateways !== null && plan.egress !== null) {
         const { broker, resolver } = init;
-        const { audit } = options;
         const authority = certified?.authority ?? null;
         const hasProxy = options.proxyEnv ?? false;
         network.carryBy(
@@ -280,7 +287,16 @@ export class Sandbox implements SandboxLike {
           [...plan.seccomp.notify.values()].includes("code"),
         );
       }
-      sandbox = new Sandbox(name, policy, plan, over, init, beginning, cgroup, options.audit, network);
+      sandbox = new Sandbox(name, policy, plan, over, init, beginning, cgroup, audit, network);
+      if (options.receiptKey !== undefined && audit !== undefined) {
+        const { SandboxReceipt } = await import("./receipt.ts");
+        sandbox.#receipt = new SandboxReceipt(
+          sandbox,
+          options.receiptKey,
+          audit,
+          new ConfinedFiles(() => init.channel),
+        );
+      }
       sandbox.#open(socket);
       try {
         assertHeld(workspace.cgroup, cgroup, init.pid);
@@ -404,6 +420,8 @@ export class Sandbox implements SandboxLike {
   /** As `spawn`, with what only this package uses: a terminal. */
   start(file: string, args: readonly string[], options: StartOptions): ConfinedProcess {
     const channel = this.#live();
+    const [cwd, path] = [options.cwd ?? this.plan.cwd, options.env?.["PATH"] ?? this.plan.environment["PATH"]];
+    this.#receipt?.started({ file, cwd, path: path ?? "/usr/bin:/bin" });
     const env =
       options.env === undefined ? this.#environment : environmentList({ ...this.plan.environment, ...options.env });
     this.#audit?.append({
@@ -418,8 +436,8 @@ export class Sandbox implements SandboxLike {
       {
         layer: options.layer === "read-only" ? layerIds.readOnly : layerIds.base,
         file,
-        cwd: options.cwd ?? this.plan.cwd,
-        path: options.env?.["PATH"] ?? this.plan.environment["PATH"] ?? "/usr/bin:/bin",
+        cwd,
+        path: path ?? "/usr/bin:/bin",
         args: [file, ...args],
         env,
         rows: options.pty?.rows ?? 24,
@@ -496,6 +514,11 @@ export class Sandbox implements SandboxLike {
     return result;
   }
 
+  /** For audit and receipt: one of the tools on top of it was called. */
+  noteTool(tool: string, isError: boolean): void {
+    this.#audit?.append({ type: "tool.called", sandbox: this.name, tool, isError });
+  }
+
   /** What was refused since the last look. */
   takeDenials(): readonly Denial[] {
     return [...this.#takeRefusedCalls(), ...this.#takeRefusedConnections()];
@@ -569,12 +592,22 @@ export class Sandbox implements SandboxLike {
   async apply(set?: ChangeSet, options: Pick<ApplyOptions, "overConflicts"> = {}): Promise<ApplyResult> {
     const { hostPath, owner } = this.workspace;
     const { applyChanges } = await import("./apply.ts");
-    return applyChanges(set ?? (await this.changes()), {
+    const result = await applyChanges(set ?? (await this.changes()), {
       ...options,
       to: hostPath,
       protectedNames: ungranted(this.policy, hostPath),
       ...(this.plan.identity.drop ? { owner } : {}),
     });
+    for (const change of result.applied) {
+      const sha256 = result.hashes.get(change);
+      const applied = {
+        path: displayPath(change.path),
+        kind: change.kind,
+        ...(sha256 === undefined ? {} : { sha256 }),
+      };
+      this.#audit?.append({ type: "change.applied", sandbox: this.name, ...applied });
+    }
+    return result;
   }
 
   /**
@@ -671,8 +704,13 @@ export class Sandbox implements SandboxLike {
   async #end(): Promise<void> {
     this.#network.close();
     this.#ended?.abort(this.#gone());
+    if (this.#receipt !== null) {
+      await this.#receipt.settle();
+      this.#takeRefusedCalls(); // nobody can look later
+    }
     // Meanwhile: nobody can reach by its name what is ending.
     await endInit(this.#init, () => this.#socket?.close());
+    this.#isInitGone = true;
     await SandboxCgroup.remove(this.#cgroup);
     this.#audit?.append({ type: "sandbox.ended", sandbox: this.name });
   }
@@ -686,6 +724,13 @@ export class Sandbox implements SandboxLike {
       await forgetLeftover("planted", ...this.#beginning.missing);
     }
     for (const folder of foldersOf(workspace)) await clearPrivateFolder(folder);
+    this.receipt =
+      (await this.#receipt?.seal({
+        initExited: this.#isInitGone,
+        cgroups: this.#cgroup?.folders ?? [],
+        folders: foldersOf(workspace),
+        controlSocket: this.controlSocket,
+      })) ?? null;
   }
 
   #live(): Channel {
@@ -753,8 +798,8 @@ async function prepareControl(
       await ready().end();
       return {};
     },
-    extract: (request, gone) => ready().answer("extract", request, gone),
-    import: (request, gone) => ready().answer("import", request, gone),
+    extract: (request, gone) => ready().answer("extract", request, gone()),
+    import: (request, gone) => ready().answer("import", request, gone()),
     "kill-network": ({ all }) => ({ connections: all === true ? killNetworks() : network.kill() }),
   });
 }

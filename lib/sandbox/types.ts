@@ -1,3 +1,4 @@
+import type { KeyObject } from "node:crypto";
 import type { Readable, Writable } from "node:stream";
 import type { Audit } from "../audit/audit.ts";
 import type { Limits, Policy } from "../policy/policy.ts";
@@ -72,6 +73,8 @@ export interface SandboxOptions {
   proxyEnv?: boolean;
   /** Where calls, refusals and the end of the sandbox are recorded. */
   audit?: Audit;
+  /** An Ed25519 key (`readReceiptKey`): `dispose` leaves `receipt`, signed with it. */
+  receiptKey?: KeyObject;
   /** Further writable or readable folders of the session (skills, memory), made inside, private, empty. */
   privateFolders?: readonly string[];
 }

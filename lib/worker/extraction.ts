@@ -1,4 +1,4 @@
-import { accessSync, constants, existsSync, rmdirSync, statSync } from "node:fs";
+import { accessSync, constants, existsSync, mkdirSync, rmdirSync, statSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { HoldfastError } from "../errors.ts";
 import { inspectPath, isWithin } from "../host/paths.ts";
@@ -39,8 +39,26 @@ export function checkExtraction({ rules, to }: Extraction, workdir: string): voi
   });
 }
 
+/**
+ * Where receipts go: a folder that is made here.
+ *
+ * @throws HoldfastError ERR_HOLDFAST_USAGE when it lies in the workspace or cannot be written to
+ */
+export function checkReceiptFolder(folder: string, workdir: string): void {
+  if (isWithin(inspectPath(folder).real, inspectPath(workdir).real)) {
+    throw new HoldfastError(`receipts cannot go to ${folder}: it lies in the workspace`, {
+      code: "ERR_HOLDFAST_USAGE",
+      step: "usage",
+      path: folder,
+      hint: "Name a folder outside the workspace with --receipts: sessions may rearrange what is in it.",
+    });
+  }
+  checkWritable(folder, "receipts cannot go", "--receipts");
+  mkdirSync(folder, { recursive: true, mode: 0o700 });
+}
+
 /** It is made when something leaves; that it cannot be is known before. */
-function checkWritable(to: string): void {
+function checkWritable(to: string, what = "files cannot be extracted", flag = "--to"): void {
   let folder = to;
   while (!existsSync(folder) && dirname(folder) !== folder) folder = dirname(folder);
   let why: string | undefined;
@@ -51,11 +69,11 @@ function checkWritable(to: string): void {
     why = `${folder} cannot be written to (${(error as NodeJS.ErrnoException).code})`;
   }
   if (why === undefined) return;
-  throw new HoldfastError(`files cannot be extracted to ${to}: ${why}`, {
+  throw new HoldfastError(`${what} to ${to}: ${why}`, {
     code: "ERR_HOLDFAST_USAGE",
     step: "usage",
     path: to,
-    hint: "Name a folder with --to that this user can write to, or make.",
+    hint: `Name a folder with ${flag} that this user can write to, or make.`,
   });
 }
 
@@ -80,6 +98,6 @@ export async function extractSession(
 }
 
 /** A session's id as one component of a path, whatever the server calls it. */
-function folderName(session: string): string {
+export function folderName(session: string): string {
   return session.replace(/[^A-Za-z0-9_-]/g, (character) => `%${character.codePointAt(0)?.toString(16)}`) || "_";
 }

@@ -4,6 +4,7 @@ import type { Denial } from "../sandbox/types.ts";
 import { createToolset, longestCallMs, type ToolResult, type ToolRunner } from "../tools/toolset.ts";
 import type { WorkerLog } from "./log.ts";
 import type { PlaceRequest, SessionPlace } from "./place.ts";
+import { writeReceipt } from "./receipts.ts";
 import { SandboxFolders, type SessionFolders } from "./session-folders.ts";
 
 export interface SessionSandboxOptions {
@@ -12,6 +13,8 @@ export interface SessionSandboxOptions {
   readonly tools: readonly string[] | undefined;
   /** Takes files out; called when every process inside has ended. */
   readonly extract: (sessionId: string) => Promise<void>;
+  /** The folder for receipts, where sandboxes leave any. */
+  readonly receipts?: string | undefined;
 }
 
 /** One session's sandbox with its tools: taken from the pool, and gone with the session. */
@@ -46,6 +49,7 @@ export class SessionSandbox implements SessionPlace {
       run: async (name, input, signal) => {
         const result = await tools.run(name, input, signal);
         this.#noteLimit(result);
+        sandbox.noteTool(name, result.isError);
         return result;
       },
     };
@@ -84,5 +88,7 @@ export class SessionSandbox implements SessionPlace {
 
   async dispose(): Promise<void> {
     await this.#sandbox.dispose();
+    const { receipts, log } = this.#options;
+    if (receipts !== undefined) writeReceipt(this.#sandbox, this.#request.sessionId, receipts, log);
   }
 }

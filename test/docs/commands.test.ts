@@ -49,6 +49,8 @@ const run: Readonly<Record<string, Expected>> = {
   "holdfast extract SANDBOX PATH… --to DIR": { status: 125, says: /no sandbox of this user is called nobody/ },
   "holdfast extract SANDBOX PATH… --dry-run": { status: 125, says: /no sandbox of this user is called nobody/ },
   "holdfast import SANDBOX FILE… --to PATH": { status: 125, says: /no sandbox of this user is called nobody/ },
+  "./bin/holdfast receipt keygen": { status: 0, says: /keyid {2}[0-9a-f]{64}/ },
+  "holdfast receipt keygen": { status: 0, says: /receipt\.pub/ },
   "./bin/holdfast extract SANDBOX report --to results": {
     status: 125,
     says: /no sandbox of this user is called nobody/,
@@ -58,6 +60,9 @@ const run: Readonly<Record<string, Expected>> = {
 
 /** What takes another process, or minutes: who tries it. */
 const elsewhere: Readonly<Record<string, string>> = {
+  "holdfast run --receipt receipt.json -- make report": "test/e2e/run-receipt.test.ts",
+  "holdfast receipt verify receipt.json": "test/e2e/run-receipt.test.ts",
+  "holdfast worker poll --receipts ~/receipts --extract 'report/*.md' --to ~/reports": "test/worker/process.test.ts",
   "npm run demo": "test/e2e/demo.test.ts",
   "npm test": "this very run",
   "apt-get install -y cmake clang-format clang-tidy doctest-dev ripgrep bubblewrap": ".ci/run",

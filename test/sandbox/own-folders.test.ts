@@ -13,15 +13,18 @@ test.after.always(() => {
 
 const inState = ".local/state/holdfast";
 const inCache = ".cache/holdfast";
+const inConfig = ".config/holdfast";
 
 test.serial(
-  "A sandbox over the whole home sees neither another one's layer nor the launcher's compiled code",
+  "A sandbox over the whole home sees neither another one's layer, nor the launcher's compiled code or its key",
   async (t) => {
     const own = makeFiles(join(scratchFolder(t), "home"), {
       "project/a": "1\n",
       [`${inCache}/compiled/code`]: "code\n",
+      [`${inConfig}/receipt.key`]: "key\n",
     });
     process.env["HOME"] = own;
+    delete process.env["XDG_CONFIG_HOME"];
     delete process.env["XDG_STATE_HOME"];
     delete process.env["XDG_CACHE_HOME"];
     // The first one begins while there is no folder for layers yet.
@@ -36,7 +39,7 @@ test.serial(
     for (const sandbox of [first, later]) {
       const { stdout } = await sandbox.exec("sh", [
         "-c",
-        `find ${inState} ${inCache} -mindepth 1; grep -rl private . ; for folder in ${inState} ${inCache}; do
+        `find ${inState} ${inCache} ${inConfig} -mindepth 1; grep -rl private . ; for folder in ${inState} ${inCache} ${inConfig}; do
          mkdir $folder/new 2>/dev/null && echo made; mv $folder x 2>/dev/null && echo moved; done; true`,
       ]);
       t.is(stdout.toString(), "");

@@ -2,6 +2,8 @@ import { chmodSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "
 import { createServer } from "node:net";
 import { join } from "node:path";
 import test, { type ExecutionContext } from "ava";
+import { checkReceipt } from "../../lib/audit/receipt-check.ts";
+import { makeKey, publicKeyFile, readPublicKey } from "../../lib/audit/receipt-key.ts";
 import { holdfast } from "../e2e/holdfast.ts";
 import { hasTerminal, Terminal } from "../e2e/pty.ts";
 import {
@@ -300,7 +302,7 @@ for (const [mode, { host, inside }] of Object.entries(whereWritten)) {
   });
 }
 
-test("--extract takes out what matches, into a folder of the session's, and says what it kept back", async (t) => {
+test("--extract takes out what matches, into a folder of the session's, says what it kept back, and the receipt has what left", async (t) => {
   const { server, workdir, poll } = await stage(t);
   const out = join(scratch(t), "out");
   writeFileSync(join(workdir, "old.md"), "not the session's\n");
@@ -311,11 +313,21 @@ test("--extract takes out what matches, into a folder of the session's, and says
       "mkdir -p report; echo fine > report/a.md; echo no > report/a.txt; ln -s /etc/passwd report/b.md; mkfifo report/c.md",
     ),
   );
-  const worker = poll(["--once", "--extract", "**/*.md", "--to", out]);
+  const [receipts, key] = [join(scratch(t), "receipts"), join(scratch(t), "receipt.key")];
+  makeKey(key);
+  const attested = ["--receipts", receipts, "--receipt-key", key];
+  const worker = poll(["--once", "--extract", "**/*.md", "--to", out, ...attested]);
   await server.until(() => server.results().length === 1);
   server.happen(terminated);
   t.deepEqual(await worker.ended, { code: 0, signal: null });
   t.deepEqual(readdirSync(out), ["sesn_test"]);
+  const [receipt = "", ...others] = readdirSync(receipts);
+  t.regex(receipt, /^sesn_test\.hf-[0-9a-f]+\.json$/);
+  t.deepEqual(others, []);
+  const { predicate } = checkReceipt(readFileSync(join(receipts, receipt), "utf8"), readPublicKey(publicKeyFile(key)));
+  t.like(predicate["tools"], { items: [{ tool: "bash", failed: 0, count: 1 }] });
+  t.like(predicate["extracted"], [{ path: "report/a.md", bytes: 5 }]);
+  t.like(predicate["teardown"], { isGone: true });
   t.deepEqual(readdirSync(join(out, "sesn_test"), { recursive: true }).sort(), ["report", "report/a.md"]);
   t.is(readFileSync(join(out, "sesn_test", "report", "a.md"), "utf8"), "fine\n");
   const said = lines(worker);

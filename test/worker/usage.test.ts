@@ -68,6 +68,11 @@ const cases: Readonly<Record<string, Misuse>> = {
     args: ["--extract", "*", "--to", "/etc/hostname/out"],
     says: /\/etc\/hostname is no folder/,
   },
+  "Receipts inside the workspace": {
+    args: ["--receipts", "{workdir}/out", "--receipt-key", "/nowhere.key"],
+    says: /\/nowhere\.key does not exist/,
+  },
+  "A key and no place for receipts": { args: ["--receipt-key", "x"], says: /--receipt-key needs --receipts/ },
   "A pattern that is none": { args: ["--extract", "/etc/*", "--to", "/tmp"], says: /not relative/ },
   "A place for the workspace that is not absolute": { args: ["--mount-at", "workspace"], says: /not absolute/ },
   "A place for the workspace with ..": { args: ["--mount-at", "/work/../etc"], says: /"\.\."/ },
