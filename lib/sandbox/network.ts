@@ -3,6 +3,7 @@ import { type FailedConnection, FailedConnections } from "../egress/failed-conne
 import type { Gateway } from "../egress/gateway.ts";
 import type { UnlistedLog } from "../egress/unlisted.ts";
 import { HoldfastError } from "../errors.ts";
+import type { Workspace } from "../plan/workspace.ts";
 import { hasEgress, hasInspection, namesPrograms } from "../policy/network.ts";
 import type { Policy } from "../policy/policy.ts";
 import type { SessionCredentials } from "../secrets/session.ts";
@@ -59,10 +60,16 @@ export class SandboxNetwork {
    * @returns the variables that hold their placeholders; null where there are none
    * @throws HoldfastError ERR_HOLDFAST_CREDENTIAL
    */
-  async openCredentials({ credentials }: Policy): Promise<Readonly<Record<string, string>> | null> {
+  async openCredentials(
+    { credentials }: Policy,
+    { hostPath, access, grants }: Workspace,
+  ): Promise<Readonly<Record<string, string>> | null> {
     if (credentials === undefined) return null;
     const { SessionCredentials } = await import("../secrets/session.ts");
-    this.#credentials = await SessionCredentials.open(credentials);
+    this.#credentials = await SessionCredentials.open(credentials, [
+      ...(access === "none" ? [] : [hostPath]),
+      ...grants.map(({ source }) => source),
+    ]);
     return this.#credentials.environment;
   }
 

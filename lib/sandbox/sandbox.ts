@@ -230,7 +230,7 @@ export class Sandbox implements SandboxLike {
     let cgroup: SandboxCgroup | null = null;
     const network = new SandboxNetwork(name, audit);
     try {
-      const placeholders = await network.openCredentials(policy);
+      const placeholders = await network.openCredentials(policy, prepared);
       if (placeholders !== null) workspace = { ...prepared, environment: { ...prepared.environment, ...placeholders } };
       const certified =
         hasInspection(policy) || hooks.onAuthority !== undefined ? await certify(name, options.mode) : null;

@@ -1,9 +1,10 @@
 import { HoldfastError } from "../errors.ts";
-import type { Credential } from "../policy/credentials.ts";
+import { inspectPath, isWithin } from "../host/paths.ts";
+import type { Credential, SecretSource } from "../policy/credentials.ts";
 import type { Needle } from "./needles.ts";
 import { placeholderLike, placeholderOf } from "./placeholder.ts";
 import { Secret } from "./secret.ts";
-import { SecretError } from "./sources.ts";
+import { SecretError, systemdPath } from "./sources.ts";
 import { type Escapes, Spelling } from "./spelling.ts";
 
 /** A placeholder in a text. */
@@ -49,15 +50,20 @@ export class SessionCredentials {
   /**
    * Draws placeholders; reads what has no `format`, for its shape.
    *
+   * @param shown the host's folders and files that the sandbox sees, links followed: no secret is kept there
    * @throws HoldfastError ERR_HOLDFAST_CREDENTIAL
    */
-  static async open(credentials: Readonly<Record<string, Credential>>): Promise<SessionCredentials> {
+  static async open(
+    credentials: Readonly<Record<string, Credential>>,
+    shown: readonly string[] = [],
+  ): Promise<SessionCredentials> {
     const secrets = new Map<string, Secret>();
     const placeholders = new Map<string, string>();
     try {
       for (const [name, { source, env, format }] of Object.entries(credentials)) {
         const secret = new Secret(name, source);
         secrets.set(name, secret);
+        refuseShown(source, shown);
         if (env === undefined || format !== undefined) {
           placeholders.set(name, placeholderOf(format === undefined || format === "openshell" ? "generic" : format));
           continue;
@@ -122,6 +128,15 @@ export class SessionCredentials {
   close(): void {
     for (const secret of this.#secrets.values()) secret.wipe();
   }
+}
+
+/** @throws SecretError */
+function refuseShown(source: SecretSource, shown: readonly string[]): void {
+  const path = source.kind === "file" ? source.path : source.kind === "systemd" ? systemdPath(source.name) : undefined;
+  if (path === undefined) return;
+  const { real } = inspectPath(path);
+  const over = shown.find((each) => isWithin(real, each));
+  if (over !== undefined) throw new SecretError(`${path} can be read in the sandbox, which sees ${over}`);
 }
 
 /** openshell.md 1.12; a revision is passed over, since what is put in is the newest. */

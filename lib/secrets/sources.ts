@@ -35,17 +35,18 @@ export async function readSource(source: SecretSource, known?: string): Promise<
       return fromVariable(source.name, known);
     case "file":
       return await within(fileMs, source.path, fromFile(source.path, known));
-    case "systemd": {
-      const folder = process.env["CREDENTIALS_DIRECTORY"];
-      if (folder === undefined)
-        throw new SecretError(
-          `no credential ${source.name}: CREDENTIALS_DIRECTORY is not set, this is no systemd service`,
-        );
-      return await within(fileMs, source.name, fromFile(join(folder, source.name), known));
-    }
+    case "systemd":
+      return await within(fileMs, source.name, fromFile(systemdPath(source.name), known));
     case "command":
       return await fromCommand(source.argv, source.timeoutMs);
   }
+}
+
+/** @throws SecretError */
+export function systemdPath(name: string): string {
+  const folder = process.env["CREDENTIALS_DIRECTORY"];
+  if (folder !== undefined) return join(folder, name);
+  throw new SecretError(`no credential ${name}: CREDENTIALS_DIRECTORY is not set, this is no systemd service`);
 }
 
 /** Zeros in locked memory. */

@@ -1,11 +1,13 @@
 import { execFileSync } from "node:child_process";
-import { mkdtempSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import test, { type ExecutionContext } from "ava";
 import type { SecretSource } from "../../lib/policy/credentials.ts";
 import { Secret } from "../../lib/secrets/secret.ts";
+import { SessionCredentials } from "../../lib/secrets/session.ts";
 import { readSource, SecretError } from "../../lib/secrets/sources.ts";
+import { sound } from "../policy/policy-text.ts";
 
 function folder(t: ExecutionContext): string {
   const made = mkdtempSync(join(tmpdir(), "holdfast-sources-"));
@@ -126,4 +128,26 @@ test("A wiped secret stays so, whatever is still being read", async (t) => {
   secret.wipe();
   await reading;
   t.is(secret.bytes, null);
+});
+
+test("A secret that the sandbox would see is refused, whatever links lead to it", async (t) => {
+  const made = folder(t);
+  const [workdir, elsewhere] = [join(made, "work"), join(made, "elsewhere")];
+  for (const each of [workdir, elsewhere]) mkdirSync(each);
+  writeFileSync(join(workdir, "key"), "key");
+  symlinkSync(join(workdir, "key"), join(elsewhere, "link"));
+  const { credentials = {} } = sound(`holdfast: 1
+filesystem_policy: { read_only: [/usr] }
+network_policies:
+  api:
+    endpoints: [{ host: api.example.com, port: 443, protocol: rest, enforcement: enforce, access: full }]
+    binaries: [{ path: /usr/bin/curl }]
+credentials:
+  one: { source: { file: ${join(elsewhere, "link")} }, env: ONE, network_policy: api, format: generic }
+`);
+  await t.throwsAsync(SessionCredentials.open(credentials, [workdir]), {
+    code: "ERR_HOLDFAST_CREDENTIAL",
+    message: /can be read in the sandbox, which sees .*work/,
+  });
+  (await SessionCredentials.open(credentials, [join(made, "other")])).close();
 });
