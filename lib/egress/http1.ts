@@ -22,6 +22,7 @@ import { SwapFault } from "./swap.ts";
 import { type TimeLimits, timeLimits } from "./time-limits.ts";
 import { ClientFrames, closeFrame, WebSocketError } from "./websocket.ts";
 import type { TextSwap } from "./websocket-swap.ts";
+import { writeSecret } from "./write-secret.ts";
 
 /** What a client sent ahead of its turn is held up to here, and then left in the kernel. */
 const mostAhead = 64 * 1024;
@@ -187,9 +188,7 @@ export class Http1 implements OriginUser {
   #passSwapped({ request }: Exchange, swapped: SwappedBody, { socket }: Origin, data: Buffer, at: number): number {
     const { size, out } = swapped.take(data, at);
     if (swapped.used.length > 0) this.#flow.credentials?.record(swapped.used, request);
-    socket.cork();
-    for (const made of out) if (!socket.write(made, () => made.fill(0))) this.#client.pause();
-    socket.uncork();
+    if (!writeSecret(socket, out)) this.#client.pause();
     return size;
   }
 
@@ -346,12 +345,8 @@ export class Http1 implements OriginUser {
   #writeRequest(exchange: Exchange, { socket }: Origin, bytes: Buffer): boolean {
     const make = exchange.credentials?.head;
     if (make === undefined) return socket.write(bytes);
-    const made = make();
-    socket.cork();
-    const isTaken = socket.write(made, () => made.fill(0));
-    if (bytes.length > 0) socket.write(bytes);
-    socket.uncork();
-    return isTaken;
+    const isTaken = writeSecret(socket, [make()]);
+    return bytes.length === 0 ? isTaken : socket.write(bytes);
   }
 
   #sendAgain(exchange: Exchange, origin: Origin, bytes: Buffer): void {
@@ -513,7 +508,7 @@ export class Http1 implements OriginUser {
     const { frames, texts, origin } = this.#upgraded;
     frames?.take(chunk);
     if (texts !== undefined) {
-      for (const made of texts.take(chunk)) if (!origin.socket.write(made, () => made.fill(0))) this.#client.pause();
+      if (!writeSecret(origin.socket, texts.take(chunk))) this.#client.pause();
       return;
     }
     if (!this.#upgraded.origin.socket.write(chunk)) this.#client.pause();

@@ -39,12 +39,25 @@ function formsOf(secret: string): readonly (readonly [string, string])[] {
 }
 
 const caseless: ReadonlySet<string> = new Set(["hex", "percent-encoded", "as in a URL"]);
+const known = new Map<string, readonly (readonly [string, Buffer])[]>();
+
+function needles(secret: string): readonly (readonly [string, Buffer])[] {
+  const made =
+    known.get(secret) ??
+    formsOf(secret).flatMap(([name, form]) => {
+      const digits = (change: (octet: string) => string): string =>
+        name === "hex" ? change(form) : form.replace(/%[0-9a-f]{2}/gi, change);
+      const spellings = caseless.has(name)
+        ? [digits((each) => each.toLowerCase()), digits((each) => each.toUpperCase())]
+        : [form];
+      return spellings.map((each) => [name, Buffer.from(each, "latin1")] as const);
+    });
+  known.set(secret, made);
+  return made;
+}
 
 /** In which forms a secret stands in a text or bytes. */
 export function finds(where: string | Buffer, secret: string): readonly string[] {
-  const text = typeof where === "string" ? where : where.toString("latin1");
-  const lower = text.toLowerCase();
-  return formsOf(secret).flatMap(([name, form]) =>
-    (caseless.has(name) ? lower.includes(form.toLowerCase()) : text.includes(form)) ? [name] : [],
-  );
+  const bytes = typeof where === "string" ? Buffer.from(where) : where;
+  return [...new Set(needles(secret).flatMap(([name, needle]) => (bytes.includes(needle) ? [name] : [])))];
 }
