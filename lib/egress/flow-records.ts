@@ -63,6 +63,11 @@ export class FlowRecords {
     this.#audit?.append({ type: "credential.used", sandbox: this.#sandbox, credentials, ...used });
   }
 
+  /** An issuer was asked for a token, by the launcher. */
+  tokenAsked(credential: string, host: string, port: number, status: number): void {
+    this.#audit?.append({ type: "credential.token", sandbox: this.#sandbox, credential, host, port, status });
+  }
+
   /** A model was asked, and what that came to. */
   asked(program: Program | null, record: InferenceRecord): void {
     this.#audit?.append({ type: "inference", sandbox: this.#sandbox, program: program?.path ?? null, ...record });

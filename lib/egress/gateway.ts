@@ -23,6 +23,7 @@ import { type ProxyRequest, readProxyRequest } from "./proxy-request.ts";
 import { tellRefused } from "./refused.ts";
 import { Resolver } from "./resolver.ts";
 import { timeLimits } from "./time-limits.ts";
+import { tokenFetch } from "./token-fetch.ts";
 import type { UnlistedLog } from "./unlisted.ts";
 import { Upstream, type UpstreamSettings } from "./upstream.ts";
 import { mostSockets, switchedOff, tooMany, unnamed } from "./verdicts.ts";
@@ -89,13 +90,19 @@ export class Gateway {
     this.#decision = new NetworkDecision(options.policy);
     this.#upstream = new Upstream(options.policy);
     const { authority, credentials } = options;
+    credentials?.askBy(
+      tokenFetch({
+        dial: (host, port, signal) => this.#dialNamed(host, port, signal),
+        record: (credential, host, port, status) => this.#records.tokenAsked(credential, host, port, status),
+      }),
+    );
     this.#inspector = new Inspector({ authority, credentials, reach: (grant) => this.#reach(grant) });
     this.#inference =
       options.policy.inference === undefined
         ? null
         : new InferenceGate(options.policy.inference, {
             ...{ authority, records: this.#records },
-            dial: (host, port, signal) => this.#dialModel(host, port, signal),
+            dial: (host, port, signal) => this.#dialNamed(host, port, signal),
           });
     // The pool's first address is the explicit proxy's.
     this.#names.addressesOf(explicitProxy.name);
@@ -355,8 +362,8 @@ export class Gateway {
     }
   }
 
-  /** A connection to a server of models, which the policy's author has named. */
-  async #dialModel(host: string, port: number, signal: AbortSignal): Promise<Socket> {
+  /** A connection to a server of models or tokens, which the policy's author has named. */
+  async #dialNamed(host: string, port: number, signal: AbortSignal): Promise<Socket> {
     const upstream = this.#upstream;
     const addresses = await upstream.resolve(host);
     const refused = addresses.find((address) => reachOf(address) === "never" && !isLoopback(address));

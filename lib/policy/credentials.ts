@@ -5,6 +5,7 @@ import type { Policy } from "./policy.ts";
 import { type Place, quote } from "./problem.ts";
 import type { Context } from "./reader.ts";
 import { suggest } from "./spelling.ts";
+import { type CredentialSource, keptBy } from "./token-source.ts";
 
 /** Where a secret is kept, outside the policy and the sandbox. Read when it is needed. */
 export type SecretSource =
@@ -57,7 +58,7 @@ export type PlaceholderFormat = (typeof placeholderFormats)[number];
 
 /** A secret that programs use and never see. */
 export interface Credential extends Place {
-  readonly source: SecretSource;
+  readonly source: CredentialSource;
   /** The variable that holds its placeholder inside. */
   readonly env?: string;
   /** Absent: as the secret itself looks, which is read for that when the sandbox is made. */
@@ -101,8 +102,8 @@ export function checkCredentials(policy: Policy, { problems }: Context): void {
     }
     if (env !== undefined && Object.hasOwn(environment.set, env))
       problems.error(credential, `${what}.env: environment.set has ${env} too`);
-    const fault = sourceFault(source, policy);
-    if (fault !== undefined) problems.error(credential, `${what}: ${fault.message}`, fault.hint);
+    for (const fault of keptBy(source).map((kept) => sourceFault(kept, policy)))
+      if (fault !== undefined) problems.error(credential, `${what}: ${fault.message}`, fault.hint);
   }
 }
 

@@ -1,4 +1,3 @@
-import { duration, secretSource } from "./credential-fields.ts";
 import { sourceFault } from "./credentials.ts";
 import {
   type Inference,
@@ -10,6 +9,7 @@ import {
 import type { Policy } from "./policy.ts";
 import { quote } from "./problem.ts";
 import { type Context, dictionary, integer, mapped, type Reader, section, text, word } from "./reader.ts";
+import { duration, secretSource } from "./source-fields.ts";
 
 const defaultTimeoutMs = 60_000;
 const mostRoutes = 16;

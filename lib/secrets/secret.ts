@@ -1,25 +1,36 @@
 import type { SecretSource } from "../policy/credentials.ts";
+import { type CredentialSource, isToken, type TokenSource } from "../policy/token-source.ts";
 import { type Needle, needlesOf } from "./needles.ts";
-import { readSource } from "./sources.ts";
+import { readSource, SecretError } from "./sources.ts";
+import { issueToken, type TokenFetch } from "./token.ts";
 
 /** A change of a file counts within this time. */
 const fileFreshMs = 1000;
+/** While a token is good, and its issuer gives no other, it is asked again after this time. */
+const retryMs = 10_000;
 
 /** One secret of a session: read at first use, kept in locked memory, read anew where its source may have changed. */
 export class Secret {
   readonly name: string;
-  readonly #source: SecretSource;
+  readonly #source: CredentialSource;
+  /** Of whom tokens are asked; null as long as there is no way out. */
+  readonly #fetch: () => TokenFetch | null;
   #bytes: Buffer | null = null;
   #version: string | undefined;
   #needles: readonly Needle[] | null = null;
   #isEncoded = false;
   #freshUntil = 0;
+  /** When a token ends. */
+  #goodUntil = 0;
+  /** The refresh token that its issuer gave instead of the one that is kept. */
+  #rotated: Buffer | null = null;
   #reading: Promise<void> | undefined;
   #isWiped = false;
 
-  constructor(name: string, source: SecretSource) {
+  constructor(name: string, source: CredentialSource, fetch: () => TokenFetch | null = () => null) {
     this.name = name;
     this.#source = source;
+    this.#fetch = fetch;
   }
 
   /** Whether what is there is what the source has, as far as is known. */
@@ -52,25 +63,53 @@ export class Secret {
    * @throws SecretError
    */
   async refresh(): Promise<void> {
-    this.#reading ??= this.#read().finally(() => {
+    const source = this.#source;
+    this.#reading ??= (isToken(source) ? this.#ask(source) : this.#read(source)).finally(() => {
       this.#reading = undefined;
     });
     await this.#reading;
   }
 
-  async #read(): Promise<void> {
+  async #read(source: SecretSource): Promise<void> {
     try {
-      const found = await readSource(this.#source, this.#bytes === null ? undefined : this.#version);
+      const found = await readSource(source, this.#bytes === null ? undefined : this.#version);
       if (found !== undefined) {
         this.#forget();
         if (this.#isWiped) return void found.bytes.fill(0);
         this.#bytes = found.bytes;
         this.#version = found.version;
       }
-      this.#freshUntil = performance.now() + freshMs(this.#source);
+      this.#freshUntil = performance.now() + freshMs(source);
     } catch (error) {
       this.#forget();
       throw error;
+    }
+  }
+
+  async #ask(source: TokenSource): Promise<void> {
+    try {
+      const fetch = this.#fetch();
+      if (fetch === null) throw new SecretError("no token can be asked for here");
+      const { bytes, rotated, freshMs, goodMs } = await issueToken(this.name, source, fetch, this.#rotated);
+      this.#forget();
+      if (rotated !== undefined) this.#rotated?.fill(0);
+      this.#rotated = rotated ?? this.#rotated;
+      if (this.#isWiped) {
+        bytes.fill(0);
+        this.#rotated?.fill(0);
+        return;
+      }
+      this.#bytes = bytes;
+      const now = performance.now();
+      this.#freshUntil = now + freshMs;
+      this.#goodUntil = now + goodMs;
+    } catch (error) {
+      const now = performance.now();
+      if (this.#bytes === null || now >= this.#goodUntil) {
+        this.#forget();
+        throw error;
+      }
+      this.#freshUntil = Math.min(this.#goodUntil, now + retryMs);
     }
   }
 
@@ -88,6 +127,8 @@ export class Secret {
   /** For good. */
   wipe(): void {
     this.#isWiped = true;
+    this.#rotated?.fill(0);
+    this.#rotated = null;
     this.#forget();
   }
 }

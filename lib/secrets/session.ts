@@ -1,11 +1,13 @@
 import { HoldfastError } from "../errors.ts";
 import { inspectPath, isWithin } from "../host/paths.ts";
 import type { Credential, SecretSource } from "../policy/credentials.ts";
+import { isToken, keptBy } from "../policy/token-source.ts";
 import type { Needle } from "./needles.ts";
 import { placeholderLike, placeholderOf } from "./placeholder.ts";
 import { Secret } from "./secret.ts";
 import { SecretError, systemdPath } from "./sources.ts";
 import { type Escapes, Spelling } from "./spelling.ts";
+import type { TokenFetch } from "./token.ts";
 
 /** A placeholder in a text. */
 export interface Occurrence {
@@ -13,6 +15,11 @@ export interface Occurrence {
   readonly end: number;
   /** The credential that it stands for; undefined where OpenShell's form names a variable that none has. */
   readonly name: string | undefined;
+}
+
+/** How tokens are asked for, which is known when the sandbox has a way out. */
+interface Way {
+  fetch: TokenFetch | null;
 }
 
 /** The credentials of one sandbox: what stands for each inside, and the secrets outside. */
@@ -24,13 +31,16 @@ export class SessionCredentials {
   readonly #names: ReadonlyMap<string, string>;
   readonly #byVariable: ReadonlyMap<string, string>;
   readonly #pattern: RegExp;
+  readonly #way: Way;
   readonly #spellings: Map<Escapes, Spelling> = new Map();
 
   private constructor(
     credentials: Readonly<Record<string, Credential>>,
     secrets: ReadonlyMap<string, Secret>,
     placeholders: ReadonlyMap<string, string>,
+    way: Way,
   ) {
+    this.#way = way;
     this.#secrets = secrets;
     this.#placeholders = placeholders;
     this.#names = new Map([...placeholders].map(([name, placeholder]) => [placeholder, name]));
@@ -58,13 +68,14 @@ export class SessionCredentials {
     shown: readonly string[] = [],
   ): Promise<SessionCredentials> {
     const secrets = new Map<string, Secret>();
+    const way: Way = { fetch: null };
     const placeholders = new Map<string, string>();
     try {
       for (const [name, { source, env, format }] of Object.entries(credentials)) {
-        const secret = new Secret(name, source);
+        const secret = new Secret(name, source, () => way.fetch);
         secrets.set(name, secret);
-        refuseShown(source, shown);
-        if (env === undefined || format !== undefined) {
+        for (const each of keptBy(source)) refuseShown(each, shown);
+        if (env === undefined || format !== undefined || isToken(source)) {
           placeholders.set(name, placeholderOf(format === undefined || format === "openshell" ? "generic" : format));
           continue;
         }
@@ -81,7 +92,12 @@ export class SessionCredentials {
         cause,
       });
     }
-    return new SessionCredentials(credentials, secrets, placeholders);
+    return new SessionCredentials(credentials, secrets, placeholders, way);
+  }
+
+  /** From now on issuers of tokens can be asked. */
+  askBy(fetch: TokenFetch): void {
+    this.#way.fetch = fetch;
   }
 
   /** What stands for a credential in a request, wherever it came from. */

@@ -16,12 +16,15 @@ export class SecretError extends Error {
   override readonly name = "SecretError";
 }
 
-/** What is known of a source's state, to tell whether it has changed; undefined where that cannot be told. */
 export interface Found {
   /** In locked memory; the caller wipes it. */
   readonly bytes: Buffer;
+  /** What is known of a source's state, to tell whether it has changed; undefined where that cannot be told. */
   readonly version: string | undefined;
 }
+
+/** How the bytes are looked at: wiped where they are refused. */
+type Check = (bytes: Buffer, size: number, what: string) => Buffer;
 
 /**
  * Reads a secret straight into locked memory.
@@ -29,16 +32,20 @@ export interface Found {
  * @param known the version that is there already; a source that still has it gives undefined
  * @throws SecretError
  */
-export async function readSource(source: SecretSource, known?: string): Promise<Found | undefined> {
+export async function readSource(
+  source: SecretSource,
+  known?: string,
+  check: Check = checkSecret,
+): Promise<Found | undefined> {
   switch (source.kind) {
     case "env":
-      return fromVariable(source.name, known);
+      return fromVariable(source.name, known, check);
     case "file":
-      return await within(fileMs, source.path, fromFile(source.path, known));
+      return await within(fileMs, source.path, fromFile(source.path, known, check));
     case "systemd":
-      return await within(fileMs, source.name, fromFile(systemdPath(source.name), known));
+      return await within(fileMs, source.name, fromFile(systemdPath(source.name), known, check));
     case "command":
-      return await fromCommand(source.argv, source.timeoutMs);
+      return await fromCommand(source.argv, source.timeoutMs, check);
   }
 }
 
@@ -50,7 +57,7 @@ export function systemdPath(name: string): string {
 }
 
 /** Zeros in locked memory. */
-function locked(size: number): Buffer {
+export function locked(size: number): Buffer {
   try {
     return native().secretBuffer(size);
   } catch (error) {
@@ -59,7 +66,7 @@ function locked(size: number): Buffer {
   }
 }
 
-function fromVariable(name: string, known: string | undefined): Found | undefined {
+function fromVariable(name: string, known: string | undefined, check: Check): Found | undefined {
   const value = process.env[name];
   if (value === undefined) throw new SecretError(`the variable ${name} is not set`);
   // A process's environment changes by its own hand alone.
@@ -68,10 +75,10 @@ function fromVariable(name: string, known: string | undefined): Found | undefine
   if (size > longestSecret) throw new SecretError(`the variable ${name} is longer than ${longestSecret} bytes`);
   const bytes = locked(longestSecret);
   bytes.write(value);
-  return { bytes: checked(bytes, size, `the variable ${name}`), version: "set" };
+  return { bytes: check(bytes, size, `the variable ${name}`), version: "set" };
 }
 
-async function fromFile(path: string, known: string | undefined): Promise<Found | undefined> {
+async function fromFile(path: string, known: string | undefined, check: Check): Promise<Found | undefined> {
   // Not waited for: a pipe that nobody writes to.
   const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK).catch((error: NodeJS.ErrnoException) => {
     throw new SecretError(`${path} ${fileFaults[error.code ?? ""] ?? `cannot be read (${error.code})`}`);
@@ -85,8 +92,7 @@ async function fromFile(path: string, known: string | undefined): Promise<Found 
       const bytes = locked(longestSecret + 2);
       const size = await readWhole(file, bytes);
       // Whoever writes at the same time leaves half of one and half of another.
-      if (versionOf(await file.stat({ bigint: true })) === version)
-        return { bytes: checked(bytes, size, path), version };
+      if (versionOf(await file.stat({ bigint: true })) === version) return { bytes: check(bytes, size, path), version };
       bytes.fill(0);
     }
     throw new SecretError(`${path} changes while it is read: replace it by rename`);
@@ -117,7 +123,7 @@ async function readWhole(file: FileHandle, bytes: Buffer): Promise<number> {
   return size;
 }
 
-function fromCommand(argv: readonly string[], timeoutMs: number): Promise<Found> {
+function fromCommand(argv: readonly string[], timeoutMs: number, check: Check): Promise<Found> {
   const [program = "", ...args] = argv;
   return new Promise((resolve, reject) => {
     const bytes = locked(longestSecret + 2);
@@ -154,7 +160,7 @@ function fromCommand(argv: readonly string[], timeoutMs: number): Promise<Found>
       clearTimeout(timer);
       if (code !== 0) return fail(code === null ? `was ended by ${signal}` : `ended with status ${code}`);
       try {
-        resolve({ bytes: checked(bytes, size, `what ${program} printed`), version: undefined });
+        resolve({ bytes: check(bytes, size, `what ${program} printed`), version: undefined });
       } catch (error) {
         reject(error);
       }
@@ -167,7 +173,7 @@ function fromCommand(argv: readonly string[], timeoutMs: number): Promise<Found>
  *
  * @throws SecretError
  */
-function checked(bytes: Buffer, size: number, what: string): Buffer {
+export function checkSecret(bytes: Buffer, size: number, what: string): Buffer {
   let end = size;
   if (end <= bytes.length && bytes[end - 1] === 0x0a) end -= bytes[end - 2] === 0x0d ? 2 : 1;
   const fault =
@@ -175,6 +181,17 @@ function checked(bytes: Buffer, size: number, what: string): Buffer {
   if (fault === undefined) return bytes.subarray(0, end);
   bytes.fill(0);
   throw new SecretError(`${what} ${fault}`);
+}
+
+/**
+ * A key file of several lines, of which a token is made.
+ *
+ * @throws SecretError
+ */
+export function checkDocument(bytes: Buffer, size: number, what: string): Buffer {
+  if (size > 0 && size <= longestSecret) return bytes.subarray(0, size);
+  bytes.fill(0);
+  throw new SecretError(`${what} is ${size === 0 ? "empty" : `longer than ${longestSecret} bytes`}`);
 }
 
 function faultOf(bytes: Buffer): string | undefined {

@@ -45,6 +45,55 @@ test("A credential's every field is read", (t) => {
   });
 });
 
+test("A token's every field is read, with what is usual where there is none", (t) => {
+  const { credentials } = sound(`${network}credentials:
+  one:
+    source:
+      oauth2_refresh_token:
+        { token_url: https://a.example/t, client_id: me, client_secret: { env: S }, refresh_token: { file: /run/r }, scopes: [x], client_auth: basic, refresh_before: 1m, max_lifetime: 10m }
+    network_policy: api
+    inject: { as: bearer }
+  two: { source: { oauth2_client_credentials: { token_url: https://a.example/t, client_id: me, client_secret: { env: S }, audience: y } }, env: TWO, network_policy: api }
+  three: { source: { google_service_account_jwt: { key: { file: /run/k }, scopes: [z], subject: her@example.com } }, network_policy: api, inject: { as: bearer } }
+  four: { source: { github_app: { app_id: "1", installation_id: 2, private_key: { systemd: app }, repositories: [r], permissions: { contents: read } } }, env: FOUR, network_policy: api }
+`);
+  t.deepEqual(
+    Object.values(credentials ?? {}).map(({ source }) => source),
+    [
+      {
+        ...{
+          kind: "oauth2_refresh_token",
+          url: "https://a.example/t",
+          clientId: "me",
+          clientAuth: "basic",
+          scopes: ["x"],
+        },
+        ...{ refreshToken: { kind: "file", path: "/run/r" }, clientSecret: { kind: "env", name: "S" } },
+        ...{ refreshBeforeMs: 60_000, mostMs: 600_000 },
+      },
+      {
+        ...{
+          kind: "oauth2_client_credentials",
+          url: "https://a.example/t",
+          clientId: "me",
+          clientAuth: "body",
+          scopes: [],
+        },
+        ...{ clientSecret: { kind: "env", name: "S" }, audience: "y", refreshBeforeMs: 300_000 },
+      },
+      {
+        ...{ kind: "google_service_account_jwt", url: "https://oauth2.googleapis.com/token", scopes: ["z"] },
+        ...{ key: { kind: "file", path: "/run/k" }, subject: "her@example.com", refreshBeforeMs: 300_000 },
+      },
+      {
+        ...{ kind: "github_app", url: "https://api.github.com/app/installations/2/access_tokens", appId: "1" },
+        ...{ privateKey: { kind: "systemd", name: "app" }, repositories: ["r"], permissions: { contents: "read" } },
+        refreshBeforeMs: 300_000,
+      },
+    ],
+  );
+});
+
 const usable = "source: { env: KEY }, env: INSIDE, network_policy: api";
 
 const bad: readonly (readonly [string, string, readonly string[]])[] = [
@@ -135,6 +184,36 @@ const bad: readonly (readonly [string, string, readonly string[]])[] = [
     [
       '10:72: credentials.x.format must be generic, openshell, anthropic, aws, github, gitlab, npm, openai or slack, not "gihub" (did you mean "github"?)',
     ],
+  ],
+  [
+    "a token's issuer in clear text",
+    "x: { source: { oauth2_client_credentials: { token_url: http://a.example/t, client_id: me, client_secret: { env: S } } }, env: X, network_policy: api }",
+    ['10:58: credentials.x.source.oauth2_client_credentials.token_url must be an https URL, not "http://a.example/t"'],
+  ],
+  [
+    "a token's issuer with a secret in it, which is not repeated",
+    "x: { source: { oauth2_client_credentials: { token_url: https://me:sesame@a.example/t, client_id: me, client_secret: { env: S } } }, env: X, network_policy: api }",
+    [
+      "10:58: credentials.x.source.oauth2_client_credentials.token_url holds credentials or a query (secrets are named by their sources)",
+    ],
+  ],
+  [
+    "a token and a place",
+    "x: { source: { file: /run/k, google_service_account_jwt: { key: { file: /run/k }, scopes: [z] } }, env: X, network_policy: api }",
+    ["10:18: credentials.x.source names google_service_account_jwt and file (a credential has one source)"],
+  ],
+  [
+    "a wrong spelling in a token, and what it lacks",
+    "x: { source: { github_app: { app_id: '1', instalation_id: 2 } }, env: X, network_policy: api }",
+    [
+      "10:30: credentials.x.source.github_app.private_key is missing",
+      '10:45: unknown key "instalation_id" in credentials.x.source.github_app (did you mean "installation_id"?)',
+    ],
+  ],
+  [
+    "what a token is made of where the sandbox reads it",
+    "x: { source: { google_service_account_jwt: { key: { file: /usr/share/k }, scopes: [z] } }, env: X, network_policy: api }",
+    ["10:3: credentials.x: /usr/share/k can be read in the sandbox, by /usr (keep it elsewhere)"],
   ],
   [
     "a field of another injection",
