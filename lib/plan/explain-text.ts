@@ -83,6 +83,10 @@ export function renderExplanation(explained: Explanation): string {
       [...byOrigin].map(([from, own]) => [from, own.map(({ name }) => name).join(" ")]),
     ),
     section(
+      "Credentials, which the sandbox has placeholders of",
+      explained.credentials.map(({ name, from, to }) => [name, `from ${from}, to ${to}`]),
+    ),
+    section(
       "Required by name",
       [[explained.requires.join(" "), ""]].filter(([words]) => words !== "") as [string, string][],
     ),

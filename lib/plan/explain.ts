@@ -1,5 +1,6 @@
 import type { HostCapabilities } from "../host/capabilities.ts";
 import { landlockLacks } from "../host/landlock-abi.ts";
+import type { Credential } from "../policy/credentials.ts";
 import { type LimitName, limitKinds, limitNames } from "../policy/limits.ts";
 import type { PathGrant, Policy } from "../policy/policy.ts";
 import { filterOptions } from "./filter.ts";
@@ -36,7 +37,12 @@ export interface Explanation {
   readonly seccomp: { readonly calls: Readonly<Record<string, number>>; readonly unlisted: string };
   readonly network: string;
   readonly limits: readonly { readonly name: LimitName; readonly value: string; readonly heldBy: string }[];
-  readonly environment: readonly { readonly name: string; readonly from: "every sandbox" | "passed on" | "set" }[];
+  readonly environment: readonly {
+    readonly name: string;
+    readonly from: "every sandbox" | "passed on" | "set" | "placeholders";
+  }[];
+  /** What programs use and never see. */
+  readonly credentials: readonly { readonly name: string; readonly from: string; readonly to: string }[];
   readonly protectedNames: {
     readonly names: readonly string[];
     readonly readOnlyHere: readonly string[];
@@ -81,6 +87,11 @@ export function explainPlan(
         : `${rules} ${rules === 1 ? "rule" : "rules"}, asked for each connection${pinsOf(policy)}; names are looked up ${namesOf(policy)}`,
     limits: limitNames.flatMap((name) => limitOf(name, policy, plan)),
     environment: variablesOf(policy, workspace, plan),
+    credentials: Object.entries(policy.credentials ?? {}).map(([name, credential]) => ({
+      name,
+      from: secretPlace(credential),
+      to: credentialReach(credential, policy),
+    })),
     protectedNames: {
       names: policy.protectedNames.names,
       readOnlyHere: workspace.readOnly,
@@ -273,16 +284,43 @@ function holders(name: LimitName, { rlimits, watched, cgroup }: LaunchPlan): str
 }
 
 function variablesOf(policy: Policy, workspace: Workspace, plan: LaunchPlan): Explanation["environment"] {
-  return Object.keys(plan.environment)
-    .sort()
-    .map((name) => ({
-      name,
-      from: Object.hasOwn(policy.environment.set, name)
+  const placeholders = new Set(Object.values(policy.credentials ?? {}).flatMap(({ env }) => env ?? []));
+  return [...new Set([...Object.keys(plan.environment), ...placeholders])].sort().map((name) => ({
+    name,
+    from: placeholders.has(name)
+      ? "placeholders"
+      : Object.hasOwn(policy.environment.set, name)
         ? "set"
         : Object.hasOwn(workspace.environment, name)
           ? "passed on"
           : "every sandbox",
-    }));
+  }));
+}
+
+function secretPlace({ source }: Credential): string {
+  switch (source.kind) {
+    case "env":
+      return `the launcher's variable ${source.name}`;
+    case "file":
+      return source.path;
+    case "systemd":
+      return `the service's credential ${source.name}`;
+    case "command":
+      return `what ${source.argv[0]} prints`;
+  }
+}
+
+function credentialReach(
+  { networkPolicy, endpoints, binaries, inject }: Credential,
+  { networkPolicies }: Policy,
+): string {
+  const entry = networkPolicy === undefined ? undefined : networkPolicies[networkPolicy];
+  const where =
+    entry === undefined
+      ? endpoints.map(({ host, ports, path, scheme }) => `${scheme}://${host}:${ports.join(",")}${path}`)
+      : entry.endpoints.map(({ host, ports, path }) => `${host}:${ports.join(",")}${path}`);
+  const who = (entry?.binaries ?? binaries).map(({ path }) => path);
+  return `${where.join(", ")} by ${who.join(", ")}${inject === undefined ? "" : `, as ${inject.as}`}`;
 }
 
 function pinsOf({ networkPolicies }: Policy): string {

@@ -4,6 +4,7 @@ import { renderExplanation } from "../../lib/plan/explain-text.ts";
 import { plan } from "../../lib/plan/plan.ts";
 import type { Policy } from "../../lib/policy/policy.ts";
 import { type PresetName, presetPolicy, presets } from "../../lib/policy/presets.ts";
+import { sound } from "../policy/policy-text.ts";
 import { fixedHost, fixedWorkspace } from "./fixed-plan.ts";
 
 function explained(policy: Policy, landlockAbi = 7): Explanation {
@@ -104,4 +105,34 @@ test("Every call of the table is counted once", (t) => {
   const { calls, unlisted } = explained(presetPolicy("default")).seccomp;
   t.true(Object.values(calls).reduce((sum, count) => sum + count, 0) > 370);
   t.is(unlisted, "errno:ENOSYS");
+});
+
+test("A credential is told of by where it is kept and where it goes, and its variable as a placeholder", (t) => {
+  const policy = sound(`holdfast: 1
+network_policies:
+  api:
+    endpoints: [{ host: api.example.com, port: 443, protocol: rest, enforcement: enforce, access: full }]
+    binaries: [{ path: /usr/bin/curl }]
+credentials:
+  one: { source: { env: KEY }, env: KEY_INSIDE, network_policy: api }
+  two:
+    source: { file: /run/secrets/two }
+    inject: { as: bearer }
+    endpoints: [{ host: api.example.com, path: /x/** }]
+    binaries: [{ path: /usr/bin/wget }]
+`);
+  const { credentials, environment } = explained(policy);
+  t.deepEqual(credentials, [
+    { name: "one", from: "the launcher's variable KEY", to: "api.example.com:443 by /usr/bin/curl" },
+    {
+      name: "two",
+      from: "/run/secrets/two",
+      to: "https://api.example.com:443/x/** by /usr/bin/wget, as bearer",
+    },
+  ]);
+  t.deepEqual(
+    environment.filter(({ from }) => from === "placeholders"),
+    [{ name: "KEY_INSIDE", from: "placeholders" }],
+  );
+  t.regex(renderExplanation(explained(policy)), /^ {2}two {2}from \/run\/secrets\/two, to https:/m);
 });
