@@ -21,14 +21,15 @@ const mostShown = 200;
 export const patchFile: ResultPurpose = { what: "the patch", flag: "--diff", code: "ERR_HOLDFAST_PATCH_FILE" };
 
 /**
- * After a run with `--overlay`: shows what would change, writes the patch, and applies nothing unless told. Returns the
- * exit status: the command's own, or 125 when what was asked for could not be done.
+ * After a run with `--overlay`: shows what would change, writes the patch, and applies nothing unless told; at a terminal
+ * each change is asked about. Returns the exit status: the command's own, or 125 when what was asked for could not be done.
  */
 export async function finishOverlay(
   sandbox: Sandbox,
   options: RunOptions,
   code: number,
   { status, tell, patch }: Told,
+  dismissed: Promise<void>,
 ): Promise<number> {
   const set = await sandbox.changes();
   const say = (record: object, ...lines: readonly string[]): void => {
@@ -49,7 +50,10 @@ export async function finishOverlay(
     say({ event: "not-applied", reason }, `${paint("yellow", "nothing was applied")}: ${reason}`);
     return code;
   }
-  const result = await sandbox.apply(set);
+  const { askChanges, canAsk } = await import("./ask-changes.ts");
+  const isAsked = !options.yes && !options.json && !options.quiet && set.changes.length > 0 && canAsk();
+  const chosen = isAsked ? await askChanges(set, dismissed) : set.changes;
+  const result = await sandbox.apply({ ...set, changes: chosen });
   const refused = result.refused.map(({ change, reason, detail }) => ({
     path: displayPath(change.path),
     reason,

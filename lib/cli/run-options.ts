@@ -22,6 +22,7 @@ export interface RunOptions {
   limits: string[];
   overlay: boolean;
   apply: boolean;
+  yes: boolean;
   diff: string | undefined;
   receipt: string | undefined;
   receiptKey: string | undefined;
@@ -56,7 +57,7 @@ const valued = [
   "receipt-key",
   "status-fd",
 ] as const;
-const flags = ["overlay", "proxy-env", "apply", "json", "quiet", "trace-denials", "help"] as const;
+const flags = ["overlay", "proxy-env", "apply", "yes", "json", "quiet", "trace-denials", "help"] as const;
 
 export const runUsage = `Usage: holdfast run [options] -- CMD ARG…
 
@@ -84,7 +85,8 @@ and no network but what is allowed. Without --policy the preset "default" applie
   --timeout D           end it after 500ms, 30s, 5m, …: exit 124
   --limit NAME=VALUE    processes, memory, cpu-time, wall-time, open-files, file-size, tmp-size, output
   --overlay             keep writes in a private layer and show at the end what would change
-  --apply               with --overlay: carry the changes over when the command succeeded
+  --apply               with --overlay: carry the changes over when the command succeeded; at a terminal one by one
+  --yes                 with --apply: all of them, unasked
   --diff FILE           with --overlay: write the changes as a patch
   --receipt FILE        a signed statement of what ran, was refused and left, and that the sandbox is gone
   --receipt-key FILE    what it is signed with (holdfast receipt keygen)
@@ -117,6 +119,7 @@ export function noRunOptions(): RunOptions {
     limits: [],
     overlay: false,
     apply: false,
+    yes: false,
     diff: undefined,
     receipt: undefined,
     receiptKey: undefined,
@@ -176,6 +179,7 @@ export function parseRunOptions(args: readonly string[], options: RunOptions): v
   if (options.policy !== undefined && options.preset !== undefined) {
     throw usageError("--policy and --preset cannot both be given", "A policy file says everything; take one away.");
   }
+  if (options.yes && !options.apply) throw usageError("--yes: there is nothing to agree to", "Write --apply --yes.");
   if (options.receiptKey !== undefined && options.receipt === undefined)
     throw usageError("--receipt-key: there is no receipt to sign", "Name its file with --receipt FILE.");
   checkNet(options);
@@ -200,6 +204,7 @@ function checkNet({ net, netDraft, allow, quiet, statusFd }: RunOptions): void {
 function setFlag(options: RunOptions, name: string): void {
   if (name === "overlay") options.overlay = true;
   if (name === "apply") options.apply = true;
+  if (name === "yes") options.yes = true;
   if (name === "json") options.json = true;
   if (name === "proxy-env") options.proxyEnv = true;
   if (name === "quiet") options.quiet = true;

@@ -241,7 +241,7 @@ async function follow(sandbox: Sandbox, options: RunOptions, told: Told): Promis
     tell(record(), ...endingLines(ending));
     if (!options.overlay) return code();
     const { finishOverlay } = await import("./overlay.ts");
-    return await finishOverlay(sandbox, options, code(), told);
+    return await finishOverlay(sandbox, options, code(), told, jobs.dismissed);
   } finally {
     jobs.relay?.close();
     jobs.close();
