@@ -1,8 +1,9 @@
 import type { HostCapabilities } from "../host/capabilities.ts";
 import { landlockLacks } from "../host/landlock-abi.ts";
-import type { Credential } from "../policy/credentials.ts";
+import type { Credential, SecretSource } from "../policy/credentials.ts";
 import { type LimitName, limitKinds, limitNames } from "../policy/limits.ts";
 import type { PathGrant, Policy } from "../policy/policy.ts";
+import { isToken, keptBy } from "../policy/token-source.ts";
 import { filterOptions } from "./filter.ts";
 import { type FsRight, fsRights } from "./landlock.ts";
 import type { LaunchPlan, MountStep, Ruleset } from "./launch-plan.ts";
@@ -298,6 +299,11 @@ function variablesOf(policy: Policy, workspace: Workspace, plan: LaunchPlan): Ex
 }
 
 function secretPlace({ source }: Credential): string {
+  const kept = keptBy(source).map(keptAt).join(" and ");
+  return isToken(source) ? `${source.url}, asked with ${kept}` : kept;
+}
+
+function keptAt(source: SecretSource): string {
   switch (source.kind) {
     case "env":
       return `the launcher's variable ${source.name}`;
