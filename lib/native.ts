@@ -88,7 +88,6 @@ export const stdioMerge: StdioKind = 3;
 export interface BrokerTerritory {
   readonly writable: readonly string[];
   readonly readable: readonly string[];
-  readonly tasks: number;
   /** Its own, as a number: even, with the next one (native/own_loopback.h). */
   readonly loopback: number;
   readonly uid: number;

@@ -231,7 +231,6 @@ std::shared_ptr<const holdfast::Territory> ToTerritory(const Napi::Value& value)
   };
   paths("writable", &territory->writable);
   paths("readable", &territory->readable);
-  territory->tasks = object.Get("tasks").As<Napi::Number>().Int32Value();
   territory->loopback = object.Get("loopback").As<Napi::Number>().Uint32Value();
   territory->uid = object.Get("uid").As<Napi::Number>().Uint32Value();
   territory->gid = object.Get("gid").As<Napi::Number>().Uint32Value();

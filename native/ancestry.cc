@@ -17,12 +17,6 @@ namespace {
 constexpr size_t kMostAncestors = 16;
 constexpr size_t kMostArguments = 8;
 
-// 0 where there is none.
-int ParentOf(uint32_t pid) {
-  ProcessStat stat{};
-  return ReadStat(pid, &stat) ? stat.parent : 0;
-}
-
 // What it is called by can change as soon as it has been looked at; it is opened without waiting
 // for anybody.
 bool IsScript(uint32_t pid, const std::string& path) {

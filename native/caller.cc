@@ -24,16 +24,13 @@ std::string ReadProc(uint32_t pid, const char* name) {
   return size <= 0 ? std::string() : std::string(text, static_cast<size_t>(size));
 }
 
-// proc_pid_stat(5): the name in parentheses may hold anything, so fields are counted from its end:
-// the state, the parent, … and as the 20th of the line the threads.
-bool ReadStat(uint32_t pid, ProcessStat* stat) {
+// proc_pid_stat(5): the name in parentheses may hold anything, so fields are counted from its end.
+int ParentOf(uint32_t pid) {
   std::string text = ReadProc(pid, "/stat");
   size_t at = text.rfind(')');
-  return at != std::string::npos &&
-         sscanf(text.c_str() + at + 1,
-                " %*c %d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d "
-                "%*d %*d %d",
-                &stat->parent, &stat->threads) == 2;
+  int parent = 0;
+  if (at == std::string::npos || sscanf(text.c_str() + at + 1, " %*c %d", &parent) != 1) return 0;
+  return parent;
 }
 
 ssize_t ReadMemory(uint32_t pid, uint64_t address, void* buffer, size_t size) {

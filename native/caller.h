@@ -16,13 +16,8 @@ std::string ProcPath(uint32_t pid, const char* rest);
 // The beginning of a file of /proc/PID (`/stat`), as one read gives it; empty when it has gone.
 std::string ReadProc(uint32_t pid, const char* name);
 
-struct ProcessStat {
-  int parent;
-  int threads;
-};
-
-// False when it has gone.
-bool ReadStat(uint32_t pid, ProcessStat* stat);
+// 0 where there is none, or the process has gone.
+int ParentOf(uint32_t pid);
 
 // One read: what is judged and what is used are the same bytes, whatever other threads of the
 // caller write there.

@@ -9,18 +9,14 @@
 
 namespace holdfast {
 
-std::vector<Descendant> Descendants(int pid) {
-  std::vector<Descendant> found;
+std::vector<int> Descendants(int pid) {
+  std::vector<int> found;
   DIR* proc = opendir("/proc");
   if (proc == nullptr) return found;
-  std::multimap<int, Descendant> children;
+  std::multimap<int, int> children;
   while (dirent* entry = readdir(proc)) {
     int found_pid = atoi(entry->d_name);
-    ProcessStat stat{};
-    if (found_pid <= 1 || !ReadStat(static_cast<uint32_t>(found_pid), &stat)) continue;
-    children.insert({
-        stat.parent, {found_pid, stat.threads < 1 ? 1 : stat.threads}
-    });
+    if (found_pid > 1) children.insert({ParentOf(static_cast<uint32_t>(found_pid)), found_pid});
   }
   closedir(proc);
   std::vector<int> left{pid};
@@ -29,7 +25,7 @@ std::vector<Descendant> Descendants(int pid) {
     left.pop_back();
     for (auto child = first; child != last; ++child) {
       found.push_back(child->second);
-      left.push_back(child->second.pid);
+      left.push_back(child->second);
     }
   }
   return found;

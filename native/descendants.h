@@ -5,13 +5,8 @@
 
 namespace holdfast {
 
-struct Descendant {
-  int pid;
-  int threads;  // 1 as well of one that has ended, and that nobody has waited for
-};
-
 // All below a process. Whose parent ends becomes the init's child (PR_SET_CHILD_SUBREAPER), so that
 // a sandbox's are all below its init.
-std::vector<Descendant> Descendants(int pid);
+std::vector<int> Descendants(int pid);
 
 }  // namespace holdfast

@@ -193,8 +193,8 @@ int Lookups::Watch(const seccomp_notif& notification, int refusal, int* watch) {
 // Those of one user are few, and the user outside is to have some.
 void Lookups::MakeWatcher(const seccomp_notif& notification) {
   int sum = 0;
-  for (const Descendant& process : Descendants(init_pid_)) {
-    std::string folder = ProcPath(static_cast<uint32_t>(process.pid), "/fd");
+  for (int pid : Descendants(init_pid_)) {
+    std::string folder = ProcPath(static_cast<uint32_t>(pid), "/fd");
     DIR* directory = opendir(folder.c_str());
     if (directory == nullptr) continue;
     while (dirent* entry = readdir(directory)) {

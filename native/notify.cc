@@ -24,7 +24,6 @@
 #include "exits.h"
 #include "flows.h"
 #include "foreign_code.h"
-#include "forks.h"
 #include "lookups.h"
 #include "metadata.h"
 #include "servers.h"
@@ -63,8 +62,6 @@ class Sandbox {
         metadata_(territory == nullptr ? nullptr : std::make_unique<Metadata>(calls_, territory)),
         lookups_(territory == nullptr ? nullptr
                                       : std::make_unique<Lookups>(calls_, territory, init_pid)),
-        forks_(territory == nullptr ? nullptr
-                                    : std::make_unique<Forks>(calls_, init_pid, territory->tasks)),
         territory_(territory),
         own_(own),
         foreign_(LooksAtCode(rules) ? std::make_shared<ForeignCode>() : nullptr),
@@ -104,7 +101,6 @@ class Sandbox {
   const std::shared_ptr<Servers> servers_;    // null where the sandbox has namespaces,
   const std::unique_ptr<Metadata> metadata_;  // and these
   const std::unique_ptr<Lookups> lookups_;
-  const std::unique_ptr<Forks> forks_;
   const std::shared_ptr<const Territory> territory_;
   const std::shared_ptr<const OwnFiles> own_;
   const std::shared_ptr<ForeignCode> foreign_;
@@ -188,10 +184,6 @@ void Sandbox::Handle(const seccomp_notif& notification) {
     case Answer::kLookup:
       if (lookups_ == nullptr) return calls_->Reply(notification.id, found->second.error);
       lookups_->Answer(notification, found->second.error);
-      break;
-    case Answer::kFork:
-      if (forks_ == nullptr) return calls_->Reply(notification.id, EAGAIN);
-      forks_->Answer(notification);
       break;
     case Answer::kServe:
       if (servers_ == nullptr) return calls_->Reply(notification.id, found->second.error);

@@ -34,7 +34,6 @@ enum class Answer : uint32_t {
   kMappedCode = 8,  // remember of the caller's image that it maps code that the sandbox can write
   kMakeSocket = 9,  // make it and hand it in
   kLookup = 10,     // say where links lead and the caller stands, and watch, where that is granted
-  kFork = 11,       // go on for as long as the sandbox has not too many processes
 };
 
 struct NotifyRule {

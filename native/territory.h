@@ -15,7 +15,6 @@ namespace holdfast {
 struct Territory {
   std::vector<std::string> writable;  // real paths
   std::vector<std::string> readable;  // beside those
-  int tasks = 0;                      // processes and threads, where the broker counts them
   uint32_t loopback = 0;              // its own addresses (own_loopback.h)
   // As whom it runs. Where that is not this process's own user, root acts in its name.
   uid_t uid = 0;

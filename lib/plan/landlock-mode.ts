@@ -8,7 +8,7 @@ import { filterFor, filterOptions } from "./filter.ts";
 import { identity } from "./identity.ts";
 import { type LandlockGrants, pathRuleset, readOnlyOverPaths } from "./landlock.ts";
 import { type Identity, initSteps, type LaunchPlan, type Verification } from "./launch-plan.ts";
-import { cgroupLimits, countedTasks, rlimits, watchedLimits } from "./limits.ts";
+import { cgroupLimits, sharedRlimits, watchedLimits } from "./limits.ts";
 import { isOwn } from "./mounts.ts";
 import { assertRequired } from "./requires.ts";
 import type { OwnFolders, Workspace } from "./workspace.ts";
@@ -52,7 +52,6 @@ export function landlockPlan(
   assertHoldable(workspace, who);
   const grants = grantsOf(policy, host, workspace, own);
   const abi = host.landlockAbi;
-  const tasks = countedTasks(policy, workspace);
   const verify: Verification[] = [
     { wall: "capabilities" },
     { wall: "no-new-privs" },
@@ -89,10 +88,8 @@ export function landlockPlan(
       ...filterOptions(policy),
       noNamespaces: true,
       madeSockets: own.madeSockets,
-      countedForks: tasks > 0,
     }),
-    // It would count all of the user's processes (kernel-notes E7).
-    rlimits: rlimits(policy).filter(({ resource }) => resource !== "nproc"),
+    rlimits: sharedRlimits(policy, workspace, own.userTasks),
     watched: { ...watchedLimits(policy, workspace), tmpPath: null },
     cgroup: cgroupLimits(policy, workspace),
     verify,
@@ -100,7 +97,6 @@ export function landlockPlan(
     territory: {
       writable: grants.write,
       readable: [...grants.read, ...grants.devices],
-      tasks,
       loopback: own.loopback,
     },
     environment: environment(

@@ -46,8 +46,6 @@ export interface Territory {
   readonly writable: readonly string[];
   /** What else is granted: of other links nobody is told where they lead. */
   readonly readable: readonly string[];
-  /** How many processes and threads it may have, where the broker counts them; else 0. */
-  readonly tasks: number;
   /** The addresses of 127/8 that stand for the loopback: this even one, for ::1 the next. */
   readonly loopback: number;
 }

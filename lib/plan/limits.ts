@@ -63,10 +63,20 @@ export function wantedCgroup(policy: Policy): { readonly memory: boolean; readon
   return { memory, processes: made && limits.processes !== undefined };
 }
 
-/** How many processes and threads the broker counts up to where neither a user namespace nor a cgroup does; else 0. */
-export function countedTasks(policy: Policy, workspace: Workspace): number {
+/** What the user has outside may grow by this share of the limit before those inside are refused a fork for it. */
+const shareOutside = 0.75;
+
+/**
+ * The same without a user namespace: there RLIMIT_NPROC counts all that the user has. It bounds what outruns the init's watch.
+ * Notified forks could be counted one by one, but until the broker has taken a call a signal's handler ends it with EINTR, which
+ * no program expects of a fork (dash, at the end of another child).
+ */
+export function sharedRlimits(policy: Policy, workspace: Workspace, userTasks: number): Rlimit[] {
   const { processes } = policy.limits;
-  return processes === undefined || workspace.cgroup.processes ? 0 : withRoom(processes);
+  const others = rlimits(policy).filter(({ resource }) => resource !== "nproc");
+  if (processes === undefined || workspace.cgroup.processes) return others;
+  const most = userTasks + withRoom(processes) + Math.ceil(processes * shareOutside);
+  return [...others, { resource: "nproc", soft: most, hard: most }];
 }
 
 /** The cgroup's limits; null where it holds none. */

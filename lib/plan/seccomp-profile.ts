@@ -16,7 +16,6 @@ export interface SeccompOptions {
   readonly noNamespaces?: boolean | undefined;
   readonly noTruncateRight?: boolean | undefined;
   readonly madeSockets?: boolean | undefined;
-  readonly countedForks?: boolean | undefined;
 }
 
 /** Why a call is handed to the broker: to be recorded and refused with EPERM, or to be judged. */
@@ -31,8 +30,7 @@ export type NotificationPurpose =
   | "bind"
   | "metadata"
   | "socket"
-  | "lookup"
-  | "fork";
+  | "lookup";
 
 /** What happens to a call. `return` answers with success without doing anything. */
 export type SeccompAction =
@@ -149,10 +147,9 @@ const PURPOSES: ReadonlySet<string> = new Set<NotificationPurpose>([
   "metadata",
   "socket",
   "lookup",
-  "fork",
 ]);
 /** What the broker sees by a call's arguments that it refuses. */
-const JUDGED: ReadonlySet<NotificationPurpose> = new Set<NotificationPurpose>(["socket", "fork"]);
+const JUDGED: ReadonlySet<NotificationPurpose> = new Set<NotificationPurpose>(["socket"]);
 const WORD_MASK = 0xffff_ffffn;
 const LONG_MASK = 0xffff_ffff_ffff_ffffn;
 

@@ -64,6 +64,8 @@ export interface OwnFolders {
   readonly loopback: number;
   /** The broker makes the sockets and hands them in: here it could not have those that programs make (pidfd_getfd). */
   readonly madeSockets: boolean;
+  /** Processes and threads that the user it runs as has already. */
+  readonly userTasks: number;
 }
 
 /** Which limits a cgroup holds for this session, and why it holds no more. */

@@ -75,7 +75,6 @@ const answers: Readonly<Record<NotificationPurpose, number>> = {
   code: 8,
   socket: 9,
   lookup: 10,
-  fork: 11,
 };
 
 const errors: Readonly<Partial<Record<NotificationPurpose, number>>> = {

@@ -1,6 +1,7 @@
 import { chownSync, mkdirSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { HoldfastError } from "../errors.ts";
+import { userTasks } from "../host/user-tasks.ts";
 import { native } from "../native.ts";
 import type { TrustFolder } from "../plan/launch-plan.ts";
 import type { OwnFolders, Workspace } from "../plan/workspace.ts";
@@ -53,6 +54,7 @@ export async function makeOwnFolders(
     canary: join(folder, "canary"),
     loopback: ownLoopback(),
     madeSockets: !canDuplicate(),
+    userTasks: userTasks(who.uid),
     ...(trustFolder === undefined ? {} : { trust: trustFolder(folder) }),
   };
   for (const path of [folder, own.tmp, own.home]) mkdirSync(path, { mode: 0o700 });

@@ -1,6 +1,6 @@
 import test from "ava";
 import { HoldfastError } from "../../lib/errors.ts";
-import { memoryRoom, wantedCgroup } from "../../lib/plan/limits.ts";
+import { memoryRoom, sharedRlimits, wantedCgroup } from "../../lib/plan/limits.ts";
 import { plan } from "../../lib/plan/plan.ts";
 import type { Policy, WallName } from "../../lib/policy/policy.ts";
 import { presetPolicy } from "../../lib/policy/presets.ts";
@@ -17,6 +17,16 @@ test("A cgroup is made for a limit of memory, with room for the init, and then t
   const watched = plan(policy, fixedHost, workspace);
   t.is(watched.cgroup, null);
   t.is(watched.watched.memoryBytes, 2 ** 30);
+});
+
+test("Where all of a user's processes count, the kernel's bound lies above what the user has, and a cgroup's replaces it", (t) => {
+  const preset = presetPolicy("default");
+  const policy = { ...preset, limits: { ...preset.limits, processes: 64 } };
+  const workspace = fixedWorkspace(policy);
+  const bound = (made: typeof workspace): number | undefined =>
+    sharedRlimits(policy, made, 1000).find(({ resource }) => resource === "nproc")?.hard;
+  t.is(bound(workspace), 1000 + 80 + 48);
+  t.is(bound({ ...workspace, cgroup: { memory: false, processes: true } }), undefined);
 });
 
 test("A policy wants a cgroup for a limit of memory, or when it requires the wall by name", (t) => {

@@ -26,9 +26,9 @@ const optionSets: readonly SeccompOptions[] = Array.from(
   { length: 1 << optionNames.length },
   (_, bits): SeccompOptions =>
     Object.fromEntries(optionNames.map((name, index) => [name, ((bits >> index) & 1) === 1])),
-).filter(({ noNamespaces, noTruncateRight, madeSockets, countedForks, ...rest }) => {
+).filter(({ noNamespaces, noTruncateRight, madeSockets, ...rest }) => {
   const others = new Set(Object.values(rest));
-  return others.size === 1 || !(noNamespaces || noTruncateRight || madeSockets || countedForks);
+  return others.size === 1 || !(noNamespaces || noTruncateRight || madeSockets);
 });
 const entries = loadProfile().groups.flatMap((group) => group.entries);
 const GARBAGE = [1n << 32n, 0x42n << 32n, 1n << 63n, 0xffff_ffffn << 32n] as const;
@@ -219,8 +219,8 @@ test("a call is notified for one purpose only, so the broker need not look at ar
       for (const call of settleProfile(arch, options).calls) {
         const asked = call.clauses.flatMap(({ action }) => (action.kind === "notify" ? [action.purpose] : []));
         const purposes = new Set(asked);
-        // Those that it refuses it tells apart by their arguments (native/made_sockets.cc, native/forks.cc).
-        if (purposes.has("socket") || purposes.has("fork")) purposes.delete("refuse");
+        // Those that it refuses it tells apart by their arguments (native/made_sockets.cc).
+        if (purposes.has("socket")) purposes.delete("refuse");
         t.true(purposes.size <= 1, call.name);
       }
     }
