@@ -209,8 +209,11 @@ export async function prepareServing(setup: WorkerSetup, sessions: number): Prom
           log,
           tools: policy.tools,
           receipts: receipts?.folder,
+          secrets: () => redactor.known(),
           extract: async (session) => {
-            if (extraction !== null) await extractSession(sandbox, extraction, session, log);
+            if (extraction === null) return;
+            const guard = await sandbox.leakGuard(() => redactor.known());
+            await extractSession(sandbox, extraction, session, { log, guard });
           },
         });
       },

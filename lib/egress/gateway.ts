@@ -166,7 +166,16 @@ export class Gateway {
     this.#resolver.close();
     this.#inspector.clear();
     for (const socket of this.#sockets) socket.resetAndDestroy();
+  }
+
+  /** Wipes them. */
+  forgetKeys(): void {
     this.#inference?.close();
+  }
+
+  /** Keys of models that were used. */
+  knownKeys(): Iterable<readonly [name: string, secret: Buffer]> {
+    return this.#inference?.knownKeys() ?? [];
   }
 
   /** What was refused since the last look. */

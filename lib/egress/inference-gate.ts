@@ -68,6 +68,11 @@ export class InferenceGate {
     if (secured !== undefined) this.#service.accept(secured, caller);
   }
 
+  /** Their keys, as far as they were read, by name. */
+  *knownKeys(): Generator<readonly [name: string, secret: Buffer]> {
+    for (const [name, { bytes }] of this.#keys) if (bytes !== null) yield [name, bytes];
+  }
+
   /** Wipes the routes' keys. */
   close(): void {
     for (const secret of this.#keys.values()) secret.wipe();

@@ -6,6 +6,7 @@ import { defaultLimits, defaultPolicy } from "./default-policy.ts";
 import { largestPolicy, type Node, readDocument } from "./document.ts";
 import { absentFilesystem, filesystemSection, withBaseline } from "./filesystem.ts";
 import { checkInference, inferenceSection } from "./inference-fields.ts";
+import { leakGuardSection } from "./leak-guard.ts";
 import { checkMiddlewareCover, networkMiddlewaresSection, networkPoliciesSection } from "./network-section.ts";
 import { type Policy, type PolicyProblem, policyText } from "./policy.ts";
 import { PolicyInvalidError, Problems } from "./problem.ts";
@@ -54,6 +55,7 @@ const additions = {
   upstream_proxy: upstreamProxySection,
   credentials: credentialsSection,
   inference: inferenceSection,
+  leak_guard: leakGuardSection,
 };
 
 /** Keys of files that are easily taken for policies. */
@@ -153,6 +155,7 @@ function readHoldfast(root: Node, context: Context): Policy | null {
     ...(values.upstream_proxy === undefined ? {} : { upstreamProxy: values.upstream_proxy }),
     ...(values.credentials === undefined ? {} : { credentials: values.credentials }),
     ...(values.inference === undefined ? {} : { inference: values.inference }),
+    ...(values.leak_guard === undefined ? {} : { leakGuard: values.leak_guard }),
   });
   checkProxySecret(policy, found.place("upstream_proxy"), context);
   checkCredentials(policy, context);

@@ -1,5 +1,6 @@
 import type { Credential } from "./credentials.ts";
 import type { Inference } from "./inference.ts";
+import type { LeakGuardSettings } from "./leak-guard.ts";
 import type { NetworkMiddleware, NetworkPolicy } from "./network.ts";
 
 /** A path that a policy grants, with the place in the file that grants it (absent for flags and presets built in code). */
@@ -139,6 +140,8 @@ export interface Policy {
   readonly credentials?: Readonly<Record<string, Credential>>;
   /** Servers of models that programs ask at one name. */
   readonly inference?: Inference;
+  /** Absent: `defaultLeakGuard`. */
+  readonly leakGuard?: LeakGuardSettings;
   /** What a sandbox may use up. */
   readonly limits: Limits;
   /** Which variables there are inside. */

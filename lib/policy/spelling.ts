@@ -60,7 +60,7 @@ function strip(word: string): string {
 }
 
 /** More names than this in a message help nobody. */
-const mostNamed = 18;
+const mostNamed = 24;
 
 /** `did you mean "x"?`; the names that are known when none is near and they are few; else undefined. */
 export function suggest(word: string, candidates: readonly string[]): string | undefined {

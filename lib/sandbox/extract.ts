@@ -4,6 +4,7 @@ import { closeSync, fchmodSync, fsync } from "node:fs";
 import { promisify } from "node:util";
 import { HoldfastError } from "../errors.ts";
 import type { ExtractRule } from "../policy/policy.ts";
+import type { LeakGuard } from "../secrets/leak-guard.ts";
 import { copyContent } from "./content.ts";
 import { type BytePath, errnoOf, toBytes, Walk } from "./directory.ts";
 import { displayPath } from "./display-path.ts";
@@ -21,6 +22,8 @@ export interface ExtractOptions {
   readonly files?: "changed" | "all";
   /** Nothing is written: what would leave, with its hash. */
   readonly dryRun?: boolean;
+  /** Looks for secrets in what leaves. */
+  readonly guard?: LeakGuard;
   /** Ends it with its reason; nothing has left then. */
   readonly signal?: AbortSignal;
 }
@@ -41,6 +44,8 @@ export interface ExtractedFile {
   readonly sha256: string;
   /** Permission bits. */
   readonly mode: number;
+  /** What it holds that looks like a key, where the leak guard only warns of that. */
+  readonly leaks?: readonly string[];
 }
 
 /** What a rule asked for and did not get, and why. */
@@ -299,11 +304,13 @@ class Extraction {
       const hash = createHash("sha256");
       const mode = (file.entry.mode & 0o755) | 0o600;
       const checks = rules.flatMap((rule) => contentCheck(rule.typeOf(file.path) ?? "") ?? []);
+      const scan = this.#options.guard?.scan();
       let fault: string | null = null;
       const onChunk = (chunk: Buffer): void => {
         this.#options.signal?.throwIfAborted();
         hash.update(chunk);
         for (const check of checks) fault ??= check.push(chunk);
+        scan?.push(chunk);
       };
       const mostBytes = Math.min(...rules.map(({ bytesLeft }) => bytesLeft));
       const bytes = await copyContent(source.fd, into?.fd ?? null, this.#walk, { mostBytes, onChunk });
@@ -311,6 +318,9 @@ class Extraction {
         return this.#beyond(file.path, rules.find((rule) => rule.bytesLeft < bytes)?.limit ?? "");
       }
       for (const check of checks) fault ??= check.end();
+      const leaks = scan?.end() ?? [];
+      const leak = leaks.find(({ action }) => action !== "warn");
+      if (leak !== undefined) fault ??= `it holds ${leak.what} (${leak.form}), which the leak guard keeps back`;
       if (fault !== null) return this.#keepBack(file.path, fault);
       if (into !== undefined) {
         fchmodSync(into.fd, mode);
@@ -321,7 +331,10 @@ class Extraction {
       this.#staged.push({
         staged: into?.name ?? "",
         path: file.path,
-        file: { path, bytes, sha256: hash.digest("hex"), mode },
+        file: {
+          ...{ path, bytes, sha256: hash.digest("hex"), mode },
+          ...(leaks.length === 0 ? {} : { leaks: leaks.map(({ what, form }) => `${what} (${form})`) }),
+        },
       });
       isStaged = true;
     } finally {

@@ -78,6 +78,17 @@ export class SandboxNetwork {
     return this.#credentials;
   }
 
+  /** What the sandbox's programs use and never see, as far as it was read. */
+  *knownSecrets(): Generator<readonly [name: string, secret: Buffer]> {
+    yield* this.#credentials?.known() ?? [];
+    yield* this.#gateway?.knownKeys() ?? [];
+  }
+
+  /** Whether a text is what stands for a credential inside. */
+  isPlaceholder(text: string): boolean {
+    return (this.#credentials?.find(text).length ?? 0) > 0;
+  }
+
   /** @throws HoldfastError ERR_HOLDFAST_OPTION, ERR_HOLDFAST_FORWARD */
   async forward(target: number, { hostPort = 0 }: ForwardOptions, inside: InsideSockets): Promise<Forward> {
     checkPort(target, 1, "the port inside");
@@ -135,10 +146,15 @@ export class SandboxNetwork {
     return this.#gateway?.unlisted() ?? { connections: [], isCut: false };
   }
 
+  /** Wipes what the leak guard may still look for once the sandbox has ended. */
+  forgetSecrets(): void {
+    this.#gateway?.forgetKeys();
+    this.#credentials?.close();
+  }
+
   close(): void {
     living.delete(this);
     this.#gateway?.close();
-    this.#credentials?.close();
     for (const forward of this.#forwards) void forward.close();
   }
 }

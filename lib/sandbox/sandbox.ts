@@ -20,6 +20,7 @@ import { defaultPolicy } from "../policy/default-policy.ts";
 import { hasEgress, hasInspection } from "../policy/network.ts";
 import type { ExtractRule, Limits, Policy } from "../policy/policy.ts";
 import { networkRefusal } from "../policy/refusal.ts";
+import type { KnownSecrets, LeakGuard } from "../secrets/leak-guard.ts";
 import type { ApplyOptions, ApplyResult } from "./apply.ts";
 import { capture } from "./capture.ts";
 import { assertHeld, heldByCgroup, SandboxCgroup } from "./cgroup.ts";
@@ -307,6 +308,7 @@ export class Sandbox implements SandboxLike {
       return sandbox;
     } catch (error) {
       network.close();
+      network.forgetSecrets();
       await SandboxCgroup.remove(cgroup);
       for (const folder of foldersOf(workspace)) await clearPrivateFolder(folder);
       throw launchError(error, policy);
@@ -622,7 +624,8 @@ export class Sandbox implements SandboxLike {
     const { extractFiles } = await import("./extract.ts");
     const protectedNames = this.policy.protectedNames.names;
     const source = sourceOf(this.workspace, this.#since);
-    return this.#left(await extractFiles(source, rules, to, { ...options, protectedNames }), options);
+    const guard = await this.leakGuard();
+    return this.#left(await extractFiles(source, rules, to, { guard, ...options, protectedNames }), options);
   }
 
   /**
@@ -641,13 +644,35 @@ export class Sandbox implements SandboxLike {
     const named = paths.map((path) => workspacePath(path, this.workspace));
     const { extractPaths } = await import("./extract.ts");
     const { extract: within, protectedNames } = this.policy;
+    const guard = await this.leakGuard();
     const manifest = await extractPaths(sourceOf(this.workspace, this.#since), named, to, {
-      files: "all",
+      ...{ files: "all", guard },
       ...options,
       within,
       protectedNames: protectedNames.names,
     });
     return this.#left(manifest, options);
+  }
+
+  /**
+   * What looks for secrets in whatever leaves: by `leak_guard` of the policy.
+   *
+   * @param more secrets of whoever asks, beside those of the policy
+   */
+  async leakGuard(more: KnownSecrets = () => []): Promise<LeakGuard> {
+    const [{ LeakGuard }, { defaultLeakGuard }] = await Promise.all([
+      import("../secrets/leak-guard.ts"),
+      import("../policy/leak-guard.ts"),
+    ]);
+    const known = this.#network;
+    return new LeakGuard(
+      this.policy.leakGuard ?? defaultLeakGuard,
+      function* () {
+        yield* known.knownSecrets();
+        yield* more();
+      },
+      (token) => known.isPlaceholder(token),
+    );
   }
 
   #left(manifest: Manifest, { dryRun }: { readonly dryRun?: boolean }): Manifest {
@@ -717,6 +742,7 @@ export class Sandbox implements SandboxLike {
 
   async #dispose(): Promise<void> {
     await this.end();
+    this.#network.forgetSecrets();
     const { workspace } = this;
     if (workspace.mode === "direct" && workspace.access === "read-write") {
       const names = ungranted(this.policy, workspace.hostPath);

@@ -128,6 +128,11 @@ export class SessionCredentials {
     return names.flatMap((name) => this.#secrets.get(name)?.needles(this.placeholderOf(name)) ?? []);
   }
 
+  /** The secrets that were read, by name. */
+  *known(): Generator<readonly [name: string, secret: Buffer]> {
+    for (const [name, { bytes }] of this.#secrets) if (bytes !== null) yield [name, bytes];
+  }
+
   /** Every placeholder in a text, in order. */
   find(text: string): readonly Occurrence[] {
     const found: Occurrence[] = [];

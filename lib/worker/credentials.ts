@@ -71,6 +71,11 @@ export class Redactor {
     for (const secret of secrets) if (typeof secret === "string") this.#secrets.delete(secret);
   }
 
+  /** What it knows, by one name. */
+  *known(): Generator<readonly [name: string, secret: Buffer]> {
+    for (const secret of this.#secrets) yield ["the worker's own key", Buffer.from(secret, "latin1")];
+  }
+
   /** Without the credentials that this process knows: for results, which may speak of others for good reasons. */
   redactKnown(text: string): string {
     let clean = text;

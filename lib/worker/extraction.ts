@@ -5,11 +5,12 @@ import { inspectPath, isWithin } from "../host/paths.ts";
 import type { ExtractRule } from "../policy/policy.ts";
 import type { Manifest } from "../sandbox/extract.ts";
 import { ExtractGlob } from "../sandbox/extract-glob.ts";
+import type { LeakGuard } from "../secrets/leak-guard.ts";
 import type { WorkerLog } from "./log.ts";
 
 /** What files are taken out of; every process inside has ended. */
 export interface Extractable {
-  extract(rules: readonly ExtractRule[], to: string): Promise<Manifest>;
+  extract(rules: readonly ExtractRule[], to: string, options?: { readonly guard: LeakGuard }): Promise<Manifest>;
 }
 
 export interface Extraction {
@@ -82,11 +83,18 @@ export async function extractSession(
   sandbox: Extractable,
   { rules, to }: Extraction,
   session: string,
-  log: WorkerLog,
+  { log, guard }: { readonly log: WorkerLog; readonly guard?: LeakGuard },
 ): Promise<void> {
   const folder = join(to, folderName(session));
-  const { files, keptBack, keptBackCount } = await sandbox.extract(rules, folder);
-  for (const { path, bytes, sha256 } of files) log.info({ session, path, bytes, sha256 }, "extracted");
+  const { files, keptBack, keptBackCount } = await sandbox.extract(
+    rules,
+    folder,
+    ...(guard === undefined ? [] : [{ guard }]),
+  );
+  for (const { path, bytes, sha256, leaks } of files) {
+    log.info({ session, path, bytes, sha256 }, "extracted");
+    if (leaks !== undefined) log.warn({ session, path, found: leaks.join(", ") }, "an extracted file holds a secret");
+  }
   for (const { path, reason } of keptBack) log.warn({ session, path, reason }, "not extracted");
   if (keptBackCount > keptBack.length) log.warn({ session, files: keptBackCount }, "not extracted, in all");
   if (files.length > 0) return;

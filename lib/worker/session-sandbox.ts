@@ -1,6 +1,7 @@
 import { isWithin } from "../host/paths.ts";
 import type { Sandbox } from "../sandbox/sandbox.ts";
 import type { Denial } from "../sandbox/types.ts";
+import type { KnownSecrets, Leak, LeakGuard } from "../secrets/leak-guard.ts";
 import { createToolset, longestCallMs, type ToolResult, type ToolRunner } from "../tools/toolset.ts";
 import type { WorkerLog } from "./log.ts";
 import type { PlaceRequest, SessionPlace } from "./place.ts";
@@ -11,6 +12,8 @@ export interface SessionSandboxOptions {
   readonly log: WorkerLog;
   /** The tools that the policy offers; undefined: all of them. */
   readonly tools: readonly string[] | undefined;
+  /** What the worker itself must not give away. */
+  readonly secrets: KnownSecrets;
   /** Takes files out; called when every process inside has ended. */
   readonly extract: (sessionId: string) => Promise<void>;
   /** The folder for receipts, where sandboxes leave any. */
@@ -25,6 +28,7 @@ export class SessionSandbox implements SessionPlace {
   readonly #kept: Denial[] = [];
   readonly #request: PlaceRequest;
   readonly #options: SessionSandboxOptions;
+  #guard: Promise<LeakGuard> | undefined;
 
   constructor(sandbox: Sandbox, request: PlaceRequest, options: SessionSandboxOptions) {
     this.#sandbox = sandbox;
@@ -50,9 +54,22 @@ export class SessionSandbox implements SessionPlace {
         const result = await tools.run(name, input, signal);
         this.#noteLimit(result);
         sandbox.noteTool(name, result.isError);
-        return result;
+        return this.#guarded(result, name);
       },
     };
+  }
+
+  /** Nothing goes to the queue that the leak guard keeps back. */
+  async #guarded(result: ToolResult, tool: string): Promise<ToolResult> {
+    const { log, secrets } = this.#options;
+    this.#guard ??= this.#sandbox.leakGuard(secrets);
+    const { text, leaks } = (await this.#guard).check(result.text);
+    if (leaks.length === 0) return result;
+    const found = [...new Set(leaks.map(({ what, form }) => `${what} (${form})`))].join(", ");
+    const [{ action }] = leaks as [Leak, ...Leak[]];
+    log.warn({ session: this.#request.sessionId, tool, found, action }, "a result holds a secret");
+    if (text !== null) return { ...result, text };
+    return { ...result, isError: true, text: `${tool}: the result holds ${found}, which does not leave this host` };
   }
 
   /** A limit is a wall too, and whoever runs the worker is to see which one was met. */

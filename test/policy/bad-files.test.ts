@@ -81,7 +81,7 @@ const files: readonly (readonly [string, string | Uint8Array, readonly string[]]
     "an escape sequence for a terminal in a key",
     'holdfast: 1\n"\\e[2Jx": 1\n',
     [
-      '2:1: unknown key "\\u001b[2Jx" (known: holdfast, version, filesystem_policy, landlock, process, network_policies, network_middlewares, limits, environment, protected_names, requires, workspace, tools, extract, dns, upstream_proxy, credentials, inference)',
+      '2:1: unknown key "\\u001b[2Jx" (known: holdfast, version, filesystem_policy, landlock, process, network_policies, network_middlewares, limits, environment, protected_names, requires, workspace, tools, extract, dns, upstream_proxy, credentials, inference, leak_guard)',
     ],
   ],
 ];

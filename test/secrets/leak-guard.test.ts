@@ -1,0 +1,84 @@
+import test from "ava";
+import type { LeakGuardSettings } from "../../lib/policy/leak-guard.ts";
+import { LeakGuard } from "../../lib/secrets/leak-guard.ts";
+import { checksum } from "../../lib/secrets/placeholder.ts";
+
+const secret = 'n4rrow/se"cret+with=odd&characters%';
+const bytes = Buffer.from(secret, "latin1");
+
+function guard(
+  settings: Partial<LeakGuardSettings> = {},
+  isPlaceholder: (token: string) => boolean = () => false,
+): LeakGuard {
+  return new LeakGuard(
+    { action: "redact", tokens: "warn", ...settings },
+    () => [
+      ["the key", bytes],
+      ["a short one", Buffer.from("short")],
+    ],
+    isPlaceholder,
+  );
+}
+
+const encodeHex = (text: string): string => Buffer.from(text, "latin1").toString("hex");
+
+const forms: readonly (readonly [form: string, text: string])[] = [
+  ["plain", `KEY=${secret}`],
+  ["percent-encoded", `?k=${encodeURIComponent(secret)}`],
+  ["in JSON", JSON.stringify({ key: secret })],
+  ["hex", encodeHex(secret)],
+  ["hex", encodeHex(secret).toUpperCase()],
+  ["reversed", [...secret].reverse().join("")],
+  ...["", "a", "ab"].map((before): [string, string] => [
+    "base64",
+    Buffer.from(`${before}${secret} and more`, "latin1").toString("base64"),
+  ]),
+  ["in pieces", [...secret].join(" ")],
+  ["in pieces", [...secret].join("\n")],
+  ["in pieces", `"${secret.slice(0, 12)}" + "${secret.slice(12)}"`],
+];
+
+for (const [index, [form, text]] of forms.entries()) {
+  test(`A known secret is found ${form} (${index}), named, and taken out`, (t) => {
+    const { text: clean, leaks } = guard().check(`before ${text} after`);
+    t.like(leaks[0], { what: "the key", form, action: "redact" });
+    t.regex(clean ?? "", /^before .*\[redacted\].* after$/s);
+    t.deepEqual(guard().check(clean ?? "").leaks, []);
+    t.is(guard({ action: "block" }).check(text).text, null);
+    t.is(guard({ action: "warn" }).check(text).text, text);
+  });
+}
+
+test("Two of them beside each other are both taken out, and what is none is left alone", (t) => {
+  const { text, leaks } = guard().check(`${secret}${secret} short and ${secret.slice(0, -1)}`);
+  t.is(text, `[redacted][redacted] short and ${secret.slice(0, -1)}`);
+  t.is(leaks.length, 2);
+  t.deepEqual(guard().check("nothing").leaks, []);
+});
+
+const body = "A1b2C3d4E5f6G7h8I9j0K1l2M3n4O5";
+const real = `ghp_${body}${checksum(body)}`;
+
+test("What looks like a key is warned of or taken out, but for what is none by its checksum or stands for one", (t) => {
+  t.like(guard().check(`token ${real}.`), {
+    text: `token ${real}.`,
+    leaks: [{ what: "a GitHub token", action: "warn" }],
+  });
+  t.is(guard({ tokens: "redact" }).check(`token ${real}.`).text, "token [redacted].");
+  t.is(guard({ tokens: "block" }).check(real).text, null);
+  t.deepEqual(guard().check(`ghp_${body}000000`).leaks, []);
+  t.deepEqual(guard({}, (token) => token === real).check(real).leaks, []);
+  const key = `-----BEGIN OPENSSH PRIVATE KEY-----\n${"A".repeat(300)}\n-----END OPENSSH PRIVATE KEY-----`;
+  t.is(guard({ tokens: "redact" }).check(`a\n${key}\nb`).text, "a\n[redacted]\nb");
+});
+
+test("In a file a secret is found wherever it lies, across the pieces that it is read in", (t) => {
+  const size = 256 * 1024;
+  for (const at of [0, size - 5, 2 * size - 1, 2 * size + 100]) {
+    const file = Buffer.alloc(3 * size, "x");
+    bytes.copy(file, at);
+    const scan = guard().scan();
+    for (let from = 0; from < file.length; from += 64 * 1024) scan.push(file.subarray(from, from + 64 * 1024));
+    t.deepEqual(scan.end(), [{ what: "the key", form: "plain", action: "redact" }], `at ${at}`);
+  }
+});

@@ -1,0 +1,65 @@
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import test from "ava";
+import { Sandbox } from "../../lib/sandbox/sandbox.ts";
+import { SessionSandbox } from "../../lib/worker/session-sandbox.ts";
+import { sound } from "../policy/policy-text.ts";
+import { scratchFolder } from "../sandbox/session.ts";
+
+const secret = "a-secret-that-nobody-may-see-0123456789";
+const own = "sk-ant-oat01-the-worker's-own-key-of-this-environment";
+process.env["HOLDFAST_TEST_LEAK"] = secret;
+
+const policyText = (settings: string): string => `holdfast: 1
+network_policies:
+  api:
+    endpoints: [{ host: api.example.com, port: 443, protocol: rest, enforcement: enforce, access: full }]
+    binaries: [{ path: /usr/bin/curl }]
+credentials:
+  key: { source: { env: HOLDFAST_TEST_LEAK }, env: KEY, network_policy: api }
+${settings}`;
+
+for (const [action, isError, text, leaves] of [
+  ["redact", false, /^\[redacted\] \[redacted\]$/, false],
+  [
+    "block",
+    true,
+    /^bash: the result holds key \(plain\), the worker's own key \(plain\), which does not leave this host$/,
+    false,
+  ],
+  ["warn", false, new RegExp(`^${secret}`), true],
+] as const) {
+  test(`What a tool finds of a secret leaves in no result and no file: ${action}`, async (t) => {
+    const workdir = scratchFolder(t);
+    // However it came there: the sandbox is not given it.
+    writeFileSync(join(workdir, "found"), `${secret} ${own}`);
+    const policy = sound(policyText(`leak_guard: { action: ${action} }\n`));
+    const said: string[] = [];
+    const note = (fields: object, message: string): void => void said.push(`${message} ${JSON.stringify(fields)}`);
+    await using sandbox = await Sandbox.create({ workdir, policy, tools: true });
+    const place = new SessionSandbox(
+      sandbox,
+      { sessionId: "session_1", privateFolders: [], readOnlyFolders: [] },
+      {
+        log: { info: note, warn: note, error: note },
+        tools: undefined,
+        secrets: () => [["the worker's own key", Buffer.from(own)]],
+        extract: async () => {},
+      },
+    );
+    const signal = new AbortController().signal;
+    const result = await place.tools.run("bash", { command: "cat found" }, signal);
+    t.is(result.isError, isError);
+    t.regex(result.text, text);
+    const placeholder = await place.tools.run("bash", { command: 'printf %s "$KEY"' }, signal);
+    t.is(placeholder.text.length, secret.length);
+    t.true(said.some((line) => /a result holds a secret.*key \(plain\)/.test(line)));
+    t.false(said.join().includes(secret));
+    await place.end();
+    const out = join(scratchFolder(t), "out");
+    const { files, keptBack } = await sandbox.extract([{ glob: "found" }], out, { files: "all" });
+    t.is(files.length, leaves ? 1 : 0);
+    if (leaves) t.deepEqual(files[0]?.leaks, ["key (plain)"]);
+    else t.regex(keptBack[0]?.reason ?? "", /^it holds key \(plain\), which the leak guard keeps back$/);
+  });
+}
