@@ -43,6 +43,25 @@ except OSError as error:
     print("reset" if error.errno in (104, 107, 32) else type(error).__name__)
 `;
 
+/** What becomes of TLS to a granted name that asks for it, for another, and for none. */
+async function speakTls(sandbox: Sandbox): Promise<Record<string, string>> {
+  const script = `
+import socket, ssl
+context = ssl._create_unverified_context()
+for name in "api.example.test", "other.example.test", None:
+    try:
+        s = context.wrap_socket(socket.create_connection(("api.example.test", 443), 10), server_hostname=name)
+        print(s.recv(100).decode().strip())
+    except OSError as error:
+        print("refused")
+`;
+  const { stdout } = await sandbox.exec("python3", ["-c", script]);
+  const said = stdout.toString().split("\n");
+  return Object.fromEntries(
+    ["tls", "tls, another name", "tls, no name"].map((what, index) => [what, said[index] ?? ""]),
+  );
+}
+
 /** The same policy in a sandbox that has no network of its own. */
 async function withoutNamespaces(policy: Policy): Promise<Record<string, string>> {
   const folder = mkdtempSync(join(tmpdir(), "holdfast-egress-"));
@@ -60,6 +79,7 @@ async function withoutNamespaces(policy: Policy): Promise<Record<string, string>
       "address of a name": await python(addresses.api, 7),
       "other port": await python("api.example.test", 8),
       metadata: await python("metadata.example.test", 80),
+      ...(await speakTls(sandbox)),
       "host's loopback": await python("127.0.0.1", hostPort),
       "another program": String(
         (await sandbox.exec("bash", ["-c", "exec 3<>/dev/tcp/api.example.test/7 && echo hi >&3 && cat <&3"])).stdout,
@@ -149,20 +169,7 @@ try {
   results["host's loopback"] = await python("127.0.0.1", hostPort);
   results["the listener itself"] = await python("127.0.0.1", 1);
   results["without namespaces"] = await withoutNamespaces(policy);
-  const tls = (name: string): string => `
-import socket, ssl
-context = ssl._create_unverified_context()
-try:
-    s = context.wrap_socket(socket.create_connection(("api.example.test", 443), 10), server_hostname=${name})
-    print(s.recv(100).decode().strip())
-except OSError as error:
-    print("refused")
-`;
-  const runTls = async (name: string): Promise<string> =>
-    String((await sandbox.exec("python3", ["-c", tls(name)])).stdout).trim();
-  results["tls"] = await runTls('"api.example.test"');
-  results["tls, another name"] = await runTls('"other.example.test"');
-  results["tls, no name"] = await runTls("None");
+  Object.assign(results, await speakTls(sandbox));
   results["another program"] = await shell(
     "exec 3<>/dev/tcp/api.example.test/7 && echo hello 2>/dev/null >&3 && head -c 5 <&3 2>/dev/null; true",
   );
