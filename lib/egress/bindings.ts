@@ -1,6 +1,7 @@
 import type { Credential, CredentialInjection } from "../policy/credentials.ts";
 import { readsRequests } from "../policy/network.ts";
 import type { Policy } from "../policy/policy.ts";
+import { isAws } from "../policy/token-source.ts";
 import type { Program } from "./flow.ts";
 import { type Glob, hostGlob } from "./glob.ts";
 import { programMatcher } from "./program-match.ts";
@@ -10,6 +11,8 @@ import { pathGlob } from "./rules.ts";
 export interface Binding {
   readonly name: string;
   readonly inject: CredentialInjection | undefined;
+  /** Requests are signed with it; it is put into none. */
+  readonly signs: boolean;
   readonly places: readonly BoundPlace[];
 }
 
@@ -21,6 +24,7 @@ interface BoundPlace {
 interface Compiled {
   readonly name: string;
   readonly inject: CredentialInjection | undefined;
+  readonly signs: boolean;
   readonly grants: (program: Program) => boolean;
   readonly endpoints: readonly { readonly host: Glob; readonly ports: readonly number[]; readonly place: BoundPlace }[];
 }
@@ -33,27 +37,31 @@ export class Bindings {
     this.#all = Object.entries(credentials).map(([name, credential]) => compile(name, credential, networkPolicies));
   }
 
-  /** Whose secrets a server may have been sent, by whomever. */
+  /** Whose secrets a server may have been sent, by whomever. What signs is sent to none. */
   namesAt(host: string, port: number): readonly string[] {
     return this.#all
-      .filter(({ endpoints }) => endpoints.some((each) => each.ports.includes(port) && each.host(host)))
+      .filter(
+        ({ signs, endpoints }) => !signs && endpoints.some((each) => each.ports.includes(port) && each.host(host)),
+      )
       .map(({ name }) => name);
   }
 
   of(program: Program, host: string, port: number): readonly Binding[] {
-    return this.#all.flatMap(({ name, inject, grants, endpoints }) => {
+    return this.#all.flatMap(({ name, inject, signs, grants, endpoints }) => {
       const places = endpoints.filter((each) => each.ports.includes(port) && each.host(host)).map(({ place }) => place);
-      return places.length > 0 && grants(program) ? [{ name, inject, places }] : [];
+      return places.length > 0 && grants(program) ? [{ name, inject, signs, places }] : [];
     });
   }
 }
 
 function compile(name: string, credential: Credential, policies: Policy["networkPolicies"]): Compiled {
   const { networkPolicy, inject } = credential;
+  const signs = isAws(credential.source);
   if (networkPolicy === undefined) {
     return {
       name,
       inject,
+      signs,
       grants: programMatcher(credential.binaries),
       endpoints: credential.endpoints.map(({ host, ports, path, scheme }) => ({
         host: hostMatcher(host),
@@ -66,6 +74,7 @@ function compile(name: string, credential: Credential, policies: Policy["network
   return {
     name,
     inject,
+    signs,
     grants: programMatcher(entry?.binaries ?? []),
     endpoints: (entry?.endpoints ?? [])
       .filter((endpoint) => endpoint.tls !== "skip" && readsRequests(endpoint))

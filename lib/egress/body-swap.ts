@@ -100,8 +100,21 @@ export class BodySwap {
 const longestHeld = 256 * 1024;
 const framing: ReadonlySet<string> = new Set(["content-length", "transfer-encoding", "expect"]);
 
+/** A body that is another when it goes on, or another time: with its head. */
+export interface ChangedBody {
+  /** The credentials that went into it, once it is whole. */
+  readonly used: readonly string[];
+  /** Whether its server hears nothing of it until it is whole. */
+  readonly waits: boolean;
+  /**
+   * @returns size: how much of the data belongs to it; out: what goes on, for the caller to wipe
+   * @throws HttpError, SwapFault
+   */
+  take(data: Buffer, at: number): { readonly size: number; readonly out: readonly Buffer[] };
+}
+
 /** A request of HTTP/1.1 whose body is another when it goes on: put together here, its head too. */
-export class SwappedBody {
+export class SwappedBody implements ChangedBody {
   readonly #reader: BodyReader;
   readonly #swap: BodySwap;
   /** The head, with these fields for its framing. */
@@ -128,20 +141,14 @@ export class SwappedBody {
     this.#whole = isShort ? [] : null;
   }
 
-  /** The credentials that went into it, once it is whole. */
   get used(): readonly string[] {
     return this.#reader.isDone ? [...this.#swap.names] : [];
   }
 
-  /** Whether its server hears nothing of it until it is whole. */
   get waits(): boolean {
     return this.#whole !== null;
   }
 
-  /**
-   * @returns size: how much of the data belongs to it; out: what goes on, for the caller to wipe
-   * @throws HttpError, SwapFault
-   */
   take(data: Buffer, at: number): { readonly size: number; readonly out: readonly Buffer[] } {
     const ranges: [number, number][] = [];
     const size = this.#reader.take(data, at, ranges);

@@ -7,6 +7,7 @@ import { configurationOf } from "./decide.ts";
 import type { Request } from "./flow.ts";
 import type { Inspected } from "./inspect.ts";
 import { Scrubber } from "./scrub.ts";
+import { RequestSigner } from "./signed-request.ts";
 import { type Swap, type SwapFault, type SwapField, type SwapRequest, Swaps } from "./swap.ts";
 import { TextSwap } from "./websocket-swap.ts";
 
@@ -34,8 +35,21 @@ export class CredentialFlow {
     makeField: (name: string, value: string) => Field,
   ): Swap<Field> | SwapFault | undefined {
     const { grant } = this.#inspected.current();
-    const bound = grant.credentials.filter((each) => isBound(each, this.#scheme, request.path));
+    const bound = grant.credentials.filter((each) => !each.signs && isBound(each, this.#scheme, request.path));
     return this.#swaps.of({ bound, isScrubbed: grant.scrubbed.length > 0 }, request, makeField);
+  }
+
+  /**
+   * What signs a request; undefined where nothing does.
+   *
+   * @throws HttpError where it cannot be signed
+   */
+  signer(request: SwapRequest<SwapField> & Request, hasBody: boolean): RequestSigner | undefined {
+    const { grant } = this.#inspected.current();
+    const found = grant.credentials.find((each) => each.signs && isBound(each, this.#scheme, request.path));
+    const endpoint = found && configurationOf(grant, request.path);
+    if (found === undefined || endpoint === undefined || endpoint.credentialSigning === "") return undefined;
+    return new RequestSigner(this.#session, found.name, endpoint, grant.host, request, hasBody);
   }
 
   /** What goes into a request's body; undefined where its endpoint does not ask for it, or its type is none of those. */
@@ -59,7 +73,7 @@ export class CredentialFlow {
     const { grant } = this.#inspected.current();
     const endpoint = configurationOf(grant, path);
     if (endpoint === undefined || !asks(endpoint)) return undefined;
-    const bound = grant.credentials.filter((each) => isBound(each, this.#scheme, path));
+    const bound = grant.credentials.filter((each) => !each.signs && isBound(each, this.#scheme, path));
     return { credentials, names: bound.map(({ name }) => name) };
   }
 

@@ -1,10 +1,11 @@
-import { SwappedBody } from "./body-swap.ts";
+import { type ChangedBody, SwappedBody } from "./body-swap.ts";
 import type { CredentialFlow } from "./credential-flow.ts";
 import type { Request } from "./flow.ts";
 import type { BodyReader } from "./http-body.ts";
 import { type Field, makeField, type RequestHead } from "./http-head.ts";
 import { afterTarget, requestBytes } from "./http1-forward.ts";
 import type { Scrubber } from "./scrub.ts";
+import type { RequestSigner } from "./signed-request.ts";
 import { type Swap, SwapFault } from "./swap.ts";
 import type { TextSwap } from "./websocket-swap.ts";
 
@@ -15,7 +16,7 @@ export interface ExchangeCredentials {
   /** Reads what has to be read before it is sent; undefined where nothing has. */
   readonly prepare: (() => Promise<unknown>) | undefined;
   /** Its body, where that is another when it goes on: with its head. */
-  readonly swapped: SwappedBody | undefined;
+  readonly swapped: ChangedBody | undefined;
   /** What goes into its text messages, where it becomes a WebSocket. */
   readonly texts: TextSwap | undefined;
   /** What its answer goes through. */
@@ -29,13 +30,18 @@ interface Opened {
   readonly texts: TextSwap | undefined;
   readonly fields: readonly Field[];
   readonly swap: Swap<Field> | SwapFault | undefined;
+  readonly signer: RequestSigner | undefined;
 }
 
 export function openCredentials(credentials: CredentialFlow, head: RequestHead, request: Request): Opened {
   const texts = head.upgrade === "websocket" ? credentials.textSwap(request) : undefined;
   // What is compressed cannot be looked into.
-  const fields = texts === undefined ? head.fields : head.fields.filter(({ name }) => name !== extensions);
-  return { texts, fields, swap: credentials.swap({ ...request, fields }, makeField) };
+  const plain = texts === undefined ? head.fields : head.fields.filter(({ name }) => name !== extensions);
+  const signer = credentials.signer({ ...request, fields: plain }, hasBody(head));
+  const fields = signer?.without(plain) ?? plain;
+  const { path, query } = signer ?? request;
+  const asked = { path, fields, ...(query === undefined ? {} : { query }) };
+  return { texts, fields, signer, swap: credentials.swap(asked, makeField) };
 }
 
 /**
@@ -45,7 +51,7 @@ export function openCredentials(credentials: CredentialFlow, head: RequestHead, 
  */
 export function credentialsFor(
   credentials: CredentialFlow,
-  { texts, fields, swap: found }: Opened,
+  { texts, fields, signer, swap: found }: Opened,
   head: RequestHead,
   request: Request & { readonly sent: string },
   reader: BodyReader,
@@ -53,6 +59,7 @@ export function credentialsFor(
   const swap = found instanceof SwapFault ? undefined : found;
   const body = reader.isDone ? undefined : credentials.bodySwap({ ...request, fields });
   const scrub = credentials.scrubber();
+  if (signer !== undefined) return signedCredentials(signer, { swap, texts, fields, scrub }, head, reader);
   if (swap === undefined && body === undefined && texts === undefined && scrub === undefined) return null;
   const headWith = (change: (fields: readonly Field[]) => readonly Field[]): Buffer =>
     swap === undefined
@@ -70,6 +77,40 @@ export function credentialsFor(
     texts,
     scrub,
   };
+}
+
+function signedCredentials(
+  signer: RequestSigner,
+  {
+    swap,
+    texts,
+    fields,
+    scrub,
+  }: Pick<ExchangeCredentials, "texts" | "scrub"> & {
+    readonly swap: Swap<Field> | undefined;
+    readonly fields: readonly Field[];
+  },
+  head: RequestHead,
+  reader: BodyReader,
+): ExchangeCredentials {
+  const target = signer.query === undefined ? signer.path : `${signer.path}?${signer.query}`;
+  const write = (own: readonly Field[]): Buffer =>
+    swap === undefined
+      ? requestBytes({ ...head, fields: own }, target)
+      : swap.head(`${head.method} `, afterTarget({ ...head, fields: own }));
+  const isReady = signer.isReady && swap?.isReady !== false && texts === undefined;
+  const own = swap?.fields ?? fields;
+  return {
+    head: signer.head(own, write),
+    prepare: isReady ? undefined : () => Promise.all([signer.prepare(), swap?.prepare(), texts?.prepare()]),
+    swapped: signer.body(head, reader, own, write),
+    texts,
+    scrub,
+  };
+}
+
+function hasBody({ framing }: RequestHead): boolean {
+  return framing.kind === "chunked" || (framing.kind === "length" && framing.length > 0);
 }
 
 /** What came of a body, as it goes on; whether it stands where it stood. */

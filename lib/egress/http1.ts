@@ -1,6 +1,6 @@
 import type { Socket } from "node:net";
 import { type Answer, failureAnswer, message } from "./answer.ts";
-import type { SwappedBody } from "./body-swap.ts";
+import type { ChangedBody } from "./body-swap.ts";
 import { TargetError } from "./canonical.ts";
 import { BodyReader } from "./http-body.ts";
 import {
@@ -185,7 +185,7 @@ export class Http1 implements OriginUser {
     return size;
   }
 
-  #passSwapped({ request }: Exchange, swapped: SwappedBody, { socket }: Origin, data: Buffer, at: number): number {
+  #passSwapped({ request }: Exchange, swapped: ChangedBody, { socket }: Origin, data: Buffer, at: number): number {
     const { size, out } = swapped.take(data, at);
     if (swapped.used.length > 0) this.#flow.credentials?.record(swapped.used, request);
     if (!writeSecret(socket, out)) this.#client.pause();
@@ -245,6 +245,7 @@ export class Http1 implements OriginUser {
       this.#refuse(head, refusal);
       return;
     }
+    if (opened?.signer !== undefined) flow.credentials?.record([opened.signer.name], request);
     const credentials = opened && flow.credentials && credentialsFor(flow.credentials, opened, head, request, body);
     const exchange: Exchange = {
       head,

@@ -174,7 +174,10 @@ export async function inspect(
   }
   const flow = new InspectedConnection(inspector, inspected, "https");
   const { grant } = inspected.current();
-  const protocols = await protocolsFor(opening.hello.protocols, () => inspector.protocolOf(grant));
+  // Requests are signed in HTTP/1.1 alone, which all of AWS's servers speak.
+  const signs = grant.credentials.some((each) => each.signs);
+  const ask = async (): Promise<"h2" | "http/1.1"> => (signs ? "http/1.1" : await inspector.protocolOf(grant));
+  const protocols = await protocolsFor(opening.hello.protocols, ask);
   if (client.destroyed) return undefined;
   if (inspector.authority === null) throw new Error("this sandbox has no certificate authority");
   const secured = await endTls(inspector.authority, inspected, grant.host, protocols);

@@ -45,7 +45,7 @@ async function ask(request: TokenRequest, plain: Socket, host: string, signal: A
     signal.throwIfAborted();
     const socket = await secure(plain, host, ["http/1.1"]);
     const { pathname, search, host: authority } = new URL(request.url);
-    const { authorization, fields = [], contentType, body } = request;
+    const { proof, fields = [], contentType, body } = request;
     const lines: (readonly Piece[])[] = [
       [`Host: ${authority}`],
       ["User-Agent: holdfast"],
@@ -53,10 +53,10 @@ async function ask(request: TokenRequest, plain: Socket, host: string, signal: A
       ...(fields.some((line) => line.startsWith("Accept:")) ? [] : [["Accept: application/json"]]),
       ...fields.map((line) => [line]),
       [`Content-Type: ${contentType}`],
-      ...(authorization === undefined ? [] : [["Authorization: ", { name: "", form: "plain" }] as const]),
+      ...(proof === undefined ? [] : [[`${proof.name}: `, { name: "", form: "plain" }] as const]),
     ];
     const own = { method: "POST", target: `${pathname}${search}`, fields: lines, body };
-    const answer = await exchange(socket, own, { key: authorization ?? null, beginMs: mostMs });
+    const answer = await exchange(socket, own, { key: proof?.value ?? null, beginMs: mostMs });
     let size = 0;
     for await (const part of answer.body) {
       parts.push(Buffer.from(part));

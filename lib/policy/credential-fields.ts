@@ -23,6 +23,7 @@ import {
 } from "./reader.ts";
 import { variable } from "./source-fields.ts";
 import { credentialSource } from "./token-fields.ts";
+import { isAws } from "./token-source.ts";
 
 const endpointShape = section(
   {
@@ -170,7 +171,18 @@ function build(
 ): Credential | undefined {
   const { values } = found;
   if (values.source === undefined) return undefined;
-  if (!found.has("env") && !found.has("inject"))
+  const signs = isAws(values.source);
+  if (signs && found.has("inject"))
+    problems.error(found.place("inject"), `${what}: keys of AWS's sign requests, and are put into none`);
+  if (signs && found.has("format"))
+    problems.error(found.place("format"), `${what}.format is always that of AWS's keys`);
+  if (signs && values.env !== undefined && !values.env.endsWith("ACCESS_KEY_ID"))
+    problems.error(
+      found.valuePlace("env"),
+      `${what}.env must end with ACCESS_KEY_ID`,
+      "the secret's is named after it",
+    );
+  if (!signs && !found.has("env") && !found.has("inject"))
     problems.error(at, `${what} is used by nobody`, "give it env, the variable of its placeholder, or inject");
   if (values.env !== undefined && neverPassed.includes(values.env))
     problems.error(

@@ -5,7 +5,7 @@ import type { Policy } from "./policy.ts";
 import { type Place, quote } from "./problem.ts";
 import type { Context } from "./reader.ts";
 import { suggest } from "./spelling.ts";
-import { type CredentialSource, keptBy } from "./token-source.ts";
+import { type CredentialSource, isAws, keptBy } from "./token-source.ts";
 
 /** Where a secret is kept, outside the policy and the sandbox. Read when it is needed. */
 export type SecretSource =
@@ -100,11 +100,26 @@ export function checkCredentials(policy: Policy, { problems }: Context): void {
           "add one with protocol: rest",
         );
     }
+    if (isAws(source) && !isSigned(credential, policy))
+      problems.error(
+        credential,
+        `${what}: no endpoint that it is bound to is signed`,
+        "give one credential_signing: sigv4 and signing_service",
+      );
     if (env !== undefined && Object.hasOwn(environment.set, env))
       problems.error(credential, `${what}.env: environment.set has ${env} too`);
     for (const fault of keptBy(source).map((kept) => sourceFault(kept, policy)))
       if (fault !== undefined) problems.error(credential, `${what}: ${fault.message}`, fault.hint);
   }
+}
+
+/** Whether an endpoint of its entry, or one where it may be used, asks for signatures. */
+function isSigned({ networkPolicy, endpoints }: Credential, { networkPolicies }: Policy): boolean {
+  const entries = networkPolicy === undefined ? Object.values(networkPolicies) : [networkPolicies[networkPolicy]];
+  const signed = entries.flatMap((entry) => entry?.endpoints.filter((each) => each.credentialSigning !== "") ?? []);
+  if (networkPolicy !== undefined) return signed.length > 0;
+  const budget = comparisonBudget();
+  return endpoints.some(({ host }) => signed.some((other) => hostsOverlap(host, other.host, budget)));
 }
 
 /** Why a secret may not be kept there: the sandbox sees it. */

@@ -1,12 +1,18 @@
 import { HoldfastError } from "../errors.ts";
 import { hasEgress, type NetworkEndpoint, readsRequests } from "./network.ts";
 import type { Policy } from "./policy.ts";
+import { isAws } from "./token-source.ts";
+
+interface Has {
+  readonly hasCredentials: boolean;
+  readonly hasKeys: boolean;
+}
 
 /** What it asks for that is not there; undefined where all is. */
-function missingFor(endpoint: NetworkEndpoint, hasCredentials: boolean): string | undefined {
+function missingFor(endpoint: NetworkEndpoint, { hasCredentials, hasKeys }: Has): string | undefined {
   const { protocol } = endpoint;
   if (protocol !== "" && protocol !== "tcp" && !readsRequests(endpoint)) return `protocol ${protocol} is not read yet`;
-  if (endpoint.credentialSigning !== "") return "requests are not signed yet";
+  if (endpoint.credentialSigning !== "" && !hasKeys) return "there are no keys of AWS's to sign with";
   if (endpoint.credentialProvider !== "") return "credentials have no providers yet";
   const rewrites = endpoint.websocketCredentialRewrite || endpoint.requestBodyCredentialRewrite;
   return rewrites && !hasCredentials ? "there are no credentials to put in" : undefined;
@@ -17,9 +23,13 @@ function missingFor(endpoint: NetworkEndpoint, hasCredentials: boolean): string 
  * otherwise. Null when all that it asks for is there.
  */
 export function networkRefusal(policy: Policy): HoldfastError | null {
-  const hasCredentials = Object.keys(policy.credentials ?? {}).length > 0;
+  const credentials = Object.values(policy.credentials ?? {});
+  const has: Has = {
+    hasCredentials: credentials.length > 0,
+    hasKeys: credentials.some(({ source }) => isAws(source)),
+  };
   const rules = Object.entries(policy.networkPolicies)
-    .filter(([, { endpoints }]) => endpoints.some((endpoint) => missingFor(endpoint, hasCredentials) !== undefined))
+    .filter(([, { endpoints }]) => endpoints.some((endpoint) => missingFor(endpoint, has) !== undefined))
     .toSorted(([, a], [, b]) => a.line - b.line);
   const middleware = Object.values(policy.networkMiddlewares)[0];
   if (middleware !== undefined && hasEgress(policy)) {
@@ -36,9 +46,7 @@ export function networkRefusal(policy: Policy): HoldfastError | null {
   const first = rules[0];
   if (first === undefined) return null;
   const [name, rule] = first;
-  const missing = rule.endpoints
-    .map((endpoint) => missingFor(endpoint, hasCredentials))
-    .find((what) => what !== undefined);
+  const missing = rule.endpoints.map((endpoint) => missingFor(endpoint, has)).find((what) => what !== undefined);
   const others = rules.length === 1 ? "" : ` and ${rules.length - 1} more`;
   return new HoldfastError(
     `${policy.source}:${rule.line}:${rule.column}: the network rule "${name}"${others} cannot be enforced: ${missing}`,

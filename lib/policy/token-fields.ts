@@ -1,10 +1,11 @@
 import { quote } from "./problem.ts";
 import { dictionary, integer, list, mapped, type Reader, type Section, section, text, word } from "./reader.ts";
 import { duration, keptIn, secretSource, sourceFields, sourceKinds } from "./source-fields.ts";
-import type { CredentialSource, TokenSource } from "./token-source.ts";
+import type { AwsKeysFrom, AwsKeysSource, CredentialSource, TokenSource } from "./token-source.ts";
 
 const defaultRefreshBeforeMs = 300_000;
-const day = 86_400_000;
+const hour = 3_600_000;
+const day = 24 * hour;
 
 /** Whom a token is asked of. Secrets are on their way there: never in clear text. */
 const issuer: Reader<string> = mapped(
@@ -138,12 +139,74 @@ const githubApp = mapped(
   },
 );
 
-/** By the words of OpenShell's profiles (openshell.md 1.12), and GitHub's apps. */
+const keysFields = { access_key_id: secretSource, secret_access_key: secretSource, session_token: secretSource };
+
+function keysFrom({ values }: Section<typeof keysFields>): AwsKeysFrom | undefined {
+  const { access_key_id, secret_access_key, session_token } = values;
+  if (access_key_id === undefined || secret_access_key === undefined) return undefined;
+  const own = { accessKeyId: access_key_id, secretAccessKey: secret_access_key };
+  return session_token === undefined ? own : { ...own, sessionToken: session_token };
+}
+
+const keysRequired = ["access_key_id", "secret_access_key"];
+
+const awsKeys = mapped(section(keysFields, { required: keysRequired }), (found): AwsKeysSource | undefined => {
+  const from = keysFrom(found);
+  return from && Object.freeze({ kind: "aws_keys", ...from });
+});
+
+const region = mapped(text, (written, at, what, { problems }) => {
+  if (/^[a-z]{2}(?:-[a-z]+)+-[0-9]+$/.test(written)) return written;
+  problems.error(at, `${what} is no region: ${quote(written)}`, "for example eu-central-1");
+  return undefined;
+});
+
+const roleArn = mapped(text, (written, at, what, { problems }) => {
+  if (/^arn:[a-z-]+:iam::[0-9]{12}:role\/[\w+=,.@/-]{1,576}$/.test(written)) return written;
+  problems.error(
+    at,
+    `${what} is no role's ARN: ${quote(written)}`,
+    "for example arn:aws:iam::123456789012:role/reader",
+  );
+  return undefined;
+});
+
+const sessionName = mapped(text, (written, at, what, { problems }) => {
+  if (/^[\w+=,.@-]{2,64}$/.test(written)) return written;
+  problems.error(at, `${what} is no session's name: ${quote(written)}`, "2 to 64 letters, digits and =,.@-");
+  return undefined;
+});
+
+const assumeRole = mapped(
+  section(
+    {
+      ...{ role_arn: roleArn, session_name: sessionName, external_id: plain, region, token_url: issuer },
+      ...{ duration: duration(900_000, day), ...keysFields, ...every },
+    },
+    { required: ["role_arn", ...keysRequired] },
+  ),
+  (found): TokenSource | undefined => {
+    const { role_arn, session_name, external_id, region: written, token_url } = found.values;
+    const from = keysFrom(found);
+    if (role_arn === undefined || from === undefined) return undefined;
+    const own = written ?? "us-east-1";
+    return Object.freeze({
+      ...{ kind: "aws_sts_assume_role", url: token_url ?? `https://sts.${own}.amazonaws.com/`, ...from },
+      ...{ roleArn: role_arn, sessionName: session_name ?? "holdfast", region: own },
+      ...(external_id === undefined ? {} : { externalId: external_id }),
+      ...{ durationSeconds: Math.floor((found.values.duration ?? hour) / 1000), ...lives(found) },
+    });
+  },
+);
+
+/** By the words of OpenShell's profiles (openshell.md 1.12), GitHub's apps and AWS's keys. */
 const tokenFields = {
   oauth2_refresh_token: refreshToken,
   oauth2_client_credentials: clientCredentials,
   google_service_account_jwt: google,
   github_app: githubApp,
+  aws_keys: awsKeys,
+  aws_sts_assume_role: assumeRole,
 };
 
 const tokenKinds = Object.keys(tokenFields) as readonly (keyof typeof tokenFields)[];

@@ -54,10 +54,47 @@ export interface GithubAppSource extends Issued {
   readonly permissions: Readonly<Record<string, "read" | "write" | "admin">>;
 }
 
-/** A secret that is asked for at a server, with one that is kept, and ends after a time. */
-export type TokenSource = RefreshTokenSource | ClientCredentialsSource | GoogleSource | GithubAppSource;
+/** Where keys of AWS's are kept. */
+export interface AwsKeysFrom {
+  readonly accessKeyId: SecretSource;
+  readonly secretAccessKey: SecretSource;
+  readonly sessionToken?: SecretSource;
+}
 
-export type CredentialSource = SecretSource | TokenSource;
+/** Keys of AWS's that requests are signed with. */
+export interface AwsKeysSource extends AwsKeysFrom {
+  readonly kind: "aws_keys";
+}
+
+/** docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html */
+export interface AssumeRoleSource extends Issued, AwsKeysFrom {
+  readonly kind: "aws_sts_assume_role";
+  readonly roleArn: string;
+  readonly sessionName: string;
+  readonly externalId?: string;
+  readonly region: string;
+  readonly durationSeconds: number;
+}
+
+/** A secret that is asked for at a server, with one that is kept, and ends after a time. */
+export type TokenSource =
+  | RefreshTokenSource
+  | ClientCredentialsSource
+  | GoogleSource
+  | GithubAppSource
+  | AssumeRoleSource;
+
+export type CredentialSource = SecretSource | TokenSource | AwsKeysSource;
+
+/** Whether requests are signed with it: it is put into none. */
+export function isAws(source: CredentialSource | undefined): source is AwsKeysSource | AssumeRoleSource {
+  return source !== undefined && "accessKeyId" in source;
+}
+
+/** The variable of the secret key, beside that of its id. */
+export function secretKeyOf(variable: string): string {
+  return variable.replace(/ACCESS_KEY_ID$/, "SECRET_ACCESS_KEY");
+}
 
 export function isToken(source: CredentialSource): source is TokenSource {
   return "url" in source;
@@ -74,6 +111,11 @@ export function keptBy(source: CredentialSource): readonly SecretSource[] {
       return [source.key];
     case "github_app":
       return [source.privateKey];
+    case "aws_keys":
+    case "aws_sts_assume_role": {
+      const { accessKeyId, secretAccessKey, sessionToken } = source;
+      return [accessKeyId, secretAccessKey, ...(sessionToken === undefined ? [] : [sessionToken])];
+    }
     default:
       return [source];
   }

@@ -1,5 +1,13 @@
 import type { SecretSource } from "../policy/credentials.ts";
-import { type CredentialSource, isToken, type TokenSource } from "../policy/token-source.ts";
+import {
+  type AwsKeysSource,
+  type CredentialSource,
+  isAws,
+  isToken,
+  keptBy,
+  type TokenSource,
+} from "../policy/token-source.ts";
+import { awsKeysIn, readAwsKeys } from "./aws-keys.ts";
 import { type Needle, needlesOf } from "./needles.ts";
 import { readSource, SecretError } from "./sources.ts";
 import { issueToken, type TokenFetch } from "./token.ts";
@@ -43,6 +51,14 @@ export class Secret {
     return this.#bytes;
   }
 
+  /** What of it is secret by itself: of AWS's keys the secret one, and the token. */
+  get parts(): readonly Buffer[] {
+    if (this.#bytes === null) return [];
+    if (!isAws(this.#source)) return [this.#bytes];
+    const { secret, token } = awsKeysIn(this.#bytes);
+    return token === null ? [secret] : [secret, token];
+  }
+
   /** It was sent in base64 as well. */
   markEncoded(): void {
     if (this.#isEncoded) return;
@@ -70,9 +86,12 @@ export class Secret {
     await this.#reading;
   }
 
-  async #read(source: SecretSource): Promise<void> {
+  async #read(source: SecretSource | AwsKeysSource): Promise<void> {
     try {
-      const found = await readSource(source, this.#bytes === null ? undefined : this.#version);
+      const found =
+        source.kind === "aws_keys"
+          ? { bytes: await readAwsKeys(source), version: undefined }
+          : await readSource(source, this.#bytes === null ? undefined : this.#version);
       if (found !== undefined) {
         this.#forget();
         if (this.#isWiped) return void found.bytes.fill(0);
@@ -133,7 +152,8 @@ export class Secret {
   }
 }
 
-function freshMs(source: SecretSource): number {
+function freshMs(source: SecretSource | AwsKeysSource): number {
+  if (source.kind === "aws_keys") return Math.min(...keptBy(source).map((each) => freshMs(each)));
   if (source.kind === "command") return source.ttlMs;
   return source.kind === "env" ? Number.POSITIVE_INFINITY : fileFreshMs;
 }

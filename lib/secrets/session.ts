@@ -1,7 +1,7 @@
 import { HoldfastError } from "../errors.ts";
 import { inspectPath, isWithin } from "../host/paths.ts";
 import type { Credential, SecretSource } from "../policy/credentials.ts";
-import { isToken, keptBy } from "../policy/token-source.ts";
+import { isAws, isToken, keptBy, secretKeyOf } from "../policy/token-source.ts";
 import type { Needle } from "./needles.ts";
 import { placeholderLike, placeholderOf } from "./placeholder.ts";
 import { Secret } from "./secret.ts";
@@ -48,12 +48,18 @@ export class SessionCredentials {
       env === undefined ? [] : [[env, name] as const],
     );
     this.#byVariable = new Map(variables);
-    this.environment = Object.fromEntries(
+    // What clients sign with before it is signed anew: of no meaning.
+    const keys = variables.flatMap(([variable, name]) =>
+      isAws(credentials[name]?.source) ? [[secretKeyOf(variable), placeholderOf("generic")] as const] : [],
+    );
+    const others = Object.fromEntries(keys);
+    const own = Object.fromEntries(
       variables.map(([variable, name]) => {
         const isOpenShell = credentials[name]?.format === "openshell";
         return [variable, isOpenShell ? `openshell:resolve:env:${variable}` : (placeholders.get(name) ?? "")];
       }),
     );
+    this.environment = { ...others, ...own };
     this.#pattern = new RegExp([...placeholders.values(), openshellForms].join("|"), "g");
   }
 
@@ -75,8 +81,9 @@ export class SessionCredentials {
         const secret = new Secret(name, source, () => way.fetch);
         secrets.set(name, secret);
         for (const each of keptBy(source)) refuseShown(each, shown);
-        if (env === undefined || format !== undefined || isToken(source)) {
-          placeholders.set(name, placeholderOf(format === undefined || format === "openshell" ? "generic" : format));
+        if (env === undefined || format !== undefined || isToken(source) || isAws(source)) {
+          const usual = isAws(source) ? "aws" : "generic";
+          placeholders.set(name, placeholderOf(format === undefined || format === "openshell" ? usual : format));
           continue;
         }
         await secret.refresh();
@@ -130,7 +137,7 @@ export class SessionCredentials {
 
   /** The secrets that were read, by name. */
   *known(): Generator<readonly [name: string, secret: Buffer]> {
-    for (const [name, { bytes }] of this.#secrets) if (bytes !== null) yield [name, bytes];
+    for (const [name, { parts }] of this.#secrets) for (const part of parts) yield [name, part];
   }
 
   /** Every placeholder in a text, in order. */

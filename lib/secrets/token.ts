@@ -1,8 +1,11 @@
+import { createHash } from "node:crypto";
 import type { SecretSource } from "../policy/credentials.ts";
-import type { GithubAppSource, GoogleSource, TokenSource } from "../policy/token-source.ts";
+import type { AssumeRoleSource, GithubAppSource, GoogleSource, TokenSource } from "../policy/token-source.ts";
+import { awsKeysIn, credentialsIn, joinAwsKeys, readAwsKeys } from "./aws-keys.ts";
 import { membersOf } from "./json-text.ts";
 import { signedJwt } from "./jwt.ts";
 import { encodeBase64, percentEncoded } from "./secret-text.ts";
+import { signRequest, timeOf } from "./sigv4.ts";
 import { checkDocument, checkSecret, locked, longestSecret, readSource, SecretError } from "./sources.ts";
 
 /** A request to an issuer; its secrets are wiped when it has been sent. */
@@ -11,8 +14,8 @@ export interface TokenRequest {
   readonly name: string;
   readonly url: string;
   readonly contentType: string;
-  /** What follows `Authorization: `. */
-  readonly authorization?: Buffer;
+  /** A field that proves who asks. */
+  readonly proof?: { readonly name: string; readonly value: Buffer };
   /** Lines. */
   readonly fields?: readonly string[];
   readonly body: Buffer;
@@ -66,9 +69,10 @@ export async function issueToken(
   try {
     const request = await requestFor(source, rotated, own);
     own(request.body);
-    if (request.authorization !== undefined) own(request.authorization);
+    if (request.proof !== undefined) own(request.proof.value);
     const { status, body } = await fetch({ name, url: source.url, ...request });
     own(body);
+    if (source.kind === "aws_sts_assume_role") return roleKeys(source, status, body, own);
     const members = membersOf(body);
     for (const member of members?.values() ?? []) own(member);
     if (status !== 200 && status !== 201) throw new SecretError(refusal(source, status, members?.get("error")));
@@ -97,7 +101,7 @@ async function requestFor(source: TokenSource, rotated: Buffer | null, own: Own)
           Buffer.concat([Buffer.from(`${encodeURIComponent(source.clientId)}:`), own(percentEncoded(secret))]),
         );
         const authorization = Buffer.concat([Buffer.from("Basic "), own(encodeBase64(login))]);
-        return { contentType: form, authorization, body: formOf(fields, own) };
+        return { contentType: form, proof: { name: "Authorization", value: authorization }, body: formOf(fields, own) };
       }
       fields.push(["client_id", source.clientId]);
       if (secret !== undefined) fields.push(["client_secret", secret]);
@@ -119,6 +123,8 @@ async function requestFor(source: TokenSource, rotated: Buffer | null, own: Own)
     }
     case "github_app":
       return await githubRequest(source, own);
+    case "aws_sts_assume_role":
+      return await assumeRoleRequest(source, own);
   }
 }
 
@@ -149,10 +155,53 @@ async function githubRequest(
   };
   return {
     contentType: "application/json",
-    authorization: Buffer.concat([Buffer.from("Bearer "), jwt]),
+    proof: { name: "Authorization", value: Buffer.concat([Buffer.from("Bearer "), jwt]) },
     fields: ["Accept: application/vnd.github+json", "X-GitHub-Api-Version: 2022-11-28"],
     body: Buffer.from(JSON.stringify(asked)),
   };
+}
+
+/** Signed as any request to AWS. */
+async function assumeRoleRequest(source: AssumeRoleSource, own: Own): Promise<Request> {
+  const { url, region, roleArn, sessionName, externalId, durationSeconds } = source;
+  const fields: [string, string][] = [
+    ["Action", "AssumeRole"],
+    ["Version", "2011-06-15"],
+    ["RoleArn", roleArn],
+    ["RoleSessionName", sessionName],
+    ["DurationSeconds", String(durationSeconds)],
+  ];
+  if (externalId !== undefined) fields.push(["ExternalId", externalId]);
+  const body = formOf(fields, own);
+  const keys = awsKeysIn(own(await readAwsKeys(source)));
+  const { host, pathname } = new URL(url);
+  const time = timeOf();
+  const { authorization } = signRequest(
+    keys,
+    { region, service: "sts", time },
+    {
+      ...{ method: "POST", path: pathname, query: "", payload: createHash("sha256").update(body).digest("hex") },
+      fields: [
+        ["content-type", form],
+        ["host", host],
+        ["x-amz-date", time],
+        ...(keys.token === null ? [] : [["x-amz-security-token", keys.token] as const]),
+      ],
+    },
+  );
+  return {
+    ...{ contentType: form, body, fields: [`X-Amz-Date: ${time}`, `Authorization: ${authorization}`] },
+    ...(keys.token === null ? {} : { proof: { name: "X-Amz-Security-Token", value: keys.token } }),
+  };
+}
+
+function roleKeys(source: AssumeRoleSource, status: number, body: Buffer, own: Own): Token {
+  const code = status === 200 ? null : (/<Code>([A-Za-z]{1,64})<\/Code>/.exec(body.toString("latin1"))?.[1] ?? "");
+  if (code !== null) throw new SecretError(refusal(source, status, Buffer.from(code)));
+  const found = credentialsIn(body);
+  for (const part of found?.parts ?? []) own(part);
+  if (found === undefined) throw new SecretError(`${hostOf(source)} answers without keys`);
+  return aged(source, joinAwsKeys(found.parts), Date.parse(found.expiration) - Date.now() || 0);
 }
 
 async function kept(source: SecretSource, check = checkSecret): Promise<Buffer> {
@@ -177,15 +226,18 @@ function tokenIn(source: TokenSource, members: ReadonlyMap<string, Buffer>): Tok
   if (kind !== "bearer") throw new SecretError(`${what} is no bearer token`);
   const found = members.get(source.kind === "github_app" ? "token" : "access_token");
   if (found === undefined) throw new SecretError(`${hostOf(source)} answers without a token`);
-  const goodMs = Math.min(lifetimeOf(members), source.mostMs ?? Number.POSITIVE_INFINITY);
-  if (goodMs <= 0) throw new SecretError(`${what} has ended already: is this host's clock right?`);
   const rotated = source.kind === "oauth2_refresh_token" ? members.get("refresh_token") : undefined;
   return {
-    bytes: inLocked(found, what),
-    goodMs,
-    freshMs: Math.max(goodMs - source.refreshBeforeMs, goodMs / 2),
+    ...aged(source, inLocked(found, what), lifetimeOf(members)),
     ...(rotated === undefined ? {} : { rotated: inLocked(rotated, `the refresh token of ${hostOf(source)}`) }),
   };
+}
+
+function aged(source: TokenSource, bytes: Buffer, lifetimeMs: number): Token {
+  const goodMs = Math.min(lifetimeMs, source.mostMs ?? Number.POSITIVE_INFINITY);
+  if (goodMs > 0) return { bytes, goodMs, freshMs: Math.max(goodMs - source.refreshBeforeMs, goodMs / 2) };
+  bytes.fill(0);
+  throw new SecretError(`the token of ${hostOf(source)} has ended already: is this host's clock right?`);
 }
 
 function lifetimeOf(members: ReadonlyMap<string, Buffer>): number {
@@ -210,6 +262,13 @@ const known: ReadonlySet<string> = new Set([
   "unauthorized_client",
   "unsupported_grant_type",
   "invalid_scope",
+  // STS.
+  "AccessDenied",
+  "ExpiredToken",
+  "InvalidClientTokenId",
+  "SignatureDoesNotMatch",
+  "MalformedPolicyDocument",
+  "ValidationError",
 ]);
 
 function refusal(source: TokenSource, status: number, error: Buffer | undefined): string {

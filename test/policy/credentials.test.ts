@@ -94,6 +94,64 @@ test("A token's every field is read, with what is usual where there is none", (t
   );
 });
 
+const signed = `holdfast: 1
+network_policies:
+  s3:
+    endpoints: [{ host: "*.s3.eu-west-1.amazonaws.com", port: 443, protocol: rest, enforcement: enforce, access: full, credential_signing: sigv4, signing_service: s3 }]
+    binaries: [{ path: /usr/bin/aws }]
+`;
+
+test("Keys of AWS's are bound to an endpoint that asks for signatures", (t) => {
+  const { credentials } = sound(`${signed}credentials:
+  one: { source: { aws_keys: { access_key_id: { env: ID }, secret_access_key: { file: /run/s } } }, env: AWS_ACCESS_KEY_ID, network_policy: s3 }
+  two:
+    source:
+      aws_sts_assume_role:
+        { role_arn: "arn:aws:iam::123456789012:role/a/reader", region: eu-west-1, duration: 15m, access_key_id: { env: ID }, secret_access_key: { env: S }, session_token: { env: T } }
+    network_policy: s3
+`);
+  const keys = { accessKeyId: { kind: "env", name: "ID" } } as const;
+  t.deepEqual(credentials?.["one"]?.source, {
+    ...{ kind: "aws_keys", ...keys, secretAccessKey: { kind: "file", path: "/run/s" } },
+  });
+  t.deepEqual(credentials?.["two"]?.source, {
+    ...{ kind: "aws_sts_assume_role", url: "https://sts.eu-west-1.amazonaws.com/", region: "eu-west-1", ...keys },
+    ...{ secretAccessKey: { kind: "env", name: "S" }, sessionToken: { kind: "env", name: "T" } },
+    ...{ roleArn: "arn:aws:iam::123456789012:role/a/reader", sessionName: "holdfast", durationSeconds: 900 },
+    refreshBeforeMs: 300_000,
+  });
+});
+
+const keys = "source: { aws_keys: { access_key_id: { env: ID }, secret_access_key: { env: S } } }";
+
+for (const [title, text, expected] of [
+  [
+    "another name, and what is put in",
+    `x: { ${keys}, env: KEY, inject: { as: bearer }, network_policy: s3 }`,
+    [
+      "7:98: credentials.x.env must end with ACCESS_KEY_ID (the secret's is named after it)",
+      "7:103: credentials.x: keys of AWS's sign requests, and are put into none",
+    ],
+  ],
+  [
+    "a role that is none",
+    "x: { source: { aws_sts_assume_role: { role_arn: reader, access_key_id: { env: ID }, secret_access_key: { env: S } } }, network_policy: s3 }",
+    [
+      '7:51: credentials.x.source.aws_sts_assume_role.role_arn is no role\'s ARN: "reader" (for example arn:aws:iam::123456789012:role/reader)',
+    ],
+  ],
+] as const) {
+  test(`Keys of AWS's are refused at their place: ${title}`, (t) => {
+    t.deepEqual(errors(`${signed}credentials:\n  ${text}\n`), expected);
+  });
+}
+
+test("Keys of AWS's that nothing asks to sign with are refused", (t) => {
+  t.deepEqual(errors(`${network}credentials:\n  x: { ${keys}, network_policy: api }\n`), [
+    "10:3: credentials.x: no endpoint that it is bound to is signed (give one credential_signing: sigv4 and signing_service)",
+  ]);
+});
+
 const usable = "source: { env: KEY }, env: INSIDE, network_policy: api";
 
 const bad: readonly (readonly [string, string, readonly string[]])[] = [

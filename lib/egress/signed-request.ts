@@ -1,0 +1,255 @@
+import { createHash } from "node:crypto";
+import type { NetworkEndpoint } from "../policy/network.ts";
+import { awsKeysIn } from "../secrets/aws-keys.ts";
+import type { SessionCredentials } from "../secrets/session.ts";
+import { type AwsKeys, emptyHash, type SigningScope, signRequest, strictPath, timeOf } from "../secrets/sigv4.ts";
+import { AwsChunks } from "./aws-chunks.ts";
+import type { ChangedBody } from "./body-swap.ts";
+import type { BodyReader } from "./http-body.ts";
+import { type Field, HttpError, makeField, type RequestHead } from "./http-head.ts";
+import { SwapFault, type SwapField, type SwapRequest } from "./swap.ts";
+
+/** openshell.md 1.12: so much is held of a body whose hash has to be known first. */
+const longestHashed = 10 * 1024 * 1024;
+
+const unsigned = "UNSIGNED-PAYLOAD";
+const streaming = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD";
+/** What the client signed with, and what is said anew. */
+const dropped: ReadonlySet<string> = new Set(["authorization", "x-amz-security-token", "x-amz-date", "date"]);
+const droppedParameters =
+  /^x-amz-(?:algorithm|credential|date|expires|signedheaders|signature|security-token|content-sha256)(?:=|$)/i;
+/** Besides all of AWS's own. */
+const signedToo: ReadonlySet<string> = new Set(["host", "content-type", "content-md5"]);
+
+/** What the payload's place in the signature says. */
+type Payload =
+  | { readonly kind: "word"; readonly word: string }
+  /** Known when all of it has come. */
+  | { readonly kind: "hash" }
+  | { readonly kind: "chunks"; readonly word: string };
+
+/** Signs one request with keys of AWS's instead of those that its client has. */
+export class RequestSigner {
+  /** The credential. */
+  readonly name: string;
+  readonly #session: SessionCredentials;
+  readonly #endpoint: NetworkEndpoint;
+  readonly #method: string;
+  /** As it is sent. */
+  readonly path: string;
+  readonly query: string | undefined;
+  readonly #payload: Payload;
+  readonly #scope: SigningScope;
+
+  constructor(
+    session: SessionCredentials,
+    name: string,
+    endpoint: NetworkEndpoint,
+    host: string,
+    request: SwapRequest<SwapField> & { readonly method: string },
+    hasBody: boolean,
+  ) {
+    this.name = name;
+    this.#session = session;
+    this.#endpoint = endpoint;
+    this.#method = request.method;
+    this.path = strictPath(request.path);
+    const pairs = request.query?.split("&").filter((pair) => !droppedParameters.test(pair));
+    this.query = pairs === undefined || pairs.length === 0 ? undefined : pairs.join("&");
+    const isPresigned = pairs !== undefined && pairs.length < (request.query ?? "").split("&").length;
+    const said = request.fields.find((field) => field.name === "x-amz-content-sha256")?.value;
+    this.#payload = payloadOf(endpoint.credentialSigning, said ?? (isPresigned ? unsigned : undefined), hasBody);
+    const { signingService: service, signingRegion } = endpoint;
+    this.#scope = { region: signingRegion || regionOf(host), service, time: timeOf() };
+  }
+
+  /** Without what the client signed with. */
+  without<F extends SwapField>(fields: readonly F[]): readonly F[] {
+    return fields.filter(({ name }) => !dropped.has(name));
+  }
+
+  get isReady(): boolean {
+    return this.#session.secretOf(this.name)?.isFresh === true;
+  }
+
+  /** @throws SwapFault */
+  async prepare(): Promise<void> {
+    try {
+      await this.#session.secretOf(this.name)?.refresh();
+    } catch (cause) {
+      throw new SwapFault("credential_unavailable", this.name, `the credential ${this.name} cannot be had`, { cause });
+    }
+  }
+
+  /**
+   * The head, signed, for the caller to wipe; undefined where its body has to come first.
+   *
+   * @param write makes it of its fields
+   */
+  head(fields: readonly Field[], write: (fields: readonly Field[]) => Buffer): (() => Buffer) | undefined {
+    const payload = this.#payload;
+    return payload.kind === "word" ? () => this.#signed(payload.word, fields, write).bytes : undefined;
+  }
+
+  /** Where the body is held or changed: it brings its head. */
+  body(
+    head: RequestHead,
+    reader: BodyReader,
+    fields: readonly Field[],
+    write: (fields: readonly Field[]) => Buffer,
+  ): ChangedBody | undefined {
+    const payload = this.#payload;
+    if (payload.kind === "word") return undefined;
+    if (payload.kind === "chunks") {
+      const isChunked = head.framing.kind === "chunked";
+      return new ResignedBody(reader, isChunked, () => {
+        const { bytes, seed } = this.#signed(payload.word, fields, write);
+        const hasTrailer = payload.word.endsWith("-TRAILER");
+        return { head: bytes, chunks: new AwsChunks(() => this.#keys(), this.#scope, seed, hasTrailer) };
+      });
+    }
+    if (head.framing.kind === "length" && head.framing.length > longestHashed) throw tooLong();
+    return new HashedBody(reader, (hash, length) => {
+      const framed = fields.filter(({ name }) => !framing.has(name));
+      return this.#signed(hash, [...framed, makeField("content-length", String(length))], write).bytes;
+    });
+  }
+
+  #keys(): AwsKeys {
+    const bytes = this.#session.secretOf(this.name)?.bytes ?? null;
+    if (bytes === null)
+      throw new SwapFault("credential_unavailable", this.name, `the credential ${this.name} cannot be had`);
+    return awsKeysIn(bytes);
+  }
+
+  #signed(
+    payload: string,
+    fields: readonly Field[],
+    write: (fields: readonly Field[]) => Buffer,
+  ): { readonly bytes: Buffer; readonly seed: string } {
+    const keys = this.#keys();
+    const { time, service } = this.#scope;
+    const own = [makeField("x-amz-date", time)];
+    // S3 wants it; others take it where their client says it.
+    if (service === "s3" || fields.some(({ name }) => name === "x-amz-content-sha256"))
+      own.push(makeField("x-amz-content-sha256", payload));
+    const all = [...fields.filter(({ name }) => name !== "x-amz-content-sha256"), ...own];
+    const covered = all
+      .filter(({ name }) => signedToo.has(name) || name.startsWith("x-amz-"))
+      .map(({ name, value }) => [name, value] as const);
+    const { authorization, seed } = signRequest(keys, this.#scope, {
+      ...{ method: this.#method, path: this.path, query: this.query ?? "", payload },
+      fields: keys.token === null ? covered : [...covered, ["x-amz-security-token", keys.token]],
+    });
+    const sent = [...all, makeField("authorization", authorization)];
+    if (keys.token === null) return { bytes: write(sent), seed };
+    // Never a string.
+    const mark = this.#session.placeholderOf(this.name);
+    const bytes = write([...sent, makeField("x-amz-security-token", mark)]);
+    const at = bytes.indexOf(`x-amz-security-token: ${mark}`) + "x-amz-security-token: ".length;
+    const whole = Buffer.concat([bytes.subarray(0, at), keys.token, bytes.subarray(at + mark.length)]);
+    bytes.fill(0);
+    return { bytes: whole, seed };
+  }
+
+  get service(): string {
+    return this.#endpoint.signingService;
+  }
+}
+
+const framing: ReadonlySet<string> = new Set(["content-length", "transfer-encoding", "expect"]);
+
+function payloadOf(mode: NetworkEndpoint["credentialSigning"], said: string | undefined, hasBody: boolean): Payload {
+  if (said?.startsWith(streaming)) return { kind: "chunks", word: said };
+  // Its chunks bear no signature.
+  if (said === "STREAMING-UNSIGNED-PAYLOAD-TRAILER" && mode !== "sigv4:body") return { kind: "word", word: said };
+  if (said?.startsWith("STREAMING-"))
+    throw new HttpError(400, `a body signed by ${said.slice(0, 64)} cannot be signed anew`);
+  if (mode === "sigv4:no_body") return { kind: "word", word: unsigned };
+  if (!hasBody) return { kind: "word", word: emptyHash };
+  if (mode === "sigv4:body" || said === undefined) return { kind: "hash" };
+  if (said === unsigned || /^[0-9a-f]{64}$/.test(said)) return { kind: "word", word: said };
+  throw new HttpError(400, "x-amz-content-sha256 is no hash");
+}
+
+/** As AWS names its hosts; what is none of them says its region by `signing_region`. */
+export function regionOf(host: string): string {
+  return (
+    /(?:^|\.)(?:s3-)?([a-z]{2}(?:-[a-z]+)+-\d+)\.(?:\w+\.)*(?:amazonaws\.com(?:\.cn)?|api\.aws|on\.aws)$/.exec(
+      host,
+    )?.[1] ?? "us-east-1"
+  );
+}
+
+function tooLong(): HttpError {
+  return new HttpError(413, `a body that is hashed for its signature is at most ${longestHashed} bytes`);
+}
+
+/** A body that is held until its hash is known. */
+class HashedBody implements ChangedBody {
+  readonly used: readonly string[] = [];
+  readonly #reader: BodyReader;
+  readonly #head: (hash: string, length: number) => Buffer;
+  readonly #parts: Buffer[] = [];
+  #size = 0;
+
+  constructor(reader: BodyReader, head: (hash: string, length: number) => Buffer) {
+    this.#reader = reader;
+    this.#head = head;
+  }
+
+  get waits(): boolean {
+    return !this.#reader.isDone;
+  }
+
+  take(data: Buffer, at: number): { readonly size: number; readonly out: readonly Buffer[] } {
+    const ranges: [number, number][] = [];
+    const size = this.#reader.take(data, at, ranges);
+    for (const [from, until] of ranges) {
+      this.#parts.push(Buffer.from(data.subarray(from, until)));
+      this.#size += until - from;
+    }
+    if (this.#size > longestHashed) throw tooLong();
+    if (!this.#reader.isDone) return { size, out: [] };
+    const hash = createHash("sha256");
+    for (const part of this.#parts) hash.update(part);
+    return { size, out: [this.#head(hash.digest("hex"), this.#size), ...this.#parts.splice(0)] };
+  }
+}
+
+/** A body whose chunks are signed anew as they come. */
+class ResignedBody implements ChangedBody {
+  readonly used: readonly string[] = [];
+  readonly waits = false;
+  readonly #reader: BodyReader;
+  /** By HTTP's own chunks, around those of AWS's. */
+  readonly #isChunked: boolean;
+  readonly #begin: () => { readonly head: Buffer; readonly chunks: AwsChunks };
+  #chunks: AwsChunks | undefined;
+
+  constructor(reader: BodyReader, isChunked: boolean, begin: () => { head: Buffer; chunks: AwsChunks }) {
+    this.#reader = reader;
+    this.#isChunked = isChunked;
+    this.#begin = begin;
+  }
+
+  take(data: Buffer, at: number): { readonly size: number; readonly out: readonly Buffer[] } {
+    const out: Buffer[] = [];
+    if (this.#chunks === undefined) {
+      const { head, chunks } = this.#begin();
+      this.#chunks = chunks;
+      out.push(head);
+    }
+    const ranges: [number, number][] = [];
+    const size = this.#reader.take(data, at, ranges);
+    const came = Buffer.concat(ranges.map(([from, until]) => data.subarray(from, until)));
+    // Copies: what is sent is wiped.
+    const made = Buffer.concat(this.#chunks.take(came, this.#reader.isDone));
+    if (made.length > 0)
+      out.push(
+        ...(this.#isChunked ? [Buffer.from(`${made.length.toString(16)}\r\n`), made, Buffer.from("\r\n")] : [made]),
+      );
+    if (this.#isChunked && this.#reader.isDone) out.push(Buffer.from("0\r\n\r\n"));
+    return { size, out };
+  }
+}

@@ -1,0 +1,190 @@
+// The scenario of signed.test.ts, run where the servers' addresses are this namespace's own. Signatures are checked by aws4,
+// which has nothing in common with what makes them, and those of chunks by the few lines below.
+import { createHash, createHmac } from "node:crypto";
+import { once } from "node:events";
+import { chmodSync, copyFileSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import type { IncomingMessage, ServerResponse } from "node:http";
+import { createServer } from "node:https";
+import { createRequire } from "node:module";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { Audit } from "../../lib/audit/audit.ts";
+import { Authority } from "../../lib/egress/authority.ts";
+import { Sandbox } from "../../lib/sandbox/sandbox.ts";
+import { runnable, sound } from "../policy/policy-text.ts";
+import { finds } from "../secrets/secret-search.ts";
+import { addresses } from "./world.ts";
+
+interface Keys {
+  readonly accessKeyId: string;
+  readonly secretAccessKey: string;
+  readonly sessionToken?: string;
+}
+
+interface Aws4 {
+  sign(request: object, keys: Keys): { readonly headers: Readonly<Record<string, string>> };
+}
+const aws4: Aws4 = createRequire(import.meta.url)("aws4");
+
+const closers: (() => unknown)[] = [];
+const workdir = mkdtempSync(join(tmpdir(), "holdfast-signed-"));
+chmodSync(workdir, 0o777);
+const outside = mkdtempSync(join(tmpdir(), "holdfast-outside-"));
+for (const folder of [workdir, outside]) closers.push(() => rmSync(folder, { recursive: true, force: true }));
+
+const kept: Keys = { accessKeyId: "AKIAREALKEYSID234567", secretAccessKey: "the/real+secret/access+key/0123456789abc" };
+const ending: Keys = { ...kept, accessKeyId: "ASIAREALKEYSID234567", sessionToken: "the/real+session//token==" };
+const role: Keys = {
+  ...{ accessKeyId: "ASIAROLESKEYSID23456", secretAccessKey: "the/roles+secret/access+key/0123456789ab" },
+  sessionToken: "the/roles+session//token==",
+};
+const real = [kept, ending, role];
+for (const [name, value] of Object.entries({ ...kept, ending: ending.accessKeyId, token: ending.sessionToken ?? "" }))
+  process.env[`HOLDFAST_TEST_${name.toUpperCase()}`] = value;
+
+const node = process.execPath;
+const signed = (path: string, service: string, mode: string): string =>
+  `      - { host: api.example.test, port: 443, path: ${path}, protocol: rest, enforcement: enforce, access: full, credential_signing: "${mode}", signing_service: ${service}${service === "s3" ? ", signing_region: eu-west-1" : ""} }`;
+const secret = "secret_access_key: { env: HOLDFAST_TEST_SECRETACCESSKEY }";
+const keys = `access_key_id: { env: HOLDFAST_TEST_ACCESSKEYID }, ${secret}`;
+const token = "session_token: { env: HOLDFAST_TEST_TOKEN }";
+const bound = (path: string): string =>
+  `endpoints: [{ host: api.example.test, path: ${path} }], binaries: [{ path: "${node}" }]`;
+const policyText = `${runnable(dirname(node))}network_policies:
+  api:
+    endpoints:
+${signed("/s3/**", "s3", "sigv4")}
+${signed("/bedrock/**", "bedrock", "sigv4")}
+${signed("/body/**", "s3", "sigv4:body")}
+${signed("/nobody/**", "s3", "sigv4:no_body")}
+${signed("/role/**", "execute-api", "sigv4")}
+${signed("/lost/**", "s3", "sigv4")}
+      - { host: api.example.test, port: 443, path: /plain/**, protocol: rest, enforcement: enforce, access: full }
+      - { host: other.example.test, port: 443, protocol: rest, enforcement: enforce, access: full }
+    binaries: [{ path: "${node}" }]
+credentials:
+  kept: { source: { aws_keys: { ${keys} } }, env: AWS_ACCESS_KEY_ID, endpoints: [${["/s3/**", "/body/**", "/nobody/**"].map((path) => `{ host: api.example.test, path: ${path} }`).join(", ")}], binaries: [{ path: "${node}" }] }
+  ending: { source: { aws_keys: { access_key_id: { env: HOLDFAST_TEST_ENDING }, ${secret}, ${token} } }, ${bound("/bedrock/**")} }
+  role: { source: { aws_sts_assume_role: { role_arn: "arn:aws:iam::123456789012:role/reader", external_id: x, token_url: "https://other.example.test/sts", access_key_id: { env: HOLDFAST_TEST_ENDING }, ${secret}, ${token} } }, ${bound("/role/**")} }
+  lost: { source: { aws_keys: { access_key_id: { env: HOLDFAST_TEST_NOWHERE }, ${secret} } }, ${bound("/lost/**")} }
+`;
+
+/** What came to the servers, by path without its query: whether it is signed, and by which keys. */
+const came: Record<string, object[]> = {};
+
+function isSigned({ method, url: path, headers }: IncomingMessage, body: Buffer): object {
+  const said = headers.authorization ?? "";
+  const [, id, scope = "", names = ""] =
+    /Credential=([A-Z0-9]+)\/(\S+), SignedHeaders=(\S+), Signature=/.exec(said) ?? [];
+  const by = real.findIndex(({ accessKeyId }) => accessKeyId === id);
+  const own = Object.fromEntries(names.split(";").map((name) => [name, headers[name]]));
+  const [, region, service] = scope.split("/");
+  const keysOfIt = real[by];
+  // An empty one it takes for one of a type.
+  const sent = body.length === 0 ? {} : { body };
+  const ignored = { extraHeadersToIgnore: { "content-length": true } };
+  const remade =
+    keysOfIt &&
+    aws4.sign({ host: headers.host, path, method, headers: own, region, service, ...sent, ...ignored }, keysOfIt);
+  const isGood = (remade?.headers["Authorization"] ?? remade?.headers["authorization"]) === said;
+  const hasToken = headers["x-amz-security-token"] === keysOfIt?.sessionToken;
+  const date = Math.abs(
+    Date.now() - Date.parse(String(headers["x-amz-date"]).replace(/(....)(..)(..T..)(..)/, "$1-$2-$3:$4:")),
+  );
+  return { by, scope: `${region}/${service}`, isGood, hasToken, isNow: date < 60_000, names };
+}
+
+/** docs.aws.amazon.com/AmazonS3/latest/API/sigv4-streaming.html and -trailers.html */
+function areChunksSigned({ headers }: IncomingMessage, body: Buffer): boolean {
+  const [, scope = "", seed = ""] =
+    /Credential=[A-Z0-9]+\/(\S+), .*Signature=(\S+)/.exec(headers.authorization ?? "") ?? [];
+  const hmac = (key: string | Buffer, text: string): Buffer => createHmac("sha256", key).update(text).digest();
+  const sha = (data: Buffer | string): string => createHash("sha256").update(data).digest("hex");
+  const key = scope.split("/").reduce<Buffer>(hmac, Buffer.from(`AWS4${kept.secretAccessKey}`));
+  const next = (kind: string, before: string, hashes: string): string =>
+    hmac(key, `AWS4-HMAC-SHA256-${kind}\n${headers["x-amz-date"]}\n${scope}\n${before}\n${hashes}`).toString("hex");
+  let before = seed;
+  let at = 0;
+  for (;;) {
+    const end = body.indexOf("\r\n", at);
+    const [size = "", signature] = body.toString("latin1", at, end).split(";chunk-signature=");
+    const data = body.subarray(end + 2, end + 2 + Number.parseInt(size, 16));
+    before = next("PAYLOAD", before, `${sha("")}\n${sha(data)}`);
+    if (before !== signature) return false;
+    at = end + 2 + data.length;
+    if (data.length === 0) break;
+    at += 2;
+  }
+  const rest = body.toString("latin1", at);
+  if (headers["x-amz-trailer"] === undefined) return rest === "\r\n";
+  const [, fields = "", signature] = /^((?:.*\r\n)*?)x-amz-trailer-signature:(\S+)\r\n\r\n$/.exec(rest) ?? [];
+  return next("TRAILER", before, sha(fields.replaceAll("\r\n", "\n"))) === signature;
+}
+
+async function onApi(request: IncomingMessage, response: ServerResponse): Promise<void> {
+  const parts: Buffer[] = [];
+  for await (const part of request) parts.push(part);
+  const body = Buffer.concat(parts);
+  const { url = "", headers } = request;
+  const word = headers["x-amz-content-sha256"];
+  const path = url.split("?")[0] ?? "";
+  const isStreamed = String(word).startsWith("STREAMING-AWS4");
+  const seen = {
+    url,
+    word,
+    ...isSigned(request, body),
+    ...(isStreamed ? { chunks: areChunksSigned(request, body) } : {}),
+  };
+  came[path] = [...(came[path] ?? []), { ...seen, size: body.length, length: headers["content-length"] }];
+  response.end("ok");
+}
+
+async function onSts(request: IncomingMessage, response: ServerResponse): Promise<void> {
+  const parts: Buffer[] = [];
+  for await (const part of request) parts.push(part);
+  const body = Buffer.concat(parts);
+  came["sts"] = [
+    ...(came["sts"] ?? []),
+    { ...Object.fromEntries(new URLSearchParams(body.toString())), ...isSigned(request, body) },
+  ];
+  response.end(`<AssumeRoleResponse><AssumeRoleResult><Credentials><AccessKeyId>${role.accessKeyId}</AccessKeyId>
+<SecretAccessKey>${role.secretAccessKey}</SecretAccessKey><SessionToken>${role.sessionToken}</SessionToken>
+<Expiration>${new Date(Date.now() + 3_600_000).toISOString()}</Expiration></Credentials></AssumeRoleResult></AssumeRoleResponse>`);
+}
+
+const lines: Record<string, unknown>[] = [];
+const audit = new Audit({ write: (line) => void lines.push(JSON.parse(line)), close: () => {} });
+const authority = new Authority("the test's servers", 3_600_000);
+const trusted = join(outside, "host-trust.pem");
+writeFileSync(trusted, authority.certificate);
+process.env["SSL_CERT_FILE"] = trusted;
+const certified = {
+  SNICallback: (name: string, done: (error: null, context: ReturnType<Authority["contextFor"]>) => void) =>
+    done(null, authority.contextFor(name)),
+};
+const servers = [
+  createServer(certified, (request, response) => void onApi(request, response)).listen(443, addresses.api),
+  createServer(certified, (request, response) => void onSts(request, response)).listen(443, addresses.other),
+];
+await Promise.all(servers.map((server) => (server.listening ? null : once(server, "listening"))));
+closers.push(() => {
+  for (const server of servers) server.close();
+});
+
+try {
+  copyFileSync(join(import.meta.dirname, "signed-client.mjs"), join(workdir, "client.mjs"));
+  const sandbox = await Sandbox.create({ workdir, policy: sound(policyText), audit });
+  closers.push(() => sandbox.dispose());
+  const { stdout, stderr, denials } = await sandbox.exec(node, [join(workdir, "client.mjs")], { timeout: 60_000 });
+  if (stdout.length === 0) throw new Error(`the client failed: ${stderr}`);
+  const everything = `${stdout}${stderr}${JSON.stringify(lines)}${JSON.stringify(denials)}`;
+  const secrets = real.flatMap(({ secretAccessKey, sessionToken }) => [
+    secretAccessKey,
+    ...(sessionToken ? [sessionToken] : []),
+  ]);
+  const found = secrets.flatMap((each) => finds(everything, each));
+  process.stdout.write(JSON.stringify({ ...JSON.parse(stdout.toString()), came, lines, found }));
+} finally {
+  for (const close of closers.reverse()) await close();
+}
+process.exit(0);
