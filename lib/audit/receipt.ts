@@ -1,16 +1,19 @@
 import type { AuditEvent } from "./audit.ts";
 
+/** Which policy held. */
+export interface AttestedPolicy {
+  /** The file as it was named, or `<preset NAME>`. */
+  readonly source: string;
+  /** Of the file's bytes; absent for what no file says. */
+  readonly sourceSha256?: string;
+  /** Of the policy as it held, flags included, as JSON. */
+  readonly sha256: string;
+}
+
 /** What a receipt is about, known when the sandbox is made. */
 export interface ReceiptAbout {
   readonly sandbox: string;
-  readonly policy: {
-    /** The file as it was named, or `<preset NAME>`. */
-    readonly source: string;
-    /** Of the file's bytes; absent for what no file says. */
-    readonly sourceSha256?: string;
-    /** Of the policy as it held, flags included, as JSON. */
-    readonly sha256: string;
-  };
+  readonly policy: AttestedPolicy;
   readonly host: { readonly name: string; readonly kernel: string; readonly architecture: string };
   readonly version: string;
   readonly mode: string;
@@ -77,6 +80,18 @@ interface Program {
   readonly by: "call" | "connection";
 }
 
+interface ModelUse {
+  readonly route: string;
+  readonly model: string | null;
+  inputTokens: number;
+  outputTokens: number;
+  /** Without an answer. */
+  failed: number;
+}
+
+/** Names that a session chose are cut to this length. */
+const longestName = 200;
+
 /**
  * Folds the records of one sandbox (audit.ts) to what its receipt says. Names and counts: no arguments, no paths of
  * requests, no content.
@@ -90,6 +105,10 @@ export class ReceiptRecorder {
   readonly #refused = new Fold<{ kind: string; subject: string; program?: string }>();
   readonly #connected = new Fold<{ host: string; port: number; program: string | null }>();
   readonly #injected = new Fold<{ credential: string; host: string; port: number }>();
+  readonly #tokens = new Fold<{ credential: string; host: string; port: number }>();
+  readonly #asked = new Fold<ModelUse>();
+  /** That came into force while it ran. */
+  readonly #laterPolicies: (AttestedPolicy & { readonly at: string })[] = [];
   readonly #extracted: LeftFile[] = [];
   readonly #imported: LeftFile[] = [];
   readonly #applied: { readonly path: string; readonly kind: string; readonly sha256?: string }[] = [];
@@ -103,6 +122,12 @@ export class ReceiptRecorder {
   /** A program's file, as it was when it was started or when it connected. */
   program(path: string, sha256: string | null, by: Program["by"]): void {
     this.#programs.add(`${by} ${path} ${sha256}`, () => ({ path, sha256, by }));
+  }
+
+  /** Another policy has come into force. */
+  policyApplied(policy: AttestedPolicy): void {
+    if (this.#laterPolicies.length < mostDistinct)
+      this.#laterPolicies.push({ ...policy, at: new Date().toISOString() });
   }
 
   note(event: AuditEvent): void {
@@ -133,6 +158,14 @@ export class ReceiptRecorder {
           this.#injected.add(`${credential} ${host}:${port}`, () => ({ credential: String(credential), host, port }));
         }
         break;
+      case "credential.token": {
+        const [credential, host, port] = [text("credential"), text("host"), Number(event["port"])];
+        this.#tokens.add(`${credential} ${host}:${port}`, () => ({ credential, host, port }));
+        break;
+      }
+      case "inference":
+        this.#model(event);
+        break;
       case "credential.refused":
         this.#refuse("credential", `${text("credential")} to ${text("host")}:${text("port")}`, 1);
         break;
@@ -157,6 +190,17 @@ export class ReceiptRecorder {
         break;
       default:
     }
+  }
+
+  #model(event: AuditEvent): void {
+    const route = String(event["route"]);
+    const model = typeof event["model"] === "string" ? event["model"].slice(0, longestName) : null;
+    const make = (): ModelUse => ({ route, model, inputTokens: 0, outputTokens: 0, failed: 0 });
+    const found = this.#asked.add(`${route} ${model}`, make);
+    if (found === undefined) return;
+    found.inputTokens += Number(event["inputTokens"]);
+    found.outputTokens += Number(event["outputTokens"]);
+    if (event["fault"] !== undefined) found.failed++;
   }
 
   #ended(event: AuditEvent): void {
@@ -207,6 +251,7 @@ export class ReceiptRecorder {
       predicate: {
         ...about,
         policy,
+        laterPolicies: this.#laterPolicies,
         began: this.#began.toISOString(),
         ended: new Date().toISOString(),
         records: this.#records,
@@ -217,6 +262,8 @@ export class ReceiptRecorder {
         connected: this.#connected.list(),
         networkKilled: this.#wasKilled,
         injected: this.#injected.list(),
+        tokens: this.#tokens.list(),
+        models: this.#asked.list(),
         imported: this.#imported,
         extracted: this.#extracted,
         applied: this.#applied,

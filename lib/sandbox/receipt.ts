@@ -5,7 +5,7 @@ import { join, posix } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 import type { Audit } from "../audit/audit.ts";
 import { type Envelope, signStatement } from "../audit/dsse.ts";
-import { ReceiptRecorder } from "../audit/receipt.ts";
+import { type AttestedPolicy, ReceiptRecorder } from "../audit/receipt.ts";
 import { root } from "../native.ts";
 import type { LaunchPlan } from "../plan/launch-plan.ts";
 import type { Workspace } from "../plan/workspace.ts";
@@ -52,14 +52,9 @@ export class SandboxReceipt {
     this.#audit = audit;
     this.#key = key;
     this.#files = files;
-    const text = policy[policyText];
     this.#recorder = new ReceiptRecorder({
       sandbox: name,
-      policy: {
-        source: policy.source,
-        ...(text === undefined ? {} : { sourceSha256: hash("sha256", text) }),
-        sha256: hash("sha256", JSON.stringify(policy)),
-      },
+      policy: attestedPolicy(policy),
       host: { name: hostname(), kernel: release(), architecture: process.arch },
       version: (JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as { version: string }).version,
       mode,
@@ -67,6 +62,11 @@ export class SandboxReceipt {
       walls: enforcement.map(({ wall, status }) => ({ wall, status })),
     });
     audit.follow(name, (event) => this.#recorder.note(event));
+  }
+
+  /** Another policy holds from here on. */
+  policyApplied(policy: Policy): void {
+    this.#recorder.policyApplied(attestedPolicy(policy));
   }
 
   /** A call is about to start a program: its file is opened before that. */
@@ -118,6 +118,15 @@ export class SandboxReceipt {
     }
     this.#recorder.program(file, null, "call");
   }
+}
+
+function attestedPolicy(policy: Policy): AttestedPolicy {
+  const text = policy[policyText];
+  return {
+    source: policy.source,
+    ...(text === undefined ? {} : { sourceSha256: hash("sha256", text) }),
+    sha256: hash("sha256", JSON.stringify(policy)),
+  };
 }
 
 /** Not at once: a program can be a hundred megabytes long. Closes the descriptor. */

@@ -375,6 +375,7 @@ export class Sandbox implements SandboxLike {
     }
     this.#network.apply(policy);
     this.#audit?.append({ type: "policy.applied", sandbox: this.name, policy: policy.source });
+    this.#receipt?.policyApplied(policy);
   }
 
   /**

@@ -7,6 +7,7 @@ import { type Envelope, openEnvelope, signStatement } from "../../lib/audit/dsse
 import { ReceiptRecorder, statementType } from "../../lib/audit/receipt.ts";
 import { checkReceipt, compareFiles, type Receipt } from "../../lib/audit/receipt-check.ts";
 import { makeKey, publicKeyFile, readKey, readPublicKey } from "../../lib/audit/receipt-key.ts";
+import { HoldfastError } from "../../lib/errors.ts";
 import { Sandbox } from "../../lib/sandbox/sandbox.ts";
 import type { Mode } from "../../lib/sandbox/types.ts";
 import { makeFiles, scratchFolder } from "../sandbox/session.ts";
@@ -46,10 +47,20 @@ test("A receipt that is as it was signed holds, and with any byte of payload or 
   };
   const [signature] = envelope.signatures;
   if (signature === undefined) return t.fail();
-  for (const payload of changed(envelope.payload)) t.throws(() => check({ ...envelope, payload }), invalid);
-  for (const sig of changed(signature.sig)) {
-    t.throws(() => check({ ...envelope, signatures: [{ ...signature, sig }] }), { ...invalid, message: /was changed/ });
-  }
+  // Not by t.throws, which takes a thousand times as long as the check.
+  const faultOf = (one: Envelope): unknown => {
+    try {
+      return check(one);
+    } catch (error) {
+      return HoldfastError.is(error) && /was changed/.test(error.message) ? error.code : error;
+    }
+  };
+  const faults = [
+    ...changed(envelope.payload).map((payload) => faultOf({ ...envelope, payload })),
+    ...changed(signature.sig).map((sig) => faultOf({ ...envelope, signatures: [{ ...signature, sig }] })),
+  ];
+  t.true(faults.length > 1000);
+  t.deepEqual([...new Set(faults)], ["ERR_HOLDFAST_RECEIPT_INVALID"]);
 });
 
 test("An envelope that is none, of another type, by another key, or written in another way does not hold", (t) => {
@@ -148,6 +159,9 @@ test("Records are folded to names and counts, in bounds", (t) => {
       path: "/SECRET",
     },
     { type: "credential.refused", credential: "github", program: null, host: "evil.example", port: 443, detail: "no" },
+    { type: "credential.token", credential: "app", ...to, status: 200 },
+    { type: "inference", route: "local", model: "m", inputTokens: 2, outputTokens: 3 },
+    { type: "inference", route: "local", model: "m", inputTokens: 1, outputTokens: 0, fault: "timeout" },
     { type: "program.changed", program: "/usr/bin/curl", sha256: "aa", expected: "bb" },
     { type: "denied", kind: "syscall", subject: "ptrace", count: 3 },
     { type: "call.started", file: "make" },
@@ -166,6 +180,10 @@ test("Records are folded to names and counts, in bounds", (t) => {
   t.deepEqual(list("connected").items, [{ ...to, program: "/usr/bin/curl", count: 2 }]);
   t.deepEqual(list("programs").items, [{ path: "/usr/bin/curl", sha256: "aa", by: "connection", count: 3 }]);
   t.deepEqual(list("injected").items, [{ credential: "github", ...to, count: 1 }]);
+  t.deepEqual(list("tokens").items, [{ credential: "app", ...to, count: 1 }]);
+  t.deepEqual(list("models").items, [
+    { route: "local", model: "m", inputTokens: 3, outputTokens: 3, failed: 1, count: 2 },
+  ]);
   t.deepEqual(list("refused").items.slice(0, 6), [
     { kind: "connect", subject: "evil.example:443", program: "/usr/bin/curl", count: 1 },
     { kind: "request", subject: "POST at api.example.com:443", program: "/usr/bin/curl", count: 1 },
@@ -199,6 +217,7 @@ async function attested(t: ExecutionContext, mode: Mode): Promise<{ sandbox: San
   await sandbox.extractPaths(["report.md"], to, { dryRun: true });
   await sandbox.extractPaths(["report.md"], to);
   t.is(sandbox.receipt, null);
+  sandbox.applyPolicy({ ...sandbox.policy, source: "second" });
   await sandbox.apply();
   await sandbox.dispose();
   if (sandbox.receipt === null) throw new Error("there is no receipt");
@@ -218,6 +237,7 @@ for (const mode of ["namespaces", "landlock"] as const) {
       { path: "report.md", kind: "added", sha256: sha256("made\n") },
     ]);
     t.like(predicate["policy"], { source: "<preset default>", sha256: sha256(JSON.stringify(sandbox.policy)) });
+    t.like(predicate["laterPolicies"], [{ source: "second" }]);
     const programs = (predicate["programs"] as Listed).items;
     const named = (end: string) => programs.find(({ path }) => String(path).endsWith(end));
     t.is(named("/tool.sh")?.["sha256"], sha256("#!/bin/sh\necho made > report.md\n"));
