@@ -5,13 +5,13 @@ import { connect as connectHttp2 } from "node:http2";
 import { Agent, request as httpsRequest } from "node:https";
 import { gzipSync } from "node:zlib";
 
-const { TOKEN, NARROW, NARROW_BODY, OTHERS, BROKEN, MISSING } = process.env;
+const { TOKEN, NARROW, NARROW_BODY, OTHERS, BROKEN, MISSING, CLEAR } = process.env;
 const api = "api.example.test";
 const results = { environment: process.env };
 
 function ask(path, { method = "GET", port = 443, host = api, headers = {}, agent, body } = {}) {
   return new Promise((resolve) => {
-    const make = port === 80 ? httpRequest : httpsRequest;
+    const make = port === 80 || port === 8080 ? httpRequest : httpsRequest;
     const request = make({ host, port, path, method, headers, agent });
     request.on("error", (error) => resolve({ error: error.code ?? error.message }));
     request.on("response", (response) => {
@@ -59,6 +59,9 @@ results.otherHostReferer = await ask("/x", {
 });
 results.otherPort = await ask("/x", { port: 8443, ...bearer(TOKEN) });
 results.clear = await ask("/x", { port: 80, ...bearer(TOKEN) });
+// A bound port, spoken to in clear text.
+results.boundClear = await ask("/x", { port: 8080, ...bearer(TOKEN) });
+results.saidClear = await ask("/clear", { port: 8080, ...bearer(CLEAR) });
 results.otherProgram = await ask("/x", bearer(OTHERS));
 results.broken = await ask("/x", bearer(BROKEN));
 results.missing = await ask("/x", bearer(MISSING));

@@ -44,7 +44,7 @@ const at = (path: string): string =>
 const policyText = `${runnable(dirname(node))}network_policies:
   api:
     endpoints:
-      - { host: api.example.test, ports: [443, 8444], protocol: rest, enforcement: enforce, access: full }
+      - { host: api.example.test, ports: [443, 8080, 8444], protocol: rest, enforcement: enforce, access: full }
       - { host: api.example.test, ports: [443, 8444], path: /body/**, protocol: rest, enforcement: enforce, access: full, request_body_credential_rewrite: true }
       - { host: api.example.test, port: 443, path: /ws/**, protocol: websocket, enforcement: enforce, access: full, websocket_credential_rewrite: true }
     binaries: [{ path: "${node}" }]
@@ -71,6 +71,11 @@ credentials:
   header: { source: { env: HOLDFAST_TEST_INJECTED }, inject: { as: header, name: X-Api-Key, prefix: "Token " }, ${at("/inject/header")} }
   query: { source: { env: HOLDFAST_TEST_INJECTED }, inject: { as: query, name: key }, ${at("/inject/query")} }
   path: { source: { env: HOLDFAST_TEST_INJECTED }, inject: { as: path, template: "/bot{}/" }, ${at("/**")} }
+  clear:
+    source: { env: HOLDFAST_TEST_TOKEN }
+    env: CLEAR
+    endpoints: [{ host: api.example.test, port: 8080, path: /clear, scheme: http }]
+    binaries: [{ path: "${node}" }]
   broken: { source: { file: ${brokenFile} }, env: BROKEN, format: gitlab, network_policy: api }
   missing: { source: { file: ${join(outside, "missing")} }, env: MISSING, format: npm, network_policy: api }
 `;
@@ -206,6 +211,7 @@ h2.on("stream", (stream, headers) => {
 });
 const servers = [
   createHttpServer(onRequest).listen(80, addresses.api),
+  createHttpServer(onRequest).listen(8080, addresses.api),
   createHttpsServer(certified, onRequest).on("upgrade", onUpgrade).listen(443, addresses.api),
   createHttpsServer(certified, onRequest).listen(8443, addresses.api),
   createHttpsServer(certified, onRequest).listen(443, addresses.other),

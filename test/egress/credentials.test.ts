@@ -63,6 +63,7 @@ inThatWorld(
     t.is(only("openshell").authorization, `Bearer ${token}`);
     t.is(only("alias").authorization, `Bearer ${token}`);
     t.is(only("none").authorization, "Bearer something else");
+    t.is(only("clear").authorization, `Bearer ${token}`);
     t.is(only("only").authorization, `Bearer ${narrow}`);
     t.is(only("only-query").url, `/only/query?k=${encodeURIComponent(narrow)}`);
   },
@@ -105,6 +106,7 @@ holds("A placeholder that heads to another path, host, port, scheme or from anot
   otherHostReferer: mismatch,
   otherPort: mismatch,
   clear: mismatch,
+  boundClear: mismatch,
   otherProgram: mismatch,
 });
 
