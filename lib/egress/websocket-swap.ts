@@ -16,6 +16,10 @@ export class TextSwap {
   readonly #bound: readonly string[];
   readonly #onUse: (names: readonly string[]) => void;
   #held = nothing;
+  /** What came since, and how much there has to be: a long message in small pieces is put together once. */
+  #pieces: Buffer[] = [];
+  #pending = 0;
+  #needed = 0;
   /** Of a frame that is passed on. */
   #passing = 0;
   /** Of a text message that has begun. */
@@ -46,7 +50,13 @@ export class TextSwap {
    */
   take(chunk: Buffer): readonly Buffer[] {
     const out: Buffer[] = [];
-    this.#held = this.#held.length === 0 ? chunk : Buffer.concat([this.#held, chunk]);
+    this.#pieces.push(chunk);
+    this.#pending += chunk.length;
+    if (this.#held.length + this.#pending < this.#needed) return out;
+    this.#held = Buffer.concat([this.#held, ...this.#pieces]);
+    this.#pieces = [];
+    this.#pending = 0;
+    this.#needed = 0;
     while (this.#held.length > 0) {
       if (this.#passing > 0) {
         const part = this.#held.subarray(0, this.#passing);
@@ -68,7 +78,10 @@ export class TextSwap {
           1009,
           `a text message that credentials go into is longer than ${longestMessage} bytes`,
         );
-      if (this.#held.length < size + length) break;
+      if (this.#held.length < size + length) {
+        this.#needed = size + length;
+        break;
+      }
       out.push(...this.#takeText(size, length));
     }
     return out;
