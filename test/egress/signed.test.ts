@@ -6,6 +6,8 @@ const { found, holds, inThatWorld } = testsOf<{
   readonly came: Readonly<Record<string, readonly Readonly<Record<string, unknown>>[]>>;
   readonly lines: readonly Readonly<Record<string, unknown>>[];
   readonly found: readonly string[];
+  /** Null where there is none. */
+  readonly aws: { readonly status: number; readonly said: string } | null;
 }>("signed.ts");
 
 const ok = { status: 200, body: "ok" };
@@ -32,6 +34,19 @@ inThatWorld("What it signed with them is signed with the real ones: a hash, or n
   t.like(came["/s3/unsigned"]?.[0], { ...s3, word: "UNSIGNED-PAYLOAD" });
   t.like(came["/s3/unsigned-trailer"]?.[0], { ...s3, word: "STREAMING-UNSIGNED-PAYLOAD-TRAILER" });
   t.like(came["/s3/presigned"]?.[0], { ...s3, url: "/s3/presigned?x=1" });
+});
+
+inThatWorld("AWS's own program puts and gets objects, with keys that are none", (t) => {
+  const { aws, came } = found;
+  if (aws === null) {
+    t.log("skipped: there is no /usr/bin/aws");
+    t.pass();
+    return;
+  }
+  t.is(aws.status, 0, aws.said);
+  const s3 = { ...kept, scope: "eu-west-1/s3" };
+  t.like(came["/s3/aws/a%20key%2B%281%29"]?.[0], { ...s3, size: 11 });
+  t.like(came["/s3/aws/get"]?.[0], s3);
 });
 
 inThatWorld("Chunks are signed anew as they come, with what trails them, and are as long as they were", (t) => {

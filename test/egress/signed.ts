@@ -2,7 +2,7 @@
 // which has nothing in common with what makes them, and those of chunks by the few lines below.
 import { createHash, createHmac } from "node:crypto";
 import { once } from "node:events";
-import { chmodSync, copyFileSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, copyFileSync, existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { createServer } from "node:https";
 import { createRequire } from "node:module";
@@ -61,13 +61,20 @@ ${signed("/role/**", "execute-api", "sigv4")}
 ${signed("/lost/**", "s3", "sigv4")}
       - { host: api.example.test, port: 443, path: /plain/**, protocol: rest, enforcement: enforce, access: full }
       - { host: other.example.test, port: 443, protocol: rest, enforcement: enforce, access: full }
-    binaries: [{ path: "${node}" }]
+    binaries: [{ path: "${node}" }, { path: "/usr/bin/python3*" }]
 credentials:
-  kept: { source: { aws_keys: { ${keys} } }, env: AWS_ACCESS_KEY_ID, endpoints: [${["/s3/**", "/body/**", "/nobody/**"].map((path) => `{ host: api.example.test, path: ${path} }`).join(", ")}], binaries: [{ path: "${node}" }] }
+  kept: { source: { aws_keys: { ${keys} } }, env: AWS_ACCESS_KEY_ID, endpoints: [${["/s3/**", "/body/**", "/nobody/**"].map((path) => `{ host: api.example.test, path: ${path} }`).join(", ")}], binaries: [{ path: "${node}" }, { path: "/usr/bin/python3*" }] }
   ending: { source: { aws_keys: { access_key_id: { env: HOLDFAST_TEST_ENDING }, ${secret}, ${token} } }, ${bound("/bedrock/**")} }
   role: { source: { aws_sts_assume_role: { role_arn: "arn:aws:iam::123456789012:role/reader", external_id: x, token_url: "https://other.example.test/sts", access_key_id: { env: HOLDFAST_TEST_ENDING }, ${secret}, ${token} } }, ${bound("/role/**")} }
   lost: { source: { aws_keys: { access_key_id: { env: HOLDFAST_TEST_NOWHERE }, ${secret} } }, ${bound("/lost/**")} }
 `;
+
+const awsCli = `
+export HOME=$TMPDIR AWS_EC2_METADATA_DISABLED=true AWS_DEFAULT_REGION=eu-west-1 AWS_PAGER=
+printf 'what is put' > $TMPDIR/put
+aws() { /usr/bin/aws --endpoint-url https://api.example.test "$@"; }
+aws s3api put-object --bucket s3 --key "aws/a key+(1)" --body $TMPDIR/put --metadata a=b &&
+aws s3api get-object --bucket s3 --key aws/get $TMPDIR/got`;
 
 /** What came to the servers, by path without its query: whether it is signed, and by which keys. */
 const came: Record<string, object[]> = {};
@@ -80,8 +87,8 @@ function isSigned({ method, url: path, headers }: IncomingMessage, body: Buffer)
   const own = Object.fromEntries(names.split(";").map((name) => [name, headers[name]]));
   const [, region, service] = scope.split("/");
   const keysOfIt = real[by];
-  // An empty one it takes for one of a type.
-  const sent = body.length === 0 ? {} : { body };
+  // With a body it adds a type; without one it takes what the request says of it.
+  const sent = body.length === 0 || headers["x-amz-content-sha256"] !== undefined ? {} : { body };
   const ignored = { extraHeadersToIgnore: { "content-length": true } };
   const remade =
     keysOfIt &&
@@ -136,7 +143,8 @@ async function onApi(request: IncomingMessage, response: ServerResponse): Promis
     ...(isStreamed ? { chunks: areChunksSigned(request, body) } : {}),
   };
   came[path] = [...(came[path] ?? []), { ...seen, size: body.length, length: headers["content-length"] }];
-  response.end("ok");
+  // Clients of S3 want XML, or nothing.
+  response.end(path.startsWith("/s3/aws/") ? "" : "ok");
 }
 
 async function onSts(request: IncomingMessage, response: ServerResponse): Promise<void> {
@@ -177,13 +185,23 @@ try {
   closers.push(() => sandbox.dispose());
   const { stdout, stderr, denials } = await sandbox.exec(node, [join(workdir, "client.mjs")], { timeout: 60_000 });
   if (stdout.length === 0) throw new Error(`the client failed: ${stderr}`);
-  const everything = `${stdout}${stderr}${JSON.stringify(lines)}${JSON.stringify(denials)}`;
+  // A client as people use it, where there is one: by the bucket "s3" its paths are those above.
+  const aws = existsSync("/usr/bin/aws") ? await sandbox.exec("sh", ["-c", awsCli], { timeout: 60_000 }) : null;
+  const everything = `${stdout}${stderr}${aws?.stdout}${aws?.stderr}${JSON.stringify(lines)}${JSON.stringify(denials)}`;
   const secrets = real.flatMap(({ secretAccessKey, sessionToken }) => [
     secretAccessKey,
     ...(sessionToken ? [sessionToken] : []),
   ]);
   const found = secrets.flatMap((each) => finds(everything, each));
-  process.stdout.write(JSON.stringify({ ...JSON.parse(stdout.toString()), came, lines, found }));
+  process.stdout.write(
+    JSON.stringify({
+      ...JSON.parse(stdout.toString()),
+      came,
+      lines,
+      found,
+      aws: aws && { status: aws.exitCode, said: `${aws.stderr}` },
+    }),
+  );
 } finally {
   for (const close of closers.reverse()) await close();
 }
