@@ -11,6 +11,7 @@ interface ExpectedWall {
 const walls: Readonly<Record<string, ExpectedWall>> = {
   "reads ssh keys": { wall: "mount view: not granted, does not exist" },
   "reads the environment key": { wall: "own environment, pid namespace" },
+  "asks a model, and looks for its key": { wall: "inference.local: keys stay outside" },
   "scans the network": { wall: "network namespace, network policy", refused: /^connect 192\.0\.2\.1:80 / },
   "kills its parent": { wall: "pid namespace, Landlock scope" },
   "traces another process": { wall: "seccomp, init not dumpable", refused: /^syscall (mount|unshare)$/ },

@@ -12,6 +12,7 @@ import {
   statSync,
   writeFileSync,
 } from "node:fs";
+import { createServer as createHttpServer } from "node:http";
 import { createServer as createHttpsServer } from "node:https";
 import { type AddressInfo, createServer, type Server } from "node:net";
 import { tmpdir } from "node:os";
@@ -57,6 +58,10 @@ export class DemoWorld {
     this.#visits += 1;
     socket.destroy();
   });
+  /** Of the model that all sessions may ask. */
+  readonly modelKey: string = `model-key-${randomBytes(16).toString("hex")}`;
+  /** How often the model was asked with its key, and without. */
+  readonly modelAsked: { withKey: number; without: number } = { withKey: 0, without: 0 };
   readonly #authority = new Authority("demo", 3_600_000);
   readonly #service = createHttpsServer(
     { SNICallback: (name, settle) => settle(null, this.#authority.contextFor(name)) },
@@ -65,6 +70,12 @@ export class DemoWorld {
       answer.end(prices);
     },
   );
+  /** One that gives away all that it knows. */
+  readonly #model = createHttpServer(({ headers }, answer) => {
+    const key = String(headers["x-api-key"]);
+    this.modelAsked[key === this.modelKey ? "withKey" : "without"]++;
+    answer.end(`your key is ${key}`);
+  });
   #visits = 0;
   #before = "";
 
@@ -121,6 +132,8 @@ export class DemoWorld {
       victim: String(this.#victim.pid),
       servicePort: await portOf(this.#service),
       prices,
+      modelPort: await portOf(this.#model),
+      modelKey: this.modelKey,
     };
     const filled = (...path: string[]): string =>
       readFileSync(join(root, ...path), "utf8").replace(
@@ -160,6 +173,7 @@ export class DemoWorld {
     this.#victim.kill("SIGKILL");
     this.#listener.close();
     this.#service.close();
+    this.#model.close();
   }
 
   /** The report that the analyst has to come to: requests and errors by host, summed up here. */

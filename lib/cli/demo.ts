@@ -137,7 +137,12 @@ async function play(stage: Stage): Promise<number> {
       ...["--extract", "report/*.md", "--to", world.out, "--max-idle", "1s", "--log-format", "json"],
       ...["--environment-id", ready.environment_id, "--base-url", ready.url],
     ],
-    { ...environment, ANTHROPIC_ENVIRONMENT_KEY: environmentKey, NODE_EXTRA_CA_CERTS: world.authorityFile },
+    {
+      ...environment,
+      ANTHROPIC_ENVIRONMENT_KEY: environmentKey,
+      HOLDFAST_DEMO_MODEL_KEY: world.modelKey,
+      NODE_EXTRA_CA_CERTS: world.authorityFile,
+    },
   );
   children.push(worker);
   const workerEnd = once(worker, "close") as Promise<[number | null]>;
@@ -250,6 +255,10 @@ function check({ world, stories, results, sandboxes, status, said, environmentKe
     {
       what: "the service outside was asked by the one program that may, for what it may",
       fine: world.asked.join() === "GET /v1/prices",
+    },
+    {
+      what: "the model was asked with its key, which no session has seen",
+      fine: world.modelAsked.withKey > 0 && world.modelAsked.without === 0 && !said.includes(world.modelKey),
     },
     { what: "nobody reached the listener outside", fine: world.visits === 0 },
     { what: "the process outside lives", fine: world.isVictimAlive },

@@ -122,6 +122,8 @@ export class InferenceService {
     connection.once("close", () => clearTimeout(headTimer));
     this.#callers.set(connection, { ...caller, headTimer });
     this.#server.emit("connection", connection);
+    // It was held while it was not known what for.
+    connection.resume();
   }
 
   async #serve(request: IncomingMessage, response: ServerResponse): Promise<void> {

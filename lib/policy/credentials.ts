@@ -133,8 +133,9 @@ export function sourceFault(
     return { message: `${source.name} is passed into the sandbox`, hint: "take it out of environment" };
   }
   if (source.kind !== "file") return undefined;
-  const grant = [...filesystem.readOnly, ...filesystem.readWrite].find(({ path }) =>
-    `${source.path}/`.startsWith(path === "/" ? path : `${path}/`),
+  // /tmp is the sandbox's own, and empty.
+  const grant = [...filesystem.readOnly, ...filesystem.readWrite].find(
+    ({ path }) => path !== "/tmp" && `${source.path}/`.startsWith(path === "/" ? path : `${path}/`),
   );
   if (grant === undefined) return undefined;
   return { message: `${source.path} can be read in the sandbox, by ${grant.path}`, hint: "keep it elsewhere" };

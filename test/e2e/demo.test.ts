@@ -72,8 +72,9 @@ test.serial("The demo plays four sessions, looks every fact up, leaves nothing, 
     t.regex(shown, new RegExp(`^${agent} +\\d+ ms {2}`, "m"));
     t.regex(shown, new RegExp(`^${agent} +torn down`, "m"));
   }
-  t.is(shown.match(/^ {2}held /gm)?.length, 11);
+  t.is(shown.match(/^ {2}held /gm)?.length, 12);
   t.regex(shown, /yes the service outside was asked by the one program/);
+  t.regex(shown, /yes the model was asked with its key, which no session has seen/);
   t.regex(shown, /yes the report came out with the right sums/);
   t.regex(shown, /yes no mount, cgroup, folder or socket is left/);
   t.notRegex(shown, /ESCAPED|^ {2}NO /m);

@@ -33,6 +33,11 @@ inference:
   t.true(hasInspection(policy));
 });
 
+test("A key in the host's /tmp is not in the sandbox's own", (t) => {
+  const text = 'routes: { a: { family: openai, url: "http://127.0.0.1", key: { file: /tmp/key } } }';
+  t.notThrows(() => sound(`${inferenceOf(text)}filesystem_policy: { read_only: [/usr], read_write: [/tmp] }\n`));
+});
+
 const url = "url: https://models.example.com";
 const bad: readonly (readonly [string, string, readonly string[]])[] = [
   [
