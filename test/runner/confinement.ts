@@ -62,9 +62,11 @@ const mostRepeatedFiles = 8;
 const alikeForAll = [
   "test/plan/**",
   "test/policy/*-{properties,dialect}.test.ts",
-  "test/policy/bad-files.test.ts",
+  "test/policy/{bad-files,credentials,inference,schema}.test.ts",
+  "test/secrets/{leak-guard,sigv4,token}.test.ts",
   "test/egress/{addresses,authority,canonical,client-hello,decide,glob,http-head,names,trust,websocket}.test.ts",
-  "test/egress/{carry,draft,hostile-http1,hostile-http2,program,resolver,rules}.test.ts",
+  "test/egress/{body-swap,carry,draft,hostile-http1,hostile-http2,hostile-tls,program,resolver,rules,scrub}.test.ts",
+  "test/egress/signed-request.test.ts",
   "test/fuzz/**",
   "test/queue/{leases,tasks,documentation}.test.ts",
   "test/worker/{archive,dispatch,documentation,lease,memory,poll,results,skills,stream}.test.ts",
