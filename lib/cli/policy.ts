@@ -44,6 +44,14 @@ export function policyCommand(): Command {
     .option("--json", "print JSON")
     .action(testPolicy);
   command
+    .command("profile <file>")
+    .description("print the policy that a provider profile of OpenShell's comes to")
+    .option(
+      "--set <name=value...>",
+      "what the profile leaves open; of a secret where it is kept: env:NAME, file:/PATH, systemd:NAME",
+    )
+    .action(printProfile);
+  command
     .command("presets")
     .description("list the presets and their files")
     .option("--json", "print one JSON object a line")
@@ -141,6 +149,19 @@ async function chosenPolicy(file: string | undefined, preset: string | undefined
   if (preset !== undefined) return (await import("../policy/presets.ts")).namedPreset(preset);
   if (file !== undefined) return (await import("../policy/load.ts")).loadPolicy(file);
   return (await import("../policy/default-policy.ts")).defaultPolicy;
+}
+
+/** Nothing is printed of a profile with errors. */
+async function printProfile(file: string, { set = [] }: { set?: readonly string[] }): Promise<void> {
+  const [{ policyOfProfile }, { readBounded }] = await Promise.all([
+    import("../policy/profile.ts"),
+    import("../policy/load.ts"),
+  ]);
+  const given = new Map(set.map((each) => [each.split("=", 1)[0] ?? "", each.slice(each.indexOf("=") + 1)]));
+  const { text, problems } = policyOfProfile(readBounded(file), file, given);
+  for (const problem of problems) write(process.stderr, render(problem));
+  if (text === null) process.exitCode = refused;
+  else process.stdout.write(text);
 }
 
 async function listPresets(options: { json?: boolean }): Promise<void> {

@@ -8,6 +8,7 @@ import {
   LineCounter,
   type ParsedNode,
   parseDocument,
+  stringify,
   visit,
 } from "yaml";
 import type { Place, Problems } from "./problem.ts";
@@ -261,4 +262,9 @@ class Converter {
     this.#problems.error(at, message);
     throw new Stop(message);
   }
+}
+
+/** A value as YAML. */
+export function writeDocument(value: object): string {
+  return stringify(value, { lineWidth: 0, aliasDuplicateObjects: false });
 }

@@ -210,7 +210,7 @@ export function loadPolicy(file: string): Policy {
 }
 
 /** At most one byte more than a policy may have, so that /dev/zero is refused for its size like any large file. */
-function readBounded(file: string): Uint8Array {
+export function readBounded(file: string): Uint8Array {
   const buffer = Buffer.alloc(largestPolicy + 1);
   let length = 0;
   try {

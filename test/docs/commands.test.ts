@@ -44,6 +44,10 @@ const run: Readonly<Record<string, Expected>> = {
     says: /refused/,
   },
   "holdfast policy test policy.yaml --to db.example.com:5432 --binary /usr/bin/psql": { status: 1, says: /refused/ },
+  "holdfast policy profile profile.yaml --set role_arn=arn:aws:iam::123456789012:role/reader": {
+    status: 0,
+    says: /aws_sts_assume_role/,
+  },
   "holdfast policy presets": { status: 0, says: /agent/ },
   "holdfast kill-network [SANDBOX|--all] [--json]": { status: 125, says: /no sandbox of this user is called nobody/ },
   "holdfast extract SANDBOX PATH… --to DIR": { status: 125, says: /no sandbox of this user is called nobody/ },
@@ -107,6 +111,12 @@ test("Every command of the documents is known here", (t) => {
   );
 });
 
+const profile = `id: aws
+credentials: [{ name: access_key_id, env_vars: [AWS_ACCESS_KEY_ID], refresh: { strategy: aws_sts_assume_role } }]
+endpoints: [{ host: s3.amazonaws.com, port: 443, protocol: rest, access: full, credential_signing: sigv4, signing_service: s3 }]
+binaries: [/usr/bin/aws]
+`;
+
 /** A project, and a home without anything in it. */
 function project(t: ExecutionContext): { readonly cwd: string; readonly env: NodeJS.ProcessEnv } {
   const top = folder(t, "holdfast-docs-");
@@ -114,6 +124,7 @@ function project(t: ExecutionContext): { readonly cwd: string; readonly env: Nod
   for (const path of [cwd, home]) mkdirSync(path);
   writeFileSync(join(cwd, "Makefile"), "test:\n\t@echo tested\n");
   writeFileSync(join(cwd, "policy.yaml"), "version: 1\n");
+  writeFileSync(join(cwd, "profile.yaml"), profile);
   return { cwd, env: { PATH: `${join(root, "bin")}:${process.env["PATH"] ?? ""}`, HOME: home, LANG: "C.UTF-8" } };
 }
 
