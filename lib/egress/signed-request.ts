@@ -146,7 +146,9 @@ export class RequestSigner {
     // Never a string.
     const mark = this.#session.placeholderOf(this.name);
     const bytes = write([...sent, makeField("x-amz-security-token", mark)]);
-    const at = bytes.indexOf(`x-amz-security-token: ${mark}`) + "x-amz-security-token: ".length;
+    const line = bytes.lastIndexOf(`\r\nx-amz-security-token: ${mark}\r\n`);
+    if (line < 0) throw new HttpError(400, "Connection names a field of the signature");
+    const at = line + "\r\nx-amz-security-token: ".length;
     const whole = Buffer.concat([bytes.subarray(0, at), keys.token, bytes.subarray(at + mark.length)]);
     bytes.fill(0);
     return { bytes: whole, seed };

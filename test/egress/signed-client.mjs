@@ -84,6 +84,7 @@ const seen = {
   role: await ask("/role/x"),
   again: await ask("/role/y"),
   long: await ask("/bedrock/long", { method: "POST", headers: { ...type, "content-length": 10 * 1024 * 1024 + 1 } }),
+  hopByHop: await ask("/bedrock/x", { headers: { connection: "close, x-amz-security-token" } }),
   lost: await ask("/lost/x"),
   elsewhere: await ask("/s3/x", { host: "other.example.test" }),
   unsignedPath: await ask("/plain/x"),

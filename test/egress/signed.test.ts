@@ -6,6 +6,7 @@ const { found, holds, inThatWorld } = testsOf<{
   readonly came: Readonly<Record<string, readonly Readonly<Record<string, unknown>>[]>>;
   readonly lines: readonly Readonly<Record<string, unknown>>[];
   readonly found: readonly string[];
+  readonly hopByHop: { readonly status: number; readonly body: string };
   /** Null where there is none. */
   readonly aws: { readonly status: number; readonly said: string } | null;
 }>("signed.ts");
@@ -98,6 +99,14 @@ holds("What is not to be signed goes nowhere: another host or path, a long body,
   shortChunks: { status: 400 },
   unknownWord: { status: 400 },
 });
+
+inThatWorld(
+  "A field of the signature that a client takes away for the next hop is refused, and nothing is sent",
+  (t) => {
+    t.is(found.hopByHop.status, 400);
+    t.regex(found.hopByHop.body, /Connection names a field of the signature/);
+  },
+);
 
 inThatWorld("Each signature is recorded by its credential's name, and no key is seen or recorded", (t) => {
   const used = found.lines
