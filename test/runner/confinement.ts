@@ -35,7 +35,7 @@ async function runAvaWith(cache: string, pass: Pass, limitMs: number): Promise<O
   const begin = Date.now();
   const run = (args: readonly string[]): Promise<Outcome & { failedFiles: readonly string[] }> =>
     avaOnce(cache, pass, limitMs - (Date.now() - begin), args);
-  const left = pass.identity ? alikeForAll : [];
+  const left = pass.identity ? [...alikeForAll, ...long] : [];
   const skips = left.map((pattern) => `${pattern}: alike for every user, and run above`);
   const most = await run(["test/**/*.test.ts", ...[...left, ...alone].map((pattern) => `!${pattern}`)]);
   const rest = await run(alone);
@@ -65,7 +65,7 @@ const alikeForAll = [
   "test/policy/{bad-files,credentials,inference,schema}.test.ts",
   "test/secrets/{leak-guard,sigv4,token}.test.ts",
   "test/egress/{addresses,authority,canonical,client-hello,decide,glob,http-head,names,trust,websocket}.test.ts",
-  "test/egress/{body-swap,carry,draft,hostile-http1,hostile-http2,hostile-tls,program,resolver,rules,scrub}.test.ts",
+  "test/egress/{body-swap,carry,draft,hostile-http1,hostile-http2,program,resolver,rules,scrub}.test.ts",
   "test/egress/signed-request.test.ts",
   "test/fuzz/**",
   "test/queue/{leases,tasks,documentation}.test.ts",
@@ -73,6 +73,9 @@ const alikeForAll = [
   "test/package/{contents,docstrings,floor,rooms,sources}.test.ts",
   "test/{runner,errors}/**",
 ];
+
+/** Long, and of what the gateway does with a connection once it has it; that it gets it is tested as each user. */
+const long = ["test/egress/{clients,credentialed-programs,half-open,hostile-tls,secret-memory,signed,tls}.test.ts"];
 
 async function avaOnce(
   cache: string,
