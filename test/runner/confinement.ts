@@ -74,8 +74,17 @@ const alikeForAll = [
   "test/{runner,errors}/**",
 ];
 
-/** Long, and of what the gateway does with a connection once it has it; that it gets it is tested as each user. */
-const long = ["test/egress/{clients,credentialed-programs,half-open,hostile-tls,secret-memory,signed,tls}.test.ts"];
+/**
+ * Long, and of what is done with a connection, a file or an item once it is there; that it comes, and what the walls let each
+ * user do, is tested as each.
+ */
+const long = [
+  "test/egress/{clients,credentialed-programs,half-open,hostile-tls,hostless,issued,secret-memory,signed,storm,tls}.test.ts",
+  "test/egress/{trust,upstream}.test.ts",
+  "test/sandbox/{apply,changes,extract,extract-glob,git-settings,line-diff,render-diff}*.test.ts",
+  "test/{audit,cli,docs,queue}/**",
+  "test/worker/{credentials,leak-guard,proxy}.test.ts",
+];
 
 async function avaOnce(
   cache: string,
@@ -178,7 +187,7 @@ export function judgeAttacks(rows: readonly AttackRow[], security: string): Outc
 export function confinementChecks(pass: Pass, root: string): Step[] {
   const shared = join(root, "..", "shared", "attacks");
   return [
-    { name: `tests (ava), as ${pass.label}`, limitMs: 7 * minute, run: (limitMs) => runAva(pass, limitMs) },
+    { name: `tests (ava), as ${pass.label}`, limitMs: 8 * minute, run: (limitMs) => runAva(pass, limitMs) },
     {
       name: `attacks, as ${pass.label}`,
       limitMs: 6 * minute,
