@@ -1,7 +1,6 @@
 import { resolve } from "node:path";
 import { Command } from "commander";
-import { HoldfastError } from "../errors.ts";
-import { askSandbox, findSandbox } from "../sandbox/control-client.ts";
+import { workOf } from "../sandbox/control-client.ts";
 import type { Manifest } from "../sandbox/extract.ts";
 import { paint, reportError, say } from "./report.ts";
 import { usageError } from "./usage.ts";
@@ -60,16 +59,10 @@ async function extract(name: string, paths: readonly string[], flags: ExtractFla
     ...(maxBytes === undefined ? {} : { maxBytes: await size(maxBytes) }),
     ...(maxDepth === undefined ? {} : { maxDepth: wholeNumber("--max-depth", maxDepth) }),
   };
-  const answer = await askSandbox(await findSandbox(name), request, "work");
-  if (answer === null) {
-    throw new HoldfastError(`the sandbox ${name} ended before the files were out: nothing was extracted`, {
-      code: "ERR_HOLDFAST_SANDBOX_GONE",
-      step: "workspace",
-      hint: "Extract while it runs; what is to leave at the end is for --extract, the policy's rules, or --overlay --apply.",
-    });
-  }
-  const { ok: _, ...told } = answer;
-  const manifest = told as unknown as Manifest; // the launcher's, of this very package
+  const manifest = await workOf<Manifest>(name, request, {
+    what: "the files were out: nothing was extracted",
+    hint: "Extract while it runs; what is to leave at the end is for --extract, the policy's rules, or --overlay --apply.",
+  });
   if (json) process.stdout.write(`${JSON.stringify({ dryRun, ...manifest })}\n`);
   else print(manifest, dryRun);
   return 0;

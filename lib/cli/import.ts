@@ -1,7 +1,6 @@
 import { resolve } from "node:path";
 import { Command } from "commander";
-import { HoldfastError } from "../errors.ts";
-import { askSandbox, findSandbox } from "../sandbox/control-client.ts";
+import { workOf } from "../sandbox/control-client.ts";
 import type { ImportResult } from "../sandbox/import.ts";
 import { paint, reportError, say } from "./report.ts";
 
@@ -33,16 +32,10 @@ export function importCommand(): Command {
 
 async function importInto(name: string, files: readonly string[], { to, json = false }: ImportFlags): Promise<number> {
   const request = { op: "import", files: files.map((file) => resolve(file)), to };
-  const answer = await askSandbox(await findSandbox(name), request, "work");
-  if (answer === null) {
-    throw new HoldfastError(`the sandbox ${name} ended before all files were in`, {
-      code: "ERR_HOLDFAST_SANDBOX_GONE",
-      step: "workspace",
-      hint: "Import while it runs.",
-    });
-  }
-  const { ok: _, ...told } = answer;
-  const { files: written, passedOver } = told as unknown as ImportResult; // the launcher's, of this very package
+  const { files: written, passedOver } = await workOf<ImportResult>(name, request, {
+    what: "all files were in",
+    hint: "Import while it runs.",
+  });
   if (json) process.stdout.write(`${JSON.stringify({ files: written, passedOver })}\n`);
   else {
     for (const { path, sha256 } of written) process.stdout.write(`${sha256}  ${path}\n`);

@@ -3,7 +3,7 @@ import type { SessionCredentials } from "../secrets/session.ts";
 import type { Escapes, Spelling } from "../secrets/spelling.ts";
 import type { BodyReader } from "./http-body.ts";
 import { type Field, HttpError, makeField, type RequestHead } from "./http-head.ts";
-import { SwapFault, type SwapField } from "./swap.ts";
+import { bytesOf, checkBound, type SwapField } from "./swap.ts";
 
 /** What is put into bodies of these types (openshell.md 1.6), each as it escapes characters. */
 const types: readonly { readonly type: RegExp; readonly form: SecretForm; readonly escapes: Escapes }[] = [
@@ -39,19 +39,12 @@ export class BodySwap {
   }
 
   /** Reads the secrets that may be needed. One that cannot be had is said when it is. */
-  async prepare(): Promise<void> {
-    await Promise.all(
-      this.#bound.map((name) =>
-        this.#session
-          .secretOf(name)
-          ?.refresh()
-          .catch(() => {}),
-      ),
-    );
+  prepare(): Promise<void> {
+    return this.#session.readAhead(this.#bound);
   }
 
   get isReady(): boolean {
-    return this.#bound.every((name) => this.#session.secretOf(name)?.isFresh === true);
+    return this.#session.areFresh(this.#bound);
   }
 
   /**
@@ -72,27 +65,13 @@ export class BodySwap {
     const until = isLast ? text.length : this.#spelling.begun(text, at);
     pieces.push(text.slice(at, until));
     this.#held = text.slice(until);
-    return assemble(pieces, (name) => this.#bytes(name));
+    return assemble(pieces, (name) => bytesOf(this.#session, name));
   }
 
   #nameOf(placeholder: string): string {
-    const name = this.#session.find(placeholder)[0]?.name;
-    if (name === undefined)
-      throw new SwapFault("credential_unavailable", undefined, "the body names a credential that there is not");
-    if (!this.#bound.includes(name))
-      throw new SwapFault(
-        "credential_endpoint_mismatch",
-        name,
-        `the placeholder of ${name} in the body is not for this place`,
-      );
+    const name = checkBound(this.#bound, this.#session.find(placeholder)[0]?.name, "body");
     this.names.add(name);
     return name;
-  }
-
-  #bytes(name: string): Buffer {
-    const bytes = this.#session.secretOf(name)?.bytes ?? null;
-    if (bytes === null) throw new SwapFault("credential_unavailable", name, `the credential ${name} cannot be had`);
-    return bytes;
   }
 }
 
@@ -160,7 +139,7 @@ export class SwappedBody implements ChangedBody {
   #stream(made: Buffer): readonly Buffer[] {
     const out: Buffer[] = [];
     if (!this.#hasBegun)
-      out.push(this.#headWith((own) => [...without(own), makeField("transfer-encoding", "chunked")]));
+      out.push(this.#headWith((own) => [...withoutFraming(own), makeField("transfer-encoding", "chunked")]));
     this.#hasBegun = true;
     if (made.length > 0) out.push(Buffer.from(`${made.length.toString(16)}\r\n`), made, Buffer.from("\r\n"));
     if (this.#reader.isDone) out.push(Buffer.from("0\r\n\r\n"));
@@ -172,10 +151,11 @@ export class SwappedBody implements ChangedBody {
     if (!this.#reader.isDone) return [];
     this.#whole = null;
     const length = parts.reduce((sum, part) => sum + part.length, 0);
-    return [this.#headWith((own) => [...without(own), makeField("content-length", String(length))]), ...parts];
+    return [this.#headWith((own) => [...withoutFraming(own), makeField("content-length", String(length))]), ...parts];
   }
 }
 
-function without(fields: readonly Field[]): readonly Field[] {
+/** For a body that goes on in another way. */
+export function withoutFraming(fields: readonly Field[]): readonly Field[] {
   return fields.filter(({ name }) => !framing.has(name));
 }

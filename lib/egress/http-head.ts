@@ -69,6 +69,8 @@ export interface ResponseHead extends Head {
 /** The longest head that is read: request line and fields. */
 export const longestHead: number = 64 * 1024;
 const mostFields = 256;
+/** A server may say this often that there will be an answer (RFC 9110 section 15.2). */
+export const mostInterim: number = 32;
 
 const endOfHead = Buffer.from("\r\n\r\n");
 

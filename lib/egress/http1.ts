@@ -5,6 +5,7 @@ import { TargetError } from "./canonical.ts";
 import { BodyReader } from "./http-body.ts";
 import {
   HttpError,
+  mostInterim,
   parseRequest,
   parseResponse,
   type RequestHead,
@@ -26,8 +27,6 @@ import { writeSecret } from "./write-secret.ts";
 
 /** What a client sent ahead of its turn is held up to here, and then left in the kernel. */
 const mostAhead = 64 * 1024;
-/** A server may say this often that there will be an answer (RFC 9110 section 15.2). */
-const mostInterim = 32;
 const nothing: Buffer = Buffer.alloc(0);
 
 /** A request on its way, with its answer. */

@@ -14,6 +14,7 @@ import type { TLSSocket } from "node:tls";
 import { type Answer, failureAnswer } from "./answer.ts";
 import { TargetError } from "./canonical.ts";
 import type { Request } from "./flow.ts";
+import { mostInterim } from "./http-head.ts";
 import { fieldsOf, headersFor, outgoingHeaders, scrubbed, scrubbing, swapping } from "./http2-credentials.ts";
 import { type InspectedFlow, isAuthority, mayRepeat, requestOf, Unreachable } from "./inspected-flow.ts";
 import { compressed, isCompressed, type Scrubber } from "./scrub.ts";
@@ -26,9 +27,6 @@ export interface InspectedHttp2Flow extends InspectedFlow {
   /** The session with the server, made where there is none. Throws an Unreachable. */
   session(): Promise<ClientHttp2Session>;
 }
-
-/** A server may say this often that there will be an answer (RFC 9110 section 15.2). */
-const mostInterim = 32;
 
 const settings = { maxConcurrentStreams: 128, maxHeaderListSize: 64 * 1024, enablePush: false };
 /** RFC 9113 section 8.2.2: a message with one of these is malformed. */

@@ -33,10 +33,7 @@ export class InferenceGate {
     this.#service = new InferenceService({
       inference,
       keys: this.#keys,
-      dial: (url, signal) => {
-        const usual = url.protocol === "https:" ? ports.https : ports.http;
-        return dial(url.hostname.replace(/^\[(.*)\]$/, "$1"), url.port === "" ? usual : Number(url.port), signal);
-      },
+      dial,
       note: (program, port, verdict, request) =>
         records.note({ program, host: inferenceHost, port }, verdict, { request }),
       record: (program, record) => records.asked(program, record),

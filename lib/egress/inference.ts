@@ -8,13 +8,14 @@ import {
 } from "node:http";
 import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
+import { hostPortOf } from "../policy/host-port.ts";
 import { type Inference, type InferenceFamily, type InferenceRoute, inferenceHost } from "../policy/inference.ts";
 import type { Secret } from "../secrets/secret.ts";
 import type { Piece } from "../secrets/secret-text.ts";
 import { failureAnswer } from "./answer.ts";
+import { exchange, NoAnswer, type OwnAnswer } from "./exchange.ts";
 import type { Program, Reason, Request, Verdict } from "./flow.ts";
 import { Spending } from "./inference-budget.ts";
-import { exchange, NoAnswer, type OwnAnswer } from "./inference-exchange.ts";
 import { type InferenceShape, modelOf, shapeOf, withModel } from "./inference-shapes.ts";
 import { type Usage, UsageReader } from "./inference-usage.ts";
 import { compressed, isCompressed, Scrubber } from "./scrub.ts";
@@ -71,7 +72,7 @@ export interface InferenceOptions {
   /** By the route's name. */
   readonly keys: ReadonlyMap<string, Secret>;
   /** A connection to a route's server; aborted with the signal. */
-  readonly dial: (url: URL, signal: AbortSignal) => Promise<Socket>;
+  readonly dial: (host: string, port: number, signal: AbortSignal) => Promise<Socket>;
   readonly note: (program: Program | null, port: number, verdict: Verdict, request?: Request) => void;
   readonly record: (program: Program | null, record: InferenceRecord) => void;
 }
@@ -222,12 +223,13 @@ export class InferenceService {
     if (secret !== undefined && !secret.isFresh) await secret.refresh();
     const key = secret?.bytes ?? null;
     const url = new URL(route.url);
-    const plain = await this.#options.dial(url, signal);
+    const { host, port } = hostPortOf(url);
+    const plain = await this.#options.dial(host, port, signal);
     const end = (): void => void plain.destroy();
     signal.addEventListener("abort", end, { once: true });
     plain.once("close", () => signal.removeEventListener("abort", end));
     try {
-      const socket = url.protocol === "https:" ? await secure(plain, hostOf(url), ["http/1.1"]) : plain;
+      const socket = url.protocol === "https:" ? await secure(plain, host, ["http/1.1"]) : plain;
       const { path, body } = this.#rewritten(asked, route);
       const base = url.pathname === "/" ? "" : url.pathname;
       const fields: (readonly Piece[])[] = [
@@ -309,10 +311,6 @@ const authorisation: Readonly<Record<InferenceFamily, readonly Piece[]>> = {
 
 const allowed = { allowed: true, policy: "inference", rule: null } as const;
 const refused = { allowed: false, policy: "inference", rule: null } as const;
-
-function hostOf({ hostname }: URL): string {
-  return hostname.replace(/^\[(.*)\]$/, "$1");
-}
 
 function answer(response: ServerResponse, status: number, error: string, detail: string): void {
   const { body } = failureAnswer(status, error, detail);

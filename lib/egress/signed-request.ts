@@ -4,10 +4,10 @@ import { awsKeysIn } from "../secrets/aws-keys.ts";
 import type { SessionCredentials } from "../secrets/session.ts";
 import { type AwsKeys, emptyHash, type SigningScope, signRequest, strictPath, timeOf } from "../secrets/sigv4.ts";
 import { AwsChunks } from "./aws-chunks.ts";
-import type { ChangedBody } from "./body-swap.ts";
+import { type ChangedBody, withoutFraming } from "./body-swap.ts";
 import type { BodyReader } from "./http-body.ts";
 import { type Field, HttpError, makeField, type RequestHead } from "./http-head.ts";
-import { SwapFault, type SwapField, type SwapRequest } from "./swap.ts";
+import { bytesOf, refreshFor, type SwapField, type SwapRequest } from "./swap.ts";
 
 /** openshell.md 1.12: so much is held of a body whose hash has to be known first. */
 const longestHashed = 10 * 1024 * 1024;
@@ -69,16 +69,12 @@ export class RequestSigner {
   }
 
   get isReady(): boolean {
-    return this.#session.secretOf(this.name)?.isFresh === true;
+    return this.#session.areFresh([this.name]);
   }
 
   /** @throws SwapFault */
-  async prepare(): Promise<void> {
-    try {
-      await this.#session.secretOf(this.name)?.refresh();
-    } catch (cause) {
-      throw new SwapFault("credential_unavailable", this.name, `the credential ${this.name} cannot be had`, { cause });
-    }
+  prepare(): Promise<void> {
+    return refreshFor(this.#session, [this.name]);
   }
 
   /**
@@ -110,15 +106,12 @@ export class RequestSigner {
     }
     if (head.framing.kind === "length" && head.framing.length > longestHashed) throw tooLong();
     return new HashedBody(reader, (hash, length) => {
-      const framed = fields.filter(({ name }) => !framing.has(name));
-      return this.#signed(hash, [...framed, makeField("content-length", String(length))], write).bytes;
+      return this.#signed(hash, [...withoutFraming(fields), makeField("content-length", String(length))], write).bytes;
     });
   }
 
   #keys(): AwsKeys {
-    const bytes = this.#session.secretOf(this.name)?.bytes ?? null;
-    if (bytes === null)
-      throw new SwapFault("credential_unavailable", this.name, `the credential ${this.name} cannot be had`);
+    const bytes = bytesOf(this.#session, this.name);
     return awsKeysIn(bytes);
   }
 
@@ -158,8 +151,6 @@ export class RequestSigner {
     return this.#endpoint.signingService;
   }
 }
-
-const framing: ReadonlySet<string> = new Set(["content-length", "transfer-encoding", "expect"]);
 
 function payloadOf(mode: NetworkEndpoint["credentialSigning"], said: string | undefined, hasBody: boolean): Payload {
   if (said?.startsWith(streaming)) return { kind: "chunks", word: said };

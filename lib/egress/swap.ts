@@ -79,7 +79,8 @@ export class Swaps {
       const { path, query } = injectIntoTarget(this.#session, place.bound, request);
       const target = spelled(this.#session, query === undefined ? path : `${path}?${query}`);
       const inTarget = new Map<string, Piece>();
-      const names = scan(this.#session, place.bound, target, "percent", "target", inTarget);
+      const boundNames = place.bound.map((binding) => binding.name);
+      const names = scan(this.#session, boundNames, target, "percent", "target", inTarget);
       if (plan.names.length + names.length === 0 && !plan.isChanged) return undefined;
       return new Swap(this.#session, plan, target, inTarget, names);
     } catch (fault) {
@@ -117,6 +118,7 @@ function planFields<Field extends SwapField>(
   came: readonly Field[],
   makeField: (name: string, value: string) => Field,
 ): FieldPlan<Field> {
+  const boundNames = bound.map((binding) => binding.name);
   const found = new Map<string, Piece>();
   const names: string[] = [];
   const injected = injectIntoFields(session, bound, came, makeField);
@@ -126,7 +128,7 @@ function planFields<Field extends SwapField>(
     const [, blob = ""] = (name === "authorization" ? basic.exec(value) : null) ?? [];
     if (blob !== "") {
       const pieces = piecesOf(Buffer.from(blob, "base64").toString("latin1"), session, (one) => {
-        const taken = take(bound, one, name);
+        const taken = checkBound(boundNames, one.name, name);
         names.push(taken);
         session.secretOf(taken)?.markEncoded();
         return taken;
@@ -139,35 +141,58 @@ function planFields<Field extends SwapField>(
       return makeField(name, "identity");
     }
     const plain = spelled(session, value);
-    names.push(...scan(session, bound, plain, plain === value ? "plain" : "percent", name, found));
+    names.push(...scan(session, boundNames, plain, plain === value ? "plain" : "percent", name, found));
     return plain === value ? field : makeField(name, plain);
   });
   return { fields, isChanged, names, found, after: undefined };
 }
 
 /**
- * @returns the credential that a placeholder stands for
+ * @param name what a placeholder stands for
+ * @returns the same
  * @throws SwapFault where it may not be here
  */
-function take(bound: readonly Binding[], { name }: Occurrence, where: string): string {
+export function checkBound(bound: readonly string[], name: string | undefined, where: string): string {
   if (name === undefined)
     throw new SwapFault("credential_unavailable", undefined, `the ${where} names a credential that there is not`);
-  if (bound.some((binding) => binding.name === name)) return name;
+  if (bound.includes(name)) return name;
   const message = `the placeholder of ${name} in the ${where} is not for this place`;
   throw new SwapFault("credential_endpoint_mismatch", name, message);
+}
+
+/**
+ * Reads what has to be read before it is sent.
+ *
+ * @throws SwapFault
+ */
+export async function refreshFor(session: SessionCredentials, names: readonly string[]): Promise<void> {
+  for (const name of names) {
+    try {
+      await session.secretOf(name)?.refresh();
+    } catch (cause) {
+      throw new SwapFault("credential_unavailable", name, `the credential ${name} cannot be had`, { cause });
+    }
+  }
+}
+
+/** @throws SwapFault where it has been lost since it was read */
+export function bytesOf(session: SessionCredentials, name: string): Buffer {
+  const bytes = session.secretOf(name)?.bytes ?? null;
+  if (bytes === null) throw new SwapFault("credential_unavailable", name, `the credential ${name} cannot be had`);
+  return bytes;
 }
 
 /** @throws SwapFault */
 function scan(
   session: SessionCredentials,
-  bound: readonly Binding[],
+  bound: readonly string[],
   text: string,
   form: SecretForm,
   where: string,
   into: Map<string, Piece>,
 ): readonly string[] {
   return session.find(text).map((occurrence) => {
-    const name = take(bound, occurrence, where);
+    const name = checkBound(bound, occurrence.name, where);
     into.set(text.slice(occurrence.at, occurrence.end), { name, form });
     return name;
   });
@@ -204,7 +229,7 @@ export class Swap<Field extends SwapField> {
 
   /** Whether it can be sent now. */
   get isReady(): boolean {
-    return this.names.every((name) => this.#session.secretOf(name)?.isFresh === true);
+    return this.#session.areFresh(this.names);
   }
 
   /**
@@ -212,14 +237,8 @@ export class Swap<Field extends SwapField> {
    *
    * @throws SwapFault
    */
-  async prepare(): Promise<void> {
-    for (const name of this.names) {
-      try {
-        await this.#session.secretOf(name)?.refresh();
-      } catch (error) {
-        throw new SwapFault("credential_unavailable", name, `the credential ${name} cannot be had`, { cause: error });
-      }
-    }
+  prepare(): Promise<void> {
+    return refreshFor(this.#session, this.names);
   }
 
   /**
@@ -231,7 +250,9 @@ export class Swap<Field extends SwapField> {
     const plan = this.#plan;
     if (typeof after === "function") plan.after ??= replaced(after(), plan.found).map(encoded);
     const rest = typeof after === "function" ? (plan.after ?? []) : replaced(after, plan.found);
-    return assemble([before, ...replaced(this.target, this.#inTarget), ...rest], (name) => this.#bytes(name));
+    return assemble([before, ...replaced(this.target, this.#inTarget), ...rest], (name) =>
+      bytesOf(this.#session, name),
+    );
   }
 
   /** As strings, which HTTP/2's sessions take nothing else but. */
@@ -239,7 +260,7 @@ export class Swap<Field extends SwapField> {
     const text = (value: string, map: ReadonlyMap<string, Piece>): string => {
       const pieces = replaced(value, map);
       if (pieces.length === 1 && typeof pieces[0] === "string") return value;
-      const bytes = assemble(pieces, (name) => this.#bytes(name));
+      const bytes = assemble(pieces, (name) => bytesOf(this.#session, name));
       const made = bytes.toString("latin1");
       bytes.fill(0);
       return made;
@@ -248,13 +269,6 @@ export class Swap<Field extends SwapField> {
       target: text(this.target, this.#inTarget),
       fields: this.fields.map(({ name, value }) => ({ name, value: text(value, this.#plan.found) })),
     };
-  }
-
-  #bytes(name: string): Buffer {
-    const bytes = this.#session.secretOf(name)?.bytes ?? null;
-    // It was there when the request was prepared, and has been lost since.
-    if (bytes === null) throw new SwapFault("credential_unavailable", name, `the credential ${name} cannot be had`);
-    return bytes;
   }
 }
 

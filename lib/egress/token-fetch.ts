@@ -1,8 +1,9 @@
 import type { Socket } from "node:net";
+import { hostPortOf } from "../policy/host-port.ts";
 import type { Piece } from "../secrets/secret-text.ts";
 import { SecretError } from "../secrets/sources.ts";
 import type { TokenAnswer, TokenFetch, TokenRequest } from "../secrets/token.ts";
-import { exchange, NoAnswer } from "./inference-exchange.ts";
+import { exchange, NoAnswer } from "./exchange.ts";
 import { secure } from "./server-tls.ts";
 
 /** From the first byte to the last. */
@@ -18,9 +19,7 @@ export interface TokenWay {
 /** Asks issuers of tokens as the launcher: by its way out, and proved by whom it trusts. Redirects are not followed. */
 export function tokenFetch({ dial, record }: TokenWay): TokenFetch {
   return async (request) => {
-    const { hostname, port: written } = new URL(request.url);
-    const host = hostname.replace(/^\[(.*)\]$/, "$1");
-    const port = written === "" ? 443 : Number(written);
+    const { host, port } = hostPortOf(new URL(request.url));
     const signal = AbortSignal.timeout(mostMs);
     let status = 0;
     try {

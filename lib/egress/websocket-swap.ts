@@ -33,15 +33,8 @@ export class TextSwap {
   }
 
   /** Reads the secrets that may be needed. */
-  async prepare(): Promise<void> {
-    await Promise.all(
-      this.#bound.map((name) =>
-        this.#session
-          .secretOf(name)
-          ?.refresh()
-          .catch(() => {}),
-      ),
-    );
+  prepare(): Promise<void> {
+    return this.#session.readAhead(this.#bound);
   }
 
   /**

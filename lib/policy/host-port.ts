@@ -24,6 +24,12 @@ function isAddress6(text: string): boolean {
   return isIP(text) === 6 && !text.includes("%");
 }
 
+/** Whom a URL names, with its scheme's own port where it names none: an IPv6 address without brackets. */
+export function hostPortOf({ hostname, protocol, port }: URL): Required<HostPort> {
+  const usual = protocol === "https:" ? 443 : 80;
+  return { host: hostname.replace(/^\[(.*)\]$/, "$1"), port: port === "" ? usual : Number(port) };
+}
+
 /** As `readHostPort` reads it. */
 export function writeHostPort(host: string, port: number): string {
   return `${isIP(host) === 6 ? `[${host}]` : host}:${port}`;

@@ -101,6 +101,31 @@ export function askSandbox(
   });
 }
 
+/**
+ * Has a sandbox do something that takes its time.
+ *
+ * @param name as `findSandbox` takes it
+ * @param ended what it means that the sandbox ended meanwhile, and what to do
+ * @returns what its launcher, of this very package, made of it
+ * @throws HoldfastError as findSandbox and askSandbox; ERR_HOLDFAST_SANDBOX_GONE
+ */
+export async function workOf<Result>(
+  name: string,
+  request: Readonly<Record<string, unknown>>,
+  ended: { readonly what: string; readonly hint: string },
+): Promise<Result> {
+  const answer = await askSandbox(await findSandbox(name), request, "work");
+  if (answer === null) {
+    throw new HoldfastError(`the sandbox ${name} ended before ${ended.what}`, {
+      code: "ERR_HOLDFAST_SANDBOX_GONE",
+      step: "workspace",
+      hint: ended.hint,
+    });
+  }
+  const { ok: _, ...made } = answer;
+  return made as Result;
+}
+
 /** The launcher's own error, as it would be here. */
 function toldError({ error, code, step, hint }: Readonly<Record<string, unknown>>): HoldfastError {
   return new HoldfastError(String(error), { code: String(code), step: step as ErrorStep, hint: String(hint) });

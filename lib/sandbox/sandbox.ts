@@ -661,13 +661,10 @@ export class Sandbox implements SandboxLike {
    * @param more secrets of whoever asks, beside those of the policy
    */
   async leakGuard(more: KnownSecrets = () => []): Promise<LeakGuard> {
-    const [{ LeakGuard }, { defaultLeakGuard }] = await Promise.all([
-      import("../secrets/leak-guard.ts"),
-      import("../policy/leak-guard.ts"),
-    ]);
+    const { LeakGuard } = await import("../secrets/leak-guard.ts");
     const known = this.#network;
     return new LeakGuard(
-      this.policy.leakGuard ?? defaultLeakGuard,
+      this.policy.leakGuard,
       function* () {
         yield* known.knownSecrets();
         yield* more();

@@ -1,5 +1,5 @@
-import type { LeakAction, LeakGuardSettings } from "../policy/leak-guard.ts";
-import { percentEncoded } from "./secret-text.ts";
+import { defaultLeakGuard, type LeakAction, type LeakGuardSettings } from "../policy/leak-guard.ts";
+import { percentEncoded, shortestSought } from "./secret-text.ts";
 import { findTokens } from "./token-shapes.ts";
 
 /** Something that is not to leave, in what was about to. */
@@ -24,8 +24,6 @@ export interface Guarded {
 /** A secret that is known, by its name. Latin-1 characters stand for its bytes. */
 export type KnownSecrets = () => Iterable<readonly [name: string, secret: Buffer]>;
 
-/** What is shorter would be met by chance. */
-const shortest = 8;
 const mark = "[redacted]";
 /** What a secret is cut up with when it is printed piece by piece. */
 const separators = /[\s"'`,;+\\|[\](){}<>]+/g;
@@ -40,8 +38,12 @@ export class LeakGuard {
   readonly #isPlaceholder: (token: string) => boolean;
 
   /** @param isPlaceholder what looks like a key and is nothing: the session's own */
-  constructor(settings: LeakGuardSettings, secrets: KnownSecrets, isPlaceholder: (token: string) => boolean) {
-    this.#settings = settings;
+  constructor(
+    settings: LeakGuardSettings | undefined,
+    secrets: KnownSecrets,
+    isPlaceholder: (token: string) => boolean,
+  ) {
+    this.#settings = settings ?? defaultLeakGuard;
     this.#secrets = secrets;
     this.#isPlaceholder = isPlaceholder;
   }
@@ -65,7 +67,7 @@ export class LeakGuard {
     const known: { readonly span: Span; readonly leak: Leak }[] = [];
     let pieces: Pieces | undefined;
     for (const [name, secret] of this.#secrets()) {
-      if (secret.length < shortest) continue;
+      if (secret.length < shortestSought) continue;
       let isFound = false;
       for (const [form, needle] of formsOf(secret)) {
         for (let at = indexOf(text, needle, form, 0); at >= 0; at = indexOf(text, needle, form, at + needle.length)) {
@@ -146,7 +148,7 @@ function formsOf(secret: Buffer): readonly (readonly [form: string, needle: stri
     const other = part.replaceAll("+", "-").replaceAll("/", "_");
     if (other !== part) forms.push(["base64url", other]);
   }
-  return forms.filter(([, needle]) => needle.length >= shortest);
+  return forms.filter(([, needle]) => needle.length >= shortestSought);
 }
 
 /** A text without what pieces are separated by, and where each of its characters was. */
@@ -166,7 +168,7 @@ class Pieces {
 
   *find(secret: string): Generator<Span> {
     const needle = secret.replace(separators, "");
-    if (needle.length < shortest) return;
+    if (needle.length < shortestSought) return;
     for (let at = this.#text.indexOf(needle); at >= 0; at = this.#text.indexOf(needle, at + needle.length))
       yield { at: this.#places[at] ?? 0, end: (this.#places[at + needle.length - 1] ?? 0) + 1 };
   }

@@ -1,14 +1,11 @@
 import { native } from "../native.ts";
-import { encodeBase64, jsonEscaped, percentEncoded } from "./secret-text.ts";
+import { encodeBase64, jsonEscaped, percentEncoded, shortestSought } from "./secret-text.ts";
 
 /** A form of a secret that is looked for, and what is put in its place: as long as it. */
 export interface Needle {
   readonly bytes: Buffer;
   readonly filler: Buffer;
 }
-
-/** What is shorter would be met by chance. */
-const shortest = 8;
 
 /**
  * A secret's forms, in locked memory, for the caller to wipe.
@@ -17,14 +14,14 @@ const shortest = 8;
  * @param isEncoded with those of base64
  */
 export function needlesOf(secret: Buffer, placeholder: string, isEncoded: boolean): readonly Needle[] {
-  if (secret.length < shortest) return [];
+  if (secret.length < shortestSought) return [];
   const forms: [Buffer, string][] = [[secret, placeholder.length === secret.length ? placeholder : "*"]];
   for (const encoded of [percentEncoded(secret), jsonEscaped(secret)]) {
     if (encoded.equals(secret)) encoded.fill(0);
     else forms.push([encoded, "*"]);
   }
   if (isEncoded) for (const shift of [0, 1, 2]) forms.push([base64Part(secret, shift), "A"]);
-  const used = forms.filter(([bytes]) => bytes.length >= shortest);
+  const used = forms.filter(([bytes]) => bytes.length >= shortestSought);
   const memory = native().secretBuffer(used.reduce((sum, [bytes]) => sum + bytes.length, 0));
   let at = 0;
   const needles = used.map(([bytes, filler]) => {

@@ -1,5 +1,8 @@
 /** Text with secrets in it, as pieces: they become bytes when they are sent, in buffers that are wiped, and never a string. */
 
+/** A secret, or a form of one, that is shorter is not looked for: it would be met by chance. */
+export const shortestSought = 8;
+
 /** How a secret is written where it stands. */
 export type SecretForm = "plain" | "percent" | "json";
 

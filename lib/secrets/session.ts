@@ -127,6 +127,16 @@ export class SessionCredentials {
     return this.#secrets.get(name);
   }
 
+  /** Whether these can be sent now. */
+  areFresh(names: readonly string[]): boolean {
+    return names.every((name) => this.#secrets.get(name)?.isFresh === true);
+  }
+
+  /** Reads those that may be needed. One that cannot be had is said when it is. */
+  async readAhead(names: readonly string[]): Promise<void> {
+    await Promise.allSettled(names.map((name) => this.#secrets.get(name)?.refresh()));
+  }
+
   /** What answers are searched for that may hold these. */
   needlesOf(names: readonly string[]): readonly Needle[] {
     const [only] = names;

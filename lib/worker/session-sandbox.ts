@@ -1,7 +1,7 @@
 import { isWithin } from "../host/paths.ts";
 import type { Sandbox } from "../sandbox/sandbox.ts";
 import type { Denial } from "../sandbox/types.ts";
-import type { KnownSecrets, Leak, LeakGuard } from "../secrets/leak-guard.ts";
+import type { KnownSecrets, LeakGuard } from "../secrets/leak-guard.ts";
 import { createToolset, longestCallMs, type ToolResult, type ToolRunner } from "../tools/toolset.ts";
 import type { WorkerLog } from "./log.ts";
 import type { PlaceRequest, SessionPlace } from "./place.ts";
@@ -66,7 +66,7 @@ export class SessionSandbox implements SessionPlace {
     const { text, leaks } = (await this.#guard).check(result.text);
     if (leaks.length === 0) return result;
     const found = [...new Set(leaks.map(({ what, form }) => `${what} (${form})`))].join(", ");
-    const [{ action }] = leaks as [Leak, ...Leak[]];
+    const action = text === null ? "block" : text === result.text ? "warn" : "redact";
     log.warn({ session: this.#request.sessionId, tool, found, action }, "a result holds a secret");
     if (text !== null) return { ...result, text };
     return { ...result, isError: true, text: `${tool}: the result holds ${found}, which does not leave this host` };

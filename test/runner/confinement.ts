@@ -36,7 +36,10 @@ async function runAvaWith(cache: string, pass: Pass, limitMs: number): Promise<O
   const run = (args: readonly string[]): Promise<Outcome & { failedFiles: readonly string[] }> =>
     avaOnce(cache, pass, limitMs - (Date.now() - begin), args);
   const left = pass.identity ? [...alikeForAll, ...long] : [];
-  const skips = left.map((pattern) => `${pattern}: alike for every user, and run above`);
+  const skips = left.map((pattern) => {
+    const why = alikeForAll.includes(pattern) ? "alike for every user" : "long, and of what comes behind the walls";
+    return `${pattern}: ${why}; run above`;
+  });
   const most = await run(["test/**/*.test.ts", ...[...left, ...alone].map((pattern) => `!${pattern}`)]);
   const rest = await run(alone);
   const first: Outcome = {

@@ -1,13 +1,11 @@
 import type { Socket } from "node:net";
 import { assemble, type Piece } from "../secrets/secret-text.ts";
 import { BodyReader } from "./http-body.ts";
-import { HttpError, parseResponse, type ResponseHead, responseHeadEnd } from "./http-head.ts";
+import { HttpError, mostInterim, parseResponse, type ResponseHead, responseHeadEnd } from "./http-head.ts";
 import { EndedError, readUntil, TooSlowError } from "./read-until.ts";
 
 /** A server that streams says something at least so often. */
 const silenceMs = 120_000;
-/** A server may say this often that there will be an answer (RFC 9110 section 15.2). */
-const mostInterim = 32;
 
 /** Why a server that was reached gave no answer; it may be told to whoever asked. */
 export class NoAnswer extends Error {
