@@ -144,6 +144,11 @@ export interface CarriedFlow {
   readonly program: ProgramFacts | null;
 }
 
+/** What `prepareSearch` made. */
+export interface NativeSearch {
+  readonly __search: never;
+}
+
 export interface Native {
   /** Starts an init that waits for its set-up, on the launcher's thread. Goes to `launch` or to `abandon`. */
   begin(cloneFlags: number, initFile: string): number;
@@ -228,6 +233,20 @@ export interface Native {
    * wipes them before. Throws a NativeFailure where RLIMIT_MEMLOCK leaves no room.
    */
   secretBuffer(bytes: number): Buffer;
+  /**
+   * What finds secrets in some bytes in all their forms (native/form_search.h), and marks: what a token begins with. It keeps
+   * the forms as `secretBuffer` does. Throws a NativeFailure where RLIMIT_MEMLOCK leaves no room.
+   */
+  prepareSearch(secrets: readonly Buffer[], marks: readonly Buffer[]): NativeSearch;
+  /**
+   * Where the end of the data begins that more may make a form of, its length where none does; where something was found an
+   * array of that, and for each find the secret's index, the form's (plain, hex, reversed, base64, a mark), from and until.
+   *
+   * @param more whether more may come
+   */
+  search(search: NativeSearch, data: Buffer, more: boolean): number | readonly number[];
+  /** It finds nothing any more. */
+  wipeSearch(search: NativeSearch): void;
   /** getrandom(2). */
   random(bytes: number): Buffer;
   /**

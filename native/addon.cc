@@ -24,6 +24,7 @@
 #include <thread>
 
 #include "exec.h"
+#include "form_search.h"
 #include "launch.h"
 #include "locked_memory.h"
 #include "loopback.h"
@@ -700,6 +701,48 @@ Napi::Value SecretBuffer(const Napi::CallbackInfo& info) {
       [](Napi::Env, uint8_t*, holdfast::LockedMemory* owner) { delete owner; }, owned);
 }
 
+std::vector<holdfast::View> Views(const Napi::Value& value) {
+  auto array = value.As<Napi::Array>();
+  std::vector<holdfast::View> views;
+  for (uint32_t i = 0; i < array.Length(); i++) {
+    auto bytes = array.Get(i).As<Napi::Uint8Array>();
+    views.emplace_back(bytes.Data(), bytes.ByteLength());
+  }
+  return views;
+}
+
+Napi::Value PrepareSearch(const Napi::CallbackInfo& info) {
+  auto search = std::make_unique<holdfast::FormSearch>();
+  ThrowIfFailed(info.Env(), search->Prepare(Views(info[0]), Views(info[1])));
+  return Napi::External<holdfast::FormSearch>::New(
+      info.Env(), search.release(), [](Napi::Env, holdfast::FormSearch* owned) { delete owned; });
+}
+
+// Where what is found nothing of has begun, as a number; else an array with that first.
+Napi::Value Search(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  auto data = info[1].As<Napi::Uint8Array>();
+  std::vector<holdfast::FormSearch::Found> found;
+  size_t begun = info[0].As<Napi::External<holdfast::FormSearch>>().Data()->Find(
+      data.Data(), data.ByteLength(), info[2].As<Napi::Boolean>(), &found);
+  if (found.empty()) return Napi::Number::New(env, static_cast<double>(begun));
+  Napi::Array result = Napi::Array::New(env, found.size() * 4 + 1);
+  result.Set(uint32_t{0}, static_cast<double>(begun));
+  uint32_t i = 1;
+  for (const auto& each : found) {
+    result.Set(i++, each.secret);
+    result.Set(i++, static_cast<uint32_t>(each.form));
+    result.Set(i++, static_cast<double>(each.at));
+    result.Set(i++, static_cast<double>(each.end));
+  }
+  return result;
+}
+
+Napi::Value WipeSearch(const Napi::CallbackInfo& info) {
+  info[0].As<Napi::External<holdfast::FormSearch>>().Data()->Wipe();
+  return info.Env().Undefined();
+}
+
 Napi::Object Init(Napi::Env env, Napi::Object exports) {
   auto* home = new EnvironmentRef(std::make_shared<Environment>());
   env.SetInstanceData(home);
@@ -736,6 +779,9 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
       {"readNow",            ReadNow           },
       {"random",             Random            },
       {"secretBuffer",       SecretBuffer      },
+      {"prepareSearch",      PrepareSearch     },
+      {"search",             Search            },
+      {"wipeSearch",         WipeSearch        },
       {"write",              Write             },
       {"listenUnix",         ListenUnix        },
       {"findRepositories",   FindRepositories  },

@@ -1,5 +1,6 @@
 import { closeSync, openSync, writeSync } from "node:fs";
 import { HoldfastError } from "../errors.ts";
+import { secretsInUse } from "../secrets/secret-search.ts";
 
 /** One thing that was decided or that happened, as a record: who, what, when. Holds names, never secrets. */
 export interface AuditEvent {
@@ -45,6 +46,13 @@ export function fileSink(path: string): AuditSink {
   };
 }
 
+/** A secret in pieces over its fields leaves nothing of an event but that there was one. */
+function withoutSecrets(event: AuditEvent): AuditEvent {
+  const clean = secretsInUse.redactAll(event);
+  const text = JSON.stringify(clean);
+  return secretsInUse.redact(text) === text ? clean : { type: event.type, sandbox: event.sandbox, redacted: true };
+}
+
 /** Numbers and stamps events, and hands them to a sink in order. */
 export class Audit {
   readonly #sink: AuditSink | null;
@@ -66,7 +74,11 @@ export class Audit {
   }
 
   /** Records one event. Throws what the sink throws: a record that cannot be kept stops what it records. */
-  append(event: AuditEvent): void {
+  append(said: AuditEvent): void {
+    // What a sandbox names may hold one: a path, a host, a file.
+    const whole = JSON.stringify(said);
+    const isClean = secretsInUse.redact(whole) === whole;
+    const event = isClean ? said : withoutSecrets(said);
     this.#followers.get(event.sandbox)?.(event);
     if (this.#sink === null) return;
     const now = Date.now();
@@ -75,7 +87,9 @@ export class Audit {
       this.#time = new Date(now).toISOString();
     }
     // Not by a copy of the event with two fields more: that costs as much as the rest of it.
-    this.#sink.write(`{"time":"${this.#time}","sequence":${++this.#sequence},${JSON.stringify(event).slice(1)}`);
+    this.#sink.write(
+      `{"time":"${this.#time}","sequence":${++this.#sequence},${(isClean ? whole : JSON.stringify(event)).slice(1)}`,
+    );
   }
 
   /** Closes the sink. */

@@ -6,6 +6,7 @@ import { mountPointFault, normalise } from "../policy/paths.ts";
 import type { Policy } from "../policy/policy.ts";
 import { SandboxPool } from "../sandbox/pool.ts";
 import { Sandbox } from "../sandbox/sandbox.ts";
+import { secretsInUse } from "../secrets/secret-search.ts";
 import { Redactor, readEnvironmentKey } from "../worker/credentials.ts";
 import { checkExtraction, checkReceiptFolder, type Extraction, extractSession } from "../worker/extraction.ts";
 import type { ItemSettings } from "../worker/item.ts";
@@ -181,7 +182,7 @@ function readExtraction(flags: WorkerFlags, policy: Policy, workdir: string, log
  * @throws HoldfastError as `Sandbox.create`
  */
 export async function prepareServing(setup: WorkerSetup, sessions: number): Promise<Serving> {
-  const { flags, log, redactor, policy, workdir, mountAt, extraction, receipts, maxIdleMs } = setup;
+  const { flags, log, policy, workdir, mountAt, extraction, receipts, maxIdleMs } = setup;
   const base = {
     policy,
     workdir,
@@ -199,7 +200,7 @@ export async function prepareServing(setup: WorkerSetup, sessions: number): Prom
   const item: ItemSettings = {
     log,
     maxIdleMs,
-    redact: (text) => redactor.redactKnown(text),
+    redact: (text) => secretsInUse.redact(text),
     places: {
       workdir: inside,
       async open(request) {
@@ -209,10 +210,9 @@ export async function prepareServing(setup: WorkerSetup, sessions: number): Prom
           log,
           tools: policy.tools,
           receipts: receipts?.folder,
-          secrets: () => redactor.known(),
           extract: async (session) => {
             if (extraction === null) return;
-            const guard = await sandbox.leakGuard(() => redactor.known());
+            const guard = await sandbox.leakGuard();
             await extractSession(sandbox, extraction, session, { log, guard });
           },
         });

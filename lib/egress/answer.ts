@@ -1,3 +1,4 @@
+import { secretsInUse } from "../secrets/secret-search.ts";
 import type { Request, Verdict } from "./flow.ts";
 
 /** A refusal or failure that is said to a client instead of the server's answer. */
@@ -50,12 +51,17 @@ function step(remedy: string): string {
 }
 
 /** What went wrong on the way, by OpenShell's words where it has one. */
-export function failureAnswer(status: number, error: string, detail: string): Answer {
-  return { status, detail, body: json({ error, detail }) };
+export function failureAnswer(
+  status: number,
+  error: string,
+  detail: string,
+  more: Readonly<Record<string, unknown>> = {},
+): Answer {
+  return { status, detail, body: json({ error, detail, ...more }) };
 }
 
 function json(value: object): string {
-  return `${JSON.stringify(value)}\n`;
+  return `${JSON.stringify(secretsInUse.redactAll(value))}\n`;
 }
 
 const reasons: Readonly<Record<number, string>> = {

@@ -1,3 +1,4 @@
+import { secretsInUse } from "../secrets/secret-search.ts";
 import type { Verdict } from "./flow.ts";
 
 /** What was refused, or was permitted and not reached, counted by who and where. */
@@ -15,7 +16,10 @@ const mostSubjects = 1024;
 export class FailedConnections {
   readonly #bySubject = new Map<string, { count: number; detail: string; remedy?: string }>();
 
-  add(subject: string, { detail, remedy }: Pick<Verdict, "detail" | "remedy">): void {
+  /** @param named what the sandbox names may hold a secret */
+  add(named: string, verdict: Pick<Verdict, "detail" | "remedy">): void {
+    const [subject, detail] = [secretsInUse.redact(named), secretsInUse.redact(verdict.detail)];
+    const remedy = verdict.remedy === undefined ? undefined : secretsInUse.redact(verdict.remedy);
     const known = this.#bySubject.get(subject);
     if (known !== undefined) known.count++;
     else if (this.#bySubject.size < mostSubjects)

@@ -4,6 +4,7 @@ import type { NetworkEndpoint } from "../policy/network.ts";
 import { FailedConnections } from "./failed-connections.ts";
 import type { Program, Request, Verdict } from "./flow.ts";
 import type { InferenceRecord } from "./inference.ts";
+import type { RequestLeak } from "./leaks.ts";
 import { UnlistedConnections } from "./unlisted.ts";
 
 /** Whose connection to what a verdict is about. */
@@ -61,6 +62,13 @@ export class FlowRecords {
   used({ program, host, port }: FlowSubject, credentials: readonly string[], { method, path }: Request): void {
     const used = { program: program?.path ?? null, host, port, method, path };
     this.#audit?.append({ type: "credential.used", sandbox: this.#sandbox, credentials, ...used });
+  }
+
+  /** A secret is in what a program sends, by name. */
+  leaked({ program, host, port }: FlowSubject, leak: RequestLeak, { method, path }: Request): void {
+    const { what, form, where, action } = leak;
+    const found = { what, form, where, action, program: program?.path ?? null, host, port, method, path };
+    this.#audit?.append({ type: "leak.found", sandbox: this.#sandbox, ...found });
   }
 
   /** An issuer was asked for a token, by the launcher. */

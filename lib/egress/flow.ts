@@ -56,6 +56,8 @@ export type Reason =
   | "malformed"
   /** It carries the placeholder of a credential that is not for this place, or that cannot be had. */
   | "credential"
+  /** It carries a secret. */
+  | "leak"
   /** Nothing was missing: it was permitted, and its server not reached. */
   | "unreachable"
   /** The sandbox has as many connections as it may have at once. */

@@ -16,6 +16,7 @@ import type { Program, Verdict } from "./flow.ts";
 import { type FlowDetail, FlowRecords } from "./flow-records.ts";
 import { InferenceGate } from "./inference-gate.ts";
 import { forward, type Inspected, Inspector, inspect, type Judged, ReachRefusal } from "./inspect.ts";
+import { RequestGuard } from "./leaks.ts";
 import { NamePool } from "./names.ts";
 import { openingFault, readOpening, refuseOpening } from "./opening.ts";
 import { Programs } from "./program.ts";
@@ -29,7 +30,8 @@ import { Upstream, type UpstreamSettings } from "./upstream.ts";
 import { mostSockets, switchedOff, tooMany, unnamed } from "./verdicts.ts";
 
 /** The parts of a policy that may change while a sandbox runs. */
-export type NetworkSettings = Pick<Policy, "networkPolicies" | "networkMode" | "credentials"> & UpstreamSettings;
+export type NetworkSettings = Pick<Policy, "networkPolicies" | "networkMode" | "credentials" | "leakGuard"> &
+  UpstreamSettings;
 
 export interface GatewayOptions {
   readonly policy: NetworkSettings & Pick<Policy, "inference">;
@@ -75,6 +77,7 @@ export class Gateway {
   readonly #sockets = new Set<Socket>();
   /** Those that are carried, by the program's end. */
   readonly #carried = new Map<Socket, Carried>();
+  readonly #guard: RequestGuard;
   readonly #inspector: Inspector;
   readonly #records: FlowRecords;
   readonly #inference: InferenceGate | null;
@@ -96,12 +99,16 @@ export class Gateway {
         record: (credential, host, port, status) => this.#records.tokenAsked(credential, host, port, status),
       }),
     );
-    this.#inspector = new Inspector({ authority, credentials, reach: (grant) => this.#reach(grant) });
+    this.#guard = new RequestGuard(options.policy.leakGuard, (token) => (credentials?.find(token).length ?? 0) > 0);
+    this.#inspector = new Inspector({
+      ...{ authority, credentials, guard: this.#guard },
+      reach: (grant) => this.#reach(grant),
+    });
     this.#inference =
       options.policy.inference === undefined
         ? null
         : new InferenceGate(options.policy.inference, {
-            ...{ authority, records: this.#records },
+            ...{ authority, records: this.#records, guard: this.#guard },
             dial: (host, port, signal) => this.#dialNamed(host, port, signal),
           });
     // The pool's first address is the explicit proxy's.
@@ -123,6 +130,7 @@ export class Gateway {
   apply(policy: NetworkSettings): void {
     this.#decision = new NetworkDecision(policy);
     this.#upstream = new Upstream(policy);
+    this.#guard.apply(policy.leakGuard);
     // Idle connections were made for grants that are no more.
     this.#inspector.clear();
     for (const [client, carried] of this.#carried) {
@@ -171,11 +179,6 @@ export class Gateway {
   /** Wipes them. */
   forgetKeys(): void {
     this.#inference?.close();
-  }
-
-  /** Keys of models that were used. */
-  knownKeys(): Iterable<readonly [name: string, secret: Buffer]> {
-    return this.#inference?.knownKeys() ?? [];
   }
 
   /** What was refused since the last look. */
@@ -339,6 +342,7 @@ export class Gateway {
           ...(verdict.unlisted && request ? { endpoint: configurationOf(carried.grant, request.path) } : {}),
         }),
       recordCredentials: (names, request) => this.#records.used(carried, names, request),
+      recordLeak: (leak, request) => this.#records.leaked(carried, leak, request),
       onFault: (detail, remedy) =>
         note({
           ...{ allowed: false, policy, rule: null, reason: "malformed", detail },

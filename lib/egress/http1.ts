@@ -15,13 +15,16 @@ import {
 } from "./http-head.ts";
 import { credentialsFor, type ExchangeCredentials, openCredentials, partOf } from "./http1-credentials.ts";
 import { answerBytes, isRaw, requestBytes } from "./http1-forward.ts";
+import { BodyLeaks } from "./http1-leaks.ts";
 import { type InspectedFlow, isAuthority, mayRepeat, requestOf, Unreachable } from "./inspected-flow.ts";
+import { LeakFault } from "./leaks.ts";
 import type { Origin, OriginUser } from "./origin.ts";
 import { compressed, isCompressed, type Scrubber } from "./scrub.ts";
 import { tlsFault } from "./server-tls.ts";
 import { SwapFault } from "./swap.ts";
 import { type TimeLimits, timeLimits } from "./time-limits.ts";
 import { ClientFrames, closeFrame, WebSocketError } from "./websocket.ts";
+import { MessageLeaks } from "./websocket-leaks.ts";
 import type { TextSwap } from "./websocket-swap.ts";
 import { writeSecret } from "./write-secret.ts";
 
@@ -38,6 +41,8 @@ interface Exchange {
   readonly credentials: ExchangeCredentials | null;
   /** Of the request. */
   readonly body: BodyReader;
+  /** What its body is searched by before anything else; null where it has none. */
+  readonly leaks: BodyLeaks | null;
   answer: { readonly head: ResponseHead; readonly body: BodyReader } | null;
   /** What has come of the answer's head. */
   held: Buffer;
@@ -73,6 +78,7 @@ export class Http1 implements OriginUser {
     /** What it began with. */
     readonly request: Exchange["request"];
     readonly frames: ClientFrames | null;
+    readonly leaks: MessageLeaks;
     readonly texts: TextSwap | undefined;
     readonly scrub: Scrubber | undefined;
   } | null = null;
@@ -131,8 +137,17 @@ export class Http1 implements OriginUser {
         this.#closeWebSocket(new WebSocketError(1008, error.message));
         return;
       }
+      if (error instanceof LeakFault && this.#upgraded !== null) {
+        this.#flow.leaks.refuse(error, this.#upgraded.request);
+        this.#closeWebSocket(new WebSocketError(1008, error.message));
+        return;
+      }
       if (error instanceof SwapFault && exchange !== null) {
         this.#stopSwap(exchange, error);
+        return;
+      }
+      if (error instanceof LeakFault && exchange !== null) {
+        this.#stop(this.#flow.leaks.refuse(error, exchange.request));
         return;
       }
       const isKnown = error instanceof HttpError || error instanceof TargetError;
@@ -151,9 +166,10 @@ export class Http1 implements OriginUser {
       return;
     }
     const exchange = this.#exchange;
-    if (exchange?.origin != null && !exchange.body.isDone) {
-      const at = this.#passBody(exchange, exchange.origin, chunk);
-      if (at < chunk.length) this.#hold(chunk.subarray(at));
+    if (exchange?.origin != null && exchange.leaks !== null && !exchange.body.isDone) {
+      const { size, out } = exchange.leaks.take(chunk, 0);
+      this.#passBody(exchange, exchange.origin, out);
+      if (size < chunk.length) this.#hold(chunk.subarray(size));
       return;
     }
     this.#hold(chunk);
@@ -176,12 +192,15 @@ export class Http1 implements OriginUser {
     this.#guard(() => this.#next());
   }
 
-  #passBody(exchange: Exchange, origin: Origin, chunk: Buffer): number {
+  /** @param chunk nothing but the body's */
+  #passBody(exchange: Exchange, origin: Origin, chunk: Buffer): void {
     const swapped = exchange.credentials?.swapped;
-    if (swapped !== undefined) return this.#passSwapped(exchange, swapped, origin, chunk, 0);
-    const size = exchange.body.take(chunk, 0);
-    if (size > 0 && !origin.socket.write(size === chunk.length ? chunk : chunk.subarray(0, size))) this.#client.pause();
-    return size;
+    if (swapped !== undefined) {
+      this.#passSwapped(exchange, swapped, origin, chunk, 0);
+      return;
+    }
+    exchange.body.take(chunk, 0);
+    if (chunk.length > 0 && !origin.socket.write(chunk)) this.#client.pause();
   }
 
   #passSwapped({ request }: Exchange, swapped: ChangedBody, { socket }: Origin, data: Buffer, at: number): number {
@@ -239,11 +258,13 @@ export class Http1 implements OriginUser {
     const request = requestOf(head.method, head.target, flow);
     const body = new BodyReader(head.framing, 400);
     const opened = flow.credentials && openCredentials(flow.credentials, head, request);
-    const refusal = flow.judge(request, opened?.swap);
+    const found = flow.leaks.head(this.#held.subarray(0, size));
+    const refusal = flow.judge(request, found instanceof LeakFault ? found : opened?.swap);
     if (refusal !== undefined) {
       this.#refuse(head, refusal);
       return;
     }
+    if (!(found instanceof LeakFault)) flow.leaks.record(found, request);
     if (opened?.signer !== undefined) flow.credentials?.record([opened.signer.name], request);
     const credentials = opened && flow.credentials && credentialsFor(flow.credentials, opened, head, request, body);
     const exchange: Exchange = {
@@ -251,6 +272,7 @@ export class Http1 implements OriginUser {
       request,
       credentials,
       body,
+      leaks: body.isDone ? null : new BodyLeaks(flow.leaks, head.framing, request),
       answer: null,
       held: nothing,
       looked: 0,
@@ -322,6 +344,11 @@ export class Http1 implements OriginUser {
     exchange.origin = origin;
     origin.user = this;
     if (isBoundByConnection(head)) origin.isBound = true;
+    if (exchange.leaks !== null) {
+      const { size, out } = exchange.leaks.take(this.#held, head.size);
+      // What waits is the last that came.
+      if (out.length < size) this.#held = this.#held.subarray(0, head.size + out.length);
+    }
     const swapped = exchange.credentials?.swapped;
     if (swapped !== undefined) {
       if (swapped.waits && head.expectsContinue) this.#client.write("HTTP/1.1 100 Continue\r\n\r\n");
@@ -490,6 +517,7 @@ export class Http1 implements OriginUser {
           : texts === undefined
             ? null
             : new ClientFrames(() => {}),
+      leaks: new MessageLeaks(this.#flow.leaks, request),
       texts,
       scrub,
     };
@@ -505,13 +533,11 @@ export class Http1 implements OriginUser {
 
   #passUpgraded(chunk: Buffer): void {
     if (this.#upgraded === null) return;
-    const { frames, texts, origin } = this.#upgraded;
+    const { frames, leaks, texts, origin } = this.#upgraded;
     frames?.take(chunk);
-    if (texts !== undefined) {
-      if (!writeSecret(origin.socket, texts.take(chunk))) this.#client.pause();
-      return;
-    }
-    if (!this.#upgraded.origin.socket.write(chunk)) this.#client.pause();
+    const out = leaks.take(chunk);
+    const isTaken = texts === undefined ? origin.socket.write(out) : writeSecret(origin.socket, texts.take(out));
+    if (!isTaken) this.#client.pause();
   }
 
   #closeWebSocket({ code, message: reason }: WebSocketError): void {

@@ -16,7 +16,9 @@ import { TargetError } from "./canonical.ts";
 import type { Request } from "./flow.ts";
 import { mostInterim } from "./http-head.ts";
 import { fieldsOf, headersFor, outgoingHeaders, scrubbed, scrubbing, swapping } from "./http2-credentials.ts";
+import { CheckedBody, headBytes } from "./http2-leaks.ts";
 import { type InspectedFlow, isAuthority, mayRepeat, requestOf, Unreachable } from "./inspected-flow.ts";
+import { LeakFault } from "./leaks.ts";
 import { compressed, isCompressed, type Scrubber } from "./scrub.ts";
 import { tlsFault } from "./server-tls.ts";
 import { SwapFault } from "./swap.ts";
@@ -96,11 +98,13 @@ export class Http2 {
     const { credentials } = flow;
     const asked = { ...request, fields: credentials === null ? [] : fieldsOf(headers) };
     const found = credentials?.swap(asked, (name, value) => ({ name, value }));
-    const refusal = flow.judge(request, found);
+    const leaks = flow.leaks.head(headBytes(headers));
+    const refusal = flow.judge(request, leaks instanceof LeakFault ? leaks : found);
     if (refusal !== undefined) {
       say(stream, headers, refusal);
       return;
     }
+    if (!(leaks instanceof LeakFault)) flow.leaks.record(leaks, request);
     if (credentials === null || found instanceof SwapFault) {
       this.#begin(stream, headers, request, { headers: () => headersFor(headers, request.sent), body: undefined });
       return;
@@ -116,7 +120,7 @@ export class Http2 {
             onDone: (names) => credentials.record(names, request),
             onFault: (fault) => {
               upstream.close(constants.NGHTTP2_CANCEL);
-              this.#refuseSwap(stream, headers, request, fault);
+              this.#refuseLate(stream, headers, request, fault);
             },
           })),
     };
@@ -137,28 +141,49 @@ export class Http2 {
   ): void {
     this.#streams.set(stream, request);
     stream.once("close", () => this.#streams.delete(stream));
-    if (ready === undefined) this.#carry(stream, headers, outgoing, true);
+    const checked = stream.endAfterHeaders ? null : this.#checked(stream, headers, request);
+    const source: Source = { stream, headers, body: checked };
+    if (ready === undefined) this.#carry(source, outgoing, true);
     else
       ready.then(
-        () => this.#carry(stream, headers, outgoing, true),
-        (fault: unknown) => this.#refuseSwap(stream, headers, request, fault),
+        () => this.#carry(source, outgoing, true),
+        (fault: unknown) => this.#refuseLate(stream, headers, request, fault),
       );
   }
 
-  #refuseSwap(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, request: Request, fault: unknown): void {
+  /** A request's body and trailers as they are searched for secrets, before anybody else reads them. */
+  #checked(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, request: Request): CheckedBody {
+    const leaks = this.#flow.leaks.stream("body", request);
+    return new CheckedBody(stream, leaks, (fault) => this.#refuseLate(stream, headers, request, fault));
+  }
+
+  #refuseLate(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, request: Request, fault: unknown): void {
+    if (fault instanceof LeakFault) {
+      say(stream, headers, this.#flow.leaks.refuse(fault, request));
+      return;
+    }
     const known = fault instanceof SwapFault ? this.#flow.credentials?.refuse(fault, request) : undefined;
     say(stream, headers, known ?? unreachable(fault));
   }
 
   /** @param isFirst whether it may be sent once more, where the server has not looked at it */
-  #carry(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, outgoing: Outgoing, isFirst: boolean): void {
-    const again = isFirst ? (): void => this.#carry(stream, headers, outgoing, false) : undefined;
+  #carry(source: Source, outgoing: Outgoing, isFirst: boolean): void {
+    const again = isFirst ? (): void => this.#carry(source, outgoing, false) : undefined;
     const scrub = this.#flow.credentials?.scrubber();
     this.#flow.session().then(
-      (session) => carry(stream, headers, outgoing, session, { serverMs: this.#serverMs, again, scrub }),
-      (error: unknown) => say(stream, headers, error instanceof Unreachable ? error.answer : unreachable(error)),
+      (session) => carry(source, outgoing, session, { serverMs: this.#serverMs, again, scrub }),
+      (error: unknown) =>
+        say(source.stream, source.headers, error instanceof Unreachable ? error.answer : unreachable(error)),
     );
   }
+}
+
+/** A request as it came. */
+interface Source {
+  readonly stream: ServerHttp2Stream;
+  readonly headers: IncomingHttpHeaders;
+  /** Null where it has none. */
+  readonly body: CheckedBody | null;
 }
 
 /** What goes on of a request. */
@@ -190,8 +215,7 @@ function requestIn(headers: IncomingHttpHeaders, flow: InspectedFlow): ReturnTyp
 }
 
 function carry(
-  stream: ServerHttp2Stream,
-  headers: IncomingHttpHeaders,
+  { stream, headers, body }: Source,
   outgoing: Outgoing,
   session: ClientHttp2Session,
   {
@@ -205,7 +229,7 @@ function carry(
   },
 ): void {
   if (stream.destroyed || stream.closed) return;
-  const hasBody = !stream.readableEnded && !stream.endAfterHeaders;
+  const hasBody = body !== null;
   let upstream: ClientHttp2Stream;
   try {
     upstream = session.request(outgoing.headers(), { endStream: !hasBody, waitForTrailers: hasBody });
@@ -216,13 +240,12 @@ function carry(
     return;
   }
   if (hasBody) {
-    let trailers: OutgoingHttpHeaders = {};
-    stream.on("trailers", (fields: IncomingHttpHeaders) => {
-      trailers = fields;
+    upstream.on("wantTrailers", () => upstream.sendTrailers(body.trailers));
+    body.once("close", () => {
+      if (!body.readableEnded) upstream.close(constants.NGHTTP2_CANCEL);
     });
-    upstream.on("wantTrailers", () => upstream.sendTrailers(trailers));
-    if (outgoing.body === undefined) stream.pipe(upstream);
-    else stream.pipe(outgoing.body(upstream)).pipe(upstream);
+    if (outgoing.body === undefined) body.pipe(upstream);
+    else body.pipe(outgoing.body(upstream)).pipe(upstream);
   }
   // Whichever of the two is silent: the other one waits for it.
   upstream.setTimeout(serverMs, () => {

@@ -6,6 +6,8 @@ import { endTls } from "./client-tls.ts";
 import type { Program, Verdict } from "./flow.ts";
 import type { FlowRecords } from "./flow-records.ts";
 import { InferenceService } from "./inference.ts";
+import { LeakFlow } from "./leak-flow.ts";
+import type { RequestGuard } from "./leaks.ts";
 import { readOpening, refuseOpening } from "./opening.ts";
 import { timeLimits } from "./time-limits.ts";
 
@@ -14,6 +16,7 @@ const ports = { http: 80, https: 443 } as const;
 export interface InferenceGateOptions {
   readonly authority: Authority | null;
   readonly records: FlowRecords;
+  readonly guard: RequestGuard;
   readonly dial: (host: string, port: number, signal: AbortSignal) => Promise<Socket>;
 }
 
@@ -24,7 +27,7 @@ export class InferenceGate {
   readonly #service: InferenceService;
   readonly #keys: ReadonlyMap<string, Secret>;
 
-  constructor(inference: Inference, { authority, records, dial }: InferenceGateOptions) {
+  constructor(inference: Inference, { authority, records, guard, dial }: InferenceGateOptions) {
     this.#authority = authority;
     this.#records = records;
     this.#keys = new Map(
@@ -37,6 +40,18 @@ export class InferenceGate {
       note: (program, port, verdict, request) =>
         records.note({ program, host: inferenceHost, port }, verdict, { request }),
       record: (program, record) => records.asked(program, record),
+      leaks: (program, port) => {
+        const subject = { program, host: inferenceHost, port };
+        return new LeakFlow(
+          guard,
+          (leak, request) => records.leaked(subject, leak, request),
+          ({ message: detail }, rule, request) => {
+            const policy = "inference";
+            records.note(subject, { allowed: false, policy, rule, reason: "leak", detail }, { request });
+            return { policy };
+          },
+        );
+      },
     });
   }
 
@@ -63,11 +78,6 @@ export class InferenceGate {
     const protocols = opening.hello.protocols.includes("http/1.1") ? ["http/1.1"] : [];
     const secured = await endTls(this.#authority, { client, onFault: fault }, inferenceHost, protocols);
     if (secured !== undefined) this.#service.accept(secured, caller);
-  }
-
-  /** Their keys, as far as they were read, by name. */
-  *knownKeys(): Generator<readonly [name: string, secret: Buffer]> {
-    for (const [name, { bytes }] of this.#keys) if (bytes !== null) yield [name, bytes];
   }
 
   /** Wipes the routes' keys. */

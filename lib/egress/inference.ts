@@ -18,6 +18,7 @@ import type { Program, Reason, Request, Verdict } from "./flow.ts";
 import { Spending } from "./inference-budget.ts";
 import { type InferenceShape, modelOf, shapeOf, withModel } from "./inference-shapes.ts";
 import { type Usage, UsageReader } from "./inference-usage.ts";
+import type { LeakFlow } from "./leak-flow.ts";
 import { compressed, isCompressed, Scrubber } from "./scrub.ts";
 import { secure } from "./server-tls.ts";
 import { timeLimits } from "./time-limits.ts";
@@ -74,6 +75,8 @@ export interface InferenceOptions {
   /** A connection to a route's server; aborted with the signal. */
   readonly dial: (host: string, port: number, signal: AbortSignal) => Promise<Socket>;
   readonly note: (program: Program | null, port: number, verdict: Verdict, request?: Request) => void;
+  /** What looks for secrets in what is asked. */
+  readonly leaks: (program: Program | null, port: number) => LeakFlow;
   readonly record: (program: Program | null, record: InferenceRecord) => void;
 }
 
@@ -165,6 +168,10 @@ export class InferenceService {
     }
     const bytes = await bodyOf(request);
     if (bytes === null) return refuse(413, "request_too_large", `a request is at most ${mostBody} bytes`, "malformed");
+    const leaks = this.#options.leaks(caller.program, caller.port);
+    const head = `${pathname}${search}\n${passedFields.map((name) => request.headers[name] ?? "").join("\n")}`;
+    const fault = leaks.whole(Buffer.from(head, "latin1"), bytes, seen);
+    if (fault !== undefined) return answer(response, 403, "secret_in_request", fault.detail);
     const body = shape.modelIn === null ? null : objectOf(bytes);
     if (body === undefined) return refuse(400, "malformed_request", "the body is no object of JSON", "malformed");
     const used = this.#spending.begin();

@@ -13,6 +13,8 @@ import type { Request, Verdict } from "./flow.ts";
 import { Http1 } from "./http1.ts";
 import { Http2, type InspectedHttp2Flow, sessionOn } from "./http2.ts";
 import { Unreachable } from "./inspected-flow.ts";
+import { LeakFlow } from "./leak-flow.ts";
+import { LeakFault, type RequestGuard, type RequestLeak } from "./leaks.ts";
 import type { Opening } from "./opening.ts";
 import { Origin, Origins } from "./origin.ts";
 import { secure } from "./server-tls.ts";
@@ -47,12 +49,14 @@ export class Inspector {
   readonly authority: Authority | null;
   /** Null where the policy has none. */
   readonly credentials: SessionCredentials | null;
+  readonly guard: RequestGuard;
   /** A connection to a granted server. Throws a ReachRefusal. */
   readonly reach: (grant: Grant) => Promise<Socket>;
 
-  constructor(options: Pick<Inspector, "authority" | "credentials" | "reach">) {
+  constructor(options: Pick<Inspector, "authority" | "credentials" | "guard" | "reach">) {
     this.authority = options.authority;
     this.credentials = options.credentials;
+    this.guard = options.guard;
     this.reach = options.reach;
   }
 
@@ -143,6 +147,7 @@ export interface Inspected {
   /** @param credentials that go into the request */
   readonly record: (verdict: Verdict, request?: Request, credentials?: readonly string[]) => void;
   readonly recordCredentials: (names: readonly string[], request: Request) => void;
+  readonly recordLeak: (leak: RequestLeak, request: Request) => void;
   /** The client gave up, or was not understood, before a request. */
   readonly onFault: (detail: string, remedy?: string) => void;
 }
@@ -226,6 +231,7 @@ class InspectedConnection implements InspectedHttp2Flow {
   readonly host: string;
   readonly port: number;
   readonly credentials: CredentialFlow | null;
+  readonly leaks: LeakFlow;
   readonly #inspector: Inspector;
   readonly #inspected: Inspected;
   /** Whether a request has come on it. */
@@ -240,18 +246,24 @@ class InspectedConnection implements InspectedHttp2Flow {
     this.port = port;
     const { credentials } = inspector;
     this.credentials = credentials === null ? null : new CredentialFlow(credentials, inspected, scheme);
+    this.leaks = new LeakFlow(inspector.guard, inspected.recordLeak, ({ message: detail }, rule, request) => {
+      const { policy } = inspected.current().grant;
+      inspected.record({ allowed: false, policy, rule, reason: "leak", detail }, request);
+      return { policy };
+    });
   }
 
   get encodedSlash(): boolean {
     return this.#inspected.current().grant.encodedSlash;
   }
 
-  judge(request: Request, swap?: Swap<SwapField> | SwapFault): Answer | undefined {
+  judge(request: Request, swap?: Swap<SwapField> | SwapFault | LeakFault): Answer | undefined {
     const { decision, grant } = this.#inspected.current();
     this.#speak(grant);
     const verdict = decision.request(grant, request);
+    if (verdict.allowed && swap instanceof LeakFault) return this.leaks.refuse(swap, request);
     if (verdict.allowed && swap instanceof SwapFault) return this.credentials?.refuse(swap, request);
-    this.#inspected.record(verdict, request, swap instanceof SwapFault ? undefined : swap?.names);
+    this.#inspected.record(verdict, request, swap instanceof Error ? undefined : swap?.names);
     return verdict.allowed ? undefined : refusalAnswer({ ...grant, request }, verdict);
   }
 

@@ -3,6 +3,8 @@ import type { Answer } from "./answer.ts";
 import { canonicalTarget, TargetError } from "./canonical.ts";
 import type { CredentialFlow } from "./credential-flow.ts";
 import type { Request } from "./flow.ts";
+import type { LeakFlow } from "./leak-flow.ts";
+import type { LeakFault } from "./leaks.ts";
 import type { Origin } from "./origin.ts";
 import type { Swap, SwapFault, SwapField } from "./swap.ts";
 
@@ -16,9 +18,11 @@ export interface InspectedFlow {
   /**
    * Judges and records; undefined where it may go on.
    *
-   * @param swap what credentials are put into it
+   * @param swap what credentials are put into it, or why it does not go on
    */
-  judge(request: Request, swap?: Swap<SwapField> | SwapFault): Answer | undefined;
+  judge(request: Request, swap?: Swap<SwapField> | SwapFault | LeakFault): Answer | undefined;
+  /** Looks for secrets in all that is sent. */
+  readonly leaks: LeakFlow;
   /** Null where the policy has none. */
   readonly credentials: CredentialFlow | null;
   /** Records what is refused because it has no single meaning. */

@@ -5,6 +5,7 @@ import type { Authority } from "./authority.ts";
 import { endTls } from "./client-tls.ts";
 import { Http1 } from "./http1.ts";
 import { Http2, type InspectedHttp2Flow } from "./http2.ts";
+import { LeakFlow } from "./leak-flow.ts";
 import { readOpening } from "./opening.ts";
 import type { Origin } from "./origin.ts";
 
@@ -57,6 +58,7 @@ class RefusedFlow implements InspectedHttp2Flow {
   readonly port: number;
   readonly encodedSlash = true;
   readonly credentials = null;
+  readonly leaks: LeakFlow = LeakFlow.unrecorded();
   readonly #answer: Answer;
 
   constructor(scheme: "http" | "https", { host, port, answer }: RefusedConnection) {

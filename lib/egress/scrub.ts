@@ -158,7 +158,7 @@ function scatter(data: Buffer, into: Buffer, ranges: Ranges): void {
 }
 
 /** Where a byte of the data lies. */
-function placeOf(index: number, ranges: Ranges): number {
+export function placeOf(index: number, ranges: Ranges): number {
   let left = index;
   for (const [from, until] of ranges) {
     if (left < until - from) return from + left;

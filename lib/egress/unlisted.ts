@@ -1,4 +1,5 @@
 import type { NetworkEndpoint } from "../policy/network.ts";
+import { secretsInUse } from "../secrets/secret-search.ts";
 import type { ProgramDoubt } from "./flow.ts";
 
 /** What no entry of a policy grants and `--net log` permitted: one program's connections to one place, or requests on them. */
@@ -34,12 +35,20 @@ export interface UnlistedLog {
 /** A sandbox may go anywhere: what it is remembered by must not fill memory. */
 const mostKept = 2048;
 
+/** A policy is made of it: a secret in a path stands for any segment. */
+function withoutSecrets(one: Omit<Unlisted, "count">): Omit<Unlisted, "count"> {
+  if (one.request === undefined) return one;
+  const path = secretsInUse.redact(one.request.path).replaceAll("[redacted]", "*");
+  return path === one.request.path ? one : { ...one, request: { ...one.request, path } };
+}
+
 /** Kept from first to last, in order. */
 export class UnlistedConnections {
   readonly #byKey = new Map<string, Unlisted>();
   #isCut = false;
 
-  add(one: Omit<Unlisted, "count">): void {
+  add(named: Omit<Unlisted, "count">): void {
+    const one = withoutSecrets(named);
     const { program, doubt, host, port, request } = one;
     const key = JSON.stringify([program, doubt, host, port, request?.method, request?.path]);
     const known = this.#byKey.get(key);

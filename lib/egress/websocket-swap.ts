@@ -1,7 +1,7 @@
 import { randomFillSync } from "node:crypto";
 import type { SessionCredentials } from "../secrets/session.ts";
 import { BodySwap } from "./body-swap.ts";
-import { headerSize, WebSocketError } from "./websocket.ts";
+import { headerSize, lengthOf, masked, WebSocketError } from "./websocket.ts";
 
 /** The longest text message that is looked into, in bytes. */
 const longestMessage = 1024 * 1024;
@@ -107,19 +107,6 @@ export class TextSwap {
     made.fill(0);
     return [frame];
   }
-}
-
-/** With the length at most 2^53: what is longer has been refused. */
-function lengthOf(header: Buffer): number {
-  const length = (header[1] ?? 0) & 0x7f;
-  return length < 126 ? length : length === 126 ? header.readUInt16BE(2) : Number(header.readBigUInt64BE(2));
-}
-
-/** RFC 6455 section 5.3. */
-function masked(payload: Buffer, key: Buffer): Buffer {
-  const changed = Buffer.allocUnsafeSlow(payload.length);
-  for (let at = 0; at < payload.length; at++) changed[at] = (payload[at] ?? 0) ^ (key[at & 3] ?? 0);
-  return changed;
 }
 
 /** A client's frame. */

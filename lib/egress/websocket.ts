@@ -84,6 +84,23 @@ export function headerSize(header: Buffer): number | undefined {
   return 2 + (length === 126 ? 2 : length === 127 ? 8 : 0) + ((second & 0x80) === 0 ? 0 : 4);
 }
 
+/** What a whole header says. What is longer than 2^53 is nobody's. */
+export function lengthOf(header: Buffer): number {
+  const length = (header[1] ?? 0) & 0x7f;
+  return length < 126 ? length : length === 126 ? header.readUInt16BE(2) : Number(header.readBigUInt64BE(2));
+}
+
+/**
+ * RFC 6455 section 5.3.
+ *
+ * @param from where in its frame it stands
+ */
+export function masked(payload: Buffer, key: Buffer, from = 0): Buffer {
+  const changed = Buffer.allocUnsafeSlow(payload.length);
+  for (let at = 0; at < payload.length; at++) changed[at] = (payload[at] ?? 0) ^ (key[(from + at) & 3] ?? 0);
+  return changed;
+}
+
 /** A server's frame that ends the connection. */
 export function closeFrame(code: number, reason: string): Buffer {
   const words = Buffer.from(reason).subarray(0, 120);

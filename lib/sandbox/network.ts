@@ -78,12 +78,6 @@ export class SandboxNetwork {
     return this.#credentials;
   }
 
-  /** What the sandbox's programs use and never see, as far as it was read. */
-  *knownSecrets(): Generator<readonly [name: string, secret: Buffer]> {
-    yield* this.#credentials?.known() ?? [];
-    yield* this.#gateway?.knownKeys() ?? [];
-  }
-
   /** Whether a text is what stands for a credential inside. */
   isPlaceholder(text: string): boolean {
     return (this.#credentials?.find(text).length ?? 0) > 0;

@@ -20,7 +20,8 @@ import { defaultPolicy } from "../policy/default-policy.ts";
 import { hasEgress, hasInspection } from "../policy/network.ts";
 import type { ExtractRule, Limits, Policy } from "../policy/policy.ts";
 import { networkRefusal } from "../policy/refusal.ts";
-import type { KnownSecrets, LeakGuard } from "../secrets/leak-guard.ts";
+import type { LeakGuard } from "../secrets/leak-guard.ts";
+import { secretsInUse } from "../secrets/secret-search.ts";
 import type { ApplyOptions, ApplyResult } from "./apply.ts";
 import { capture } from "./capture.ts";
 import { assertHeld, heldByCgroup, SandboxCgroup } from "./cgroup.ts";
@@ -549,7 +550,7 @@ export class Sandbox implements SandboxLike {
     if (this.#init.broker === 0) return [];
     const records = native().takeDenials(this.#init.broker);
     if (records.length === 0) return [];
-    const denials = describeDenials(records, thisHost().architecture, syscallName);
+    const denials = secretsInUse.redactAll(describeDenials(records, thisHost().architecture, syscallName));
     for (const denial of denials) {
       this.#audit?.append({ type: "denied", sandbox: this.name, ...denial });
       denialChannel.publish({ sandbox: this.name, ...denial });
@@ -655,22 +656,10 @@ export class Sandbox implements SandboxLike {
     return this.#left(manifest, options);
   }
 
-  /**
-   * What looks for secrets in whatever leaves: by `leak_guard` of the policy.
-   *
-   * @param more secrets of whoever asks, beside those of the policy
-   */
-  async leakGuard(more: KnownSecrets = () => []): Promise<LeakGuard> {
+  /** What looks for secrets in whatever leaves: by `leak_guard` of the policy. */
+  async leakGuard(): Promise<LeakGuard> {
     const { LeakGuard } = await import("../secrets/leak-guard.ts");
-    const known = this.#network;
-    return new LeakGuard(
-      this.policy.leakGuard,
-      function* () {
-        yield* known.knownSecrets();
-        yield* more();
-      },
-      (token) => known.isPlaceholder(token),
-    );
+    return new LeakGuard(this.policy.leakGuard, (token) => this.#network.isPlaceholder(token));
   }
 
   #left(manifest: Manifest, { dryRun }: { readonly dryRun?: boolean }): Manifest {

@@ -9,6 +9,7 @@ import {
 } from "../policy/token-source.ts";
 import { awsKeysIn, readAwsKeys } from "./aws-keys.ts";
 import { type Needle, needlesOf } from "./needles.ts";
+import { secretsInUse } from "./secret-search.ts";
 import { readSource, SecretError } from "./sources.ts";
 import { issueToken, type TokenFetch } from "./token.ts";
 
@@ -34,11 +35,14 @@ export class Secret {
   #rotated: Buffer | null = null;
   #reading: Promise<void> | undefined;
   #isWiped = false;
+  /** While it may be there, it is looked for in what leaves. */
+  readonly #retract: () => void;
 
   constructor(name: string, source: CredentialSource, fetch: () => TokenFetch | null = () => null) {
     this.name = name;
     this.#source = source;
     this.#fetch = fetch;
+    this.#retract = secretsInUse.add(() => this.#known());
   }
 
   /** Whether what is there is what the source has, as far as is known. */
@@ -49,6 +53,11 @@ export class Secret {
   /** What was read last; null before, and where it could not be read again. */
   get bytes(): Buffer | null {
     return this.#bytes;
+  }
+
+  *#known(): Generator<readonly [name: string, secret: Buffer]> {
+    for (const part of this.parts) yield [this.name, part];
+    if (this.#rotated !== null) yield [this.name, this.#rotated];
   }
 
   /** What of it is secret by itself: of AWS's keys the secret one, and the token. */
@@ -97,6 +106,7 @@ export class Secret {
         if (this.#isWiped) return void found.bytes.fill(0);
         this.#bytes = found.bytes;
         this.#version = found.version;
+        secretsInUse.changed();
       }
       this.#freshUntil = performance.now() + freshMs(source);
     } catch (error) {
@@ -119,6 +129,7 @@ export class Secret {
         return;
       }
       this.#bytes = bytes;
+      secretsInUse.changed();
       const now = performance.now();
       this.#freshUntil = now + freshMs;
       this.#goodUntil = now + goodMs;
@@ -133,6 +144,7 @@ export class Secret {
   }
 
   #forget(): void {
+    if (this.#bytes !== null) secretsInUse.changed();
     this.#bytes?.fill(0);
     this.#bytes = null;
     this.#forgetNeedles();
@@ -149,6 +161,7 @@ export class Secret {
     this.#rotated?.fill(0);
     this.#rotated = null;
     this.#forget();
+    this.#retract();
   }
 }
 

@@ -145,11 +145,6 @@ export class SessionCredentials {
     return names.flatMap((name) => this.#secrets.get(name)?.needles(this.placeholderOf(name)) ?? []);
   }
 
-  /** The secrets that were read, by name. */
-  *known(): Generator<readonly [name: string, secret: Buffer]> {
-    for (const [name, { parts }] of this.#secrets) for (const part of parts) yield [name, part];
-  }
-
   /** Every placeholder in a text, in order. */
   find(text: string): readonly Occurrence[] {
     const found: Occurrence[] = [];

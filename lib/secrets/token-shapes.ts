@@ -28,10 +28,32 @@ const shapes: readonly TokenShape[] = [
   { kind: "a PyPI token", pattern: /\bpypi-AgEIcHlwaS5vcmc[A-Za-z0-9_-]{50,}/g },
   { kind: "a SendGrid key", pattern: /\bSG\.[A-Za-z0-9_-]{22}\.[A-Za-z0-9_-]{43}\b/g },
   { kind: "an AWS secret key", pattern: /(?<=aws_secret_access_key["']?\s*[=:]\s*["']?)[A-Za-z0-9/+]{40}\b/gi },
+  { kind: "an AWS key's id", pattern: /\b(?:AKIA|ASIA)[A-Z2-7]{16}\b(?<!EXAMPLE)/g },
+  { kind: "a signed JSON token", pattern: /\beyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{20,}/g },
   {
     kind: "a private key",
     pattern: /-----BEGIN (?:[A-Z]+ )*PRIVATE KEY-----[\s\S]{64,8192}?-----END (?:[A-Z]+ )*PRIVATE KEY-----/g,
   },
+];
+
+const letters = [..."ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"];
+
+/** What one of these begins with, or has early: where none stands there is no token. Four characters and more. */
+export const tokenMarks: readonly string[] = [
+  ...["ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "npm_", "sk-ant-", "sk-proj-", "sk-svcacct-", "sk-admin-"],
+  ...["xoxa-", "xoxb-", "xoxe-", "xoxo-", "xoxp-", "xoxr-", "xoxs-", "glpat-", "gldt-", "glrt-", "glptt-", "glft-"],
+  ...[
+    "sk_live_",
+    "rk_live_",
+    "AIza",
+    "pypi-AgE",
+    "AKIA",
+    "ASIA",
+    "-----BEGIN",
+    "SECRET_ACCESS_KEY",
+    "secret_access_key",
+  ],
+  ...["Secret_Access_Key", ...letters.flatMap((letter) => [`hf_${letter}`, `SG.${letter}`, `eyJ${letter}`])],
 ];
 
 export interface FoundToken {

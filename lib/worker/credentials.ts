@@ -1,5 +1,6 @@
 import { readFileSync } from "node:fs";
 import { HoldfastError } from "../errors.ts";
+import { secretsInUse } from "../secrets/secret-search.ts";
 
 /** What can stand in a header: anything else is no credential, but a broken file or a damaged payload. */
 const credential = /^[\x21-\x7e]+$/;
@@ -62,29 +63,28 @@ export function sessionsToken(secret: string | null | undefined): string | null 
 export class Redactor {
   readonly #secrets = new Set<string>();
 
+  constructor() {
+    secretsInUse.add(() => this.#known());
+  }
+
   add(...secrets: readonly (string | null | undefined)[]): void {
     for (const secret of secrets) if (typeof secret === "string" && secret.length >= 8) this.#secrets.add(secret);
+    secretsInUse.changed();
   }
 
   /** The credentials of an item that has ended. */
   remove(...secrets: readonly (string | null | undefined)[]): void {
     for (const secret of secrets) if (typeof secret === "string") this.#secrets.delete(secret);
+    secretsInUse.changed();
   }
 
-  /** What it knows, by one name. */
-  *known(): Generator<readonly [name: string, secret: Buffer]> {
+  /** What leaves is searched for these too. */
+  *#known(): Generator<readonly [name: string, secret: Buffer]> {
     for (const secret of this.#secrets) yield ["the worker's own key", Buffer.from(secret, "latin1")];
   }
 
-  /** Without the credentials that this process knows: for results, which may speak of others for good reasons. */
-  redactKnown(text: string): string {
-    let clean = text;
-    for (const secret of this.#secrets) clean = clean.replaceAll(secret, "[redacted]");
-    return clean;
-  }
-
-  /** Without those, and without what looks like one: for logs. */
+  /** Without what this process knows, and without what looks like a key of the queue's: for logs. */
   redact(text: string): string {
-    return this.redactKnown(text).replace(/sk-ant-[a-z0-9]+-[A-Za-z0-9_-]{6,}/g, "[redacted]");
+    return secretsInUse.redact(text).replace(/sk-ant-[a-z0-9]+-[A-Za-z0-9_-]{6,}/g, "[redacted]");
   }
 }

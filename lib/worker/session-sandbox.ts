@@ -1,7 +1,7 @@
 import { isWithin } from "../host/paths.ts";
 import type { Sandbox } from "../sandbox/sandbox.ts";
 import type { Denial } from "../sandbox/types.ts";
-import type { KnownSecrets, LeakGuard } from "../secrets/leak-guard.ts";
+import type { LeakGuard } from "../secrets/leak-guard.ts";
 import { createToolset, longestCallMs, type ToolResult, type ToolRunner } from "../tools/toolset.ts";
 import type { WorkerLog } from "./log.ts";
 import type { PlaceRequest, SessionPlace } from "./place.ts";
@@ -12,8 +12,6 @@ export interface SessionSandboxOptions {
   readonly log: WorkerLog;
   /** The tools that the policy offers; undefined: all of them. */
   readonly tools: readonly string[] | undefined;
-  /** What the worker itself must not give away. */
-  readonly secrets: KnownSecrets;
   /** Takes files out; called when every process inside has ended. */
   readonly extract: (sessionId: string) => Promise<void>;
   /** The folder for receipts, where sandboxes leave any. */
@@ -61,8 +59,8 @@ export class SessionSandbox implements SessionPlace {
 
   /** Nothing goes to the queue that the leak guard keeps back. */
   async #guarded(result: ToolResult, tool: string): Promise<ToolResult> {
-    const { log, secrets } = this.#options;
-    this.#guard ??= this.#sandbox.leakGuard(secrets);
+    const { log } = this.#options;
+    this.#guard ??= this.#sandbox.leakGuard();
     const { text, leaks } = (await this.#guard).check(result.text);
     if (leaks.length === 0) return result;
     const found = [...new Set(leaks.map(({ what, form }) => `${what} (${form})`))].join(", ");

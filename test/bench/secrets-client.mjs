@@ -3,7 +3,8 @@ import { once } from "node:events";
 import { Agent, request } from "node:https";
 import { createInterface } from "node:readline";
 
-const authorization = `Bearer ${process.env.TOKEN ?? `ghp_${"x".repeat(36)}`}`;
+// Without a placeholder as much that is no secret, which the leak guard would keep back.
+const authorization = `Bearer ${process.env.TOKEN ?? `ghp_${"y".repeat(36)}`}`;
 const agents = new Map();
 
 /** One request; resolves with the microseconds until its first byte. */

@@ -7,6 +7,8 @@ import { failureAnswer } from "../../lib/egress/answer.ts";
 import { Http1 } from "../../lib/egress/http1.ts";
 import { Http2, type InspectedHttp2Flow } from "../../lib/egress/http2.ts";
 import { Unreachable } from "../../lib/egress/inspected-flow.ts";
+import { LeakFlow } from "../../lib/egress/leak-flow.ts";
+import { LeakFault } from "../../lib/egress/leaks.ts";
 import { Origin } from "../../lib/egress/origin.ts";
 import { type TimeLimits, timeLimits } from "../../lib/egress/time-limits.ts";
 
@@ -27,7 +29,7 @@ export interface Front {
 export async function startFront(
   t: ExecutionContext,
   serve: (socket: Socket) => void,
-  options: { readonly limits?: Partial<TimeLimits>; readonly h2?: boolean } = {},
+  options: { readonly limits?: Partial<TimeLimits>; readonly h2?: boolean; readonly leaks?: LeakFlow } = {},
 ): Promise<Front> {
   const limits = { ...timeLimits, ...options.limits };
   const servers: Socket[] = [];
@@ -47,9 +49,14 @@ export async function startFront(
     serve(socket);
   });
   let session: Promise<ReturnType<typeof connectHttp2>> | undefined;
+  const leaks = options.leaks ?? LeakFlow.unrecorded();
   const flow: InspectedHttp2Flow = {
     ...{ scheme: "http", host: "h.test", port: 80, encodedSlash: false, credentials: null },
-    judge: ({ path }) => (path.startsWith("/no") ? failureAnswer(403, "policy_denied", "no") : undefined),
+    leaks,
+    judge: (request, found) => {
+      if (request.path.startsWith("/no")) return failureAnswer(403, "policy_denied", "no");
+      return found instanceof LeakFault ? leaks.refuse(found, request) : undefined;
+    },
     malformed: () => {},
     protocolOf: () => "rest",
     take: () => undefined,

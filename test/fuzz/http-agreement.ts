@@ -5,6 +5,7 @@ import { BodyReader } from "../../lib/egress/http-body.ts";
 import { HttpError, parseRequest, parseResponse, requestHeadEnd, responseHeadEnd } from "../../lib/egress/http-head.ts";
 import { answerBytes, isRaw, requestBytes } from "../../lib/egress/http1-forward.ts";
 import { type InspectedFlow, requestOf } from "../../lib/egress/inspected-flow.ts";
+import { LeakFlow } from "../../lib/egress/leak-flow.ts";
 import { cut, knownMethods, nodeReads } from "./node-http.ts";
 
 const flow: InspectedFlow = {
@@ -13,6 +14,7 @@ const flow: InspectedFlow = {
   port: 80,
   encodedSlash: true,
   credentials: null,
+  leaks: LeakFlow.unrecorded(),
   judge: () => undefined,
   malformed: () => {},
   protocolOf: () => "rest",

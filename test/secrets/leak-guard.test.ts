@@ -1,9 +1,10 @@
 import test from "ava";
-import type { LeakGuardSettings } from "../../lib/policy/leak-guard.ts";
+import { defaultLeakGuard, type LeakGuardSettings } from "../../lib/policy/leak-guard.ts";
 import { LeakGuard } from "../../lib/secrets/leak-guard.ts";
 import { checksum } from "../../lib/secrets/placeholder.ts";
+import { SecretSearch } from "../../lib/secrets/secret-search.ts";
 
-const secret = 'n4rrow/se"cret+with=odd&characters%';
+const secret = 'n4rrow/se"cret+with=odd&characters%.';
 const bytes = Buffer.from(secret, "latin1");
 
 function guard(
@@ -11,12 +12,12 @@ function guard(
   isPlaceholder: (token: string) => boolean = () => false,
 ): LeakGuard {
   return new LeakGuard(
-    { action: "redact", tokens: "warn", ...settings },
-    () => [
+    { ...defaultLeakGuard, ...settings },
+    isPlaceholder,
+    new SecretSearch(() => [
       ["the key", bytes],
       ["a short one", Buffer.from("short")],
-    ],
-    isPlaceholder,
+    ]),
   );
 }
 

@@ -1,4 +1,5 @@
 import type { ExecutionContext } from "ava";
+import { secretsInUse } from "../../lib/secrets/secret-search.ts";
 import { createClient } from "../../lib/worker/client.ts";
 import { Redactor } from "../../lib/worker/credentials.ts";
 import type { ItemSettings } from "../../lib/worker/item.ts";
@@ -151,7 +152,7 @@ export async function openHarness(t: ExecutionContext, options: HarnessOptions =
     log,
     maxIdleMs: options.maxIdleMs ?? 0,
     timings: { ...fast, ...options.timings },
-    redact: (text) => redactor.redactKnown(text),
+    redact: (text) => secretsInUse.redact(text),
     places: {
       workdir: "/workspace",
       async open(request): Promise<SessionPlace> {

@@ -2,6 +2,7 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import test from "ava";
 import { Sandbox } from "../../lib/sandbox/sandbox.ts";
+import { Redactor } from "../../lib/worker/credentials.ts";
 import { SessionSandbox } from "../../lib/worker/session-sandbox.ts";
 import { sound } from "../policy/policy-text.ts";
 import { scratchFolder } from "../sandbox/session.ts";
@@ -9,6 +10,7 @@ import { scratchFolder } from "../sandbox/session.ts";
 const secret = "a-secret-that-nobody-may-see-0123456789";
 const own = "sk-ant-oat01-the-worker's-own-key-of-this-environment";
 process.env["HOLDFAST_TEST_LEAK"] = secret;
+new Redactor().add(own);
 
 const policyText = (settings: string): string => `holdfast: 1
 network_policies:
@@ -43,7 +45,6 @@ for (const [action, isError, text, leaves] of [
       {
         log: { info: note, warn: note, error: note },
         tools: undefined,
-        secrets: () => [["the worker's own key", Buffer.from(own)]],
         extract: async () => {},
       },
     );
@@ -59,7 +60,7 @@ for (const [action, isError, text, leaves] of [
     const out = join(scratchFolder(t), "out");
     const { files, keptBack } = await sandbox.extract([{ glob: "found" }], out, { files: "all" });
     t.is(files.length, leaves ? 1 : 0);
-    if (leaves) t.deepEqual(files[0]?.leaks, ["key (plain)"]);
+    if (leaves) t.deepEqual(files[0]?.leaks, ["key (plain)", "the worker's own key (plain)"]);
     else t.regex(keptBack[0]?.reason ?? "", /^it holds key \(plain\), which the leak guard keeps back$/);
   });
 }

@@ -1,0 +1,74 @@
+import { type Answer, failureAnswer } from "./answer.ts";
+import type { Request } from "./flow.ts";
+import { LeakFault, type LeakStream, RequestGuard, type RequestLeak } from "./leaks.ts";
+
+/** What the leak guard has to do with the requests of one connection. */
+export class LeakFlow {
+  readonly #guard: RequestGuard;
+  readonly #record: (leak: RequestLeak, request: Request) => void;
+  readonly #refuse: (fault: LeakFault, rule: string, request: Request) => { readonly policy: string | null };
+
+  /**
+   * @param record a secret that was found
+   * @param refuse records that the request does not go on
+   */
+  constructor(
+    guard: RequestGuard,
+    record: (leak: RequestLeak, request: Request) => void,
+    refuse: (fault: LeakFault, rule: string, request: Request) => { readonly policy: string | null },
+  ) {
+    this.#guard = guard;
+    this.#record = record;
+    this.#refuse = refuse;
+  }
+
+  /** Of a connection of which nothing is recorded. */
+  static unrecorded(): LeakFlow {
+    return new LeakFlow(
+      new RequestGuard(undefined, () => false),
+      () => {},
+      () => ({ policy: null }),
+    );
+  }
+
+  /** What is to be recorded of a head, if it goes on at all. */
+  head(bytes: Buffer): LeakFault | readonly RequestLeak[] {
+    return this.#guard.head(bytes);
+  }
+
+  /**
+   * Looks at a request that is whole, and takes out of its body what is to be taken out; records what it finds.
+   *
+   * @returns why it does not go on
+   */
+  whole(head: Buffer, body: Buffer, request: Request): Answer | undefined {
+    const found = this.head(head);
+    if (found instanceof LeakFault) return this.refuse(found, request);
+    try {
+      this.stream("body", request).take(body, [[0, body.length]], true);
+    } catch (fault) {
+      if (fault instanceof LeakFault) return this.refuse(fault, request);
+      throw fault;
+    }
+    this.record(found, request);
+    return undefined;
+  }
+
+  /** What a request's body goes through, or its messages. */
+  stream(where: "body" | "message", request: Request): LeakStream {
+    return this.#guard.stream(where, (leak) => this.#record(leak, request));
+  }
+
+  record(leaks: readonly RequestLeak[], request: Request): void {
+    for (const leak of leaks) this.#record(leak, request);
+  }
+
+  /** Records what does not go on, and says so. */
+  refuse(fault: LeakFault, request: Request): Answer {
+    const { leak, message } = fault;
+    const rule = `leak_guard.${leak.isKnown ? "requests" : "tokens"}: ${leak.action}`;
+    const { policy } = this.#refuse(fault, rule, request);
+    this.#record(leak, request);
+    return failureAnswer(403, "secret_in_request", message, { policy, rule });
+  }
+}

@@ -1,0 +1,197 @@
+import { defaultLeakGuard, type LeakAction, type LeakGuardSettings } from "../policy/leak-guard.ts";
+import { type SecretSearch, secretsInUse } from "../secrets/secret-search.ts";
+import { findTokens } from "../secrets/token-shapes.ts";
+import { placeOf, type Ranges } from "./scrub.ts";
+
+/** A secret in a request. */
+export interface RequestLeak {
+  /** A secret's name, or what a token is by its looks. */
+  readonly what: string;
+  readonly form: string;
+  readonly action: LeakAction;
+  /** Whether it is known, or only looks like one. */
+  readonly isKnown: boolean;
+  readonly where: "head" | "body" | "message";
+}
+
+/** Why a request does not go on, or no further. */
+export class LeakFault extends Error {
+  override readonly name = "LeakFault";
+  readonly leak: RequestLeak;
+
+  constructor(leak: RequestLeak) {
+    super(`the ${leak.where} holds ${leak.what} (${leak.form}), which the leak guard keeps back`);
+    this.leak = leak;
+  }
+}
+
+interface Span {
+  readonly at: number;
+  readonly end: number;
+  readonly leak: RequestLeak;
+}
+
+/** So much of what has gone on is looked at again with what follows. */
+const tailBytes = 256;
+/** What may become a secret waits, but not more than this: somebody parts it by what means nothing. */
+const mostHeld = 16 * 1024;
+const nothing: Buffer = Buffer.alloc(0);
+const blank = 0x2a; // *
+
+/** Looks for secrets in what a sandbox sends, where it can be read. */
+export class RequestGuard {
+  #settings: LeakGuardSettings;
+  readonly #isPlaceholder: (token: string) => boolean;
+  readonly #search: SecretSearch;
+
+  /** @param isPlaceholder what looks like a key and stands for one */
+  constructor(
+    settings: LeakGuardSettings | undefined,
+    isPlaceholder: (token: string) => boolean,
+    search: SecretSearch = secretsInUse,
+  ) {
+    this.#settings = settings ?? defaultLeakGuard;
+    this.#isPlaceholder = isPlaceholder;
+    this.#search = search;
+  }
+
+  /** Goes by another policy's settings from now on. */
+  apply(settings: LeakGuardSettings | undefined): void {
+    this.#settings = settings ?? defaultLeakGuard;
+  }
+
+  /** What of a head is to be told of, or why it does not go on: nothing is taken out of one. */
+  head(bytes: Buffer): LeakFault | readonly RequestLeak[] {
+    const { spans } = this.find(bytes, "head", false);
+    const stopped = spans.find(({ leak }) => leak.action !== "warn");
+    return stopped === undefined ? spans.map(({ leak }) => leak) : new LeakFault(stopped.leak);
+  }
+
+  /** @param onLeak is told of what goes on all the same, once of each */
+  stream(where: RequestLeak["where"], onLeak: (leak: RequestLeak) => void): LeakStream {
+    return new LeakStream(this, where, onLeak);
+  }
+
+  /** @returns begun: where the end of the data begins that has to wait for what follows */
+  find(
+    data: Buffer,
+    where: RequestLeak["where"],
+    more: boolean,
+  ): { readonly spans: readonly Span[]; readonly begun: number } {
+    const { requests, tokens } = this.#settings;
+    const { found, hasMark, begun } = this.#search.find(data, more);
+    if (found.length === 0 && !hasMark) return { spans: [], begun };
+    const known = found.map(({ name, form, at, end }): Span => {
+      return { at, end, leak: { what: name, form, action: requests, isKnown: true, where } };
+    });
+    if (!hasMark) return { spans: known, begun };
+    const text = data.toString("latin1");
+    const others = findTokens(text)
+      .filter(({ at, end }) => !known.some((span) => span.at < end && at < span.end))
+      .filter(({ at, end }) => !this.#isPlaceholder(text.slice(at, end)))
+      .map(
+        ({ kind, at, end }): Span => ({
+          at,
+          end,
+          leak: { what: kind, form: "plain", action: tokens, isKnown: false, where },
+        }),
+      );
+    const waits = more && tokens !== "warn";
+    return { spans: [...known, ...others], begun: waits ? Math.min(begun, begunToken(text)) : begun };
+  }
+}
+
+/** Where the last word begins, or a key of several lines. */
+function begunToken(text: string): number {
+  const key = text.lastIndexOf("-----BEGIN");
+  if (key >= 0 && !text.includes("-----END", key)) return key;
+  return text.length - (/[\w./+=-]{0,512}$/.exec(text)?.[0].length ?? 0);
+}
+
+/** Looks through data on its way; no length changes. */
+export class LeakStream {
+  readonly #guard: RequestGuard;
+  readonly #where: RequestLeak["where"];
+  readonly #onLeak: (leak: RequestLeak) => void;
+  readonly #told = new Set<string>();
+  /** What waits: as it came, and its data. */
+  #held: { readonly bytes: Buffer; readonly data: Buffer; readonly ranges: Ranges } | null = null;
+  /** The last data that went on. */
+  #tail = nothing;
+
+  constructor(guard: RequestGuard, where: RequestLeak["where"], onLeak: (leak: RequestLeak) => void) {
+    this.#guard = guard;
+    this.#where = where;
+    this.#onLeak = onLeak;
+  }
+
+  /**
+   * The bytes that may go on now.
+   *
+   * @param ranges where in them the data lies; what lies between is framing
+   * @param isLast no more will come that belongs together
+   * @param own the data, where it does not lie there as it reads: a key is laid over it (RFC 6455 section 5.3)
+   * @throws LeakFault
+   */
+  take(came: Buffer, ranges: Ranges, isLast: boolean, own: Buffer = gathered(came, ranges)): Buffer {
+    const held = this.#held;
+    const bytes = held === null ? came : Buffer.concat([held.bytes, came]);
+    const data = held === null ? own : Buffer.concat([held.data, own]);
+    const shift = held?.bytes.length ?? 0;
+    const where =
+      held === null
+        ? ranges
+        : [...held.ranges, ...ranges.map(([from, until]) => [from + shift, until + shift] as const)];
+    const gone = this.#tail.length;
+    const text = gone === 0 ? data : Buffer.concat([this.#tail, data]);
+    const { spans, begun } = this.#guard.find(text, this.#where, !isLast);
+    for (const span of spans) {
+      if (span.end <= gone) continue;
+      this.#tell(span.leak);
+      if (span.leak.action === "redact") blankOut(data, bytes, where, Math.max(0, span.at - gone), span.end - gone);
+    }
+    const from = Math.max(0, begun - gone);
+    const kept = isLast || data.length - from > mostHeld ? data.length : from;
+    this.#tail = Buffer.from(text.subarray(Math.max(0, kept + gone - tailBytes), kept + gone));
+    if (kept === data.length) {
+      this.#held = null;
+      return bytes;
+    }
+    const at = placeOf(kept, where);
+    this.#held = {
+      bytes: Buffer.from(bytes.subarray(at)),
+      data: Buffer.from(data.subarray(kept)),
+      ranges: where.flatMap(([first, until]) => (until > at ? [[Math.max(0, first - at), until - at] as const] : [])),
+    };
+    return bytes.subarray(0, at);
+  }
+
+  #tell(leak: RequestLeak): void {
+    if (leak.action === "block") throw new LeakFault(leak);
+    const key = `${leak.what} ${leak.form}`;
+    if (this.#told.has(key)) return;
+    this.#told.add(key);
+    this.#onLeak(leak);
+  }
+}
+
+function gathered(bytes: Buffer, ranges: Ranges): Buffer {
+  const [only] = ranges;
+  if (ranges.length === 1 && only !== undefined) return bytes.subarray(only[0], only[1]);
+  return Buffer.concat(ranges.map(([from, until]) => bytes.subarray(from, until)));
+}
+
+/** What parts a secret stays, so that what it stands in is still read. */
+const stays = new Set(Buffer.from(" \t\r\n\"'`,;|[](){}<>\0"));
+
+function blankOut(data: Buffer, bytes: Buffer, ranges: Ranges, from: number, until: number): void {
+  for (let i = from; i < until; i++) {
+    const was = data[i] ?? 0;
+    if (stays.has(was) || (was === 0x5c && data[i + 1] !== 0x75)) continue;
+    const at = placeOf(i, ranges);
+    const before = bytes[at] ?? 0;
+    data[i] = blank;
+    // Where they are not the same memory. Whatever is laid over it stays so.
+    if (bytes[at] === before) bytes[at] = before ^ was ^ blank;
+  }
+}

@@ -1,0 +1,138 @@
+import { type NativeSearch, native } from "../native.ts";
+import { tokenMarks } from "./token-shapes.ts";
+
+/** Where secrets are, by name: as they are now. */
+export type KnownSecrets = () => Iterable<readonly [name: string, secret: Buffer]>;
+
+/** A secret in some data. */
+export interface Found {
+  readonly name: string;
+  readonly form: string;
+  readonly at: number;
+  readonly end: number;
+}
+
+export interface SearchResult {
+  readonly found: readonly Found[];
+  /** Whether something stands there that a token could begin with. */
+  readonly hasMark: boolean;
+  /** Where the data's end begins that more may make a secret of; its length where none does. */
+  readonly begun: number;
+}
+
+interface Prepared {
+  readonly search: NativeSearch;
+  /** With their lengths. */
+  readonly secrets: readonly (readonly [name: string, length: number])[];
+}
+
+const forms = ["plain", "hex", "reversed", "base64"];
+const marks: readonly Buffer[] = tokenMarks.map((mark) => Buffer.from(mark, "latin1"));
+
+/** Looks for secrets in all the forms that they could be carried away in (native/form_search.h). */
+export class SecretSearch {
+  readonly #sources = new Set<KnownSecrets>();
+  #prepared: Prepared | null = null;
+
+  constructor(...sources: readonly KnownSecrets[]) {
+    for (const source of sources) this.#sources.add(source);
+  }
+
+  /** @returns what makes it forgotten */
+  add(source: KnownSecrets): () => void {
+    this.#sources.add(source);
+    this.changed();
+    return () => {
+      this.#sources.delete(source);
+      this.changed();
+    };
+  }
+
+  /** Some secret is another now: what it was looked for by is wiped. */
+  changed(): void {
+    if (this.#prepared !== null) native().wipeSearch(this.#prepared.search);
+    this.#prepared = null;
+  }
+
+  /**
+   * @param more whether the data goes on
+   * @throws NativeFailure where no memory can be locked for it
+   */
+  find(data: Buffer, more = false): SearchResult {
+    const { search, secrets } = this.#prepare();
+    const answer = native().search(search, data, more);
+    if (typeof answer === "number") return { found: [], hasMark: false, begun: answer };
+    const [begun = data.length] = answer;
+    const found: Found[] = [];
+    let hasMark = false;
+    for (let i = 1; i + 3 < answer.length; i += 4) {
+      const [index = 0, form = 0, at = 0, end = 0] = answer.slice(i, i + 4);
+      const secret = secrets[index];
+      if (form >= forms.length || secret === undefined) hasMark = true;
+      else found.push({ name: secret[0], form: formOf(form, data.subarray(at, end), secret[1]), at, end });
+    }
+    return { found, hasMark, begun };
+  }
+
+  /** A text without what is known. */
+  redact(text: string): string {
+    if (this.#prepare().secrets.length === 0) return text;
+    const bytes = Buffer.from(text);
+    const { found } = this.find(bytes);
+    return found.length === 0 ? text : without(bytes, found);
+  }
+
+  /** A value for JSON with its texts without what is known: the same where nothing is. */
+  redactAll<Value>(value: Value): Value {
+    const text = JSON.stringify(value);
+    if (this.redact(text) === text) return value;
+    const clean = (each: unknown): unknown => {
+      if (typeof each === "string") return this.redact(each);
+      if (Array.isArray(each)) return each.map(clean);
+      if (typeof each !== "object" || each === null) return each;
+      return Object.fromEntries(Object.entries(each).map(([name, part]) => [name, clean(part)]));
+    };
+    // Of the same shape: nothing but texts is another.
+    return clean(value) as Value;
+  }
+
+  #prepare(): Prepared {
+    if (this.#prepared !== null) return this.#prepared;
+    const all = [...this.#sources].flatMap((source) => [...source()]);
+    // Sessions of one worker have the same.
+    const each = all.filter(([, secret], index) => all.findIndex(([, other]) => other.equals(secret)) === index);
+    this.#prepared = {
+      search: native().prepareSearch(
+        each.map(([, secret]) => secret),
+        marks,
+      ),
+      secrets: each.map(([name, secret]) => [name, secret.length] as const),
+    };
+    return this.#prepared;
+  }
+}
+
+/** How a form that was found is spelled. */
+function formOf(form: number, spelled: Buffer, length: number): string {
+  const name = forms[form] ?? "";
+  if (form !== 0 || spelled.length === length) return name;
+  const text = spelled.toString("latin1");
+  if (/%[0-9A-Fa-f]{2}/.test(text)) return "percent-encoded";
+  return /\\(?:u00|["\\])/.test(text) ? "in JSON" : "in pieces";
+}
+
+const mark = Buffer.from("[redacted]");
+
+/** A text with a word in the places of what was found. */
+export function without(bytes: Buffer, spans: readonly Pick<Found, "at" | "end">[]): string {
+  const clean: Buffer[] = [];
+  let from = 0;
+  for (const { at, end } of [...spans].sort((one, other) => one.at - other.at)) {
+    if (at >= from) clean.push(bytes.subarray(from, at), mark);
+    from = Math.max(from, end);
+  }
+  return Buffer.concat([...clean, bytes.subarray(from)]).toString();
+}
+
+/** All that this process knows: of its sandboxes, and its own. */
+export const secretsInUse: SecretSearch = new SecretSearch();

@@ -1,0 +1,68 @@
+// Finds secrets in what leaves, in the forms that they could be carried away in, in one pass.
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "locked_memory.h"
+#include "result.h"
+
+namespace holdfast {
+
+// A view of some bytes of somebody else's.
+using View = std::pair<const uint8_t*, size_t>;
+
+// Both what is looked for and what is looked at are read without what text is cut up with (white
+// space, quotes, brackets and the like, NUL) and with percent escapes and JSON's \u00XX undone: a
+// form is found however it is spelled or parted.
+class FormSearch {
+ public:
+  enum Form : uint8_t { kPlain, kHex, kReversed, kBase64, kMark };
+  struct Found {
+    uint32_t secret;  // its index; of a mark, that among the marks
+    Form form;
+    size_t at;  // in the data, with what parts it
+    size_t end;
+  };
+  // A shorter form would be met by chance.
+  static constexpr size_t kShortest = 8;
+  // Less of a form's beginning may stand anywhere, and nobody waits for the rest.
+  static constexpr size_t kLeastBegun = 8;
+  static constexpr size_t kShortestMark = 4;
+
+  // Marks are no secrets: what a token begins with, of at least four bytes. The first of all is
+  // found, and no other.
+  Status Prepare(const std::vector<View>& secrets, const std::vector<View>& marks);
+  void Wipe();
+
+  // Where the last part of the data begins that more data may make a form of; its size where none
+  // does.
+  size_t Find(const uint8_t* data, size_t size, bool more, std::vector<Found>* found) const;
+
+ private:
+  static constexpr size_t kMapBits = 16;
+  struct Needle {
+    uint32_t key;  // its last four bytes
+    uint32_t secret;
+    uint32_t at;  // in the memory
+    uint32_t size;
+    Form form;
+  };
+
+  static uint32_t BitOf(uint32_t key) { return (key * 2654435761U) >> (32 - kMapBits); }
+  void Add(uint32_t secret, Form form, const std::vector<uint8_t>& raw);
+  size_t Begun(const uint8_t* text, size_t size) const;
+
+  std::unique_ptr<LockedMemory>
+      memory_;  // needles, then their table and the map of keys: all tell of secrets
+  size_t used_ = 0;
+  Needle* needles_ = nullptr;
+  size_t count_ = 0;
+  uint64_t* map_ = nullptr;
+};
+
+}  // namespace holdfast

@@ -1,0 +1,95 @@
+#include "form_search.h"
+
+#include <doctest/doctest.h>
+
+#include <string>
+#include <vector>
+
+using holdfast::FormSearch;
+
+namespace {
+
+holdfast::View ViewOf(const std::string& text) {
+  return {reinterpret_cast<const uint8_t*>(text.data()), text.size()};
+}
+
+struct Result {
+  std::vector<FormSearch::Found> found;
+  size_t begun = 0;
+};
+
+Result Find(const FormSearch& search, const std::string& text, bool more = false) {
+  Result result;
+  result.begun = search.Find(ViewOf(text).first, text.size(), more, &result.found);
+  return result;
+}
+
+const char kSecret[] = "n4rrow/se\"cret+with=odd&characters";
+
+}  // namespace
+
+TEST_CASE(
+    "A secret is found in each of its forms, however it is spelled and parted, and at its place") {
+  FormSearch search;
+  REQUIRE(search.Prepare({ViewOf(kSecret)}, {}).Ok());
+  const struct {
+    const char* text;
+    FormSearch::Form form;
+  } cases[] = {
+      {kSecret,                                                                  FormSearch::kPlain   },
+      {"n4rrow%2Fse%22cret%2Bwith%3Dodd%26characters",                           FormSearch::kPlain   },
+      {"n4rrow%2fse%22cret%2bwith%3dodd%26%63%68%61racters",                     FormSearch::kPlain   },
+      {"n4rrow%252Fse%2522cret%252Bwith%253Dodd%2526characters",                 FormSearch::kPlain   },
+      {"n4rrow/se\\\"cret+with=odd\\u0026characters",                            FormSearch::kPlain   },
+      {"n4rrow/se', 'cret\" + \"with=\r\n odd&char|act(ers",                     FormSearch::kPlain   },
+      {"6e3472726f772f7365226372\n65742b776974683d6f64642663686172616374657273", FormSearch::kHex     },
+      {"6E3472726F772F736522637265742B776974683D6F64642663686172616374657273",   FormSearch::kHex     },
+      {"sretcarahc&ddo=htiw+terc\"es/worr4n",                                    FormSearch::kReversed},
+ // Behind nothing, "a" and "ab".
+      {"bjRycm93L3NlImNyZXQrd2l0aD1vZGQmY2hhcmFjdGVycw==",                       FormSearch::kBase64  },
+      {"YW40cnJvdy9zZSJjcmV0K3dpdGg9b2RkJmNoYXJhY3RlcnM=",                       FormSearch::kBase64  },
+      {"YWJuNHJyb3cvc2UiY3JldCt3aXRoPW9kZCZjaGFyYWN0ZXJz",                       FormSearch::kBase64  },
+  };
+  for (const auto& each : cases) {
+    CAPTURE(each.text);
+    const std::string text = std::string("before: ") + each.text + "<after";
+    const Result result = Find(search, text);
+    REQUIRE(result.found.size() == 1);
+    CHECK(result.found[0].form == each.form);
+    CHECK(result.found[0].at >= 8);
+    CHECK(result.found[0].at <= 11);
+    CHECK(result.found[0].end <= text.size() - 6);
+    CHECK(result.found[0].end >= text.size() - 10);
+    CHECK(result.begun == text.size());
+  }
+  CHECK(Find(search, "n4rrow/se\"cret+with=odd&character").found.empty());
+  CHECK(Find(search, "").found.empty());
+}
+
+TEST_CASE(
+    "What may become a secret at the data's end is said, an escape that is cut off included") {
+  FormSearch search;
+  REQUIRE(search.Prepare({ViewOf(kSecret)}, {}).Ok());
+  const std::string whole = std::string("before ") + "n4rrow%2Fse%22cret+with=odd&characters";
+  for (size_t size = 0; size < whole.size(); size++) {
+    const Result result = Find(search, whole.substr(0, size), true);
+    CHECK(result.found.empty());
+    CHECK(result.begun == (size < 17 ? size : 7));
+  }
+  CHECK(Find(search, whole, true).begun == whole.size());
+  CHECK(Find(search, "before n4rrow", false).begun == 13);
+}
+
+TEST_CASE("Marks are found once, short secrets and what was wiped not at all") {
+  FormSearch search;
+  const std::string other = "another secret of several words";
+  REQUIRE(search.Prepare({ViewOf("short"), ViewOf(other)}, {ViewOf("ghp_"), ViewOf("-----BEGIN")})
+              .Ok());
+  Result result = Find(search, "short ghp_1 ghp_2 -----BEGIN " + other);
+  REQUIRE(result.found.size() == 2);
+  CHECK(result.found[0].form == FormSearch::kMark);
+  CHECK(result.found[0].secret == 0);
+  CHECK(result.found[1].secret == 1);
+  search.Wipe();
+  CHECK(Find(search, other).found.empty());
+}
