@@ -8,19 +8,17 @@ import {
 } from "node:http";
 import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
-import { hostPortOf } from "../policy/host-port.ts";
 import { type Inference, type InferenceFamily, type InferenceRoute, inferenceHost } from "../policy/inference.ts";
 import type { Secret } from "../secrets/secret.ts";
-import type { Piece } from "../secrets/secret-text.ts";
 import { failureAnswer } from "./answer.ts";
-import { exchange, NoAnswer, type OwnAnswer } from "./exchange.ts";
+import { NoAnswer, type OwnAnswer } from "./exchange.ts";
 import type { Program, Reason, Request, Verdict } from "./flow.ts";
 import { Spending } from "./inference-budget.ts";
 import { type InferenceShape, modelOf, shapeOf, withModel } from "./inference-shapes.ts";
 import { type Usage, UsageReader } from "./inference-usage.ts";
 import type { LeakFlow } from "./leak-flow.ts";
+import { ModelServer } from "./model-server.ts";
 import { compressed, isCompressed, Scrubber } from "./scrub.ts";
-import { secure } from "./server-tls.ts";
 import { timeLimits } from "./time-limits.ts";
 
 /** openshell.md 1.12. */
@@ -109,9 +107,18 @@ export class InferenceService {
   readonly #server: Server;
   readonly #callers = new WeakMap<object, Caller>();
   readonly #spending: Spending;
+  /** By the route's name. */
+  readonly #servers: ReadonlyMap<string, ModelServer>;
 
   constructor(options: InferenceOptions) {
     this.#options = options;
+    const { inference, keys, dial } = options;
+    this.#servers = new Map(
+      inference.routes.map(({ name, family, url, timeoutMs }) => [
+        name,
+        new ModelServer({ family, url, timeoutMs, key: keys.get(name), dial }),
+      ]),
+    );
     this.#spending = new Spending(options.inference.budget);
     this.#server = createServer({ maxHeaderSize: 64 * 1024 }, (request, response) => {
       this.#serve(request, response).catch(() => response.destroy());
@@ -226,35 +233,15 @@ export class InferenceService {
   }
 
   async #send(asked: Asked, route: InferenceRoute, signal: AbortSignal): Promise<{ own: OwnAnswer; sent: number }> {
-    const secret = this.#options.keys.get(route.name);
-    if (secret !== undefined && !secret.isFresh) await secret.refresh();
-    const key = secret?.bytes ?? null;
-    const url = new URL(route.url);
-    const { host, port } = hostPortOf(url);
-    const plain = await this.#options.dial(host, port, signal);
-    const end = (): void => void plain.destroy();
-    signal.addEventListener("abort", end, { once: true });
-    plain.once("close", () => signal.removeEventListener("abort", end));
-    try {
-      const socket = url.protocol === "https:" ? await secure(plain, host, ["http/1.1"]) : plain;
-      const { path, body } = this.#rewritten(asked, route);
-      const base = url.pathname === "/" ? "" : url.pathname;
-      const fields: (readonly Piece[])[] = [
-        [`Host: ${url.host}`],
-        // A key in it could not be found otherwise, nor what it cost.
-        ["Accept-Encoding: identity"],
-        ...passedFields.flatMap((name): (readonly Piece[])[] => {
-          const value = asked.fields[name];
-          return typeof value === "string" ? [[`${name}: ${value}`]] : [];
-        }),
-        ...(key === null ? [] : [authorisation[route.family]]),
-      ];
-      const request = { method: asked.method, target: `${base}${path}${asked.query}`, fields, body };
-      return { own: await exchange(socket, request, { key, beginMs: route.timeoutMs }), sent: body.length };
-    } catch (error) {
-      plain.destroy();
-      throw error;
-    }
+    const server = this.#servers.get(route.name);
+    if (server === undefined) throw new Error(`there is no route ${route.name}`);
+    const { path, body } = this.#rewritten(asked, route);
+    const fields = passedFields.flatMap((name) => {
+      const value = asked.fields[name];
+      return typeof value === "string" ? [`${name}: ${value}`] : [];
+    });
+    const request = { method: asked.method, target: `${path}${asked.query}`, fields, body };
+    return { own: await server.ask(request, signal), sent: body.length };
   }
 
   #rewritten({ path, shape, body, bytes }: Asked, { model }: InferenceRoute): { path: string; body: Buffer } {
@@ -305,15 +292,6 @@ const familyNames: Readonly<Record<InferenceFamily, string>> = {
   openai: "OpenAI's interface",
   anthropic: "Anthropic's interface",
   bedrock: "Bedrock's interface",
-};
-
-const secretPiece = { name: "", form: "plain" } as const;
-
-/** Where each family's servers look for the key. */
-const authorisation: Readonly<Record<InferenceFamily, readonly Piece[]>> = {
-  openai: ["Authorization: Bearer ", secretPiece],
-  anthropic: ["x-api-key: ", secretPiece],
-  bedrock: ["Authorization: Bearer ", secretPiece],
 };
 
 const allowed = { allowed: true, policy: "inference", rule: null } as const;
