@@ -1,4 +1,5 @@
 import type { SandboxLike } from "../sandbox/types.ts";
+import { definitions } from "./definitions.ts";
 import { ShellFailure, ShellSession } from "./shell-session.ts";
 import { abortReason, optionalBoolean, optionalString, type Tool, ToolError, type ToolInput } from "./tool.ts";
 import { Turns } from "./turns.ts";
@@ -37,19 +38,7 @@ export function createBashTool({ sandbox, callTimeoutMs }: BashToolOptions): Too
   }
 
   return {
-    definition: {
-      name: "bash",
-      description:
-        "Run a bash command in a persistent shell. The working directory, variables and background jobs last from call to call.",
-      input_schema: {
-        type: "object",
-        properties: {
-          command: { type: "string", description: "The command to run" },
-          restart: { type: "boolean", description: "Restart the shell before running" },
-          timeout_ms: { type: "integer", description: "Time limit of this call in milliseconds" },
-        },
-      },
-    },
+    definition: definitions.bash,
     run(input, signal) {
       const command = optionalString("bash", input, "command");
       const isRestart = optionalBoolean("bash", input, "restart");

@@ -1,5 +1,6 @@
 import type { PathRules, SandboxFiles } from "../sandbox/types.ts";
 import { readWhole } from "./bounded-read.ts";
+import { definitions } from "./definitions.ts";
 import { errnoOf, fileErrorText, refuseNul, rootHolding } from "./paths.ts";
 import { closeOutcome, notAFile, refuseUnresolved, sizeWords } from "./read.ts";
 import { optionalBoolean, optionalString, requiredString, type Tool, ToolError } from "./tool.ts";
@@ -38,20 +39,7 @@ export function createEditTool({ files, rules, limitBytes, turns }: EditToolOpti
   }
 
   return {
-    definition: {
-      name: "edit",
-      description: "Replace old_string by new_string in a file. old_string must be unique unless replace_all is true.",
-      input_schema: {
-        type: "object",
-        properties: {
-          file_path: { type: "string" },
-          old_string: { type: "string" },
-          new_string: { type: "string" },
-          replace_all: { type: "boolean" },
-        },
-        required: ["file_path", "old_string", "new_string"],
-      },
-    },
+    definition: definitions.edit,
     async run(input, signal) {
       const path = requiredString("edit", input, "file_path");
       const oldText = requiredString("edit", input, "old_string");

@@ -1,21 +1,11 @@
+import { definitions } from "./definitions.ts";
 import { BadSearchPattern, outOfTimeLine, runSearch, type SearchOptions } from "./search.ts";
 import { optionalString, requiredString, type Tool, ToolError } from "./tool.ts";
 
 /** The tool `glob`: the paths of regular files that match a pattern, newest first. */
 export function createGlobTool(options: SearchOptions): Tool {
   return {
-    definition: {
-      name: "glob",
-      description: "Find files by a glob pattern. Results are absolute paths, most recently modified first.",
-      input_schema: {
-        type: "object",
-        properties: {
-          pattern: { type: "string" },
-          path: { type: "string", description: "Directory to search in; the working directory by default" },
-        },
-        required: ["pattern"],
-      },
-    },
+    definition: definitions.glob,
     async run(input, signal) {
       const pattern = requiredString("glob", input, "pattern");
       const path = optionalString("glob", input, "path");

@@ -1,3 +1,4 @@
+import { definitions } from "./definitions.ts";
 import { BadSearchPattern, outOfTimeLine, runSearch, type SearchOptions } from "./search.ts";
 import { optionalString, requiredString, type Tool, ToolError } from "./tool.ts";
 
@@ -6,18 +7,7 @@ const OUTPUT_LIMIT = 102_400;
 /** The tool `grep`: the lines that match an ECMAScript regular expression. */
 export function createGrepTool(options: SearchOptions): Tool {
   return {
-    definition: {
-      name: "grep",
-      description: "Search the contents of files for an ECMAScript regular expression, line by line.",
-      input_schema: {
-        type: "object",
-        properties: {
-          pattern: { type: "string" },
-          path: { type: "string", description: "File or directory to search; the working directory by default" },
-        },
-        required: ["pattern"],
-      },
-    },
+    definition: definitions.grep,
     async run(input, signal) {
       const pattern = requiredString("grep", input, "pattern");
       const path = optionalString("grep", input, "path");

@@ -1,6 +1,7 @@
 import { close } from "node:fs";
 import type { OpenOutcome, PathRules, SandboxFiles } from "../sandbox/types.ts";
 import { chunksOf, readWhole } from "./bounded-read.ts";
+import { definitions } from "./definitions.ts";
 import { LineRange, LineRangeTooLarge } from "./line-range.ts";
 import { errnoOf, fileErrorText, outsideText, refuseNul, unresolvedText } from "./paths.ts";
 import { requiredString, type Tool, ToolError, type ToolInput } from "./tool.ts";
@@ -16,22 +17,7 @@ type Range = readonly [first: number, last: number];
 /** The tool `read`: a text file, whole or by lines. */
 export function createReadTool({ files, rules, limitBytes }: ReadToolOptions): Tool {
   return {
-    definition: {
-      name: "read",
-      description: "Read a UTF-8 text file. A relative path is taken from the working directory.",
-      input_schema: {
-        type: "object",
-        properties: {
-          file_path: { type: "string" },
-          view_range: {
-            type: "array",
-            items: { type: "integer" },
-            description: "[start_line, end_line], 1-indexed, inclusive",
-          },
-        },
-        required: ["file_path"],
-      },
-    },
+    definition: definitions.read,
     async run(input, signal) {
       const path = requiredString("read", input, "file_path");
       refuseNul(path);

@@ -1,4 +1,5 @@
 import type { PathRules, SandboxFiles, WriteOutcome } from "../sandbox/types.ts";
+import { definitions } from "./definitions.ts";
 import { fileErrorText, outsideText, refuseNul, unresolvedText } from "./paths.ts";
 import { optionalString, requiredString, type Tool, ToolError } from "./tool.ts";
 import type { Turns } from "./turns.ts";
@@ -13,15 +14,7 @@ export interface WriteToolOptions {
 /** The tool `write`: a file replaced as a whole, or made, with its missing parent folders. */
 export function createWriteTool({ files, rules, turns }: WriteToolOptions): Tool {
   return {
-    definition: {
-      name: "write",
-      description: "Write a UTF-8 text file, replacing it if it exists. Missing parent directories are made.",
-      input_schema: {
-        type: "object",
-        properties: { file_path: { type: "string" }, content: { type: "string" } },
-        required: ["file_path", "content"],
-      },
-    },
+    definition: definitions.write,
     async run(input) {
       const path = requiredString("write", input, "file_path");
       const content = Buffer.from(optionalString("write", input, "content") ?? "", "utf8");
