@@ -20,6 +20,10 @@ export interface SessionResults {
   readonly title: string;
   readonly status: string;
   readonly outcome: "running" | "passed" | "failed" | "canceled";
+  /** What the agent said last. */
+  readonly answer: string | null;
+  /** Why a model's session failed. */
+  readonly fault: string | null;
   readonly calls: readonly CallResult[];
 }
 

@@ -1,7 +1,8 @@
 import type { DatabaseSync } from "node:sqlite";
 import { inTransaction } from "./database.ts";
 import { type Answer, checkAnswer } from "./expectation.ts";
-import type { CallRecord, Outcome, SessionEvent, Sessions } from "./sessions.ts";
+import type { ModelDriver } from "./model/driver.ts";
+import type { CallRecord, Outcome, SessionEvent, SessionRecord, Sessions } from "./sessions.ts";
 import { callsOf, type Task, type TaskCall, type TaskStep } from "./task.ts";
 import { WireError } from "./wire.ts";
 
@@ -14,11 +15,19 @@ export class Player {
   readonly #sessions: Sessions;
   readonly #now: () => number;
   readonly #timers = new Set<NodeJS.Timeout>();
+  readonly #model: ModelDriver | undefined;
 
-  constructor(options: { database: DatabaseSync; sessions: Sessions; now: () => number }) {
+  constructor(options: {
+    database: DatabaseSync;
+    sessions: Sessions;
+    now: () => number;
+    /** Makes the calls of sessions without a script. */
+    model: ModelDriver | undefined;
+  }) {
     this.#database = options.database;
     this.#sessions = options.sessions;
     this.#now = options.now;
+    this.#model = options.model;
   }
 
   /** Begins a session that was just made. */
@@ -28,8 +37,19 @@ export class Player {
       this.#sessions.addEvent(sessionId, "user.message", {
         content: [{ type: "text", text: task.message ?? task.name ?? "Begin." }],
       });
-      this.#run(sessionId);
+      this.#goOn(this.#sessions.get(sessionId));
     });
+  }
+
+  /** A worker has taken the session. */
+  taken(sessionId: string): void {
+    const session = this.#modelsSession(sessionId);
+    if (session !== undefined && this.#sessions.openCalls(sessionId).length === 0) this.#goOn(session);
+  }
+
+  /** It has given it back; isAsked: because an operator wanted it. */
+  released(sessionId: string, isAsked: boolean): void {
+    if (this.#modelsSession(sessionId) !== undefined) this.#model?.released(sessionId, isAsked);
   }
 
   /** Verdicts and interrupts that were still to come when the queue last ended. */
@@ -39,12 +59,15 @@ export class Player {
         if (call.state === "asked") this.#confirmLater(id, call);
         this.#interruptLater(id, call);
       }
+      const session = this.#sessions.get(id);
+      if (session.task.driver === "model") this.#model?.resume(session);
     }
   }
 
   close(): void {
     for (const timer of this.#timers) clearTimeout(timer);
     this.#timers.clear();
+    this.#model?.close();
   }
 
   /** Adds calls to the end of a session's script; one that had come to its end goes on. */
@@ -52,6 +75,9 @@ export class Player {
     inTransaction(this.#database, () => {
       const session = this.#sessions.get(sessionId);
       if (session.status === "terminated") throw ended(sessionId);
+      if (session.task.driver === "model") {
+        throw new WireError("invalid_request_error", "calls: the model makes them in this session; send user.message");
+      }
       const task: Task = { ...session.task, calls: [...(session.task.calls ?? []), ...steps] };
       if (end !== undefined) task.end = end;
       this.#sessions.update(sessionId, { task });
@@ -77,11 +103,18 @@ export class Player {
         case "user.interrupt": {
           const stored = this.#sessions.addEvent(sessionId, type, fields);
           this.#sessions.update(sessionId, { interrupted: true });
-          this.#goOnIfSettled(sessionId);
+          if (session.task.driver === "model" && session.outcome === "running") this.#model?.interrupt(sessionId);
+          else this.#goOnIfSettled(sessionId);
           return stored;
         }
         case "user.message": {
           const stored = this.#sessions.addEvent(sessionId, type, fields);
+          if (session.task.driver === "model") {
+            if (session.outcome === "running") return stored;
+            this.#sessions.update(sessionId, { outcome: "running", finishedAt: null, interrupted: false });
+            this.#goOn(this.#sessions.get(sessionId));
+            return stored;
+          }
           // A scripted model has nothing new to say: its turn begins and ends.
           if (session.outcome !== "running") {
             this.#sessions.addEvent(sessionId, "session.status_running");
@@ -100,13 +133,17 @@ export class Player {
     inTransaction(this.#database, () => {
       const session = this.#sessions.get(sessionId);
       if (session.status === "terminated") return;
-      for (const call of this.#sessions.openCalls(sessionId)) {
-        this.#sessions.settleCall(call.id, "void", { text: null, isError: null, passed: false, reasons: ["canceled"] });
-      }
+      this.#model?.drop(sessionId);
+      this.#sessions.voidCalls(sessionId);
       this.#sessions.update(sessionId, { status: "terminated", finishedAt: this.#now() });
       if (session.outcome === "running") this.#sessions.update(sessionId, { outcome: "canceled" });
       this.#sessions.addEvent(sessionId, "session.status_terminated");
     });
+  }
+
+  /** The session is deleted. */
+  forget(sessionId: string): void {
+    this.#model?.drop(sessionId);
   }
 
   #acceptResult(
@@ -171,7 +208,28 @@ export class Player {
 
   #goOnIfSettled(sessionId: string): void {
     const session = this.#sessions.get(sessionId);
-    if (session.outcome === "running" && this.#sessions.openCalls(sessionId).length === 0) this.#run(sessionId);
+    if (session.outcome === "running" && this.#sessions.openCalls(sessionId).length === 0) this.#goOn(session);
+  }
+
+  /** No call is open: what comes next is the script's to say, or the model's. */
+  #goOn(session: SessionRecord): void {
+    if (session.task.driver !== "model") this.#run(session.id);
+    else if (this.#model !== undefined) this.#model.next(session.id);
+    else {
+      this.#sessions.addFault(
+        session.id,
+        "the queue was started without the model that this session is of",
+        "terminal",
+      );
+      this.#finish(session.id, "failed");
+    }
+  }
+
+  /** One that is under way. */
+  #modelsSession(sessionId: string): SessionRecord | undefined {
+    if (!this.#sessions.unfinished().includes(sessionId)) return undefined;
+    const session = this.#sessions.get(sessionId);
+    return session.task.driver === "model" ? session : undefined;
   }
 
   /** Plays on until a call waits for a client or the script is over. */

@@ -8,6 +8,9 @@ import { inTransaction, openDatabase, type Row, text } from "./database.ts";
 import { EventStreams } from "./event-streams.ts";
 import { routeMemories, routeSkills } from "./library-routes.ts";
 import { Memories } from "./memories.ts";
+import type { ModelClient } from "./model/client.ts";
+import { type ModelBounds, ModelDriver } from "./model/driver.ts";
+import { checkModelTask } from "./model/model-task.ts";
 import { Player } from "./player.ts";
 import { type QueueRequest, type Reply, readBody } from "./request.ts";
 import { routeSessions } from "./session-routes.ts";
@@ -33,13 +36,15 @@ export interface QueueServerOptions {
   readonly leaseTtlMs?: number;
   /** Milliseconds until an item that was not acknowledged is handed out again; 5000 when absent. */
   readonly reclaimMs?: number;
+  /** Makes the calls of tasks that have none of their own; absent: such a session is over at once. */
+  readonly model?: { readonly client: ModelClient; readonly name: string; readonly bounds?: Partial<ModelBounds> };
   /** The clock, in milliseconds since 1970. */
   readonly now?: () => number;
 }
 
 /**
  * The embedded work queue: the server side of the Managed Agents protocol on loopback, with sessions played from task
- * files instead of by a model.
+ * files, or by a model of one's own.
  */
 export class QueueServer implements AsyncDisposable {
   readonly url: string;
@@ -55,6 +60,8 @@ export class QueueServer implements AsyncDisposable {
   readonly #memories: Memories;
   readonly #work: WorkItems;
   readonly #sweep: NodeJS.Timeout;
+  /** Its name. */
+  readonly #model: string | undefined;
 
   private constructor(http: Server, rooms: Rooms) {
     this.#http = http;
@@ -69,6 +76,7 @@ export class QueueServer implements AsyncDisposable {
     this.#skills = rooms.skills;
     this.#memories = rooms.memories;
     this.#work = rooms.work;
+    this.#model = rooms.model;
     this.#sweep = setInterval(() => rooms.work.expireLeases(), Math.max(50, Math.min(1000, rooms.leaseTtlMs / 4)));
     this.#sweep.unref();
   }
@@ -124,9 +132,11 @@ export class QueueServer implements AsyncDisposable {
       const known = source === undefined ? undefined : this.#sessions.findBySource(source);
       if (known !== undefined) return known;
       const title = task.name ?? "untitled";
+      const isModels = this.#model !== undefined && task.calls === undefined;
+      if (isModels) checkModelTask(task);
       const id = this.#sessions.create({
         title,
-        task,
+        task: isModels ? { ...task, driver: "model" } : task,
         agent: {
           type: "agent",
           id: `agent_${createHash("sha256")
@@ -136,7 +146,7 @@ export class QueueServer implements AsyncDisposable {
           name: task.agent?.name ?? title,
           version: 1,
           description: null,
-          model: { id: task.agent?.model ?? "scripted" },
+          model: { id: task.agent?.model ?? (isModels ? this.#model : undefined) ?? "scripted" },
           system: task.agent?.system ?? null,
           skills: (task.agent?.skills ?? []).map((skill) => this.#skills.add(skill)),
           tools: task.agent?.tools ?? [{ type: "agent_toolset_20260401", configs: [], default_config: null }],
@@ -155,6 +165,11 @@ export class QueueServer implements AsyncDisposable {
   /** Queues an item that is not a session, such as a health check. Returns its id. */
   enqueue(dataId: string, type: string): string {
     return this.#work.enqueue(dataId, type);
+  }
+
+  /** Whether a worker has the session now. */
+  isHeld(sessionId: string): boolean {
+    return this.#work.isHeld(sessionId);
   }
 
   /** What came of a session so far. */
@@ -192,7 +207,11 @@ interface Rooms {
   readonly skills: Skills;
   readonly memories: Memories;
   readonly work: WorkItems;
+  readonly model: string | undefined;
 }
+
+/** So much of a model where the queue's starter says nothing. */
+const usualBounds: ModelBounds = { turns: 100, tokens: 2_000_000, timeMs: 3_600_000 };
 
 function openRooms(options: QueueServerOptions): Rooms {
   const now = options.now ?? Date.now;
@@ -212,6 +231,8 @@ function openRooms(options: QueueServerOptions): Rooms {
     reclaimMs: options.reclaimMs ?? 5000,
     now,
     onQueued: () => bell.ring(),
+    onTaken: (sessionId) => player.taken(sessionId),
+    onReleased: (sessionId, isAsked) => player.released(sessionId, isAsked),
   });
   const sessions = new Sessions({
     database,
@@ -220,6 +241,14 @@ function openRooms(options: QueueServerOptions): Rooms {
     // After the transaction: followers may ask for what they were told of.
     onEvent: (sessionId, event) => queueMicrotask(() => streams.send(sessionId, event)),
   });
+  const { model } = options;
+  const driver =
+    model &&
+    new ModelDriver({
+      ...{ client: model.client, model: model.name, bounds: { ...usualBounds, ...model.bounds } },
+      ...{ database, sessions, now, work },
+    });
+  const player = new Player({ database, sessions, now, model: driver });
   return {
     environmentId,
     environmentKey,
@@ -229,11 +258,12 @@ function openRooms(options: QueueServerOptions): Rooms {
     access: new Access({ environmentKey, operatorKey, findToken: (hash) => work.findToken(hash) }),
     bell,
     streams,
-    player: new Player({ database, sessions, now }),
+    player,
     sessions,
     skills: new Skills(database, now),
     memories: new Memories(database, now),
     work,
+    model: model?.name,
   };
 }
 

@@ -36,6 +36,7 @@ export async function routeSessions(
     if (method !== "DELETE") return undefined;
     allow(caller, "operator");
     room.streams.send(id, { type: "session.deleted", id: `sevt_deleted_${id}` });
+    room.player.forget(id);
     room.sessions.delete(id);
     room.work.forget(id);
     return { json: { type: "session_deleted", id } };

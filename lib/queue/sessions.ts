@@ -202,6 +202,19 @@ export class Sessions {
     };
   }
 
+  /** What went wrong with a model's session; `terminal`: it is over. */
+  addFault(sessionId: string, message: string, status: "retrying" | "terminal"): void {
+    this.addEvent(sessionId, "session.error", {
+      error: { type: "model_request_failed_error", message, retry_status: { type: status } },
+    });
+  }
+
+  /** All of a session's, oldest first. */
+  allEvents(sessionId: string): SessionEvent[] {
+    const rows = this.#database.prepare("SELECT body FROM events WHERE session_id = ? ORDER BY number").all(sessionId);
+    return (rows as Row[]).map((row) => JSON.parse(text(row, "body")) as SessionEvent);
+  }
+
   addCall(sessionId: string, id: string, step: number, script: TaskCall, state: CallState): void {
     this.#database
       .prepare("INSERT INTO calls (id, session_id, step, script, state, asked_at) VALUES (?, ?, ?, ?, ?, ?)")
@@ -262,6 +275,12 @@ export class Sessions {
       );
   }
 
+  /** Nobody is to answer them any more. */
+  voidCalls(sessionId: string): void {
+    for (const { id } of this.openCalls(sessionId))
+      this.settleCall(id, "void", { text: null, isError: null, passed: false, reasons: ["canceled"] });
+  }
+
   /** What came of a session: the calls with their answers, and whether they were as expected. */
   results(sessionId: string): object {
     const session = this.#row(sessionId);
@@ -274,6 +293,8 @@ export class Sessions {
       title: text(session, "title"),
       status: text(session, "status"),
       outcome: text(session, "outcome"),
+      answer: lastText(this.#lastEvent(sessionId, "agent.message")),
+      fault: lastFault(this.#lastEvent(sessionId, "session.error")),
       created_at: timestamp(integer(session, "created_at")),
       finished_at: timestampOrNull(integerOrNull(session, "finished_at")),
       calls: rows.map((row) => {
@@ -298,6 +319,13 @@ export class Sessions {
         };
       }),
     };
+  }
+
+  #lastEvent(sessionId: string, type: string): SessionEvent | undefined {
+    const row = this.#database
+      .prepare("SELECT body FROM events WHERE session_id = ? AND type = ? ORDER BY number DESC LIMIT 1")
+      .get(sessionId, type) as Row | undefined;
+    return row === undefined ? undefined : (JSON.parse(text(row, "body")) as SessionEvent);
   }
 
   delete(id: string): void {
@@ -359,4 +387,16 @@ function readCall(row: Row): CallRecord {
     state: text(row, "state") as CallState,
     passed: passed === null ? null : passed === 1,
   };
+}
+
+/** What the agent said last. */
+function lastText(event: SessionEvent | undefined): string | null {
+  const content = event?.["content"] as readonly { readonly text?: string }[] | undefined;
+  return content?.map((block) => block.text ?? "").join("\n") ?? null;
+}
+
+/** Why a session ended that should not have. */
+function lastFault(event: SessionEvent | undefined): string | null {
+  const error = event?.["error"] as { message: string; retry_status: { type: string } } | undefined;
+  return error?.retry_status.type === "terminal" ? error.message : null;
 }

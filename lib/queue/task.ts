@@ -83,6 +83,8 @@ export interface Task {
   on_failure?: "continue" | "stop" | undefined;
   /** What becomes of the session after the last call; `terminated` when absent. */
   end?: "terminated" | "idle" | undefined;
+  /** Set by the queue, where its model makes the calls: a task file cannot say it. */
+  driver?: "model" | undefined;
 }
 
 const pattern: z.ZodType<string> = z.string().refine(

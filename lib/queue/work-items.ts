@@ -20,6 +20,10 @@ export interface WorkItemsOptions {
   readonly now: () => number;
   /** Called when an item becomes available. */
   readonly onQueued: () => void;
+  /** Called when a worker has taken a session's item. */
+  readonly onTaken: (sessionId: string) => void;
+  /** Called when it has given it back for good; isAsked: because an operator wanted it. */
+  readonly onReleased: (sessionId: string, isAsked: boolean) => void;
 }
 
 /** The queue proper: items, their leases and their tokens (protocol sections 3 and 4). */
@@ -107,8 +111,18 @@ export class WorkItems {
       this.#database
         .prepare("UPDATE work SET state = 'starting', acknowledged_at = ?, lease_until = ?, ttl_ms = ? WHERE id = ?")
         .run(now, now + this.#options.leaseTtlMs, this.#options.leaseTtlMs, id);
+      if (text(row, "type") === "session") this.#options.onTaken(text(row, "session_id"));
       return this.#render(this.#require(id));
     });
+  }
+
+  /** Whether a worker has the session now. */
+  isHeld(sessionId: string): boolean {
+    this.expireLeases();
+    const found = this.#database
+      .prepare("SELECT 1 FROM work WHERE session_id = ? AND state IN ('starting', 'active') LIMIT 1")
+      .get(sessionId);
+    return found !== undefined;
   }
 
   /** Extends a lease by compare-and-set on the previous heartbeat (protocol section 3.4). */
@@ -172,6 +186,8 @@ export class WorkItems {
           `UPDATE work SET state = ?, stop_requested_at = COALESCE(stop_requested_at, ?), stopped_at = ? WHERE id = ?`,
         )
         .run(next, now, next === "stopped" ? now : null, id);
+      if (next === "stopped" && text(row, "type") === "session")
+        this.#options.onReleased(text(row, "session_id"), state === "stopping" || caller.kind === "operator");
       return this.#render(this.#require(id));
     });
   }

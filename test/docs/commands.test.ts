@@ -74,6 +74,8 @@ const elsewhere: Readonly<Record<string, string>> = {
     "test/queue/command.test.ts",
   "holdfast queue list --url http://127.0.0.1:4321 --operator-key-file environment.key.operator":
     "test/queue/command.test.ts",
+  'holdfast queue --model http://127.0.0.1:8000/v1 --task "fix the tests" --worker -- --workdir .':
+    "test/queue/model.test.ts",
   "holdfast worker poll --workdir ~/project --concurrency 4 --extract 'report/*.md' --to ~/reports":
     "test/worker/process.test.ts",
   'exec holdfast worker handle --workdir "$HOME/project"': "test/worker/process.test.ts",
