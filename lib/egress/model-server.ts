@@ -3,7 +3,8 @@ import { hostPortOf } from "../policy/host-port.ts";
 import type { InferenceFamily } from "../policy/inference.ts";
 import type { Secret } from "../secrets/secret.ts";
 import type { Piece } from "../secrets/secret-text.ts";
-import { exchange, type OwnAnswer } from "./exchange.ts";
+import { exchange, NotBegun, type OwnAnswer, type OwnRequest } from "./exchange.ts";
+import { IdleConnections } from "./idle-connections.ts";
 import { secure } from "./server-tls.ts";
 
 export interface ModelServerOptions {
@@ -39,9 +40,12 @@ const authorisation: Readonly<Record<InferenceFamily, readonly Piece[]>> = {
 /** A server of models, as it is asked from outside the sandbox: with its key, and nothing of the caller's. */
 export class ModelServer {
   readonly #options: ModelServerOptions;
+  readonly #url: URL;
+  readonly #idle = new IdleConnections();
 
   constructor(options: ModelServerOptions) {
     this.#options = options;
+    this.#url = new URL(options.url);
   }
 
   /**
@@ -51,29 +55,71 @@ export class ModelServer {
    * @throws NoAnswer, SecretError, or what dialling throws
    */
   async ask(request: ModelRequest, signal: AbortSignal): Promise<OwnAnswer> {
-    const { family, key: secret, dial, timeoutMs } = this.#options;
+    const { family, key: secret } = this.#options;
     if (secret !== undefined && !secret.isFresh) await secret.refresh();
-    const key = secret?.bytes ?? null;
-    const url = new URL(this.#options.url);
-    const { host, port } = hostPortOf(url);
-    const plain = await dial(host, port, signal);
+    const base = this.#url.pathname === "/" ? "" : this.#url.pathname;
+    const fields: (readonly Piece[])[] = [
+      [`Host: ${this.#url.host}`],
+      // A key in it could not be found otherwise, nor what it cost.
+      ["Accept-Encoding: identity"],
+      ...request.fields.map((line) => [line]),
+      ...(secret === undefined ? [] : [authorisation[family]]),
+    ];
+    const own = { method: request.method, target: `${base}${request.target}`, fields, body: request.body };
+    const idle = this.#idle.take();
+    if (idle !== undefined) {
+      try {
+        return await this.#exchange(idle, own, signal);
+      } catch (error) {
+        // Its server closed the idle connection at the same time: once more, on a new one.
+        if (!(error instanceof NotBegun) || signal.aborted) throw error;
+      }
+    }
+    return await this.#exchange(await this.#connect(signal), own, signal);
+  }
+
+  /** Ends what is idle. */
+  close(): void {
+    this.#idle.close();
+  }
+
+  async #connect(signal: AbortSignal): Promise<Socket> {
+    const { host, port } = hostPortOf(this.#url);
+    const plain = await this.#options.dial(host, port, signal);
     const end = (): void => void plain.destroy();
     signal.addEventListener("abort", end, { once: true });
-    plain.once("close", () => signal.removeEventListener("abort", end));
     try {
-      const socket = url.protocol === "https:" ? await secure(plain, host, ["http/1.1"]) : plain;
-      const base = url.pathname === "/" ? "" : url.pathname;
-      const fields: (readonly Piece[])[] = [
-        [`Host: ${url.host}`],
-        // A key in it could not be found otherwise, nor what it cost.
-        ["Accept-Encoding: identity"],
-        ...request.fields.map((line) => [line]),
-        ...(key === null ? [] : [authorisation[family]]),
-      ];
-      const own = { method: request.method, target: `${base}${request.target}`, fields, body: request.body };
-      return await exchange(socket, own, { key, beginMs: timeoutMs });
+      signal.throwIfAborted();
+      const socket = this.#url.protocol === "https:" ? await secure(plain, host, ["http/1.1"]) : plain;
+      // Whoever waits for an answer is told of it by its end.
+      socket.on("error", () => {});
+      return socket;
     } catch (error) {
       plain.destroy();
+      throw error;
+    } finally {
+      signal.removeEventListener("abort", end);
+    }
+  }
+
+  async #exchange(socket: Socket, request: OwnRequest, signal: AbortSignal): Promise<OwnAnswer> {
+    const end = (): void => void socket.destroy();
+    const leave = (): void => signal.removeEventListener("abort", end);
+    signal.addEventListener("abort", end, { once: true });
+    socket.once("close", leave);
+    try {
+      signal.throwIfAborted();
+      return await exchange(socket, request, {
+        ...{ key: this.#options.key?.bytes ?? null, beginMs: this.#options.timeoutMs },
+        onFree: () => {
+          leave();
+          socket.off("close", leave);
+          // After whoever read from it has let go.
+          setImmediate(() => this.#idle.add(socket));
+        },
+      });
+    } catch (error) {
+      socket.destroy();
       throw error;
     }
   }

@@ -39,7 +39,6 @@ inThatWorld(
       "anthropic-version": "2023-06-01",
       "x-api-key": "sk-ant-api03-real-key-that-nobody-inside-may-see-AA",
       "content-length": "48",
-      connection: "close",
     });
     t.is(came.find(({ server }) => server === "local")?.headers["authorization"], undefined);
   },

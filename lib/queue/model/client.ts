@@ -116,6 +116,7 @@ export class ModelClient {
 
   /** Wipes the key. */
   close(): void {
+    this.#server.close();
     this.#secret?.wipe();
   }
 
