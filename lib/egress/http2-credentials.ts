@@ -1,8 +1,23 @@
-import { type IncomingHttpHeaders, type OutgoingHttpHeaders, sensitiveHeaders } from "node:http2";
+import {
+  type ClientHttp2Stream,
+  type IncomingHttpHeaders,
+  type OutgoingHttpHeaders,
+  sensitiveHeaders,
+} from "node:http2";
 import { Transform } from "node:stream";
 import type { BodySwap } from "./body-swap.ts";
 import type { Scrubber } from "./scrub.ts";
 import type { Swap, SwapField } from "./swap.ts";
+
+/** What goes on of a request. */
+export interface Outgoing {
+  /** Made when it is sent. */
+  readonly headers: () => OutgoingHttpHeaders;
+  /** What its body goes through; undefined where it stays as it is. */
+  readonly body: ((upstream: ClientHttp2Stream) => Transform) | undefined;
+  /** Its body, where that was waited for. */
+  readonly whole?: () => Buffer;
+}
 
 /** What is asked of the server, with its secrets. */
 export function outgoingHeaders(
@@ -32,13 +47,26 @@ export function fieldsOf(headers: IncomingHttpHeaders): readonly SwapField[] {
 /** With its secrets, which no compression remembers (RFC 7541 section 7.1.3). */
 function swapped(headers: IncomingHttpHeaders, swap: Swap<SwapField>): OutgoingHttpHeaders {
   const { target, fields } = swap.texts();
+  return headersWith(headers, target, fields);
+}
+
+/** With these fields instead of its own. */
+export function headersWith(
+  headers: IncomingHttpHeaders,
+  target: string,
+  fields: readonly SwapField[],
+): OutgoingHttpHeaders {
   const pseudo = Object.fromEntries(Object.entries(headers).filter(([name]) => name.startsWith(":")));
   const own: Record<string, string | string[]> = {};
   for (const { name, value } of fields) {
     const known = own[name];
     own[name] = known === undefined ? value : [known, value].flat();
   }
-  return { ...headersFor({ ...pseudo, ...own }, target), [sensitiveHeaders]: Object.keys(own) };
+  const authority = headers[":authority"] ?? headers.host;
+  return {
+    ...headersFor({ ...pseudo, ...own, ":authority": authority }, target),
+    [sensitiveHeaders]: Object.keys(own),
+  };
 }
 
 /** An answer's fields without secrets. */
@@ -61,7 +89,7 @@ export function scrubbing(scrub: Scrubber): Transform {
   });
 }
 
-/** A request's body goes through it; after a fault nothing does. */
+/** A request's body goes through it. */
 export function swapping(
   swap: BodySwap,
   {
@@ -69,21 +97,25 @@ export function swapping(
     onFault,
   }: { readonly onDone: (names: readonly string[]) => void; readonly onFault: (fault: Error) => void },
 ): Transform {
-  let hasFailed = false;
-  const take = (chunk: Buffer, isLast: boolean, done: (error: null, data?: Buffer) => void): void => {
+  return changing((chunk, isLast) => {
+    const made = swap.take(chunk, isLast);
+    if (isLast && swap.names.size > 0) onDone([...swap.names]);
+    return made;
+  }, onFault);
+}
+
+/** A body as it goes on, piece by piece; after a fault nothing does. */
+export function changing(take: (chunk: Buffer, isLast: boolean) => Buffer, onFault: (fault: Error) => void): Transform {
+  const change = (chunk: Buffer, isLast: boolean, done: (error: null, data?: Buffer) => void): void => {
     try {
-      done(null, swap.take(chunk, isLast));
+      done(null, take(chunk, isLast));
     } catch (fault) {
       // It is not called back: nothing more is asked of it.
-      hasFailed = true;
       onFault(fault instanceof Error ? fault : new Error(String(fault)));
     }
   };
   return new Transform({
-    transform: (chunk: Buffer, _encoding, done) => take(chunk, false, done),
-    flush: (done) => {
-      take(Buffer.alloc(0), true, done);
-      if (!hasFailed && swap.names.size > 0) onDone([...swap.names]);
-    },
+    transform: (chunk: Buffer, _encoding, done) => change(chunk, false, done),
+    flush: (done) => change(Buffer.alloc(0), true, done),
   });
 }

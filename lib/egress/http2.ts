@@ -9,18 +9,27 @@ import {
   type ServerHttp2Session,
   type ServerHttp2Stream,
 } from "node:http2";
-import type { Transform } from "node:stream";
 import type { TLSSocket } from "node:tls";
 import { type Answer, failureAnswer } from "./answer.ts";
 import { TargetError } from "./canonical.ts";
 import type { Request } from "./flow.ts";
-import { mostInterim } from "./http-head.ts";
-import { fieldsOf, headersFor, outgoingHeaders, scrubbed, scrubbing, swapping } from "./http2-credentials.ts";
+import { HttpError, mostInterim } from "./http-head.ts";
+import {
+  fieldsOf,
+  headersFor,
+  type Outgoing,
+  outgoingHeaders,
+  scrubbed,
+  scrubbing,
+  swapping,
+} from "./http2-credentials.ts";
 import { CheckedBody, headBytes } from "./http2-leaks.ts";
+import { signedOutgoing } from "./http2-signed.ts";
 import { type InspectedFlow, isAuthority, mayRepeat, requestOf, Unreachable } from "./inspected-flow.ts";
 import { LeakFault } from "./leaks.ts";
 import { compressed, isCompressed, type Scrubber } from "./scrub.ts";
 import { tlsFault } from "./server-tls.ts";
+import type { RequestSigner } from "./signed-request.ts";
 import { SwapFault } from "./swap.ts";
 import { type TimeLimits, timeLimits } from "./time-limits.ts";
 
@@ -48,10 +57,12 @@ export class Http2 {
   readonly #flow: InspectedHttp2Flow;
   readonly #session: ServerHttp2Session;
   readonly #streams = new Map<ServerHttp2Stream, Request>();
+  readonly #clientMs: number;
   readonly #serverMs: number;
 
   constructor(client: TLSSocket, flow: InspectedHttp2Flow, limits: TimeLimits = timeLimits) {
     this.#flow = flow;
+    this.#clientMs = limits.clientMs;
     this.#serverMs = limits.serverMs;
     this.#session = performServerHandshake(client, { settings });
     this.#session.on("error", () => {});
@@ -97,7 +108,17 @@ export class Http2 {
     }
     const { credentials } = flow;
     const asked = { ...request, fields: credentials === null ? [] : fieldsOf(headers) };
-    const found = credentials?.swap(asked, (name, value) => ({ name, value }));
+    let signer: RequestSigner | undefined;
+    try {
+      signer = credentials?.signer(asked, !stream.endAfterHeaders);
+    } catch (error) {
+      this.#refuseLate(stream, headers, request, error);
+      return;
+    }
+    const fields = signer?.without(asked.fields) ?? asked.fields;
+    const { path, query } = signer ?? request;
+    const unsigned = { path, fields, ...(query === undefined ? {} : { query }) };
+    const found = credentials?.swap(unsigned, (name, value) => ({ name, value }));
     const leaks = flow.leaks.head(headBytes(headers));
     const refusal = flow.judge(request, leaks instanceof LeakFault ? leaks : found);
     if (refusal !== undefined) {
@@ -105,44 +126,50 @@ export class Http2 {
       return;
     }
     if (!(leaks instanceof LeakFault)) flow.leaks.record(leaks, request);
+    const source: Source = {
+      ...{ stream, headers, request },
+      body: stream.endAfterHeaders ? null : this.#checked(stream, headers, request),
+    };
     if (credentials === null || found instanceof SwapFault) {
-      this.#begin(stream, headers, request, { headers: () => headersFor(headers, request.sent), body: undefined });
+      this.#begin(source, { headers: () => headersFor(headers, request.sent), body: undefined });
       return;
     }
     const swap = found;
+    const stop = (upstream: ClientHttp2Stream) => (fault: Error) => {
+      upstream.close(constants.NGHTTP2_CANCEL);
+      this.#refuseLate(stream, headers, request, fault);
+    };
+    if (signer !== undefined) {
+      credentials.record([signer.name], request);
+      const idleMs = this.#clientMs;
+      const { ready, ...signed } = signedOutgoing(
+        signer,
+        { headers, fields, swap },
+        { body: source.body, idleMs, stop },
+      );
+      this.#begin(source, signed, ready);
+      return;
+    }
     const bodySwap = credentials.bodySwap(asked);
     const outgoing: Outgoing = {
       headers: () => outgoingHeaders(headers, request.sent, swap, bodySwap !== undefined),
       body:
         bodySwap &&
         ((upstream) =>
-          swapping(bodySwap, {
-            onDone: (names) => credentials.record(names, request),
-            onFault: (fault) => {
-              upstream.close(constants.NGHTTP2_CANCEL);
-              this.#refuseLate(stream, headers, request, fault);
-            },
-          })),
+          swapping(bodySwap, { onDone: (names) => credentials.record(names, request), onFault: stop(upstream) })),
     };
     const ready =
       swap?.isReady !== false && bodySwap?.isReady !== false
         ? undefined
         : Promise.all([swap?.prepare(), bodySwap?.prepare()]);
-    this.#begin(stream, headers, request, outgoing, ready);
+    this.#begin(source, outgoing, ready);
   }
 
   /** @param ready what is waited for */
-  #begin(
-    stream: ServerHttp2Stream,
-    headers: IncomingHttpHeaders,
-    request: Request,
-    outgoing: Outgoing,
-    ready?: Promise<unknown>,
-  ): void {
+  #begin(source: Source, outgoing: Outgoing, ready?: Promise<unknown>): void {
+    const { stream, headers, request } = source;
     this.#streams.set(stream, request);
     stream.once("close", () => this.#streams.delete(stream));
-    const checked = stream.endAfterHeaders ? null : this.#checked(stream, headers, request);
-    const source: Source = { stream, headers, body: checked };
     if (ready === undefined) this.#carry(source, outgoing, true);
     else
       ready.then(
@@ -157,13 +184,15 @@ export class Http2 {
     return new CheckedBody(stream, leaks, (fault) => this.#refuseLate(stream, headers, request, fault));
   }
 
+  /** What does not go on for what it holds or says, or since a secret cannot be had. */
   #refuseLate(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, request: Request, fault: unknown): void {
-    if (fault instanceof LeakFault) {
-      say(stream, headers, this.#flow.leaks.refuse(fault, request));
-      return;
-    }
-    const known = fault instanceof SwapFault ? this.#flow.credentials?.refuse(fault, request) : undefined;
-    say(stream, headers, known ?? unreachable(fault));
+    if (fault instanceof LeakFault) say(stream, headers, this.#flow.leaks.refuse(fault, request));
+    else if (fault instanceof SwapFault)
+      say(stream, headers, this.#flow.credentials?.refuse(fault, request) ?? unreachable(fault));
+    else if (fault instanceof HttpError) {
+      this.#flow.malformed(fault.message);
+      say(stream, headers, failureAnswer(fault.status, "malformed_request", fault.message));
+    } else say(stream, headers, unreachable(fault));
   }
 
   /** @param isFirst whether it may be sent once more, where the server has not looked at it */
@@ -182,16 +211,9 @@ export class Http2 {
 interface Source {
   readonly stream: ServerHttp2Stream;
   readonly headers: IncomingHttpHeaders;
+  readonly request: Request;
   /** Null where it has none. */
   readonly body: CheckedBody | null;
-}
-
-/** What goes on of a request. */
-interface Outgoing {
-  /** Made when it is sent. */
-  readonly headers: () => OutgoingHttpHeaders;
-  /** What its body goes through; undefined where it stays as it is. */
-  readonly body: ((upstream: ClientHttp2Stream) => Transform) | undefined;
 }
 
 class AuthorityError extends Error {}
@@ -244,7 +266,9 @@ function carry(
     body.once("close", () => {
       if (!body.readableEnded) upstream.close(constants.NGHTTP2_CANCEL);
     });
-    if (outgoing.body === undefined) body.pipe(upstream);
+    const whole = outgoing.whole?.();
+    if (whole !== undefined) upstream.end(whole);
+    else if (outgoing.body === undefined) body.pipe(upstream);
     else body.pipe(outgoing.body(upstream)).pipe(upstream);
   }
   // Whichever of the two is silent: the other one waits for it.

@@ -66,8 +66,13 @@ export class InferenceGate {
     const subject = { ...caller, host: inferenceHost };
     const fault = (detail: string): void =>
       this.#records.note(subject, { allowed: false, policy: "inference", rule: null, reason: "malformed", detail });
-    if (caller.port === ports.http) return this.#service.accept(client, caller);
     const opening = await readOpening(client, { firstMs: timeLimits.clientMs, restMs: timeLimits.headMs });
+    if (caller.port === ports.http && opening.kind === "other") {
+      client.unshift(opening.read);
+      // HTTP/2 by prior knowledge (RFC 9113 section 3.3), whose preface comes in one piece.
+      const isHttp2 = opening.read.toString("latin1", 0, 4) === "PRI ";
+      return this.#service.accept(client, caller, isHttp2 ? "h2" : "http/1.1");
+    }
     if (opening.kind !== "tls" || opening.hello.serverName !== inferenceHost) {
       fault(opening.kind === "tls" ? `the client asks for ${opening.hello.serverName ?? "no name"}` : "that is no TLS");
       refuseOpening(client, opening);
@@ -75,9 +80,9 @@ export class InferenceGate {
     }
     if (this.#authority === null) throw new Error("this sandbox has no certificate authority");
     client.unshift(opening.read);
-    const protocols = opening.hello.protocols.includes("http/1.1") ? ["http/1.1"] : [];
+    const protocols = ["http/1.1", "h2"].filter((name) => opening.hello.protocols.includes(name));
     const secured = await endTls(this.#authority, { client, onFault: fault }, inferenceHost, protocols);
-    if (secured !== undefined) this.#service.accept(secured, caller);
+    if (secured !== undefined) this.#service.accept(secured, caller, secured.alpnProtocol === "h2" ? "h2" : "http/1.1");
   }
 
   /** Wipes the routes' keys. */

@@ -6,8 +6,17 @@ import {
   type Server,
   type ServerResponse,
 } from "node:http";
+import {
+  constants,
+  createServer as createHttp2Server,
+  type Http2Server,
+  type Http2ServerRequest,
+  type Http2ServerResponse,
+  type ServerHttp2Session,
+} from "node:http2";
 import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
+import { TLSSocket } from "node:tls";
 import { type Inference, type InferenceFamily, type InferenceRoute, inferenceHost } from "../policy/inference.ts";
 import type { Secret } from "../secrets/secret.ts";
 import { failureAnswer } from "./answer.ts";
@@ -35,6 +44,14 @@ const passedFields: readonly string[] = [
   "openai-beta",
   "x-model-id",
   "idempotency-key",
+  "x-amzn-bedrock-accept",
+  "x-amzn-bedrock-content-type",
+  "x-amzn-bedrock-guardrailidentifier",
+  "x-amzn-bedrock-guardrailversion",
+  "x-amzn-bedrock-performanceconfig-latency",
+  "x-amzn-bedrock-request-metadata",
+  "x-amzn-bedrock-service-tier",
+  "x-amzn-bedrock-trace",
 ];
 /** What of an answer does not. */
 const heldFields: ReadonlySet<string> = new Set([
@@ -86,6 +103,10 @@ interface Caller {
   readonly headTimer?: NodeJS.Timeout;
 }
 
+/** By HTTP/1.1, or by HTTP/2, which some of AWS's libraries speak alone. */
+type Asking = IncomingMessage | Http2ServerRequest;
+type Answering = ServerResponse | Http2ServerResponse;
+
 /** A request that is to be sent to whichever route answers. */
 interface Asked {
   readonly method: string;
@@ -105,6 +126,7 @@ interface Asked {
 export class InferenceService {
   readonly #options: InferenceOptions;
   readonly #server: Server;
+  readonly #http2: Http2Server;
   readonly #callers = new WeakMap<object, Caller>();
   readonly #spending: Spending;
   /** By the route's name. */
@@ -121,24 +143,42 @@ export class InferenceService {
     );
     this.#spending = new Spending(options.inference.budget);
     this.#server = createServer({ maxHeaderSize: 64 * 1024 }, (request, response) => {
-      this.#serve(request, response).catch(() => response.destroy());
+      const caller = this.#callers.get(request.socket) ?? unknown;
+      this.#serve(request, response, caller).catch(() => cut(response));
     });
     this.#server.keepAliveTimeout = timeLimits.clientMs;
     this.#server.on("clientError", (_error, socket) => socket.destroy());
+    const settings = { maxConcurrentStreams: 64, maxHeaderListSize: 64 * 1024, enablePush: false };
+    this.#http2 = createHttp2Server({ settings }, (request, response) => {
+      const { session } = request.stream;
+      const caller = (session && this.#callers.get(session)) ?? unknown;
+      this.#serve(request, response, caller).catch(() => cut(response));
+    });
+    this.#http2.on("sessionError", () => {});
   }
 
   /** Takes over a connection of a program's, in clear text. */
-  accept(connection: Duplex, caller: Caller): void {
+  accept(connection: Duplex, caller: Caller, protocol: "h2" | "http/1.1"): void {
     const headTimer = setTimeout(() => connection.destroy(), timeLimits.headMs).unref();
     connection.once("close", () => clearTimeout(headTimer));
-    this.#callers.set(connection, { ...caller, headTimer });
+    const known = { ...caller, headTimer };
+    if (protocol === "h2") {
+      this.#http2.once("session", (session: ServerHttp2Session) => {
+        this.#callers.set(session, known);
+        session.setTimeout(timeLimits.serverMs, () => session.close());
+      });
+      this.#http2.emit("connection", connection);
+      // A session over TLS waits for it (http2.ts).
+      if (connection instanceof TLSSocket) connection.emit("secureConnect");
+      return;
+    }
+    this.#callers.set(connection, known);
     this.#server.emit("connection", connection);
     // It was held while it was not known what for.
     connection.resume();
   }
 
-  async #serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    const caller = this.#callers.get(request.socket) ?? { program: null, port: 0 };
+  async #serve(request: Asking, response: Answering, caller: Caller): Promise<void> {
     clearTimeout(caller.headTimer);
     const { pathname, search } = new URL(request.url ?? "/", `http://${inferenceHost}`);
     const seen: Request = { method: request.method ?? "", path: pathname };
@@ -146,7 +186,10 @@ export class InferenceService {
       this.#options.note(caller.program, caller.port, { ...refused, reason, detail }, seen);
       answer(response, status, error, detail);
     };
-    const host = (request.headers.host ?? "").toLowerCase().replace(/:\d+$/, "");
+    const host = (request.headers[":authority"] ?? request.headers.host ?? "")
+      .toString()
+      .toLowerCase()
+      .replace(/:\d+$/, "");
     if (host !== inferenceHost)
       return refuse(
         403,
@@ -195,7 +238,7 @@ export class InferenceService {
   }
 
   /** Tries one route after the other; what the last says is the answer, whatever it is. */
-  async #ask(asked: Asked, routes: readonly InferenceRoute[], response: ServerResponse, caller: Caller): Promise<void> {
+  async #ask(asked: Asked, routes: readonly InferenceRoute[], response: Answering, caller: Caller): Promise<void> {
     const abort = new AbortController();
     response.once("close", () => abort.abort());
     const faults: string[] = [];
@@ -222,7 +265,7 @@ export class InferenceService {
         record(status, usage);
         return;
       } catch (error) {
-        if (abort.signal.aborted || response.headersSent) return void response.destroy();
+        if (abort.signal.aborted || response.headersSent) return cut(response);
         const fault = error instanceof Error ? error.message : String(error);
         record(502, { input: 0, output: 0 }, fault);
         // Addresses, and where keys are kept, are nothing for the sandbox to know.
@@ -264,7 +307,7 @@ export class InferenceService {
   async #pass(
     { head, body, discard }: OwnAnswer,
     route: InferenceRoute,
-    { reader, response, signal }: { reader: UsageReader; response: ServerResponse; signal: AbortSignal },
+    { reader, response, signal }: { reader: UsageReader; response: Answering; signal: AbortSignal },
   ): Promise<Usage> {
     const secret = this.#options.keys.get(route.name);
     const scrubber = new Scrubber(() => secret?.needles("") ?? []);
@@ -277,11 +320,14 @@ export class InferenceService {
       if (heldFields.has(name) || head.hopByHop.includes(name)) continue;
       response.appendHeader(name, scrubber.text(value));
     }
-    response.flushHeaders();
+    if ("stream" in response) response.writeHead(head.status);
+    else response.flushHeaders();
     for await (const chunk of body) {
       reader.take(chunk);
       const bytes = scrubber.take(chunk);
-      if (bytes.length > 0 && !response.write(bytes)) await once(response, "drain", { signal });
+      if (bytes.length === 0) continue;
+      const isTaken = "stream" in response ? response.write(bytes) : response.write(bytes);
+      if (!isTaken) await once(response, "drain", { signal });
     }
     response.end(scrubber.end());
     return reader.usage;
@@ -294,18 +340,28 @@ const familyNames: Readonly<Record<InferenceFamily, string>> = {
   bedrock: "Bedrock's interface",
 };
 
+const unknown: Caller = { program: null, port: 0 };
 const allowed = { allowed: true, policy: "inference", rule: null } as const;
 const refused = { allowed: false, policy: "inference", rule: null } as const;
 
-function answer(response: ServerResponse, status: number, error: string, detail: string): void {
+/** So that nobody takes it for whole. */
+function cut(response: Answering): void {
+  if ("stream" in response) response.stream.close(constants.NGHTTP2_CANCEL);
+  else response.destroy();
+}
+
+function answer(response: Answering, status: number, error: string, detail: string): void {
   const { body } = failureAnswer(status, error, detail);
+  response.statusCode = status;
+  response.setHeader("Content-Type", "application/json");
   // Whoever was refused may have more of its request on the way, which nobody reads.
-  response.writeHead(status, { "Content-Type": "application/json", Connection: "close" });
+  if ("stream" in response) response.stream.resume();
+  else response.setHeader("Connection", "close");
   response.end(body);
 }
 
 /** Null where it is too long. */
-async function bodyOf(request: IncomingMessage): Promise<Buffer | null> {
+async function bodyOf(request: Asking): Promise<Buffer | null> {
   const parts: Buffer[] = [];
   let size = 0;
   // What is left is not read, and its sender is still told why.

@@ -28,12 +28,26 @@ type Payload =
   | { readonly kind: "hash" }
   | { readonly kind: "chunks"; readonly word: string };
 
+/** A signed request of HTTP/2, by what its signature says of the body: given its fields, those that are sent. */
+export type SignedStream =
+  | { readonly kind: "plain"; readonly fields: (given: readonly SwapField[]) => readonly SwapField[] }
+  | {
+      readonly kind: "whole";
+      readonly mostBytes: number;
+      readonly fields: (given: readonly SwapField[], body: Buffer) => readonly SwapField[];
+    }
+  | {
+      readonly kind: "chunks";
+      readonly fields: (given: readonly SwapField[]) => readonly SwapField[];
+      /** What goes on, once the fields are made. Throws an HttpError where it is malformed. */
+      readonly take: (chunk: Buffer, isLast: boolean) => Buffer;
+    };
+
 /** Signs one request with keys of AWS's instead of those that its client has. */
 export class RequestSigner {
   /** The credential. */
   readonly name: string;
   readonly #session: SessionCredentials;
-  readonly #endpoint: NetworkEndpoint;
   readonly #method: string;
   /** As it is sent. */
   readonly path: string;
@@ -51,7 +65,6 @@ export class RequestSigner {
   ) {
     this.name = name;
     this.#session = session;
-    this.#endpoint = endpoint;
     this.#method = request.method;
     this.path = strictPath(request.path);
     const pairs = request.query?.split("&").filter((pair) => !droppedParameters.test(pair));
@@ -115,11 +128,30 @@ export class RequestSigner {
     return awsKeysIn(bytes);
   }
 
+  /** The head of a request whose body brings what its signature says. */
   #signed(
     payload: string,
     fields: readonly Field[],
     write: (fields: readonly Field[]) => Buffer,
   ): { readonly bytes: Buffer; readonly seed: string } {
+    const { sent, token, seed } = this.#sign(payload, fields);
+    if (token === null) return { bytes: write(sent), seed };
+    // Never a string.
+    const mark = this.#session.placeholderOf(this.name);
+    const bytes = write([...sent, makeField("x-amz-security-token", mark)]);
+    const line = bytes.lastIndexOf(`\r\nx-amz-security-token: ${mark}\r\n`);
+    if (line < 0) throw new HttpError(400, "Connection names a field of the signature");
+    const at = line + "\r\nx-amz-security-token: ".length;
+    const whole = Buffer.concat([bytes.subarray(0, at), token, bytes.subarray(at + mark.length)]);
+    bytes.fill(0);
+    return { bytes: whole, seed };
+  }
+
+  /** @returns token: to be sent as well, a view of locked memory */
+  #sign<F extends SwapField>(
+    payload: string,
+    fields: readonly F[],
+  ): { readonly sent: readonly (F | Field)[]; readonly token: Buffer | null; readonly seed: string } {
     const keys = this.#keys();
     const { time, service } = this.#scope;
     const own = [makeField("x-amz-date", time)];
@@ -134,21 +166,35 @@ export class RequestSigner {
       ...{ method: this.#method, path: this.path, query: this.query ?? "", payload },
       fields: keys.token === null ? covered : [...covered, ["x-amz-security-token", keys.token]],
     });
-    const sent = [...all, makeField("authorization", authorization)];
-    if (keys.token === null) return { bytes: write(sent), seed };
-    // Never a string.
-    const mark = this.#session.placeholderOf(this.name);
-    const bytes = write([...sent, makeField("x-amz-security-token", mark)]);
-    const line = bytes.lastIndexOf(`\r\nx-amz-security-token: ${mark}\r\n`);
-    if (line < 0) throw new HttpError(400, "Connection names a field of the signature");
-    const at = line + "\r\nx-amz-security-token: ".length;
-    const whole = Buffer.concat([bytes.subarray(0, at), keys.token, bytes.subarray(at + mark.length)]);
-    bytes.fill(0);
-    return { bytes: whole, seed };
+    return { sent: [...all, makeField("authorization", authorization)], token: keys.token, seed };
   }
 
-  get service(): string {
-    return this.#endpoint.signingService;
+  /** How HTTP/2 sends it, whose sessions take fields as strings: a session's token, too. */
+  stream(): SignedStream {
+    const payload = this.#payload;
+    const sign = (word: string, fields: readonly SwapField[]): { fields: readonly SwapField[]; seed: string } => {
+      const { sent, token, seed } = this.#sign(word, fields);
+      const own = token === null ? [] : [{ name: "x-amz-security-token", value: token.toString("latin1") }];
+      return { fields: [...sent, ...own], seed };
+    };
+    if (payload.kind === "word") return { kind: "plain", fields: (given) => sign(payload.word, given).fields };
+    if (payload.kind === "hash")
+      return {
+        kind: "whole",
+        mostBytes: longestHashed,
+        fields: (given, body) => sign(createHash("sha256").update(body).digest("hex"), given).fields,
+      };
+    let chunks: AwsChunks | undefined;
+    return {
+      kind: "chunks",
+      fields: (given) => {
+        const signed = sign(payload.word, given);
+        const hasTrailer = payload.word.endsWith("-TRAILER");
+        chunks = new AwsChunks(() => this.#keys(), this.#scope, signed.seed, hasTrailer);
+        return signed.fields;
+      },
+      take: (chunk, isLast) => Buffer.concat(chunks?.take(chunk, isLast) ?? []),
+    };
   }
 }
 
@@ -174,7 +220,7 @@ export function regionOf(host: string): string {
   );
 }
 
-function tooLong(): HttpError {
+export function tooLong(): HttpError {
   return new HttpError(413, `a body that is hashed for its signature is at most ${longestHashed} bytes`);
 }
 

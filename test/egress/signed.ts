@@ -1,11 +1,8 @@
-// The scenario of signed.test.ts, run where the servers' addresses are this namespace's own. Signatures are checked by aws4,
-// which has nothing in common with what makes them, and those of chunks by the few lines below.
-import { createHash, createHmac } from "node:crypto";
+// The scenario of signed.test.ts, run where the servers' addresses are this namespace's own.
 import { once } from "node:events";
 import { chmodSync, copyFileSync, existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { createServer } from "node:https";
-import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { Audit } from "../../lib/audit/audit.ts";
@@ -13,18 +10,8 @@ import { Authority } from "../../lib/egress/authority.ts";
 import { Sandbox } from "../../lib/sandbox/sandbox.ts";
 import { runnable, sound } from "../policy/policy-text.ts";
 import { finds } from "../secrets/secret-search.ts";
+import { areChunksSigned, isSigned, type Keys } from "./signatures.ts";
 import { addresses } from "./world.ts";
-
-interface Keys {
-  readonly accessKeyId: string;
-  readonly secretAccessKey: string;
-  readonly sessionToken?: string;
-}
-
-interface Aws4 {
-  sign(request: object, keys: Keys): { readonly headers: Readonly<Record<string, string>> };
-}
-const aws4: Aws4 = createRequire(import.meta.url)("aws4");
 
 const closers: (() => unknown)[] = [];
 const workdir = mkdtempSync(join(tmpdir(), "holdfast-signed-"));
@@ -79,55 +66,6 @@ aws s3api get-object --bucket s3 --key aws/get $TMPDIR/got`;
 /** What came to the servers, by path without its query: whether it is signed, and by which keys. */
 const came: Record<string, object[]> = {};
 
-function isSigned({ method, url: path, headers }: IncomingMessage, body: Buffer): object {
-  const said = headers.authorization ?? "";
-  const [, id, scope = "", names = ""] =
-    /Credential=([A-Z0-9]+)\/(\S+), SignedHeaders=(\S+), Signature=/.exec(said) ?? [];
-  const by = real.findIndex(({ accessKeyId }) => accessKeyId === id);
-  const own = Object.fromEntries(names.split(";").map((name) => [name, headers[name]]));
-  const [, region, service] = scope.split("/");
-  const keysOfIt = real[by];
-  // With a body it adds a type; without one it takes what the request says of it.
-  const sent = body.length === 0 || headers["x-amz-content-sha256"] !== undefined ? {} : { body };
-  const ignored = { extraHeadersToIgnore: { "content-length": true } };
-  const remade =
-    keysOfIt &&
-    aws4.sign({ host: headers.host, path, method, headers: own, region, service, ...sent, ...ignored }, keysOfIt);
-  const isGood = (remade?.headers["Authorization"] ?? remade?.headers["authorization"]) === said;
-  const hasToken = headers["x-amz-security-token"] === keysOfIt?.sessionToken;
-  const date = Math.abs(
-    Date.now() - Date.parse(String(headers["x-amz-date"]).replace(/(....)(..)(..T..)(..)/, "$1-$2-$3:$4:")),
-  );
-  return { by, scope: `${region}/${service}`, isGood, hasToken, isNow: date < 60_000, names };
-}
-
-/** docs.aws.amazon.com/AmazonS3/latest/API/sigv4-streaming.html and -trailers.html */
-function areChunksSigned({ headers }: IncomingMessage, body: Buffer): boolean {
-  const [, scope = "", seed = ""] =
-    /Credential=[A-Z0-9]+\/(\S+), .*Signature=(\S+)/.exec(headers.authorization ?? "") ?? [];
-  const hmac = (key: string | Buffer, text: string): Buffer => createHmac("sha256", key).update(text).digest();
-  const sha = (data: Buffer | string): string => createHash("sha256").update(data).digest("hex");
-  const key = scope.split("/").reduce<Buffer>(hmac, Buffer.from(`AWS4${kept.secretAccessKey}`));
-  const next = (kind: string, before: string, hashes: string): string =>
-    hmac(key, `AWS4-HMAC-SHA256-${kind}\n${headers["x-amz-date"]}\n${scope}\n${before}\n${hashes}`).toString("hex");
-  let before = seed;
-  let at = 0;
-  for (;;) {
-    const end = body.indexOf("\r\n", at);
-    const [size = "", signature] = body.toString("latin1", at, end).split(";chunk-signature=");
-    const data = body.subarray(end + 2, end + 2 + Number.parseInt(size, 16));
-    before = next("PAYLOAD", before, `${sha("")}\n${sha(data)}`);
-    if (before !== signature) return false;
-    at = end + 2 + data.length;
-    if (data.length === 0) break;
-    at += 2;
-  }
-  const rest = body.toString("latin1", at);
-  if (headers["x-amz-trailer"] === undefined) return rest === "\r\n";
-  const [, fields = "", signature] = /^((?:.*\r\n)*?)x-amz-trailer-signature:(\S+)\r\n\r\n$/.exec(rest) ?? [];
-  return next("TRAILER", before, sha(fields.replaceAll("\r\n", "\n"))) === signature;
-}
-
 async function onApi(request: IncomingMessage, response: ServerResponse): Promise<void> {
   const parts: Buffer[] = [];
   for await (const part of request) parts.push(part);
@@ -139,8 +77,8 @@ async function onApi(request: IncomingMessage, response: ServerResponse): Promis
   const seen = {
     url,
     word,
-    ...isSigned(request, body),
-    ...(isStreamed ? { chunks: areChunksSigned(request, body) } : {}),
+    ...isSigned(request, body, real),
+    ...(isStreamed ? { chunks: areChunksSigned(request, body, kept) } : {}),
   };
   came[path] = [...(came[path] ?? []), { ...seen, size: body.length, length: headers["content-length"] }];
   // Clients of S3 want XML, or nothing.
@@ -153,7 +91,7 @@ async function onSts(request: IncomingMessage, response: ServerResponse): Promis
   const body = Buffer.concat(parts);
   came["sts"] = [
     ...(came["sts"] ?? []),
-    { ...Object.fromEntries(new URLSearchParams(body.toString())), ...isSigned(request, body) },
+    { ...Object.fromEntries(new URLSearchParams(body.toString())), ...isSigned(request, body, real) },
   ];
   response.end(`<AssumeRoleResponse><AssumeRoleResult><Credentials><AccessKeyId>${role.accessKeyId}</AccessKeyId>
 <SecretAccessKey>${role.secretAccessKey}</SecretAccessKey><SessionToken>${role.sessionToken}</SessionToken>

@@ -82,7 +82,7 @@ const alikeForAll = [
  * user do, is tested as each.
  */
 const long = [
-  "test/egress/{clients,credentialed-programs,half-open,hostile-tls,hostless,issued,secret-memory,signed,storm,tls}.test.ts",
+  "test/egress/{clients,credentialed-programs,half-open,hostile-tls,hostless,issued,sdks,secret-memory,signed,storm,tls}.test.ts",
   "test/egress/{trust,upstream}.test.ts",
   "test/sandbox/{apply,changes,extract,extract-glob,git-settings,line-diff,render-diff}*.test.ts",
   "test/{audit,cli,docs,queue}/**",
