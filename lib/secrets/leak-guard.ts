@@ -21,6 +21,11 @@ export interface Guarded {
   readonly leaks: readonly Leak[];
 }
 
+/** What was found, for people. */
+export function leakWords(leaks: readonly Leak[]): string {
+  return [...new Set(leaks.map(({ what, form }) => `${what} (${form})`))].join(", ");
+}
+
 /** Looks for secrets in what leaves a session: results, files. Its answers name them, and never hold one. */
 export class LeakGuard {
   readonly #settings: LeakGuardSettings;

@@ -1,6 +1,7 @@
 import type { Anthropic } from "@anthropic-ai/sdk";
 import type { BetaManagedAgentsSession } from "@anthropic-ai/sdk/resources/beta/sessions/sessions";
 import { isWithin } from "../host/paths.ts";
+import type { Guarded } from "../secrets/leak-guard.ts";
 import type { Redact } from "./call-queue.ts";
 import { describe, statusOf } from "./failure.ts";
 import { Lease } from "./lease.ts";
@@ -137,7 +138,8 @@ async function serveIn(
   const { sessionId } = item;
   const { folders, tools, workdir } = place;
   log.info({ work: item.id, session: sessionId, sandbox: place.name, ...place.about }, "claimed");
-  const memories = new SessionMemories({ client, sessionId, mounts, folders, log, timings });
+  const check = (text: string): Promise<Guarded> => place.check(text);
+  const memories = new SessionMemories({ client, sessionId, mounts, folders, check, log, timings });
   const made: string[] = mounts.map(({ folder }) => folder).filter((folder) => isWithin(folder, workdir));
   let end: SessionEnd = "cancelled";
   try {

@@ -1,4 +1,5 @@
 import { createHash } from "node:crypto";
+import { type Guarded, leakWords } from "../secrets/leak-guard.ts";
 import { describe, statusOf } from "./failure.ts";
 import type { WorkerLog } from "./log.ts";
 import type { MemoryApi, RemoteMemory } from "./memory-api.ts";
@@ -14,6 +15,8 @@ export interface MemoryStoreOptions {
   readonly api: MemoryApi;
   readonly mount: MemoryMount;
   readonly folders: SessionFolders;
+  /** What of a text may leave. */
+  readonly check: (text: string) => Promise<Guarded>;
   readonly log: WorkerLog;
   readonly sessionId: string;
   /** Milliseconds that a file must be missing before its memory is deleted. */
@@ -181,11 +184,18 @@ export class MemoryStore {
 
   async #upload(path: string, sha: string, there: RemoteMemory | undefined, signal: AbortSignal): Promise<void> {
     const { api, folders, mount } = this.#options;
-    const content = memoryText(path, await folders.read(mount.folder, path, mostContentBytes));
-    if (content === undefined) {
+    const text = memoryText(path, await folders.read(mount.folder, path, mostContentBytes));
+    if (text === undefined) {
       this.#refused.set(path, sha);
       return this.#warn(`${path} cannot be a memory (its name, size or text): it is not uploaded`);
     }
+    const content = await this.#guarded(path, text);
+    if (content === null) {
+      this.#refused.set(path, sha);
+      return;
+    }
+    // Both sides are to hold the same.
+    if (content !== text) await this.#write(path, content);
     this.#sent.set(path, sha256(content));
     try {
       const stored =
@@ -205,6 +215,19 @@ export class MemoryStore {
       }
       this.#warn(`${path} could not be uploaded: ${describe(error)}`);
     }
+  }
+
+  /** Null where nothing of it leaves: a name is not rewritten. */
+  async #guarded(path: string, text: string): Promise<string | null> {
+    const named = await this.#options.check(path);
+    const held = await this.#options.check(text);
+    const leaks = [...named.leaks, ...held.leaks];
+    if (leaks.length === 0) return text;
+    const content = named.text === path ? held.text : null;
+    const what =
+      content === null ? "it is not uploaded" : content === text ? "it is uploaded" : "that is taken out of it";
+    this.#warn(`the memory ${named.text ?? "with a secret in its name"} holds ${leakWords(leaks)}: ${what}`);
+    return content;
   }
 
   /** An upload whose answer was lost is no change of another's. */

@@ -1,4 +1,5 @@
 import type { Anthropic } from "@anthropic-ai/sdk";
+import type { Guarded } from "../secrets/leak-guard.ts";
 import { describe } from "./failure.ts";
 import type { WorkerLog } from "./log.ts";
 import { MemoryApi } from "./memory-api.ts";
@@ -13,6 +14,8 @@ export interface SessionMemoriesOptions {
   readonly sessionId: string;
   readonly mounts: readonly MemoryMount[];
   readonly folders: SessionFolders;
+  /** What of a text may leave. */
+  readonly check: (text: string) => Promise<Guarded>;
   readonly log: WorkerLog;
   readonly timings: WorkerTimings;
 }
@@ -28,13 +31,14 @@ export class SessionMemories {
 
   constructor(options: SessionMemoriesOptions) {
     this.#options = options;
-    const { client, folders, log, sessionId } = options;
+    const { client, folders, check, log, sessionId } = options;
     this.#stores = options.mounts.map(
       (mount) =>
         new MemoryStore({
           api: new MemoryApi(client, mount.storeId),
           mount,
           folders,
+          check,
           log,
           sessionId,
           deleteAfterMs: options.timings.memoryDelete,

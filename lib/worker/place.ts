@@ -1,4 +1,5 @@
 import type { Denial } from "../sandbox/types.ts";
+import type { Guarded } from "../secrets/leak-guard.ts";
 import type { ToolRunner } from "../tools/toolset.ts";
 import type { SessionFolders } from "./session-folders.ts";
 
@@ -12,6 +13,8 @@ export interface SessionPlace {
   readonly folders: SessionFolders;
   /** For logs: what else is worth saying of it when it is claimed. */
   readonly about: Readonly<Record<string, unknown>>;
+  /** What of a text may leave this host, by the policy's leak guard. */
+  check(text: string): Promise<Guarded>;
   /** What was refused since the last look. */
   takeDenials(): readonly Denial[];
   /** Ends the tools and every process inside. What was written stays until `dispose`. */

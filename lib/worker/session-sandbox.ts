@@ -1,7 +1,7 @@
 import { isWithin } from "../host/paths.ts";
 import type { Sandbox } from "../sandbox/sandbox.ts";
 import type { Denial } from "../sandbox/types.ts";
-import type { LeakGuard } from "../secrets/leak-guard.ts";
+import { type Guarded, type LeakGuard, leakWords } from "../secrets/leak-guard.ts";
 import { createToolset, longestCallMs, type ToolResult, type ToolRunner } from "../tools/toolset.ts";
 import type { WorkerLog } from "./log.ts";
 import type { PlaceRequest, SessionPlace } from "./place.ts";
@@ -57,13 +57,17 @@ export class SessionSandbox implements SessionPlace {
     };
   }
 
+  async check(text: string): Promise<Guarded> {
+    this.#guard ??= this.#sandbox.leakGuard();
+    return (await this.#guard).check(text);
+  }
+
   /** Nothing goes to the queue that the leak guard keeps back. */
   async #guarded(result: ToolResult, tool: string): Promise<ToolResult> {
     const { log } = this.#options;
-    this.#guard ??= this.#sandbox.leakGuard();
-    const { text, leaks } = (await this.#guard).check(result.text);
+    const { text, leaks } = await this.check(result.text);
     if (leaks.length === 0) return result;
-    const found = [...new Set(leaks.map(({ what, form }) => `${what} (${form})`))].join(", ");
+    const found = leakWords(leaks);
     const action = text === null ? "block" : text === result.text ? "warn" : "redact";
     log.warn({ session: this.#request.sessionId, tool, found, action }, "a result holds a secret");
     if (text !== null) return { ...result, text };

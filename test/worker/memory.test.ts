@@ -1,5 +1,8 @@
 import test, { type ExecutionContext } from "ava";
+import { defaultLeakGuard, type LeakAction } from "../../lib/policy/leak-guard.ts";
 import { QueueServer } from "../../lib/queue/server.ts";
+import { LeakGuard } from "../../lib/secrets/leak-guard.ts";
+import { SecretSearch } from "../../lib/secrets/secret-search.ts";
 import { createClient } from "../../lib/worker/client.ts";
 import { SessionMemories } from "../../lib/worker/memory.ts";
 import { memoryMounts } from "../../lib/worker/memory-mounts.ts";
@@ -26,7 +29,7 @@ interface Store {
 async function openStore(
   t: ExecutionContext,
   initial: Record<string, string>,
-  options: { isReadOnly?: boolean; timings?: Partial<WorkerTimings> } = {},
+  options: { isReadOnly?: boolean; timings?: Partial<WorkerTimings>; guard?: LeakGuard } = {},
 ): Promise<Store> {
   const queue = await QueueServer.start();
   t.teardown(() => queue.close());
@@ -50,6 +53,7 @@ async function openStore(
     sessionId: session,
     mounts: [{ storeId, folder, isReadOnly: options.isReadOnly ?? false }],
     folders,
+    check: async (text) => options.guard?.check(text) ?? { text, leaks: [] },
     log,
     timings: { ...fast, ...options.timings },
   });
@@ -208,6 +212,7 @@ test("A store's folder must not be there before", async (t) => {
     sessionId: "sesn_1",
     mounts: [{ storeId: "memstore_1", folder, isReadOnly: false }],
     folders,
+    check: async (text) => ({ text, leaks: [] }),
     log: new KeptLog(),
     timings: fast,
   });
@@ -246,3 +251,26 @@ test("Stores go to their mount path, or below memory/ of the workspace", (t) => 
     ),
   );
 });
+
+for (const [action, there] of [
+  ["redact", { "/a.md": "the key is [redacted], as it is" }],
+  ["block", {}],
+  ["warn", { "/a.md": "the key is a-secret-of-the-launcher, as it is", "/a-secret-of-the-launcher": "x" }],
+] as const satisfies readonly (readonly [LeakAction, object])[]) {
+  test(`What the leak guard finds in a memory is not in the store: ${action}`, async (t) => {
+    const secret = "a-secret-of-the-launcher";
+    const search = new SecretSearch(() => [["key", Buffer.from(secret)]]);
+    const guard = new LeakGuard({ ...defaultLeakGuard, action }, () => false, search);
+    const store = await openStore(t, {}, { guard });
+    await store.write("a.md", `the key is ${secret}, as it is`);
+    await store.write(secret, "x");
+    await store.sync();
+    await store.sync();
+    t.deepEqual(await store.server(), there);
+    t.regex(store.log.text, /the memory a\.md holds key \(plain\): /);
+    // Once: what was taken out is in neither, and what is kept back is not tried again.
+    t.is(store.log.text.split("the memory a.md holds").length, 2);
+    if (action !== "warn") t.false(store.log.text.includes(secret));
+    if (action === "redact") t.is(store.folders.text(`${folder}/a.md`), "the key is [redacted], as it is");
+  });
+}
