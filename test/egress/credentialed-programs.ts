@@ -8,7 +8,7 @@ import { dirname, join } from "node:path";
 import { Authority } from "../../lib/egress/authority.ts";
 import { Sandbox } from "../../lib/sandbox/sandbox.ts";
 import { runnable, sound } from "../policy/policy-text.ts";
-import { finds } from "../secrets/secret-search.ts";
+import { searchSandbox } from "../secrets/world-search.ts";
 import { addresses } from "./world.ts";
 
 const closers: (() => unknown)[] = [];
@@ -150,8 +150,7 @@ try {
     "-c",
     'env; cat /proc/*/environ /proc/*/cmdline 2>/dev/null; cat $(find "$PWD" "$TMPDIR" "$HOME" -type f 2>/dev/null) /dev/null',
   ]);
-  const everything = `${JSON.stringify(said)}${reachable}`;
-  const found = Object.values(secrets).flatMap((secret) => finds(everything, secret));
+  const found = await searchSandbox(sandbox, Object.values(secrets), { said, reachable });
   process.stdout.write(JSON.stringify({ said, found, reachable: reachable.length }));
 } finally {
   for (const close of closers.reverse()) await close();

@@ -13,7 +13,7 @@ import { Audit } from "../../lib/audit/audit.ts";
 import { Authority } from "../../lib/egress/authority.ts";
 import { Sandbox } from "../../lib/sandbox/sandbox.ts";
 import { runnable, sound } from "../policy/policy-text.ts";
-import { finds } from "../secrets/secret-search.ts";
+import { searchSandbox } from "../secrets/world-search.ts";
 import { addresses } from "./world.ts";
 
 const closers: (() => unknown)[] = [];
@@ -238,11 +238,9 @@ try {
     lines: JSON.stringify(lines),
     denials: JSON.stringify(denials),
   };
+  const all = await searchSandbox(sandbox, Object.values(secrets), everything);
   const found = Object.fromEntries(
-    Object.entries(secrets).map(([name, secret]) => [
-      name,
-      Object.entries(everything).flatMap(([where, text]) => finds(text, secret).map((how) => `${where}: ${how}`)),
-    ]),
+    Object.keys(secrets).map((name, index) => [name, all.filter((line) => line.startsWith(`${index}: `))]),
   );
   process.stdout.write(
     JSON.stringify({

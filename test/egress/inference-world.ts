@@ -9,7 +9,7 @@ import { Audit } from "../../lib/audit/audit.ts";
 import { Authority } from "../../lib/egress/authority.ts";
 import { Sandbox } from "../../lib/sandbox/sandbox.ts";
 import { runnable, sound } from "../policy/policy-text.ts";
-import { finds } from "../secrets/secret-search.ts";
+import { searchSandbox } from "../secrets/world-search.ts";
 import { addresses } from "./world.ts";
 
 const closers: (() => unknown)[] = [];
@@ -123,20 +123,20 @@ closers.push(() => {
   }
 });
 
-async function run(budget: string, script: string): Promise<{ said: unknown; text: string }> {
+async function run(budget: string, script: string): Promise<{ said: unknown; found: readonly string[] }> {
   copyFileSync(join(import.meta.dirname, script), join(workdir, script));
   await using sandbox = await Sandbox.create({ workdir, policy: sound(policyText(budget)), audit });
   const { stdout, stderr } = await sandbox.exec(node, [join(workdir, script)], { timeout: 60_000 });
   if (stdout.length === 0) throw new Error(`the client failed: ${stderr}`);
-  return { said: JSON.parse(stdout.toString()), text: `${stdout}${stderr}` };
+  const found = await searchSandbox(sandbox, Object.values(secrets), { stdout, stderr, lines });
+  return { said: JSON.parse(stdout.toString()), found };
 }
 
 try {
-  const { said, text } = await run("{ tokens: 100000 }", "inference-client.mjs");
+  const { said, found } = await run("{ tokens: 100000 }", "inference-client.mjs");
   const limited = await run("{ cost: 0.0003, requests: 50 }", "inference-budget-client.mjs");
-  const everything = text + limited.text + JSON.stringify(lines);
-  const found = Object.values(secrets).flatMap((secret) => finds(everything, secret));
-  process.stdout.write(JSON.stringify({ ...(said as object), limited: limited.said, came, lines, found }));
+  const all = [...found, ...limited.found];
+  process.stdout.write(JSON.stringify({ ...(said as object), limited: limited.said, came, lines, found: all }));
 } finally {
   for (const close of closers.reverse()) await close();
 }

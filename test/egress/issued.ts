@@ -10,7 +10,7 @@ import { Audit } from "../../lib/audit/audit.ts";
 import { Authority } from "../../lib/egress/authority.ts";
 import { Sandbox } from "../../lib/sandbox/sandbox.ts";
 import { runnable, sound } from "../policy/policy-text.ts";
-import { finds } from "../secrets/secret-search.ts";
+import { searchSandbox } from "../secrets/world-search.ts";
 import { addresses } from "./world.ts";
 
 const closers: (() => unknown)[] = [];
@@ -152,9 +152,8 @@ try {
   closers.push(() => sandbox.dispose());
   const { stdout, stderr, denials } = await sandbox.exec(node, [join(workdir, "client.mjs")], { timeout: 60_000 });
   if (stdout.length === 0) throw new Error(`the client failed: ${stderr}`);
-  const everything = `${stdout}${stderr}${JSON.stringify(lines)}${JSON.stringify(denials)}`;
   const all = [secrets.client, secrets.refresh, ...Object.values(secrets.issued)];
-  const found = all.flatMap((secret) => finds(everything, secret));
+  const found = await searchSandbox(sandbox, all, { stdout, stderr, lines, denials });
   process.stdout.write(JSON.stringify({ ...JSON.parse(stdout.toString()), asked, came, lines, secrets, found }));
 } finally {
   for (const close of closers.reverse()) await close();

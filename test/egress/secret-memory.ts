@@ -2,12 +2,13 @@
 // server's and the one that searches ever reads the secret but by way of the gateway.
 import { execFileSync, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { Authority } from "../../lib/egress/authority.ts";
 import { Sandbox } from "../../lib/sandbox/sandbox.ts";
 import { runnable, sound } from "../policy/policy-text.ts";
+import { processesBelow } from "../secrets/world-search.ts";
 import { addresses } from "./world.ts";
 
 const closers: (() => unknown)[] = [];
@@ -86,21 +87,6 @@ const ask = (path, headers, body) => new Promise((resolve, reject) => {
   console.log(JSON.parse(last).count);
   process.stdin.resume();
 })();`;
-
-/** Of the init and all below it. */
-function processesBelow(init: number): number[] {
-  const parents = new Map<number, number>();
-  for (const name of readdirSync("/proc")) {
-    if (!/^\d+$/.test(name)) continue;
-    try {
-      parents.set(Number(name), Number(/^PPid:\t(\d+)/m.exec(readFileSync(`/proc/${name}/status`, "latin1"))?.[1]));
-    } catch {
-      // It has ended.
-    }
-  }
-  const isBelow = (pid: number): boolean => pid === init || (parents.has(pid) && isBelow(parents.get(pid) ?? 0));
-  return [...parents.keys()].filter(isBelow);
-}
 
 /** Null where its memory may not be read. */
 function scan(pid: number): unknown {

@@ -9,7 +9,7 @@ import { Audit } from "../../lib/audit/audit.ts";
 import { Authority } from "../../lib/egress/authority.ts";
 import { Sandbox } from "../../lib/sandbox/sandbox.ts";
 import { runnable, sound } from "../policy/policy-text.ts";
-import { finds } from "../secrets/secret-search.ts";
+import { searchSandbox } from "../secrets/world-search.ts";
 import { areChunksSigned, isSigned, type Keys } from "./signatures.ts";
 import { addresses } from "./world.ts";
 
@@ -125,12 +125,12 @@ try {
   if (stdout.length === 0) throw new Error(`the client failed: ${stderr}`);
   // A client as people use it, where there is one: by the bucket "s3" its paths are those above.
   const aws = existsSync("/usr/bin/aws") ? await sandbox.exec("sh", ["-c", awsCli], { timeout: 60_000 }) : null;
-  const everything = `${stdout}${stderr}${aws?.stdout}${aws?.stderr}${JSON.stringify(lines)}${JSON.stringify(denials)}`;
   const secrets = real.flatMap(({ secretAccessKey, sessionToken }) => [
     secretAccessKey,
     ...(sessionToken ? [sessionToken] : []),
   ]);
-  const found = secrets.flatMap((each) => finds(everything, each));
+  const said = { stdout, stderr, aws: `${aws?.stdout}${aws?.stderr}`, lines, denials };
+  const found = await searchSandbox(sandbox, secrets, said);
   process.stdout.write(
     JSON.stringify({
       ...JSON.parse(stdout.toString()),

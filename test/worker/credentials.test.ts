@@ -3,6 +3,7 @@ import { copyFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import test, { type ExecutionContext } from "ava";
 import { toolFolder } from "../../lib/plan/workspace.ts";
+import { searchWorld } from "../secrets/world-search.ts";
 import { FaultyServer, terminated, toolUse } from "./faulty-server.ts";
 import { turn, WorkerProcess, workspace } from "./worker-process.ts";
 
@@ -23,6 +24,12 @@ function needle(name: string, text: string): object {
   const middle = Math.floor(text.length / 2);
   const tail = Buffer.from(text.slice(middle)).map((byte) => byte ^ 0x15);
   return { name, head: text.slice(0, middle), tail: Buffer.from(tail).toString("hex") };
+}
+
+/** A text in forms that it could lie about in, those of base64 without what stands beside it. */
+function encoded(text: string): readonly string[] {
+  const base64 = ["", "x", "xy"].map((before) => Buffer.from(`${before}${text}`).toString("base64").slice(4, -4));
+  return [...base64, Buffer.from(text).toString("hex"), [...text].reverse().join(""), encodeURIComponent(text)];
 }
 
 /** Plants canaries where the scanner has to find them; each is told by where it is. */
@@ -70,6 +77,7 @@ const findsNoCredential = test.macro(async (t: ExecutionContext, how: "poll" | "
     // The middle of each: a part of it is as bad as the whole.
     JSON.stringify([
       ...Object.entries(secrets).map(([name, text]) => needle(name, text.slice(-24))),
+      ...[key, token].flatMap((text) => encoded(text).map((form) => needle(`a form of ${text.slice(0, 12)}`, form))),
       ...Object.entries(canaries).map(([name, text]) => needle(`canary ${name}`, text)),
     ]),
   );
@@ -143,10 +151,8 @@ const findsNoCredential = test.macro(async (t: ExecutionContext, how: "poll" | "
   );
   t.true(processes.filter(({ hasMemory }) => hasMemory).length >= 4);
   t.notRegex(environment?.text ?? "", /ANTHROPIC/i);
-  for (const [name, text] of Object.entries(secrets)) {
-    t.false(JSON.stringify(server.results()).includes(text.slice(-24)), `${name} in a result`);
-    t.false(worker.said.includes(text.slice(-24)), `${name} in the log`);
-  }
+  const said = { results: server.results(), log: worker.said };
+  t.deepEqual(searchWorld({ secrets: Object.values(secrets), said, folders: [workdir] }).finds, []);
 });
 
 test("Nothing in a session's world, its results or the log holds a credential", findsNoCredential, "poll", []);
