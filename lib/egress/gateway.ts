@@ -93,12 +93,11 @@ export class Gateway {
     this.#decision = new NetworkDecision(options.policy);
     this.#upstream = new Upstream(options.policy);
     const { authority, credentials } = options;
-    credentials?.askBy(
-      tokenFetch({
-        dial: (host, port, signal) => this.#dialNamed(host, port, signal),
-        record: (credential, host, port, status) => this.#records.tokenAsked(credential, host, port, status),
-      }),
-    );
+    const askToken = tokenFetch({
+      dial: (host, port, signal) => this.#dialNamed(host, port, signal),
+      record: (credential, host, port, status) => this.#records.tokenAsked(credential, host, port, status),
+    });
+    credentials?.askBy(askToken);
     this.#guard = new RequestGuard(options.policy.leakGuard, (token) => (credentials?.find(token).length ?? 0) > 0);
     this.#inspector = new Inspector({
       ...{ authority, credentials, guard: this.#guard },
@@ -110,6 +109,7 @@ export class Gateway {
         : new InferenceGate(options.policy.inference, {
             ...{ authority, records: this.#records, guard: this.#guard },
             dial: (host, port, signal) => this.#dialNamed(host, port, signal),
+            askToken,
           });
     // The pool's first address is the explicit proxy's.
     this.#names.addressesOf(explicitProxy.name);

@@ -1,6 +1,7 @@
 import type { Socket } from "node:net";
 import { type Inference, inferenceHost } from "../policy/inference.ts";
 import { Secret } from "../secrets/secret.ts";
+import type { TokenFetch } from "../secrets/token.ts";
 import type { Authority } from "./authority.ts";
 import { endTls } from "./client-tls.ts";
 import type { Program, Verdict } from "./flow.ts";
@@ -18,6 +19,7 @@ export interface InferenceGateOptions {
   readonly records: FlowRecords;
   readonly guard: RequestGuard;
   readonly dial: (host: string, port: number, signal: AbortSignal) => Promise<Socket>;
+  readonly askToken: TokenFetch;
 }
 
 /** Connections of programs to the name at which models are asked: TLS is ended here, by the sandbox's own authority. */
@@ -27,11 +29,13 @@ export class InferenceGate {
   readonly #service: InferenceService;
   readonly #keys: ReadonlyMap<string, Secret>;
 
-  constructor(inference: Inference, { authority, records, guard, dial }: InferenceGateOptions) {
+  constructor(inference: Inference, { authority, records, guard, dial, askToken }: InferenceGateOptions) {
     this.#authority = authority;
     this.#records = records;
     this.#keys = new Map(
-      inference.routes.flatMap(({ name, key }) => (key === undefined ? [] : [[name, new Secret(name, key)] as const])),
+      inference.routes.flatMap(({ name, key }) =>
+        key === undefined ? [] : [[name, new Secret(name, key, () => askToken)] as const],
+      ),
     );
     this.#service = new InferenceService({
       inference,

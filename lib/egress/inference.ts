@@ -136,9 +136,9 @@ export class InferenceService {
     this.#options = options;
     const { inference, keys, dial } = options;
     this.#servers = new Map(
-      inference.routes.map(({ name, family, url, timeoutMs }) => [
+      inference.routes.map(({ name, family, url, timeoutMs, region }) => [
         name,
-        new ModelServer({ family, url, timeoutMs, key: keys.get(name), dial }),
+        new ModelServer({ family, url, timeoutMs, key: keys.get(name), region, dial }),
       ]),
     );
     this.#spending = new Spending(options.inference.budget);

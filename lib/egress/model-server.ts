@@ -1,8 +1,11 @@
+import { createHash } from "node:crypto";
 import type { Socket } from "node:net";
 import { hostPortOf } from "../policy/host-port.ts";
 import type { InferenceFamily } from "../policy/inference.ts";
+import { awsKeysIn } from "../secrets/aws-keys.ts";
 import type { Secret } from "../secrets/secret.ts";
 import type { Piece } from "../secrets/secret-text.ts";
+import { type AwsKeys, signRequest, strictPath, timeOf } from "../secrets/sigv4.ts";
 import { exchange, NotBegun, type OwnAnswer, type OwnRequest } from "./exchange.ts";
 import { IdleConnections } from "./idle-connections.ts";
 import { secure } from "./server-tls.ts";
@@ -15,6 +18,8 @@ export interface ModelServerOptions {
   readonly timeoutMs: number;
   /** Absent: the server asks for none. */
   readonly key: Secret | undefined;
+  /** Requests are signed for it with the key, which is of AWS's. */
+  readonly region?: string | undefined;
   /** A connection; aborted with the signal. */
   readonly dial: (host: string, port: number, signal: AbortSignal) => Promise<Socket>;
 }
@@ -30,11 +35,13 @@ export interface ModelRequest {
 
 const secretPiece = { name: "", form: "plain" } as const;
 
-/** Where each family's servers look for the key. */
+const bearer: readonly Piece[] = ["Authorization: Bearer ", secretPiece];
+
+/** Where each family's servers look for a key; tokens are shown by their bearers everywhere. */
 const authorisation: Readonly<Record<InferenceFamily, readonly Piece[]>> = {
-  openai: ["Authorization: Bearer ", secretPiece],
+  openai: bearer,
   anthropic: ["x-api-key: ", secretPiece],
-  bedrock: ["Authorization: Bearer ", secretPiece],
+  bedrock: bearer,
 };
 
 /** A server of models, as it is asked from outside the sandbox: with its key, and nothing of the caller's. */
@@ -55,7 +62,7 @@ export class ModelServer {
    * @throws NoAnswer, SecretError, or what dialling throws
    */
   async ask(request: ModelRequest, signal: AbortSignal): Promise<OwnAnswer> {
-    const { family, key: secret } = this.#options;
+    const { key: secret } = this.#options;
     if (secret !== undefined && !secret.isFresh) await secret.refresh();
     const base = this.#url.pathname === "/" ? "" : this.#url.pathname;
     const fields: (readonly Piece[])[] = [
@@ -63,9 +70,9 @@ export class ModelServer {
       // A key in it could not be found otherwise, nor what it cost.
       ["Accept-Encoding: identity"],
       ...request.fields.map((line) => [line]),
-      ...(secret === undefined ? [] : [authorisation[family]]),
     ];
-    const own = { method: request.method, target: `${base}${request.target}`, fields, body: request.body };
+    const target = `${base}${request.target}`;
+    const own = { method: request.method, target, fields, body: request.body };
     const idle = this.#idle.take();
     if (idle !== undefined) {
       try {
@@ -109,8 +116,9 @@ export class ModelServer {
     socket.once("close", leave);
     try {
       signal.throwIfAborted();
-      return await exchange(socket, request, {
-        ...{ key: this.#options.key?.bytes ?? null, beginMs: this.#options.timeoutMs },
+      const key = this.#options.key?.bytes ?? null;
+      return await exchange(socket, key === null ? request : this.#authorised(request, key), {
+        ...{ key, beginMs: this.#options.timeoutMs },
         onFree: () => {
           leave();
           socket.off("close", leave);
@@ -123,4 +131,38 @@ export class ModelServer {
       throw error;
     }
   }
+
+  /** With what proves who asks. */
+  #authorised(request: OwnRequest, key: Buffer): OwnRequest {
+    const { family, region, key: secret } = this.#options;
+    if (region !== undefined) return signed(request, this.#url.host, awsKeysIn(key), region);
+    const line = secret?.isToken === true ? bearer : authorisation[family];
+    return { ...request, fields: [...request.fields, line] };
+  }
+}
+
+/** As Bedrock asks for it (docs.aws.amazon.com, "Create a signed AWS API request"). */
+function signed(request: OwnRequest, host: string, keys: AwsKeys, region: string): OwnRequest {
+  const { method, fields, body } = request;
+  const [path = "", query] = request.target.split("?");
+  const scope = { region, service: "bedrock", time: timeOf() };
+  const sent = strictPath(path);
+  const { authorization } = signRequest(keys, scope, {
+    ...{ method, path: sent, query: query ?? "" },
+    payload: createHash("sha256").update(body).digest("hex"),
+    fields: [
+      ["host", host],
+      ["x-amz-date", scope.time],
+      ...(keys.token === null ? [] : ([["x-amz-security-token", keys.token]] as const)),
+    ],
+  });
+  return {
+    ...{ method, body, target: query === undefined ? sent : `${sent}?${query}` },
+    fields: [
+      ...fields,
+      [`X-Amz-Date: ${scope.time}`],
+      ...(keys.token === null ? [] : [["X-Amz-Security-Token: ", keys.token]]),
+      [`Authorization: ${authorization}`],
+    ],
+  };
 }

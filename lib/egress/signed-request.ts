@@ -1,4 +1,5 @@
 import { createHash } from "node:crypto";
+import { regionIn } from "../policy/aws-region.ts";
 import type { NetworkEndpoint } from "../policy/network.ts";
 import { awsKeysIn } from "../secrets/aws-keys.ts";
 import type { SessionCredentials } from "../secrets/session.ts";
@@ -213,11 +214,7 @@ function payloadOf(mode: NetworkEndpoint["credentialSigning"], said: string | un
 
 /** As AWS names its hosts; what is none of them says its region by `signing_region`. */
 export function regionOf(host: string): string {
-  return (
-    /(?:^|\.)(?:s3-)?([a-z]{2}(?:-[a-z]+)+-\d+)\.(?:\w+\.)*(?:amazonaws\.com(?:\.cn)?|api\.aws|on\.aws)$/.exec(
-      host,
-    )?.[1] ?? "us-east-1"
-  );
+  return regionIn(host) ?? "us-east-1";
 }
 
 export function tooLong(): HttpError {

@@ -1,3 +1,4 @@
+import { regionIn } from "./aws-region.ts";
 import { sourceFault } from "./credentials.ts";
 import {
   type Inference,
@@ -9,7 +10,9 @@ import {
 import type { Policy } from "./policy.ts";
 import { quote } from "./problem.ts";
 import { type Context, dictionary, integer, mapped, type Reader, section, text, word } from "./reader.ts";
-import { duration, secretSource } from "./source-fields.ts";
+import { duration } from "./source-fields.ts";
+import { credentialSource, region } from "./token-fields.ts";
+import { isAws, keptBy } from "./token-source.ts";
 
 const defaultTimeoutMs = 60_000;
 const mostRoutes = 16;
@@ -66,7 +69,8 @@ const routeShape = section(
   {
     family: word(inferenceFamilies),
     url,
-    key: secretSource,
+    key: credentialSource,
+    region,
     model,
     timeout: duration(1000, 3_600_000),
     price: priceShape,
@@ -90,12 +94,22 @@ export const inferenceSection: Reader<Inference> = mapped(shape, (found, at, wha
       problems.error(place, `${what}.routes: not a route's name: ${quote(name)}`, "letters, digits, _ . and -");
       continue;
     }
-    const { family, url: base, key, model: own, timeout, price } = value.values;
+    const { family, url: base, key, region: said, model: own, timeout, price } = value.values;
     if (family === undefined || base === undefined) continue;
+    const isSigned = isAws(key);
+    const signedFor = isSigned ? (said ?? regionIn(new URL(base).hostname)) : undefined;
+    const which = `${what}.routes.${name}`;
+    if (isSigned && family !== "bedrock")
+      problems.error(value.place("key"), `${which}.key is of AWS's, by which requests to Bedrock alone are signed`);
+    if (isSigned && signedFor === undefined)
+      problems.error(place, `${which}: its host names no region of AWS's`, "for example region: eu-central-1");
+    if (!isSigned && said !== undefined && !value.isBroken("key"))
+      problems.error(value.place("region"), `${which}.region is for a key of AWS's`);
     made.push(
       Object.freeze({
         ...{ line: place.line, column: place.column, name, family, url: base, timeoutMs: timeout ?? defaultTimeoutMs },
         ...(key === undefined ? {} : { key }),
+        ...(signedFor === undefined ? {} : { region: signedFor }),
         ...(own === undefined ? {} : { model: own }),
         ...(price?.values.input === undefined || price.values.output === undefined
           ? {}
@@ -118,7 +132,10 @@ export const inferenceSection: Reader<Inference> = mapped(shape, (found, at, wha
 /** No key of a route may be where the sandbox reads it. */
 export function checkInference(policy: Policy, { problems }: Context): void {
   for (const route of policy.inference?.routes ?? []) {
-    const fault = route.key === undefined ? undefined : sourceFault(route.key, policy);
-    if (fault !== undefined) problems.error(route, `inference.routes.${route.name}.key: ${fault.message}`, fault.hint);
+    for (const kept of route.key === undefined ? [] : keptBy(route.key)) {
+      const fault = sourceFault(kept, policy);
+      const what = `inference.routes.${route.name}.key`;
+      if (fault !== undefined) problems.error(route, `${what}: ${fault.message}`, fault.hint);
+    }
   }
 }

@@ -1,5 +1,5 @@
-import type { SecretSource } from "./credentials.ts";
 import type { Place } from "./problem.ts";
+import type { CredentialSource } from "./token-source.ts";
 
 /** The name inside at which models are asked, whoever serves them. */
 export const inferenceHost = "inference.local";
@@ -15,7 +15,9 @@ export interface InferenceRoute extends Place {
   /** `http` or `https`, without a path's end: what comes after `/v1` inside comes after it outside as well. */
   readonly url: string;
   /** Absent: the server asks for none. */
-  readonly key?: SecretSource;
+  readonly key?: CredentialSource;
+  /** Where the key is of AWS's: what requests are signed for. */
+  readonly region?: string;
   /** Asked for whatever the caller names; absent: what the caller names. */
   readonly model?: string;
   /** How long its answer may take to begin. */

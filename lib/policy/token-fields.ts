@@ -155,7 +155,7 @@ const awsKeys = mapped(section(keysFields, { required: keysRequired }), (found):
   return from && Object.freeze({ kind: "aws_keys", ...from });
 });
 
-const region = mapped(text, (written, at, what, { problems }) => {
+export const region: Reader<string> = mapped(text, (written, at, what, { problems }) => {
   if (/^[a-z]{2}(?:-[a-z]+)+-[0-9]+$/.test(written)) return written;
   problems.error(at, `${what} is no region: ${quote(written)}`, "for example eu-central-1");
   return undefined;

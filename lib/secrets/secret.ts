@@ -60,6 +60,11 @@ export class Secret {
     if (this.#rotated !== null) yield [this.name, this.#rotated];
   }
 
+  /** Whether a server that it is shown to takes it for a bearer's token (RFC 6750). */
+  get isToken(): boolean {
+    return isToken(this.#source) && !isAws(this.#source);
+  }
+
   /** What of it is secret by itself: of AWS's keys the secret one, and the token. */
   get parts(): readonly Buffer[] {
     if (this.#bytes === null) return [];
@@ -78,7 +83,7 @@ export class Secret {
   /** What it is looked for by; nothing before it was read. */
   needles(placeholder: string): readonly Needle[] {
     if (this.#bytes === null) return [];
-    this.#needles ??= needlesOf(this.#bytes, placeholder, this.#isEncoded);
+    this.#needles ??= this.parts.flatMap((part) => needlesOf(part, placeholder, this.#isEncoded));
     return this.#needles;
   }
 

@@ -1,9 +1,14 @@
-// Asks until it may not any more.
+// Asks those whose keys are signed with or issued, and then until it may not any more.
 const said = [];
+const body = JSON.stringify({ model: "m", messages: [] });
+for (const path of ["/model/anthropic.claude-3:0/converse?a=b%20c", "/v1/chat/completions", "/v1/chat/completions"]) {
+  const response = await fetch(`https://inference.local${path}`, { method: "POST", body });
+  said.push({ status: response.status, body: await response.json() });
+}
 for (let n = 0; n < 3; n++) {
   const response = await fetch("https://inference.local/v1/messages", {
     method: "POST",
-    body: JSON.stringify({ model: "m", messages: [] }),
+    body,
   });
   said.push({ status: response.status, body: await response.json() });
 }

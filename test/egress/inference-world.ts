@@ -3,6 +3,7 @@ import { once } from "node:events";
 import { chmodSync, copyFileSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { createServer as createHttpServer, type IncomingMessage, type ServerResponse } from "node:http";
 import { createServer as createHttpsServer } from "node:https";
+import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { Audit } from "../../lib/audit/audit.ts";
@@ -11,6 +12,11 @@ import { Sandbox } from "../../lib/sandbox/sandbox.ts";
 import { runnable, sound } from "../policy/policy-text.ts";
 import { searchSandbox } from "../secrets/world-search.ts";
 import { addresses } from "./world.ts";
+
+interface Aws4 {
+  sign(request: object, keys: typeof aws): { readonly headers: Readonly<Record<string, string>> };
+}
+const aws4: Aws4 = createRequire(import.meta.url)("aws4");
 
 const closers: (() => unknown)[] = [];
 const workdir = mkdtempSync(join(tmpdir(), "holdfast-inference-"));
@@ -27,8 +33,36 @@ process.env["HOLDFAST_TEST_ANTHROPIC"] = secrets.anthropic;
 writeFileSync(join(outside, "openai"), `${secrets.openai}\n`);
 
 const node = process.execPath;
-const policyText = (budget: string): string => `${runnable(dirname(node))}inference:
-  routes:
+const aws = {
+  accessKeyId: "AKIAREALKEYOFTHEROUTE",
+  secretAccessKey: "real/secret+key/of/the/route/that/nobody/sees",
+  sessionToken: "IQoJb3JpZ2luX2VjREALTOKEN//////////wEaCmV1LWNlbnRyYWw=",
+};
+const [clientSecret, issued] = ["the-secret-of-the-oauth-client", "issued-for-the-route/with+odd=characters"];
+Object.assign(process.env, { HOLDFAST_TEST_CLIENT: clientSecret, HOLDFAST_TEST_AWS_ID: aws.accessKeyId });
+Object.assign(process.env, { HOLDFAST_TEST_AWS_KEY: aws.secretAccessKey, HOLDFAST_TEST_AWS_TOKEN: aws.sessionToken });
+const others = `
+    signed:
+      family: bedrock
+      url: http://api.example.test:8084
+      region: eu-central-1
+      price: { input: 0, output: 0 }
+      key:
+        aws_keys:
+          access_key_id: { env: HOLDFAST_TEST_AWS_ID }
+          secret_access_key: { env: HOLDFAST_TEST_AWS_KEY }
+          session_token: { env: HOLDFAST_TEST_AWS_TOKEN }
+    issued:
+      family: openai
+      url: http://api.example.test:8084
+      price: { input: 0, output: 0 }
+      key:
+        oauth2_client_credentials:
+          token_url: https://api.example.test/token
+          client_id: me
+          client_secret: { env: HOLDFAST_TEST_CLIENT }`;
+const policyText = (budget: string, more = ""): string => `${runnable(dirname(node))}inference:
+  routes:${more}
     main:
       family: anthropic
       url: https://api.example.test
@@ -59,7 +93,15 @@ function note(server: string, request: IncomingMessage, text: string): Record<st
 }
 
 async function onAnthropic(request: IncomingMessage, response: ServerResponse): Promise<void> {
-  const body = note("anthropic", request, await textOf(request));
+  const text = await textOf(request);
+  if (request.url === "/token") {
+    const isClient = new URLSearchParams(text).get("client_secret") === clientSecret;
+    const said = isClient ? { access_token: issued, token_type: "Bearer", expires_in: 3600 } : { error: "invalid" };
+    return void response
+      .writeHead(isClient ? 200 : 400, { "Content-Type": "application/json" })
+      .end(JSON.stringify(said));
+  }
+  const body = note("anthropic", request, text);
   const key = String(request.headers["x-api-key"]);
   if (key !== secrets.anthropic) return void response.writeHead(401).end("{}");
   if (body["stream"] === true) {
@@ -92,6 +134,26 @@ async function onLocal(request: IncomingMessage, response: ServerResponse): Prom
   response.end(JSON.stringify({ model: body["model"], options: body["stream_options"], url: request.url }));
 }
 
+/** Bedrock, which proves signatures, and a server that wants a token; both repeat what they were shown. */
+async function onProving(request: IncomingMessage, response: ServerResponse): Promise<void> {
+  const { method, url: path, headers } = request;
+  const body = await textOf(request);
+  const said = headers.authorization ?? "";
+  const names = /SignedHeaders=(\S+),/.exec(said)?.[1]?.split(";") ?? [];
+  const own = Object.fromEntries(names.map((name) => [name, headers[name]]));
+  const remade = aws4.sign(
+    {
+      ...{ host: headers.host, path, method, headers: own, body, region: "eu-central-1", service: "bedrock" },
+      extraHeadersToIgnore: { "content-length": true, "content-type": true },
+    },
+    aws,
+  );
+  const isSigned = (remade.headers["Authorization"] ?? remade.headers["authorization"]) === said;
+  came.push({ server: "proving", method, url: path, headers, body: JSON.parse(body), isSigned, names });
+  response.writeHead(isSigned || said === `Bearer ${issued}` ? 200 : 403, { "Content-Type": "application/json" });
+  response.end(JSON.stringify({ isSigned, echo: headers["x-amz-security-token"] ?? said }));
+}
+
 const lines: Record<string, unknown>[] = [];
 const audit = new Audit({
   write: (line) => {
@@ -114,6 +176,7 @@ const servers = [
   createHttpsServer(certified, (request, response) => void onAnthropic(request, response)).listen(443, addresses.api),
   createHttpServer((request, response) => void onBusy(request, response)).listen(8081, addresses.api),
   createHttpServer((request, response) => void onLocal(request, response)).listen(8082, "127.0.0.1"),
+  createHttpServer((request, response) => void onProving(request, response)).listen(8084, addresses.api),
 ];
 await Promise.all(servers.map((server) => (server.listening ? null : once(server, "listening"))));
 closers.push(() => {
@@ -123,18 +186,20 @@ closers.push(() => {
   }
 });
 
-async function run(budget: string, script: string): Promise<{ said: unknown; found: readonly string[] }> {
+const everySecret = [...Object.values(secrets), aws.secretAccessKey, aws.sessionToken, clientSecret, issued];
+
+async function run(budget: string, script: string, more = ""): Promise<{ said: unknown; found: readonly string[] }> {
   copyFileSync(join(import.meta.dirname, script), join(workdir, script));
-  await using sandbox = await Sandbox.create({ workdir, policy: sound(policyText(budget)), audit });
+  await using sandbox = await Sandbox.create({ workdir, policy: sound(policyText(budget, more)), audit });
   const { stdout, stderr } = await sandbox.exec(node, [join(workdir, script)], { timeout: 60_000 });
   if (stdout.length === 0) throw new Error(`the client failed: ${stderr}`);
-  const found = await searchSandbox(sandbox, Object.values(secrets), { stdout, stderr, lines });
+  const found = await searchSandbox(sandbox, everySecret, { stdout, stderr, lines });
   return { said: JSON.parse(stdout.toString()), found };
 }
 
 try {
   const { said, found } = await run("{ tokens: 100000 }", "inference-client.mjs");
-  const limited = await run("{ cost: 0.0003, requests: 50 }", "inference-budget-client.mjs");
+  const limited = await run("{ cost: 0.0003, requests: 50 }", "inference-budget-client.mjs", others);
   const all = [...found, ...limited.found];
   process.stdout.write(JSON.stringify({ ...(said as object), limited: limited.said, came, lines, found: all }));
 } finally {

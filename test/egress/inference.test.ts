@@ -10,6 +10,8 @@ interface Came {
   readonly url: string;
   readonly headers: Readonly<Record<string, string>>;
   readonly body: Readonly<Record<string, unknown>>;
+  readonly isSigned?: boolean;
+  readonly names?: readonly string[];
 }
 
 const { found, holds, inThatWorld } = testsOf<
@@ -81,12 +83,32 @@ holds("Where no route answers the program is told so, without addresses; an answ
   cut: { error: "UND_ERR_SOCKET" },
 });
 
+inThatWorld("Requests to Bedrock are signed with AWS's keys, anew and as they are sent", (t) => {
+  const [signed] = found.limited;
+  t.like(signed, { status: 200, body: { isSigned: true } });
+  const request = found.came.find(({ server }) => server === "proving");
+  t.like(request, { url: "/model/anthropic.claude-3%3A0/converse?a=b%20c", isSigned: true });
+  t.deepEqual(request?.names, ["host", "x-amz-date", "x-amz-security-token"]);
+  t.regex(String(signed?.body["echo"]), /^\*+$/);
+});
+
+inThatWorld(
+  "A route's key may be a token that an issuer gives, which is shown by its bearer and asked for once",
+  (t) => {
+    const [, first, second] = found.limited;
+    t.like(first, { status: 200 });
+    t.like(second, { status: 200 });
+    t.regex(String(first?.body["echo"]), /^Bearer \*+$/);
+    t.is(found.lines.filter(({ credential }) => credential === "issued").length, 1);
+  },
+);
+
 inThatWorld("A session that has used its budget is refused, by what its answers cost", (t) => {
   t.deepEqual(
-    found.limited.map(({ status }) => status),
+    found.limited.slice(3).map(({ status }) => status),
     [200, 429, 429],
   );
-  t.like(found.limited[1], { body: { error: "inference_budget_exhausted" } });
+  t.like(found.limited[4], { body: { error: "inference_budget_exhausted" } });
 });
 
 inThatWorld("Each answer is a record with its route, model and tokens, and so is each fault", (t) => {

@@ -33,6 +33,20 @@ inference:
   t.true(hasInspection(policy));
 });
 
+test("The region of requests that are signed is said, or the host's", (t) => {
+  const keys = "key: { aws_keys: { access_key_id: { env: A }, secret_access_key: { env: B } } }";
+  const host = "https://bedrock-runtime.us-west-2.amazonaws.com";
+  const { inference } = sound(
+    inferenceOf(
+      `routes: { a: { family: bedrock, url: "${host}", ${keys} }, b: { family: bedrock, url: "${host}", region: eu-west-1, ${keys} } }`,
+    ),
+  );
+  t.deepEqual(
+    inference?.routes.map(({ region }) => region),
+    ["us-west-2", "eu-west-1"],
+  );
+});
+
 test("A key in the host's /tmp is not in the sandbox's own", (t) => {
   const text = 'routes: { a: { family: openai, url: "http://127.0.0.1", key: { file: /tmp/key } } }';
   t.notThrows(() => sound(`${inferenceOf(text)}filesystem_policy: { read_only: [/usr], read_write: [/tmp] }\n`));
@@ -80,6 +94,26 @@ const bad: readonly (readonly [string, string, readonly string[]])[] = [
     "a budget of nothing",
     `routes: { a: { family: openai, ${url} } }\n  budget: { tokens: 0 }`,
     ["4:21: inference.budget.tokens must be a whole number from 1 to 1000000000, not the number 0"],
+  ],
+  [
+    "a key of AWS's for whom it does not sign",
+    `routes: { a: { family: openai, ${url}, region: eu-central-1, key: { aws_keys: { access_key_id: { env: A }, secret_access_key: { env: B } } } } }`,
+    ["3:89: inference.routes.a.key is of AWS's, by which requests to Bedrock alone are signed"],
+  ],
+  [
+    "a signature for no region",
+    `routes: { a: { family: bedrock, ${url}, key: { aws_keys: { access_key_id: { env: A }, secret_access_key: { env: B } } } } }`,
+    ["3:13: inference.routes.a: its host names no region of AWS's (for example region: eu-central-1)"],
+  ],
+  [
+    "a region for what is not signed",
+    `routes: { a: { family: bedrock, ${url}, region: eu-central-1, key: { env: A } } }`,
+    ["3:68: inference.routes.a.region is for a key of AWS's"],
+  ],
+  [
+    "a part of a key that the sandbox reads",
+    `routes: { a: { family: openai, ${url}, key: { oauth2_client_credentials: { token_url: "https://x.example", client_id: me, client_secret: { file: /usr/share/key } } } } }`,
+    ["3:13: inference.routes.a.key: /usr/share/key can be read in the sandbox, by /usr (keep it elsewhere)"],
   ],
   [
     "a key that the sandbox reads",
