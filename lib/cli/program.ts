@@ -1,5 +1,6 @@
 import { constants } from "node:os";
 import { Command, CommanderError } from "commander";
+import { withoutTokens } from "../secrets/token-shapes.ts";
 import { reportError } from "./report.ts";
 
 const usageStatus = 125;
@@ -40,7 +41,8 @@ function endWithReader(): void {
 }
 
 function exiting(command: Command): Command {
-  command.exitOverride();
+  // A word that is refused is repeated: one that looks like a key is not.
+  command.exitOverride().configureOutput({ writeErr: (text) => void process.stderr.write(withoutTokens(text)) });
   for (const sub of command.commands) exiting(sub);
   return command;
 }

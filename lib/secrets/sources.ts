@@ -101,6 +101,11 @@ async function fromFile(path: string, known: string | undefined, check: Check): 
   }
 }
 
+const commandFaults: Readonly<Record<string, string>> = {
+  ENOENT: "is not there",
+  EACCES: "may not be run by this user",
+};
+
 const fileFaults: Readonly<Record<string, string>> = {
   ENOENT: "is not there",
   EACCES: "may not be read by this user",
@@ -154,7 +159,7 @@ function fromCommand(argv: readonly string[], timeoutMs: number, check: Check): 
     });
     child.once("error", (error: NodeJS.ErrnoException) => {
       clearTimeout(timer);
-      fail(`cannot be started (${error.code})`);
+      fail(commandFaults[error.code ?? ""] ?? `cannot be started (${error.code})`);
     });
     child.once("close", (code, signal) => {
       clearTimeout(timer);
@@ -196,11 +201,12 @@ export function checkDocument(bytes: Buffer, size: number, what: string): Buffer
 
 function faultOf(bytes: Buffer): string | undefined {
   if (bytes.length === 0) return "is empty";
-  for (const byte of bytes) {
-    if (byte === 0x0a || byte === 0x0d) return "holds a line end: a secret is one line";
-    if (byte === 0) return "holds a NUL";
-    if (byte < 0x20 || byte === 0x7f) return "holds a control character";
-    if (byte > 0x7f) return "holds a character that is not ASCII";
+  for (const [index, byte] of bytes.entries()) {
+    const where = `(byte ${index + 1})`;
+    if (byte === 0x0a || byte === 0x0d) return `holds a line end ${where}: a secret is one line`;
+    if (byte === 0) return `holds a NUL ${where}`;
+    if (byte < 0x20 || byte === 0x7f) return `holds a control character ${where}`;
+    if (byte > 0x7f) return `holds a character that is not ASCII ${where}`;
   }
   if (bytes[0] === 0x20 || bytes.at(-1) === 0x20) return "begins or ends with a space";
   return undefined;

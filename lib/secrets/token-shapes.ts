@@ -62,6 +62,15 @@ export interface FoundToken {
   readonly end: number;
 }
 
+/** A text for people without what looks like a key of the queue's or anybody's, whole or not. */
+export function withoutTokens(text: string): string {
+  const clean = text.replace(/sk-ant-[a-z0-9]+-[A-Za-z0-9_-]{6,}/g, "[redacted]");
+  return findTokens(clean).reduceRight(
+    (rest, { at, end }) => `${rest.slice(0, at)}[redacted]${rest.slice(end)}`,
+    clean,
+  );
+}
+
 /** What in a text looks like somebody's key. */
 export function findTokens(text: string): readonly FoundToken[] {
   return shapes.flatMap(({ kind, pattern, isReal }) =>

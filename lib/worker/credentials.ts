@@ -1,6 +1,7 @@
-import { readFileSync } from "node:fs";
+import { closeSync, constants, openSync, readSync } from "node:fs";
 import { HoldfastError } from "../errors.ts";
 import { secretsInUse } from "../secrets/secret-search.ts";
+import { withoutTokens } from "../secrets/token-shapes.ts";
 
 /** What can stand in a header: anything else is no credential, but a broken file or a damaged payload. */
 const credential = /^[\x21-\x7e]+$/;
@@ -16,21 +17,70 @@ export function readEnvironmentKey(keyFile: string | undefined, env: NodeJS.Proc
   delete env["ANTHROPIC_ENVIRONMENT_KEY"];
   if (keyFile === undefined) {
     if (given === undefined || given === "") return undefined;
-    if (credential.test(given)) return given;
-    throw new HoldfastError("ANTHROPIC_ENVIRONMENT_KEY does not hold one key", {
+    const fault = faultOf(given);
+    if (fault === undefined) return given;
+    throw new HoldfastError(`ANTHROPIC_ENVIRONMENT_KEY does not hold one key: it ${fault}`, {
       code: "ERR_HOLDFAST_KEY_FILE",
       step: "worker",
       hint: "Set it to the environment key, sk-ant-oat01-… and nothing else.",
     });
   }
-  let key: string;
-  try {
-    key = readFileSync(keyFile, "utf8").trim();
-  } catch (cause) {
-    throw unreadable(keyFile, "cannot be read", cause);
-  }
-  if (!credential.test(key)) throw unreadable(keyFile, "does not hold one key on one line");
+  const bytes = readKeyFile(keyFile);
+  const key = bytes.toString("latin1").trim();
+  const fault = faultOf(key);
+  if (fault !== undefined) throw unreadable(keyFile, fault);
   return key;
+}
+
+/** Longer is no key. */
+const mostKeyBytes = 4096;
+/** Whoever writes into a pipe may have to fetch the key first. */
+const pipeMs = 10_000;
+const pipeWaitMs = 20;
+
+/** A pipe that nobody writes to is not waited for. */
+function readKeyFile(path: string): Buffer {
+  const bytes = Buffer.alloc(mostKeyBytes + 1);
+  let fd: number | undefined;
+  try {
+    fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+    let size = 0;
+    for (const until = performance.now() + pipeMs; size < bytes.length; ) {
+      const read = readPart(fd, bytes, size);
+      if (read === 0) break;
+      if (read === undefined && performance.now() > until)
+        throw unreadable(path, `is not written within ${pipeMs / 1000} s`);
+      size += read ?? 0;
+    }
+    if (size > mostKeyBytes) throw unreadable(path, `is longer than ${mostKeyBytes} bytes`);
+    return bytes.subarray(0, size);
+  } catch (cause) {
+    if (HoldfastError.is(cause)) throw cause;
+    const { code } = cause as NodeJS.ErrnoException;
+    const why = { ENOENT: "is not there", EACCES: "may not be read by this user", EISDIR: "is a folder" }[code ?? ""];
+    throw unreadable(path, why ?? `cannot be read (${code})`, cause);
+  } finally {
+    if (fd !== undefined) closeSync(fd);
+  }
+}
+
+/** Undefined after a while in which nothing came. */
+function readPart(fd: number, into: Buffer, at: number): number | undefined {
+  try {
+    return readSync(fd, into, at, into.length - at, null);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "EAGAIN") throw error;
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, pipeWaitMs);
+    return undefined;
+  }
+}
+
+function faultOf(key: string): string | undefined {
+  if (key === "") return "is empty";
+  if (/[\r\n]/.test(key)) return "holds several lines: the key is one";
+  if (key.includes("\0")) return "holds a NUL";
+  if (/[^\0-\x7f]/.test(key)) return "holds a character that is not ASCII";
+  return credential.test(key) ? undefined : "holds a space or a control character";
 }
 
 function unreadable(path: string, why: string, cause?: unknown): HoldfastError {
@@ -85,6 +135,6 @@ export class Redactor {
 
   /** Without what this process knows, and without what looks like a key of the queue's: for logs. */
   redact(text: string): string {
-    return secretsInUse.redact(text).replace(/sk-ant-[a-z0-9]+-[A-Za-z0-9_-]{6,}/g, "[redacted]");
+    return withoutTokens(secretsInUse.redact(text));
   }
 }

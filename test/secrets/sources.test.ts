@@ -83,7 +83,7 @@ test("A command that hangs is ended with all that it started, and one that fails
     message: "the command /bin/sh ended with status 3",
   });
   await t.throwsAsync(readSource({ ...command(""), argv: ["/nowhere"] } as SecretSource), {
-    message: /cannot be started/,
+    message: /the command \/nowhere is not there/,
   });
 });
 

@@ -1,6 +1,9 @@
+import { execFileSync, spawn } from "node:child_process";
+import { once } from "node:events";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import test, { type ExecutionContext } from "ava";
+import { readEnvironmentKey } from "../../lib/worker/credentials.ts";
 import { environmentKey, FaultyServer } from "./faulty-server.ts";
 import { scratch, turn, WorkerProcess, workspace } from "./worker-process.ts";
 
@@ -40,7 +43,12 @@ const cases: Readonly<Record<string, Misuse>> = {
     says: /environment key is missing.*\n.*--environment-key-file/,
   },
   "A key of several lines": { env: { ANTHROPIC_ENVIRONMENT_KEY: "one\ntwo" }, says: /does not hold one key/ },
-  "A key file that is not there": { args: ["--environment-key-file", "/nowhere"], says: /\/nowhere cannot be read/ },
+  "A key file that is not there": { args: ["--environment-key-file", "/nowhere"], says: /\/nowhere is not there/ },
+  "A key file that is empty": {
+    args: ["--environment-key-file", "/dev/null"],
+    says: /\/dev\/null is empty/,
+  },
+  "The key as a word": { args: [environmentKey], says: /too many arguments.*\[redacted\]/ },
   "A key file that sessions could read": {
     args: ["--environment-key-file", "{workdir}/key"],
     says: /lies in the workspace/,
@@ -135,4 +143,13 @@ test("Help is no misuse", async (t) => {
   t.deepEqual(await worker.ended, { code: 0, signal: null });
   t.regex(worker.stdout, /--environment-key-file/);
   t.notRegex(worker.stdout, /--environment-key </);
+});
+
+test("A key can come late by a pipe; one that nobody writes to is not waited for", async (t) => {
+  const pipe = join(scratch(t), "pipe");
+  execFileSync("mkfifo", [pipe]);
+  t.throws(() => readEnvironmentKey(pipe, {}), { message: /is empty/ });
+  const writer = spawn("sh", ["-c", `exec 3<> ${pipe}; echo ready; sleep 0.1; echo ${environmentKey} >&3`]);
+  await once(writer.stdout, "data");
+  t.is(readEnvironmentKey(pipe, {}), environmentKey);
 });
