@@ -249,7 +249,11 @@ test("A session that its worker does nothing for, or gives back again and again,
 });
 
 test("A queue that is started again goes on where the model was, and the user can say more", async (t) => {
-  const server = await modelServer(t, { first: [() => {}, completion("one"), completion("two")] });
+  let say = async (_text: string): Promise<void> => {};
+  const interrupted: Said = (response) => {
+    void say("third").then(() => response.end(JSON.stringify(completion("two"))));
+  };
+  const server = await modelServer(t, { first: [() => {}, completion("one"), interrupted, completion("three")] });
   const folder = mkdtempSync(join(tmpdir(), "holdfast-model-"));
   t.teardown(() => rmSync(folder, { recursive: true, force: true }));
   const stateFile = join(folder, "queue.db");
@@ -259,20 +263,23 @@ test("A queue that is started again goes on where the model was, and the user ca
   await before.queue.close();
   const { queue, client } = await openQueue(t, server.url, {}, { stateFile });
   t.is((await ended(client, id)).results.answer, "one");
-  const response = await fetch(`${queue.url}/v1/sessions/${id}/events`, {
-    method: "POST",
-    headers: { authorization: `Bearer ${queue.operatorKey}` },
-    body: JSON.stringify({ events: [{ type: "user.message", content: [{ type: "text", text: "second" }] }] }),
-  });
-  t.is(response.status, 200);
-  for await (const event of client.follow(id)) if (JSON.stringify(event).includes('"two"')) break;
+  say = async (text) => {
+    const response = await fetch(`${queue.url}/v1/sessions/${id}/events`, {
+      method: "POST",
+      headers: { authorization: `Bearer ${queue.operatorKey}` },
+      body: JSON.stringify({ events: [{ type: "user.message", content: [{ type: "text", text }] }] }),
+    });
+    t.is(response.status, 200);
+  };
+  await say("second");
+  for await (const event of client.follow(id)) if (JSON.stringify(event).includes('"three"')) break;
   t.deepEqual(
     server
       .asked("first")
       .at(-1)
       ?.body.messages.map(({ content }) => content)
       .slice(1),
-    ["first", "one", "second"],
+    ["first", "one", "second", "two", "third"],
   );
   t.false(readFileSync(stateFile).includes(key));
 });

@@ -33,19 +33,25 @@ export function conversationOf(events: readonly SessionEvent[]): Conversation {
   let model: Extract<Turn, { by: "model" }> | undefined;
   let [messages, requests, tokens] = [0, 0, 0];
   let begunAt: number | undefined;
+  const said: string[] = [];
+  /** What the user said while the model was answering, or its calls were made, comes after all of that. */
+  const hear = (): void => {
+    if (said.length === 0) return;
+    const text = said.splice(0).join("\n\n");
+    const last = turns.at(-1);
+    if (last?.by === "user") last.text += `\n\n${text}`;
+    else turns.push({ by: "user", text });
+  };
   for (const event of events) {
     switch (event.type) {
-      case "user.message": {
-        const last = turns.at(-1);
-        // In turn with the model's, whatever the order in which they came.
-        if (last?.by === "user") last.text += `\n\n${textOf(event)}`;
-        else turns.push({ by: "user", text: textOf(event) });
+      case "user.message":
+        said.push(textOf(event));
         messages += 1;
         requests = 0;
         begunAt = undefined;
         break;
-      }
       case "span.model_request_start":
+        hear();
         begunAt ??= Date.parse(String(event["processed_at"]));
         break;
       case "span.model_request_end": {
@@ -84,6 +90,7 @@ export function conversationOf(events: readonly SessionEvent[]): Conversation {
       }
     }
   }
+  hear();
   return { turns, messages, requests, begunAt, tokens };
 }
 
