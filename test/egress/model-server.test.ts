@@ -1,3 +1,4 @@
+import { once } from "node:events";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import { type AddressInfo, connect, type Socket } from "node:net";
 import test, { type ExecutionContext } from "ava";
@@ -18,6 +19,8 @@ async function open(t: ExecutionContext, answer: (text: string, response: Server
     for await (const part of request) text += part;
     answer(text, response);
   });
+  // It is the client that lets go.
+  http.keepAliveTimeout = 0;
   http.on("connection", (socket: Socket) => connections.push(socket));
   await new Promise<void>((resolve) => http.listen(0, "127.0.0.1", resolve));
   const { port } = http.address() as AddressInfo;
@@ -63,11 +66,17 @@ test("One connection carries one request after the other, whatever their answers
 test("A connection whose server closes it, or says something unasked, is not used again", async (t) => {
   const { ask, connections } = await open(t, (text, response) => {
     if (text === "last") response.setHeader("Connection", "close");
+    const { socket } = response;
     response.end(text);
-    if (text === "more") response.socket?.write("HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nwrong!");
+    if (text === "more") response.once("finish", () => release.then(() => socket?.write(unasked)));
   });
+  const { promise: release, resolve: say } = Promise.withResolvers<void>();
+  const unasked = "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nwrong!";
   await ask("last");
   await ask("more");
+  const dropped = once(connections[1] as Socket, "close");
+  say();
+  await dropped;
   t.is(await ask("right"), "right");
   t.is(connections.length, 3);
 });

@@ -124,6 +124,11 @@ test("A model's calls are made by the worker in its sandbox, whatever else it sa
   t.regex(list?.text ?? "", /^bash: the arguments are no object/);
   t.regex(unknown?.text ?? "", /^there is no tool "launch_missiles": bash, read/);
   t.is(never?.text, "no matches");
+  t.deepEqual(
+    all[1]?.events.filter(({ type }) => type === "agent.tool_use").map((event) => event["evaluated_permission"]),
+    ["deny", "deny", "deny", "allow"],
+    "no worker takes up what was answered here",
+  );
 
   t.false(JSON.stringify(all).includes(key) || worker.said.includes(key));
 });
