@@ -15,7 +15,7 @@ const key = "sk-local-key-that-nobody-may-repeat";
 process.env["HOLDFAST_TEST_MODEL_KEY"] = key;
 
 /** What of a queue makes a test slow when it is as it is used. */
-const hurried = { timeoutMs: 2500, backoffMs: 5 };
+const hurried = { timeoutMs: 5000, backoffMs: 5 };
 
 async function openQueue(
   t: ExecutionContext,
@@ -157,7 +157,7 @@ test("A server that is busy, broken or silent is asked again, and what is no ans
       "the model is asked again: it answers 429: {}",
       "the model is asked again: it answers 500: <h1>no</h1>",
       "the model is asked again: the server closed the connection in the middle of its answer",
-      "the model is asked again: it does not answer within 2.5 s",
+      "the model is asked again: it does not answer within 5 s",
       "the model is asked again: its answer cannot be used: it is empty",
     ],
   );
@@ -245,7 +245,8 @@ test("A session that its worker does nothing for, or gives back again and again,
   await claim(queue);
   const { results } = await ended(client, id);
   t.like(results, { outcome: "failed", fault: "the session has not ended within 1.5 s" });
-  t.is(results.calls[0]?.state, "void");
+  // On a busy machine the model has not even answered by then.
+  t.true(results.calls.every(({ state }) => state === "void"));
 
   const patient = await openQueue(t, server.url);
   const given = patient.queue.submit({ message: "hang" });
