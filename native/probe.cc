@@ -22,19 +22,19 @@ namespace {
 
 // A child of the caller's memory that calls `run` and ends; nothing of the runtime's is touched.
 int RunChild(uint64_t flags, int (*run)(void*), void* argument, int* pid) {
-  constexpr size_t kStackSize = 32 * 1024;
-  void* stack = mmap(nullptr, kStackSize, PROT_READ | PROT_WRITE,
+  constexpr size_t kProbeStackSize = 32 * 1024;
+  void* stack = mmap(nullptr, kProbeStackSize, PROT_READ | PROT_WRITE,
                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
   if (stack == MAP_FAILED) return errno;
-  int child = clone(run, static_cast<char*>(stack) + kStackSize, static_cast<int>(flags) | CLONE_VM,
-                    argument);
+  int child = clone(run, static_cast<char*>(stack) + kProbeStackSize,
+                    static_cast<int>(flags) | CLONE_VM, argument);
   int error = child < 0 ? errno : 0;
   *pid = child;
   if (child > 0 && (flags & CLONE_VFORK)) {
     while (waitpid(child, nullptr, __WALL) < 0 && errno == EINTR) {
     }
   }
-  if (child < 0 || (flags & CLONE_VFORK)) munmap(stack, kStackSize);
+  if (child < 0 || (flags & CLONE_VFORK)) munmap(stack, kProbeStackSize);
   return error;
 }
 
