@@ -1,6 +1,6 @@
 import { defaultLeakGuard, type LeakAction, type LeakGuardSettings } from "../policy/leak-guard.ts";
 import { type SecretSearch, secretsInUse } from "../secrets/secret-search.ts";
-import { findTokens } from "../secrets/token-shapes.ts";
+import { type FoundToken, findTokens } from "../secrets/token-shapes.ts";
 import { placeOf, type Ranges } from "./scrub.ts";
 
 /** A secret in a request. */
@@ -43,6 +43,8 @@ export class RequestGuard {
   #settings: LeakGuardSettings;
   readonly #isPlaceholder: (token: string) => boolean;
   readonly #search: SecretSearch;
+  /** The last head's, and what in them looks like a key. */
+  #fields: { readonly text: string; readonly tokens: readonly FoundToken[] } | undefined;
 
   /** @param isPlaceholder what looks like a key and stands for one */
   constructor(
@@ -86,7 +88,7 @@ export class RequestGuard {
     });
     if (!hasMark) return { spans: known, begun };
     const text = data.toString("latin1");
-    const others = findTokens(text)
+    const others = (where === "head" ? this.#tokensInHead(text) : findTokens(text))
       .filter(({ at, end }) => !known.some((span) => span.at < end && at < span.end))
       .filter(({ at, end }) => !this.#isPlaceholder(text.slice(at, end)))
       .map(
@@ -98,6 +100,15 @@ export class RequestGuard {
       );
     const waits = more && tokens !== "warn";
     return { spans: [...known, ...others], begun: waits ? Math.min(begun, begunToken(text)) : begun };
+  }
+
+  /** Clients say the same fields again and again. */
+  #tokensInHead(text: string): readonly FoundToken[] {
+    const cut = text.indexOf("\n") + 1;
+    const fields = text.slice(cut);
+    if (this.#fields?.text !== fields) this.#fields = { text: fields, tokens: findTokens(fields) };
+    const later = this.#fields.tokens.map(({ kind, at, end }) => ({ kind, at: at + cut, end: end + cut }));
+    return [...findTokens(text.slice(0, cut)), ...later];
   }
 }
 
