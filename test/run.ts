@@ -77,20 +77,28 @@ for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
   });
 }
 
-for (const step of [...staticChecks(root), ...confinementChecks(starter(root), root)]) await perform(step);
+for (const steps of staticChecks(root)) await Promise.all(steps.map(perform));
+
+const own = confinementChecks(starter(root), root);
+await perform(own.tests);
 
 if (process.getuid?.() === 0) {
   const copy = await copyForOrdinaryUser(root);
   if (typeof copy === "string") {
+    await perform(own.attacks);
     await perform({ name: "the pass as an ordinary user", limitMs: 1000, run: async () => failed(copy) });
   } else {
     ordinary = copy;
     const label = `${copy.identity.name} (uid ${copy.identity.uid})`;
     const pass = { root: copy.root, label, identity: copy.identity };
-    for (const step of confinementChecks(pass, root)) await perform(step);
+    const others = confinementChecks(pass, root);
+    await perform(others.tests);
+    // Each harness has namespaces of its own, and for half of its time waits.
+    await Promise.all([perform(own.attacks), perform(others.attacks)]);
     copy.remove();
   }
 } else {
+  await perform(own.attacks);
   const reason = "started by an ordinary user: the pass as root was left out";
   await perform({
     name: "the pass as root",

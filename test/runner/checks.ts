@@ -26,14 +26,14 @@ async function missing(...programs: readonly string[]): Promise<string | undefin
   return undefined;
 }
 
-/** Everything that needs no sandbox: the text, the types, the package, the C++ side. */
-export function staticChecks(root: string): Step[] {
+/** Everything that needs no sandbox: the text, the types, the package, the C++ side. Those in one list run side by side. */
+export function staticChecks(root: string): Step[][] {
   const bin = (name: string): string => join(root, "node_modules", ".bin", name);
   const native = (pattern: string): string[] => globSync(pattern, { cwd: root }).sort();
   const development = join("build", "cmake-check");
   // As few translation units as there are processors: most of the time goes to the standard library's headers.
   const configuration = ["--debug", "--out", development, "--CDHOLDFAST_SANITIZE=ON", "--CDHOLDFAST_UNITY=ON"];
-  return [
+  const texts: Step[] = [
     {
       name: "format and lint (biome)",
       limitMs: 60 * seconds,
@@ -58,6 +58,8 @@ export function staticChecks(root: string): Step[] {
         return check(root, limitMs, "clang-format", ["--dry-run", "-Werror", ...native("native/**/*.{cc,h}")]);
       },
     },
+  ];
+  const cpp: Step[] = [
     {
       name: "C++ unit tests (ASan, UBSan)",
       limitMs: 240 * seconds,
@@ -104,4 +106,5 @@ export function staticChecks(root: string): Step[] {
       },
     },
   ];
+  return [texts, ...cpp.map((step) => [step])];
 }
