@@ -39,6 +39,12 @@ export class CredentialFlow {
     return this.#swaps.of({ bound, isScrubbed: grant.scrubbed.length > 0 }, request, makeField);
   }
 
+  /** Those that are for a path, whatever is made of them there. */
+  boundAt(path: string): readonly string[] {
+    const { grant } = this.#inspected.current();
+    return grant.credentials.filter((each) => isBound(each, this.#scheme, path)).map(({ name }) => name);
+  }
+
   /**
    * What signs a request; undefined where nothing does.
    *

@@ -98,7 +98,10 @@ export class Gateway {
       record: (credential, host, port, status) => this.#records.tokenAsked(credential, host, port, status),
     });
     credentials?.askBy(askToken);
-    this.#guard = new RequestGuard(options.policy.leakGuard, (token) => (credentials?.find(token).length ?? 0) > 0);
+    this.#guard = new RequestGuard(options.policy.leakGuard, {
+      isPlaceholder: (token) => (credentials?.find(token).length ?? 0) > 0,
+      placeholders: credentials?.placeholderSearch ?? null,
+    });
     this.#inspector = new Inspector({
       ...{ authority, credentials, guard: this.#guard },
       reach: (grant) => this.#reach(grant),

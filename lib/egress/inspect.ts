@@ -246,11 +246,16 @@ class InspectedConnection implements InspectedHttp2Flow {
     this.port = port;
     const { credentials } = inspector;
     this.credentials = credentials === null ? null : new CredentialFlow(credentials, inspected, scheme);
-    this.leaks = new LeakFlow(inspector.guard, inspected.recordLeak, ({ message: detail }, rule, request) => {
-      const { policy } = inspected.current().grant;
-      inspected.record({ allowed: false, policy, rule, reason: "leak", detail }, request);
-      return { policy };
-    });
+    this.leaks = new LeakFlow(
+      inspector.guard,
+      inspected.recordLeak,
+      ({ message: detail }, rule, request) => {
+        const { policy } = inspected.current().grant;
+        inspected.record({ allowed: false, policy, rule, reason: "leak", detail }, request);
+        return { policy };
+      },
+      (path) => this.credentials?.boundAt(path) ?? [],
+    );
   }
 
   get encodedSlash(): boolean {

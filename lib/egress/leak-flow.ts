@@ -1,31 +1,36 @@
 import { type Answer, failureAnswer } from "./answer.ts";
 import type { Request } from "./flow.ts";
 import { LeakFault, type LeakStream, RequestGuard, type RequestLeak } from "./leaks.ts";
+import { SwapFault } from "./swap.ts";
 
 /** What the leak guard has to do with the requests of one connection. */
 export class LeakFlow {
   readonly #guard: RequestGuard;
   readonly #record: (leak: RequestLeak, request: Request) => void;
-  readonly #refuse: (fault: LeakFault, rule: string, request: Request) => { readonly policy: string | null };
+  readonly #refuse: (fault: Error, rule: string, request: Request) => { readonly policy: string | null };
+  readonly #boundAt: (path: string) => readonly string[];
 
   /**
    * @param record a secret that was found
    * @param refuse records that the request does not go on
+   * @param boundAt the credentials that are for a path, whose placeholders may be said there
    */
   constructor(
     guard: RequestGuard,
     record: (leak: RequestLeak, request: Request) => void,
-    refuse: (fault: LeakFault, rule: string, request: Request) => { readonly policy: string | null },
+    refuse: (fault: Error, rule: string, request: Request) => { readonly policy: string | null },
+    boundAt: (path: string) => readonly string[] = () => [],
   ) {
     this.#guard = guard;
     this.#record = record;
     this.#refuse = refuse;
+    this.#boundAt = boundAt;
   }
 
   /** Of a connection of which nothing is recorded. */
   static unrecorded(): LeakFlow {
     return new LeakFlow(
-      new RequestGuard(undefined, () => false),
+      new RequestGuard(undefined, { isPlaceholder: () => false, placeholders: null }),
       () => {},
       () => ({ policy: null }),
     );
@@ -48,7 +53,9 @@ export class LeakFlow {
       this.stream("body", request).take(body, [[0, body.length]], true);
     } catch (fault) {
       if (fault instanceof LeakFault) return this.refuse(fault, request);
-      throw fault;
+      if (!(fault instanceof SwapFault)) throw fault;
+      const { policy } = this.#refuse(fault, "leak_guard.placeholders: block", request);
+      return failureAnswer(403, fault.error, fault.message, { policy });
     }
     this.record(found, request);
     return undefined;
@@ -56,7 +63,7 @@ export class LeakFlow {
 
   /** What a request's body goes through, or its messages. */
   stream(where: "body" | "message", request: Request): LeakStream {
-    return this.#guard.stream(where, (leak) => this.#record(leak, request));
+    return this.#guard.stream(where, this.#boundAt(request.path), (leak) => this.#record(leak, request));
   }
 
   record(leaks: readonly RequestLeak[], request: Request): void {
@@ -66,7 +73,7 @@ export class LeakFlow {
   /** Records what does not go on, and says so. */
   refuse(fault: LeakFault, request: Request): Answer {
     const { leak, message } = fault;
-    const rule = `leak_guard.${leak.isKnown ? "requests" : "tokens"}: ${leak.action}`;
+    const rule = `leak_guard.${leak.kind === "known" ? "requests" : "tokens"}: ${leak.action}`;
     const { policy } = this.#refuse(fault, rule, request);
     this.#record(leak, request);
     return failureAnswer(403, "secret_in_request", message, { policy, rule });

@@ -2,6 +2,7 @@ import { defaultLeakGuard, type LeakAction, type LeakGuardSettings } from "../po
 import { type SecretSearch, secretsInUse } from "../secrets/secret-search.ts";
 import { type FoundToken, findTokens } from "../secrets/token-shapes.ts";
 import { placeOf, type Ranges } from "./scrub.ts";
+import { checkBound } from "./swap.ts";
 
 /** A secret in a request. */
 export interface RequestLeak {
@@ -9,8 +10,8 @@ export interface RequestLeak {
   readonly what: string;
   readonly form: string;
   readonly action: LeakAction;
-  /** Whether it is known, or only looks like one. */
-  readonly isKnown: boolean;
+  /** Whether it is known, only looks like one, or stands for one that is not for this place. */
+  readonly kind: "known" | "token" | "placeholder";
   readonly where: "head" | "body" | "message";
 }
 
@@ -31,12 +32,26 @@ interface Span {
   readonly leak: RequestLeak;
 }
 
+interface Looked {
+  readonly spans: readonly Span[];
+  /** Where the end of the data begins that has to wait for what follows. */
+  readonly begun: number;
+}
+
 /** So much of what has gone on is looked at again with what follows. */
 const tailBytes = 256;
 /** What may become a secret waits, but not more than this: somebody parts it by what means nothing. */
 const mostHeld = 16 * 1024;
 const nothing: Buffer = Buffer.alloc(0);
 const blank = 0x2a; // *
+
+export interface RequestSecrets {
+  /** What looks like a key and stands for one. */
+  readonly isPlaceholder: (token: string) => boolean;
+  readonly search?: SecretSearch;
+  /** By the names of their credentials; null where there are none. */
+  readonly placeholders: SecretSearch | null;
+}
 
 /** Looks for secrets in what a sandbox sends, where it can be read. */
 export class RequestGuard {
@@ -45,16 +60,16 @@ export class RequestGuard {
   readonly #search: SecretSearch;
   /** The last head's, and what in them looks like a key. */
   #fields: { readonly text: string; readonly tokens: readonly FoundToken[] } | undefined;
+  readonly #placeholders: SecretSearch | null;
 
-  /** @param isPlaceholder what looks like a key and stands for one */
   constructor(
     settings: LeakGuardSettings | undefined,
-    isPlaceholder: (token: string) => boolean,
-    search: SecretSearch = secretsInUse,
+    { isPlaceholder, search = secretsInUse, placeholders }: RequestSecrets,
   ) {
     this.#settings = settings ?? defaultLeakGuard;
     this.#isPlaceholder = isPlaceholder;
     this.#search = search;
+    this.#placeholders = placeholders;
   }
 
   /** Goes by another policy's settings from now on. */
@@ -69,22 +84,38 @@ export class RequestGuard {
     return stopped === undefined ? spans.map(({ leak }) => leak) : new LeakFault(stopped.leak);
   }
 
-  /** @param onLeak is told of what goes on all the same, once of each */
-  stream(where: RequestLeak["where"], onLeak: (leak: RequestLeak) => void): LeakStream {
-    return new LeakStream(this, where, onLeak);
+  /**
+   * @param bound the credentials that are for this place
+   * @param onLeak is told of what goes on all the same, once of each
+   */
+  stream(where: RequestLeak["where"], bound: readonly string[], onLeak: (leak: RequestLeak) => void): LeakStream {
+    return new LeakStream((data, more) => this.#findAll(data, where, more, bound), onLeak);
   }
 
-  /** @returns begun: where the end of the data begins that has to wait for what follows */
-  find(
-    data: Buffer,
-    where: RequestLeak["where"],
-    more: boolean,
-  ): { readonly spans: readonly Span[]; readonly begun: number } {
+  /** With placeholders, which a head is searched for where they are replaced (swap.ts). */
+  #findAll(data: Buffer, where: RequestLeak["where"], more: boolean, bound: readonly string[]): Looked {
+    const looked = this.find(data, where, more);
+    if (this.#placeholders === null) return looked;
+    const { found, begun } = this.#placeholders.find(data, more);
+    const action = this.#settings.placeholders;
+    const strangers = found
+      .filter(({ name }) => !bound.includes(name))
+      .map(
+        ({ name: what, form, at, end }): Span => ({
+          at,
+          end,
+          leak: { what, form, action, kind: "placeholder", where },
+        }),
+      );
+    return { spans: [...looked.spans, ...strangers], begun: Math.min(begun, looked.begun) };
+  }
+
+  find(data: Buffer, where: RequestLeak["where"], more: boolean): Looked {
     const { requests, tokens } = this.#settings;
     const { found, hasMark, begun } = this.#search.find(data, more);
     if (found.length === 0 && !hasMark) return { spans: [], begun };
     const known = found.map(({ name, form, at, end }): Span => {
-      return { at, end, leak: { what: name, form, action: requests, isKnown: true, where } };
+      return { at, end, leak: { what: name, form, action: requests, kind: "known", where } };
     });
     if (!hasMark) return { spans: known, begun };
     const text = data.toString("latin1");
@@ -95,7 +126,7 @@ export class RequestGuard {
         ({ kind, at, end }): Span => ({
           at,
           end,
-          leak: { what: kind, form: "plain", action: tokens, isKnown: false, where },
+          leak: { what: kind, form: "plain", action: tokens, kind: "token", where },
         }),
       );
     const waits = more && tokens !== "warn";
@@ -121,8 +152,7 @@ function begunToken(text: string): number {
 
 /** Looks through data on its way; no length changes. */
 export class LeakStream {
-  readonly #guard: RequestGuard;
-  readonly #where: RequestLeak["where"];
+  readonly #find: (data: Buffer, more: boolean) => Looked;
   readonly #onLeak: (leak: RequestLeak) => void;
   readonly #told = new Set<string>();
   /** What waits: as it came, and its data. */
@@ -130,9 +160,8 @@ export class LeakStream {
   /** The last data that went on. */
   #tail = nothing;
 
-  constructor(guard: RequestGuard, where: RequestLeak["where"], onLeak: (leak: RequestLeak) => void) {
-    this.#guard = guard;
-    this.#where = where;
+  constructor(find: (data: Buffer, more: boolean) => Looked, onLeak: (leak: RequestLeak) => void) {
+    this.#find = find;
     this.#onLeak = onLeak;
   }
 
@@ -142,7 +171,7 @@ export class LeakStream {
    * @param ranges where in them the data lies; what lies between is framing
    * @param isLast no more will come that belongs together
    * @param own the data, where it does not lie there as it reads: a key is laid over it (RFC 6455 section 5.3)
-   * @throws LeakFault
+   * @throws LeakFault; SwapFault for a placeholder
    */
   take(came: Buffer, ranges: Ranges, isLast: boolean, own: Buffer = gathered(came, ranges)): Buffer {
     const held = this.#held;
@@ -155,7 +184,7 @@ export class LeakStream {
         : [...held.ranges, ...ranges.map(([from, until]) => [from + shift, until + shift] as const)];
     const gone = this.#tail.length;
     const text = gone === 0 ? data : Buffer.concat([this.#tail, data]);
-    const { spans, begun } = this.#guard.find(text, this.#where, !isLast);
+    const { spans, begun } = this.#find(text, !isLast);
     for (const span of spans) {
       if (span.end <= gone) continue;
       this.#tell(span.leak);
@@ -178,7 +207,10 @@ export class LeakStream {
   }
 
   #tell(leak: RequestLeak): void {
-    if (leak.action === "block") throw new LeakFault(leak);
+    if (leak.action === "block") {
+      if (leak.kind === "placeholder") checkBound([], leak.what, leak.where);
+      throw new LeakFault(leak);
+    }
     const key = `${leak.what} ${leak.form}`;
     if (this.#told.has(key)) return;
     this.#told.add(key);

@@ -9,6 +9,8 @@ export interface LeakGuardSettings {
   readonly action: LeakAction;
   /** For the same in requests: who sends one has what it should not have. */
   readonly requests: LeakAction;
+  /** For placeholders in what is said to places that their credentials are not for. */
+  readonly placeholders: LeakAction;
   /** For what looks like somebody's key. */
   readonly tokens: LeakAction;
 }
@@ -17,15 +19,22 @@ export interface LeakGuardSettings {
 export const defaultLeakGuard: LeakGuardSettings = Object.freeze({
   action: "redact",
   requests: "block",
+  placeholders: "block",
   tokens: "warn",
 });
 
 export const leakGuardSection: Reader<LeakGuardSettings> = mapped(
-  section({ action: word(leakActions), requests: word(leakActions), tokens: word(leakActions) }),
+  section({
+    action: word(leakActions),
+    requests: word(leakActions),
+    placeholders: word(leakActions),
+    tokens: word(leakActions),
+  }),
   ({ values }) =>
     Object.freeze({
       action: values.action ?? defaultLeakGuard.action,
       requests: values.requests ?? defaultLeakGuard.requests,
+      placeholders: values.placeholders ?? defaultLeakGuard.placeholders,
       tokens: values.tokens ?? defaultLeakGuard.tokens,
     }),
 );

@@ -5,6 +5,7 @@ import { isAws, isToken, keptBy, secretKeyOf } from "../policy/token-source.ts";
 import type { Needle } from "./needles.ts";
 import { placeholderLike, placeholderOf } from "./placeholder.ts";
 import { Secret } from "./secret.ts";
+import { SecretSearch } from "./secret-search.ts";
 import { SecretError, systemdPath } from "./sources.ts";
 import { type Escapes, Spelling } from "./spelling.ts";
 import type { TokenFetch } from "./token.ts";
@@ -32,6 +33,8 @@ export class SessionCredentials {
   readonly #byVariable: ReadonlyMap<string, string>;
   readonly #pattern: RegExp;
   readonly #way: Way;
+  /** Finds its placeholders by the names of their credentials; OpenShell's forms, which everybody knows, it does not. */
+  readonly placeholderSearch: SecretSearch;
   readonly #spellings: Map<Escapes, Spelling> = new Map();
 
   private constructor(
@@ -43,6 +46,8 @@ export class SessionCredentials {
     this.#way = way;
     this.#secrets = secrets;
     this.#placeholders = placeholders;
+    const own = [...placeholders].map(([name, placeholder]) => [name, Buffer.from(placeholder, "latin1")] as const);
+    this.placeholderSearch = new SecretSearch(() => own);
     this.#names = new Map([...placeholders].map(([name, placeholder]) => [placeholder, name]));
     const variables = Object.entries(credentials).flatMap(([name, { env }]) =>
       env === undefined ? [] : [[env, name] as const],
@@ -53,13 +58,13 @@ export class SessionCredentials {
       isAws(credentials[name]?.source) ? [[secretKeyOf(variable), placeholderOf("generic")] as const] : [],
     );
     const others = Object.fromEntries(keys);
-    const own = Object.fromEntries(
+    const shown = Object.fromEntries(
       variables.map(([variable, name]) => {
         const isOpenShell = credentials[name]?.format === "openshell";
         return [variable, isOpenShell ? `openshell:resolve:env:${variable}` : (placeholders.get(name) ?? "")];
       }),
     );
-    this.environment = { ...others, ...own };
+    this.environment = { ...others, ...shown };
     this.#pattern = new RegExp([...placeholders.values(), openshellForms].join("|"), "g");
   }
 
@@ -160,6 +165,7 @@ export class SessionCredentials {
   /** Wipes every secret. */
   close(): void {
     for (const secret of this.#secrets.values()) secret.wipe();
+    this.placeholderSearch.changed();
   }
 }
 

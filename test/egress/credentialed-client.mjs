@@ -113,6 +113,14 @@ results.bodyMismatch = await ask("/body/mismatch", json(`{"key":"${OTHERS}"}`));
 results.bodyUnknown = await ask("/body/unknown", json(`"openshell:resolve:env:NOBODY"`));
 results.bodyBroken = await ask("/body/broken", json(`"${BROKEN}"`));
 
+// And where it does not: one for another place is refused, however it is spelled.
+const elsewhere = { host: "other.example.test" };
+results.otherHostBody = await ask("/x", { ...json(`{"key":"${TOKEN}"}`), ...elsewhere });
+results.otherHostEscaped = await ask("/x", { ...json(`{"key":"${unicode(TOKEN)}"}`), ...elsewhere });
+results.otherHostForm = await ask("/x", { method: "POST", body: `a=${percent(TOKEN)}`, ...elsewhere });
+results.otherProgramBody = await ask("/x", json(OTHERS));
+results.otherPathBody = await ask("/x", json(`"${NARROW}"`));
+
 /** A body that comes piece by piece, each in a chunk of its own. */
 function stream(path, pieces, headers = {}) {
   return new Promise((resolve) => {
@@ -137,6 +145,7 @@ const streamed = `{"key":"${TOKEN}","escaped":"${unicode(TOKEN)}"}`;
 await stream("/body/pieces", [...streamed]);
 await stream("/body/long", [`{"x":"${"x".repeat(400_000)}`, TOKEN.slice(0, 5), TOKEN.slice(5), `"}`]);
 await stream("/body/continue", [`"${TOKEN}"`], { Expect: "100-continue", "Content-Length": TOKEN.length + 2 });
+results.streamElsewhere = await stream("/streamed", ["{", OTHERS.slice(0, 20), OTHERS.slice(20), "}"]);
 results.streamMismatch = await stream("/body/stream-mismatch", ["{", OTHERS, "}"]);
 
 /** What a server answers to text messages, one after the other, and how it ends. */
@@ -208,6 +217,7 @@ results.http2 = await askHttp2(
     ...{ ":path": "/body/h2", ":method": "POST", "content-type": "application/json" },
     ...{ "content-length": TOKEN.length + NARROW_BODY.length + 4, body: `["${TOKEN}${NARROW_BODY}"]` },
   },
+  { ":path": "/x", ":method": "POST", body: `x${OTHERS}` },
   { ":path": "/body/h2-mismatch", ":method": "POST", "content-type": "application/json", body: `"${OTHERS}"` },
 );
 

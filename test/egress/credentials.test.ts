@@ -74,7 +74,7 @@ inThatWorld("Over HTTP/2 it becomes the secret as well, in a head of several fra
   const { token } = secrets;
   t.deepEqual(
     http2.map(({ status }) => status),
-    [200, 403, 200, 200, 200, 403],
+    [200, 403, 200, 200, 200, 403, 403],
   );
   t.like(came["h2"]?.[0], {
     ":path": `/h2/${token}?k=${token}`,
@@ -108,6 +108,16 @@ holds("A placeholder that heads to another path, host, port, scheme or from anot
   clear: mismatch,
   boundClear: mismatch,
   otherProgram: mismatch,
+});
+
+holds("A placeholder in a body that nobody looks into is refused as well where it is not for that place", {
+  otherHostBody: mismatch,
+  otherHostEscaped: mismatch,
+  otherHostForm: mismatch,
+  otherProgramBody: mismatch,
+  otherPathBody: mismatch,
+  // Its head has gone on when its beginning comes.
+  streamElsewhere: 403,
 });
 
 holds("A secret that cannot be had is a 500 that says which, and nothing of the host", {
@@ -183,7 +193,7 @@ inThatWorld("A body that is not asked for, compressed or of another type goes on
 
 inThatWorld("A body with a placeholder that is not for its place does not come to the server", (t) => {
   t.like(found, { bodyMismatch: mismatch, bodyUnknown: unavailable, bodyBroken: unavailable, streamMismatch: 403 });
-  t.is(found.http2[5]?.status, 403);
+  t.is(found.http2[6]?.status, 403);
   const bodies = found["bodies"] as Readonly<Record<string, Body>>;
   for (const name of ["mismatch", "unknown", "broken", "stream-mismatch", "h2-mismatch"])
     t.is(bodies[name], undefined, name);

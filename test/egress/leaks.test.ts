@@ -5,7 +5,7 @@ import { connect, type Socket } from "node:net";
 import test, { type ExecutionContext } from "ava";
 import type { Request } from "../../lib/egress/flow.ts";
 import { LeakFlow } from "../../lib/egress/leak-flow.ts";
-import { type LeakFault, RequestGuard, type RequestLeak } from "../../lib/egress/leaks.ts";
+import { RequestGuard, type RequestLeak } from "../../lib/egress/leaks.ts";
 import { masked } from "../../lib/egress/websocket.ts";
 import { defaultLeakGuard, type LeakGuardSettings } from "../../lib/policy/leak-guard.ts";
 import { checksum } from "../../lib/secrets/placeholder.ts";
@@ -33,9 +33,16 @@ async function start(
   const refused: string[] = [];
   const search = new SecretSearch(() => [["the key", Buffer.from(secret)]]);
   const flow = new LeakFlow(
-    new RequestGuard({ ...defaultLeakGuard, ...settings }, (text) => text === placeholder, search),
+    new RequestGuard(
+      { ...defaultLeakGuard, ...settings },
+      {
+        isPlaceholder: (text) => text === placeholder,
+        search,
+        placeholders: null,
+      },
+    ),
     (leak) => leaks.push(leak),
-    ({ message }: LeakFault, rule: string, { path }: Request) => {
+    ({ message }: Error, rule: string, { path }: Request) => {
       refused.push(`${path}: ${message} (${rule})`);
       return { policy: "api" };
     },
@@ -111,7 +118,7 @@ test("In a body it is found in every form, before a byte of a short one goes on"
     t.is(bodyOf(said)["detail"], `the body holds the key (${form}), which the leak guard keeps back`);
   }
   t.is(world.came(), "");
-  t.true(world.leaks.every(({ where, action, isKnown }) => where === "body" && action === "block" && isKnown));
+  t.true(world.leaks.every(({ where, action, kind }) => where === "body" && action === "block" && kind === "known"));
   t.is(statusOf(await say(world.port, post("/", `{"note": "${secret.slice(1)}"}END`))), 200);
 });
 
