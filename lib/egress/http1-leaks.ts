@@ -1,3 +1,4 @@
+import { CodedStream } from "./coded-body.ts";
 import type { Request } from "./flow.ts";
 import { BodyReader } from "./http-body.ts";
 import type { RequestHead } from "./http-head.ts";
@@ -7,11 +8,11 @@ import type { LeakStream } from "./leaks.ts";
 /** Searches a request's body, its trailers too, before anybody else sees it. */
 export class BodyLeaks {
   readonly #reader: BodyReader;
-  readonly #stream: LeakStream;
+  readonly #stream: LeakStream | CodedStream;
 
-  constructor(leaks: LeakFlow, framing: RequestHead["framing"], request: Request) {
+  constructor(leaks: LeakFlow, { framing, fields }: RequestHead, request: Request) {
     this.#reader = new BodyReader(framing, 400);
-    this.#stream = leaks.stream("body", request);
+    this.#stream = leaks.body(request, fields.find(({ name }) => name === "content-encoding")?.value);
   }
 
   /**
@@ -21,8 +22,13 @@ export class BodyLeaks {
   take(data: Buffer, at: number): { readonly size: number; readonly out: Buffer } {
     const came = at === 0 ? data : data.subarray(at);
     const ranges: [number, number][] = [];
-    const size = this.#reader.take(came, 0, ranges, ranges);
+    const isCoded = this.#stream instanceof CodedStream;
+    const trailers = isCoded ? [] : ranges;
+    const size = this.#reader.take(came, 0, ranges, trailers);
     const own = size === came.length ? came : came.subarray(0, size);
-    return { size, out: this.#stream.take(own, ranges, this.#reader.isDone) };
+    const out = isCoded
+      ? this.#stream.take(own, ranges, this.#reader.isDone, trailers)
+      : this.#stream.take(own, ranges, this.#reader.isDone);
+    return { size, out };
   }
 }

@@ -272,7 +272,7 @@ export class Http1 implements OriginUser {
       request,
       credentials,
       body,
-      leaks: body.isDone ? null : new BodyLeaks(flow.leaks, head.framing, request),
+      leaks: body.isDone ? null : new BodyLeaks(flow.leaks, head, request),
       answer: null,
       held: nothing,
       looked: 0,

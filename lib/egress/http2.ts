@@ -180,7 +180,7 @@ export class Http2 {
 
   /** A request's body and trailers as they are searched for secrets, before anybody else reads them. */
   #checked(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, request: Request): CheckedBody {
-    const leaks = this.#flow.leaks.stream("body", request);
+    const leaks = this.#flow.leaks.body(request, headers["content-encoding"]);
     return new CheckedBody(stream, leaks, (fault) => this.#refuseLate(stream, headers, request, fault));
   }
 

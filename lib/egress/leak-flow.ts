@@ -1,4 +1,5 @@
 import { type Answer, failureAnswer } from "./answer.ts";
+import { CodedStream, decodersFor } from "./coded-body.ts";
 import type { Request } from "./flow.ts";
 import { LeakFault, type LeakStream, RequestGuard, type RequestLeak } from "./leaks.ts";
 import { SwapFault } from "./swap.ts";
@@ -50,7 +51,7 @@ export class LeakFlow {
     const found = this.head(head);
     if (found instanceof LeakFault) return this.refuse(found, request);
     try {
-      this.stream("body", request).take(body, [[0, body.length]], true);
+      this.body(request).take(body, [[0, body.length]], true);
     } catch (fault) {
       if (fault instanceof LeakFault) return this.refuse(fault, request);
       if (!(fault instanceof SwapFault)) throw fault;
@@ -61,9 +62,28 @@ export class LeakFlow {
     return undefined;
   }
 
-  /** What a request's body goes through, or its messages. */
-  stream(where: "body" | "message", request: Request): LeakStream {
-    return this.#guard.stream(where, this.#boundAt(request.path), (leak) => this.#record(leak, request));
+  /**
+   * What a request's body goes through.
+   *
+   * @param coding its Content-Encoding
+   */
+  body(request: Request, coding?: string): LeakStream | CodedStream {
+    const coded = decodersFor(coding);
+    if (coded.length === 0) return this.#stream("body", request, (leak) => this.#record(leak, request));
+    const stream = this.#stream("body", request, (leak) => {
+      if (leak.action === "redact") throw new LeakFault(leak);
+      this.#record(leak, request);
+    });
+    return new CodedStream(stream, coded, this.#guard.isLenient);
+  }
+
+  /** What the messages of a WebSocket go through. */
+  messages(request: Request): LeakStream {
+    return this.#stream("message", request, (leak) => this.#record(leak, request));
+  }
+
+  #stream(where: "body" | "message", request: Request, onLeak: (leak: RequestLeak) => void): LeakStream {
+    return this.#guard.stream(where, this.#boundAt(request.path), onLeak);
   }
 
   record(leaks: readonly RequestLeak[], request: Request): void {

@@ -77,6 +77,11 @@ export class RequestGuard {
     this.#settings = settings ?? defaultLeakGuard;
   }
 
+  /** Whether what is known of may go on. */
+  get isLenient(): boolean {
+    return this.#settings.requests === "warn";
+  }
+
   /** What of a head is to be told of, or why it does not go on: nothing is taken out of one. */
   head(bytes: Buffer): LeakFault | readonly RequestLeak[] {
     const { spans } = this.find(bytes, "head", false);

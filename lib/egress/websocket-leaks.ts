@@ -19,7 +19,7 @@ export class MessageLeaks {
   #isWhole = true;
 
   constructor(leaks: LeakFlow, request: Request) {
-    this.#stream = leaks.stream("message", request);
+    this.#stream = leaks.messages(request);
   }
 
   /**

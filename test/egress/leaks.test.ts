@@ -1,7 +1,9 @@
 // What the leak guard makes of requests: the readers of HTTP between a client and a server, without a sandbox.
+import { randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { connect as connectHttp2, performServerHandshake } from "node:http2";
 import { connect, type Socket } from "node:net";
+import { brotliCompressSync, deflateSync, gzipSync, zstdCompressSync } from "node:zlib";
 import test, { type ExecutionContext } from "ava";
 import type { Request } from "../../lib/egress/flow.ts";
 import { LeakFlow } from "../../lib/egress/leak-flow.ts";
@@ -51,7 +53,9 @@ async function start(
   const usual = (socket: Socket): void => {
     socket.on("data", (part: Buffer) => {
       came += part.toString("latin1");
-      if (/\r\n\r\n$|END$/.test(came)) socket.write("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+      const last = came.slice(came.lastIndexOf(" HTTP/1.1\r\n"));
+      const isWhole = /\nTransfer-Encoding/.test(last) ? /\r\n0\r\n\r\n$/.test(last) : /\r\n\r\n$|END$/.test(last);
+      if (isWhole) socket.write("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
     });
     socket.on("end", () => socket.end());
   };
@@ -165,6 +169,57 @@ test("In trailers it is found too, and what only begins like it arrives whole", 
   const before = world.came().length;
   t.is(statusOf(await sayChunks(world.port, `${secret.slice(0, 12)}${secret.slice(0, 20)} END`, 5)), 200);
   t.is(dataOf(world.came().slice(before)), `${secret.slice(0, 12)}${secret.slice(0, 20)} END`);
+});
+
+/** A request whose body is coded, in two chunks. */
+function coded(coding: string, data: Buffer, trailer = ""): Buffer {
+  const head =
+    "POST / HTTP/1.1\r\nHost: h.test\r\nConnection: close\r\nTransfer-Encoding: chunked\r\nContent-Encoding: ";
+  const chunks = [data.subarray(0, 9), data.subarray(9)].flatMap((part) => [
+    Buffer.from(`${part.length.toString(16)}\r\n`),
+    part,
+    Buffer.from("\r\n"),
+  ]);
+  return Buffer.concat([Buffer.from(`${head}${coding}\r\n\r\n`), ...chunks, Buffer.from(`0\r\n${trailer}\r\n`)]);
+}
+
+test("A compressed body is searched as it reads, arrives as it came, and is refused where it cannot be read", async (t) => {
+  const world = await start(t, { requests: "redact" });
+  const leaky = Buffer.from(`{"note": "${secret}"}`);
+  const harmless = Buffer.from(`{"note": "${secret.slice(1)}"}`);
+  for (const [coding, encode] of [
+    ["gzip", gzipSync],
+    ["Deflate", deflateSync],
+    ["br", brotliCompressSync],
+    ["zstd", zstdCompressSync],
+    ["gzip, identity, br", (data: Buffer) => brotliCompressSync(gzipSync(data))],
+  ] as const) {
+    const refused = await say(world.port, coded(coding, encode(leaky)));
+    t.is(statusOf(refused), 403, coding);
+    t.is(bodyOf(refused)["detail"], "the body holds the key (plain), which the leak guard keeps back");
+    t.is(world.came(), "", "nothing of it goes on before it is whole");
+  }
+  const gone = gzipSync(harmless);
+  t.is(statusOf(await say(world.port, coded("gzip", gone))), 200);
+  t.is(dataOf(world.came()), gone.toString("latin1"));
+  t.is(statusOf(await say(world.port, coded("gzip", gone, `X-Note: ${secret}\r\n`))), 403);
+  t.is(statusOf(await say(world.port, coded("gzip", harmless))), 400);
+  const bomb = gzipSync(Buffer.alloc(65 * 1024 * 1024));
+  const long = randomBytes(1024 * 1024 + 1);
+  for (const data of [bomb, long]) {
+    t.regex(
+      String(bodyOf(await say(world.port, coded("gzip", data)))["detail"]),
+      /^the body holds more compressed data/,
+    );
+  }
+  const lenient = await start(t, { requests: "warn" });
+  t.is(statusOf(await say(lenient.port, coded("gzip", bomb))), 200);
+  t.is(statusOf(await say(lenient.port, coded("gzip", long))), 200);
+  t.is(statusOf(await say(lenient.port, coded("gzip", gzipSync(leaky)))), 200);
+  t.deepEqual(
+    lenient.leaks.map(({ what, action }) => `${what} ${action}`),
+    ["the key warn"],
+  );
 });
 
 test("Redacted, a body goes on as long as it was and without it; a head does not", async (t) => {
@@ -303,7 +358,7 @@ test("Over HTTP/2 it is found in fields, data and trailers, and what is none of 
   await once(session, "connect");
   const ask = async (
     fields: Record<string, string>,
-    parts: readonly string[] = [],
+    parts: readonly (string | Buffer)[] = [],
     trailers: Record<string, string> = {},
   ): Promise<readonly [status: unknown, body: string]> => {
     const stream = session.request(
@@ -333,6 +388,8 @@ test("Over HTTP/2 it is found in fields, data and trailers, and what is none of 
     await ask({ "x-note": base64(secret) }),
     await ask({}, [`a ${secret.slice(0, 12)}`, secret.slice(12)]),
     await ask({}, ["a"], { "x-note": secret }),
+    await ask({ "content-encoding": "gzip" }, [gzipSync(secret)]),
+    await ask({ "content-encoding": "gzip" }, [gzipSync("a")], { "x-note": secret }),
   ]) {
     t.is(status, 403);
     t.is((JSON.parse(text) as { error: string }).error, "secret_in_request");
@@ -341,5 +398,5 @@ test("Over HTTP/2 it is found in fields, data and trailers, and what is none of 
   t.deepEqual(await ask({}), [200, "ok"]);
   t.true(bodies.includes(`a ${secret.slice(0, 12)}and more`));
   t.false(bodies.some((text) => text.includes(secret)));
-  t.is(world.refused.length, 4);
+  t.is(world.refused.length, 6);
 });
