@@ -3,7 +3,7 @@ import { left, start, withTasks } from "./demo.ts";
 import { said } from "./holdfast.ts";
 
 for (const [signal, expected, moment] of [
-  ["SIGINT", 130, /intruder +\d+ ms/],
+  ["SIGINT", 130, /analyst +\d+ ms/],
   ["SIGTERM", 143, /builder +\d+ ms/],
 ] as const) {
   test.serial(`${signal} half-way through the demo ends all of it and leaves nothing`, async (t) => {

@@ -92,9 +92,9 @@ for (const [what, start, agree, host] of [
         );
         taken += agree(Buffer.from(text.join(""), "latin1"), seed);
       }),
-      { numRuns: 2500 },
+      { numRuns: 1000 },
     );
-    t.true(taken > 300, `only ${taken} were taken`);
+    t.true(taken > 120, `only ${taken} were taken`);
   });
 }
 

@@ -114,7 +114,7 @@ for (const arch of architectures) {
         const { verdict } = new BpfProgram(compileFilter({ arch, options })).run(data);
         return verdict === returnValue(definedAction(arch, options, data));
       }),
-      { numRuns: 3000 },
+      { numRuns: 1000 },
     );
     t.pass();
   });

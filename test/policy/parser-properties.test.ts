@@ -106,7 +106,7 @@ for (const [whose, text] of documents) {
         if (!told[0].includes(`(did you mean "${key}"?)`))
           throw new Error(`${wrong} for ${path.join(".")}: ${told[0]}`);
       }),
-      { numRuns: 400 },
+      { numRuns: 120 },
     );
   });
 }
@@ -147,7 +147,7 @@ test("Parsing never throws, and a policy comes with no error, whatever the bytes
       );
       return failed === (policy === null) && placed;
     }),
-    { numRuns: 2000 },
+    { numRuns: 600 },
   );
   t.pass();
 });
@@ -162,7 +162,7 @@ test("Any value at all in the place of another is refused or read, and never thr
       const { policy, problems } = parsePolicy(Buffer.from(stringify(replaced)), "p");
       return (policy === null) === problems.some((problem) => problem.severity === "error");
     }),
-    { numRuns: 500 },
+    { numRuns: 200 },
   );
   t.pass();
 });

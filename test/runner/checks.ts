@@ -26,8 +26,8 @@ async function missing(...programs: readonly string[]): Promise<string | undefin
   return undefined;
 }
 
-/** Everything that needs no sandbox: the text, the types, the package, the C++ side. Those in one list run side by side. */
-export function staticChecks(root: string): Step[][] {
+/** Everything that needs no sandbox: the text, the types, the package, the C++ side. */
+export function staticChecks(root: string): { texts: Step[]; cpp: Step[] } {
   const bin = (name: string): string => join(root, "node_modules", ".bin", name);
   const native = (pattern: string): string[] => globSync(pattern, { cwd: root }).sort();
   const development = join("build", "cmake-check");
@@ -106,5 +106,5 @@ export function staticChecks(root: string): Step[][] {
       },
     },
   ];
-  return [texts, ...cpp.map((step) => [step])];
+  return { texts, cpp };
 }

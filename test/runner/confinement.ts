@@ -16,48 +16,48 @@ export interface Pass {
   identity?: Identity;
 }
 
-/**
- * All of ava's tests; the files of those that failed once more, one at a time: a test that only a busy machine fails is
- * counted as passed, and named with what is skipped.
- */
-async function runAva(pass: Pass, limitMs: number): Promise<Outcome> {
+/** Ava, with a folder of its own where Node keeps what it compiled: every test file is a process, and all load the same. */
+async function runAva(pass: Pass, limitMs: number, patterns: readonly string[]): Promise<Outcome> {
   const cache = mkdtempSync(join(tmpdir(), "holdfast-compiled-"));
   if (pass.identity) chownSync(cache, pass.identity.uid, pass.identity.gid);
   try {
-    return await runAvaWith(cache, pass, limitMs);
+    return await runAvaWith(cache, pass, limitMs, patterns);
   } finally {
     rmSync(cache, { recursive: true, force: true });
   }
 }
 
-/** @param cache where Node keeps what it compiled: every test file is a process of its own, and all load the same */
-async function runAvaWith(cache: string, pass: Pass, limitMs: number): Promise<Outcome> {
+/**
+ * The files of the tests that failed run once more, one at a time: a test that only a busy machine fails is counted as
+ * passed, and named with what is skipped.
+ */
+async function runAvaWith(cache: string, pass: Pass, limitMs: number, patterns: readonly string[]): Promise<Outcome> {
   const begin = Date.now();
-  const run = (args: readonly string[]): Promise<Outcome & { failedFiles: readonly string[] }> =>
-    avaOnce(cache, pass, limitMs - (Date.now() - begin), args);
-  const left = pass.identity ? [...alikeForAll, ...long] : [];
-  const skips = left.map((pattern) => {
-    const why = alikeForAll.includes(pattern) ? "alike for every user" : "long, and of what comes behind the walls";
-    return `${pattern}: ${why}; run above`;
-  });
-  const most = await run(["test/**/*.test.ts", ...[...left, ...alone].map((pattern) => `!${pattern}`)]);
-  const rest = await run(alone);
-  const first: Outcome = {
-    passed: most.passed + rest.passed,
-    failed: most.failed + rest.failed,
-    skipped: [...most.skipped, ...rest.skipped, ...skips],
-    detail: [most.detail, rest.detail].filter((text) => text !== "").join("\n\n"),
-  };
-  const files = [...most.failedFiles, ...rest.failedFiles];
+  const { failedFiles, ...first } = await avaOnce(cache, pass, limitMs, patterns);
+  const files = [...failedFiles];
   if (first.failed === 0 || files.length === 0 || files.length > mostRepeatedFiles) return first;
-  const second = await run(["--concurrency=1", ...files]);
+  const second = await avaOnce(cache, pass, limitMs - (Date.now() - begin), ["--concurrency=1", ...files]);
   if (second.failed > 0) return { ...first, failed: second.failed, detail: second.detail };
   const notes = files.map((file) => `${file}: passed at the second try, by itself`);
   return { passed: first.passed + first.failed, failed: 0, skipped: [...first.skipped, ...notes], detail: "" };
 }
 
-/** What takes, outside a sandbox, what all of the user's processes share. */
-const alone = ["test/attacks/exhaust.test.ts"];
+/** All tests but those of exhaustion; for another user than the starter, without what he does not change. */
+async function runTests(pass: Pass, limitMs: number): Promise<Outcome> {
+  const left = pass.identity ? [...alikeForAll, ...long] : [];
+  const outcome = await runAva(pass, limitMs, [
+    "test/**/*.test.ts",
+    ...[...left, exhaustion].map((pattern) => `!${pattern}`),
+  ]);
+  const skips = left.map((pattern) => {
+    const why = alikeForAll.includes(pattern) ? "alike for every user" : "long, and of what comes behind the walls";
+    return `${pattern}: ${why}; run above`;
+  });
+  return { ...outcome, skipped: [...outcome.skipped, ...skips] };
+}
+
+/** It takes, outside a sandbox, what all of the user's processes share: no other test runs beside it. */
+const exhaustion = "test/attacks/exhaust.test.ts";
 
 const mostRepeatedFiles = 8;
 
@@ -183,10 +183,15 @@ export function judgeAttacks(rows: readonly AttackRow[], security: string): Outc
  * The tests and the attacks as one user.
  * @param root the starter's own checkout: the harness that root runs is never another user's copy
  */
-export function confinementChecks(pass: Pass, root: string): { tests: Step; attacks: Step } {
+export function confinementChecks(pass: Pass, root: string): { exhaustion: Step; tests: Step; attacks: Step } {
   const harness = join(root, "..", "shared", "attacks", "run.mjs");
   return {
-    tests: { name: `tests (ava), as ${pass.label}`, limitMs: 8 * minute, run: (limitMs) => runAva(pass, limitMs) },
+    exhaustion: {
+      name: `tests of exhaustion (ava), as ${pass.label}`,
+      limitMs: 3 * minute,
+      run: (limitMs) => runAva(pass, limitMs, [exhaustion]),
+    },
+    tests: { name: `tests (ava), as ${pass.label}`, limitMs: 11 * minute, run: (limitMs) => runTests(pass, limitMs) },
     attacks: {
       name: `attacks, as ${pass.label}`,
       limitMs: 6 * minute,
