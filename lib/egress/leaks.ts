@@ -59,7 +59,7 @@ export class RequestGuard {
   readonly #isPlaceholder: (token: string) => boolean;
   readonly #search: SecretSearch;
   /** The last head's, and what in them looks like a key. */
-  #fields: { readonly text: string; readonly tokens: readonly FoundToken[] } | undefined;
+  #fields: { readonly bytes: Buffer; readonly tokens: readonly FoundToken[] } | undefined;
   readonly #placeholders: SecretSearch | null;
 
   constructor(
@@ -123,10 +123,10 @@ export class RequestGuard {
       return { at, end, leak: { what: name, form, action: requests, kind: "known", where } };
     });
     if (!hasMark) return { spans: known, begun };
-    const text = data.toString("latin1");
-    const others = (where === "head" ? this.#tokensInHead(text) : findTokens(text))
+    const text = where === "head" ? undefined : data.toString("latin1");
+    const others = (text === undefined ? this.#tokensInHead(data) : findTokens(text))
       .filter(({ at, end }) => !known.some((span) => span.at < end && at < span.end))
-      .filter(({ at, end }) => !this.#isPlaceholder(text.slice(at, end)))
+      .filter(({ at, end }) => !this.#isPlaceholder(data.toString("latin1", at, end)))
       .map(
         ({ kind, at, end }): Span => ({
           at,
@@ -134,17 +134,18 @@ export class RequestGuard {
           leak: { what: kind, form: "plain", action: tokens, kind: "token", where },
         }),
       );
-    const waits = more && tokens !== "warn";
+    const waits = text !== undefined && more && tokens !== "warn";
     return { spans: [...known, ...others], begun: waits ? Math.min(begun, begunToken(text)) : begun };
   }
 
   /** Clients say the same fields again and again. */
-  #tokensInHead(text: string): readonly FoundToken[] {
-    const cut = text.indexOf("\n") + 1;
-    const fields = text.slice(cut);
-    if (this.#fields?.text !== fields) this.#fields = { text: fields, tokens: findTokens(fields) };
+  #tokensInHead(data: Buffer): readonly FoundToken[] {
+    const cut = data.indexOf(0x0a) + 1;
+    const fields = data.subarray(cut);
+    if (this.#fields === undefined || !this.#fields.bytes.equals(fields))
+      this.#fields = { bytes: Buffer.from(fields), tokens: findTokens(fields.toString("latin1")) };
     const later = this.#fields.tokens.map(({ kind, at, end }) => ({ kind, at: at + cut, end: end + cut }));
-    return [...findTokens(text.slice(0, cut)), ...later];
+    return [...findTokens(data.toString("latin1", 0, cut)), ...later];
   }
 }
 

@@ -121,7 +121,7 @@ const programs: Readonly<Record<string, readonly [needs: string, script: string]
   ],
   npm: [
     "/usr/bin/npm",
-    `cd "$TMPDIR" && printf '//api.example.test/npm/:_authToken=\${NPM_TOKEN}\n' > .npmrc && printf '{"name":"mine","version":"1.0.0"}' > package.json && export npm_config_cache="$TMPDIR/npm" npm_config_userconfig="$TMPDIR/.npmrc" npm_config_update_notifier=false && /usr/bin/npm --registry ${api}/npm/ view tiny version && /usr/bin/npm --registry ${api}/npm/ publish 2>/dev/null`,
+    `mkdir "$TMPDIR/mine" && cd "$TMPDIR/mine" && printf '//api.example.test/npm/:_authToken=\${NPM_TOKEN}\n' > .npmrc && printf '{"name":"mine","version":"1.0.0"}' > package.json && export npm_config_cache="$TMPDIR/npm" npm_config_userconfig="$TMPDIR/mine/.npmrc" npm_config_update_notifier=false && /usr/bin/npm --registry ${api}/npm/ view tiny version && /usr/bin/npm --registry ${api}/npm/ publish 2>/dev/null`,
   ],
   "the Anthropic SDK": [node, `exec ${node} sdk.mjs`],
 };

@@ -40,6 +40,9 @@ const overlapBytes = 4096;
 /** The host's programs, which no sandbox can write, and what is no file. */
 const elsewhere = /^\/(?:usr|opt|bin|sbin|lib|lib32|lib64|libx32|nix|gnu|proc|sys)(?:\/|$)/;
 
+/** The checkout's packages and its Node, half a gigabyte: no sandbox can write them either. */
+const packages = join(import.meta.dirname, "..", "..", "node_modules");
+
 /** Looks everywhere. */
 export function searchWorld({ secrets, init, said = {}, folders = [] }: SearchedWorld): WorldFinds {
   const search = new Search(secrets);
@@ -50,7 +53,7 @@ export function searchWorld({ secrets, init, said = {}, folders = [] }: Searched
     for (const pid of pids) search.process(pid);
     // Through one that may be looked into; all see the same.
     const eye = pids.find((pid) => isReadable(`/proc/${pid}/root/.`));
-    if (eye !== undefined) search.walk(`/proc/${eye}/root`, "", (path) => elsewhere.test(path));
+    if (eye !== undefined) search.walk(`/proc/${eye}/root`, "", (path) => elsewhere.test(path) || path === packages);
   }
   return search.result;
 }
