@@ -149,7 +149,9 @@ test("A key can come late by a pipe; one that nobody writes to is not waited for
   const pipe = join(scratch(t), "pipe");
   execFileSync("mkfifo", [pipe]);
   t.throws(() => readEnvironmentKey(pipe, {}), { message: /is empty/ });
-  const writer = spawn("sh", ["-c", `exec 3<> ${pipe}; echo ready; sleep 0.1; echo ${environmentKey} >&3`]);
+  // What is written before there is a reader goes with its writer.
+  const whenRead = `until readlink /proc/$PPID/fd/* | grep -qx ${pipe}; do sleep 0.02; done`;
+  const writer = spawn("sh", ["-c", `exec 3<> ${pipe}; echo ready; ${whenRead}; echo ${environmentKey} >&3`]);
   await once(writer.stdout, "data");
   t.is(readEnvironmentKey(pipe, {}), environmentKey);
 });
