@@ -4,6 +4,9 @@ import type { Request } from "./flow.ts";
 import { LeakFault, type LeakStream, RequestGuard, type RequestLeak } from "./leaks.ts";
 import { SwapFault } from "./swap.ts";
 
+/** What of a policy decides. */
+const settingOf = { known: "requests", token: "tokens", placeholder: "placeholders" } as const;
+
 /** What the leak guard has to do with the requests of one connection. */
 export class LeakFlow {
   readonly #guard: RequestGuard;
@@ -93,7 +96,7 @@ export class LeakFlow {
   /** Records what does not go on, and says so. */
   refuse(fault: LeakFault, request: Request): Answer {
     const { leak, message } = fault;
-    const rule = `leak_guard.${leak.kind === "known" ? "requests" : "tokens"}: ${leak.action}`;
+    const rule = `leak_guard.${settingOf[leak.kind]}: ${leak.action}`;
     const { policy } = this.#refuse(fault, rule, request);
     this.#record(leak, request);
     return failureAnswer(403, "secret_in_request", message, { policy, rule });

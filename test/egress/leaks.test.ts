@@ -7,7 +7,7 @@ import { brotliCompressSync, deflateSync, gzipSync, zstdCompressSync } from "nod
 import test, { type ExecutionContext } from "ava";
 import type { Request } from "../../lib/egress/flow.ts";
 import { LeakFlow } from "../../lib/egress/leak-flow.ts";
-import { RequestGuard, type RequestLeak } from "../../lib/egress/leaks.ts";
+import { LeakFault, RequestGuard, type RequestLeak } from "../../lib/egress/leaks.ts";
 import { masked } from "../../lib/egress/websocket.ts";
 import { defaultLeakGuard, type LeakGuardSettings } from "../../lib/policy/leak-guard.ts";
 import { checksum } from "../../lib/secrets/placeholder.ts";
@@ -220,6 +220,24 @@ test("A compressed body is searched as it reads, arrives as it came, and is refu
     lenient.leaks.map(({ what, action }) => `${what} ${action}`),
     ["the key warn"],
   );
+});
+
+test("What does not go on is refused by the rule that says so", (t) => {
+  const rules: string[] = [];
+  const guard = new RequestGuard(undefined, { isPlaceholder: () => false, placeholders: null });
+  const flow = new LeakFlow(
+    guard,
+    () => {},
+    (_, rule) => {
+      rules.push(rule);
+      return { policy: null };
+    },
+  );
+  for (const kind of ["known", "token", "placeholder"] as const) {
+    const leak = { what: "a", form: "plain", action: "redact", kind, where: "body" } as const;
+    flow.refuse(new LeakFault(leak), { method: "POST", path: "/" } as Request);
+  }
+  t.deepEqual(rules, ["leak_guard.requests: redact", "leak_guard.tokens: redact", "leak_guard.placeholders: redact"]);
 });
 
 test("Redacted, a body goes on as long as it was and without it; a head does not", async (t) => {
