@@ -63,7 +63,11 @@ const mostRepeatedFiles = 8;
 
 /** What starts no sandbox and looks at no user: pure functions, the queue, and the worker against a faulty queue. */
 const alikeForAll = [
-  "test/{plan,policy,fuzz,runner,errors,queue,audit,docs,cli,package}/**",
+  "test/{plan,fuzz,runner,errors}/**",
+  "test/policy/*-{properties,dialect}.test.ts",
+  "test/policy/{bad-files,credentials,inference,schema}.test.ts",
+  "test/queue/{leases,tasks,documentation}.test.ts",
+  "test/package/{contents,docstrings,floor,rooms,sources}.test.ts",
   "test/secrets/{leak-guard,sigv4,token}.test.ts",
   "test/egress/{addresses,authority,canonical,client-hello,decide,glob,http-head,names,trust,websocket}.test.ts",
   "test/egress/{body-swap,carry,draft,hostile-http1,hostile-http2,model-server,program,resolver,rules,scrub}.test.ts",
@@ -81,6 +85,7 @@ const long = [
   "test/e2e/{demo-ends,run-apply,run-extract,run-options,run-receipt,run-status,run-streams}.test.ts",
   "test/sandbox/{apply,changes,extract,extract-glob,git-settings,line-diff,render-diff}*.test.ts",
   "test/scale/many-calls.test.ts",
+  "test/{audit,cli,docs,queue}/**",
   "test/tools/{bash,files,inputs,limits,pattern,search}.test.ts",
   "test/worker/{credentials,leak-guard,process,proxy}.test.ts",
 ];
