@@ -4,22 +4,10 @@ import { BodySwap } from "../../lib/egress/body-swap.ts";
 import { SwapFault } from "../../lib/egress/swap.ts";
 import { WebSocketError } from "../../lib/egress/websocket.ts";
 import { TextSwap } from "../../lib/egress/websocket-swap.ts";
-import { SessionCredentials } from "../../lib/secrets/session.ts";
-import { sound } from "../policy/policy-text.ts";
+import { boundSession } from "../secrets/bound-session.ts";
 
 const secret = 'the "real" \\ one';
-process.env["HOLDFAST_TEST_BODY"] = secret;
-const { credentials = {} } = sound(`holdfast: 1
-network_policies:
-  api:
-    endpoints: [{ host: api.example.com, port: 443, protocol: rest, enforcement: enforce, access: full }]
-    binaries: [{ path: /usr/bin/curl }]
-credentials:
-  one: { source: { env: HOLDFAST_TEST_BODY }, env: ONE, network_policy: api }
-  two: { source: { env: HOLDFAST_TEST_BODY }, env: ONE_TWO, network_policy: api }
-`);
-const session = await SessionCredentials.open(credentials);
-await session.secretOf("two")?.refresh();
+const session = await boundSession(secret, { one: "ONE", two: "ONE_TWO" });
 const placeholder = session.placeholderOf("one");
 
 /** A text that comes in pieces, cut at places; what goes on of it. */

@@ -1,6 +1,5 @@
 // The scenario of credentials.test.ts, run where the servers' addresses are this namespace's own.
 import { createHash } from "node:crypto";
-import { once } from "node:events";
 import { chmodSync, copyFileSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { createServer as createHttpServer, type IncomingMessage, type ServerResponse } from "node:http";
 import { createSecureServer } from "node:http2";
@@ -14,7 +13,7 @@ import { Authority } from "../../lib/egress/authority.ts";
 import { Sandbox } from "../../lib/sandbox/sandbox.ts";
 import { runnable, sound } from "../policy/policy-text.ts";
 import { searchSandbox } from "../secrets/world-search.ts";
-import { addresses } from "./world.ts";
+import { addresses, listening } from "./world.ts";
 
 const closers: (() => unknown)[] = [];
 const workdir = mkdtempSync(join(tmpdir(), "holdfast-credentialed-"));
@@ -233,10 +232,7 @@ const servers = [
   createHttpsServer(certified, onRequest).listen(443, addresses.other),
   h2.listen(8444, addresses.api),
 ];
-await Promise.all(servers.map((server) => (server.listening ? null : once(server, "listening"))));
-closers.push(() => {
-  for (const server of servers) server.close();
-});
+closers.push(await listening(servers));
 
 try {
   copyFileSync(join(import.meta.dirname, "credentialed-client.mjs"), join(workdir, "client.mjs"));

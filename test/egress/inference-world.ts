@@ -1,5 +1,4 @@
 // The scenario of inference.test.ts, run where the servers' addresses are this namespace's own.
-import { once } from "node:events";
 import { chmodSync, copyFileSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { createServer as createHttpServer, type IncomingMessage, type ServerResponse } from "node:http";
 import { createServer as createHttpsServer } from "node:https";
@@ -11,7 +10,7 @@ import { Authority } from "../../lib/egress/authority.ts";
 import { Sandbox } from "../../lib/sandbox/sandbox.ts";
 import { runnable, sound } from "../policy/policy-text.ts";
 import { searchSandbox } from "../secrets/world-search.ts";
-import { addresses } from "./world.ts";
+import { addresses, listening } from "./world.ts";
 
 interface Aws4 {
   sign(request: object, keys: typeof aws): { readonly headers: Readonly<Record<string, string>> };
@@ -178,7 +177,7 @@ const servers = [
   createHttpServer((request, response) => void onLocal(request, response)).listen(8082, "127.0.0.1"),
   createHttpServer((request, response) => void onProving(request, response)).listen(8084, addresses.api),
 ];
-await Promise.all(servers.map((server) => (server.listening ? null : once(server, "listening"))));
+await listening(servers);
 closers.push(() => {
   for (const server of servers) {
     server.closeAllConnections();

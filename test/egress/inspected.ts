@@ -1,6 +1,5 @@
 // The scenario of inspect.test.ts, run where the servers' addresses are this namespace's own.
 import { createHash, X509Certificate } from "node:crypto";
-import { once } from "node:events";
 import { chmodSync, chownSync, copyFileSync, existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { createServer as createHttpServer, type IncomingMessage, type ServerResponse } from "node:http";
 import { createSecureServer } from "node:http2";
@@ -14,7 +13,7 @@ import { Authority } from "../../lib/egress/authority.ts";
 import { hostTrust } from "../../lib/host/trust.ts";
 import { Sandbox, thisHost } from "../../lib/sandbox/sandbox.ts";
 import { runnable, sound } from "../policy/policy-text.ts";
-import { addresses } from "./world.ts";
+import { addresses, listening } from "./world.ts";
 
 const policyText = `${runnable(dirname(process.execPath))}network_policies:
   one:
@@ -140,7 +139,7 @@ leaving.on("session", (session) => {
 });
 leaving.listen(8444, addresses.api);
 const servers = [plain, web, untrusted, h2, leaving];
-await Promise.all(servers.map((server) => (server.listening ? null : once(server, "listening"))));
+await listening(servers);
 closers.push(() => {
   for (const server of servers) server.close();
   web.closeAllConnections();

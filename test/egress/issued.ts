@@ -1,6 +1,5 @@
 // The scenario of issued.test.ts, run where the servers' addresses are this namespace's own.
 import { createPublicKey, generateKeyPairSync, type KeyObject, verify } from "node:crypto";
-import { once } from "node:events";
 import { chmodSync, copyFileSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { createServer } from "node:https";
@@ -11,7 +10,7 @@ import { Authority } from "../../lib/egress/authority.ts";
 import { Sandbox } from "../../lib/sandbox/sandbox.ts";
 import { runnable, sound } from "../policy/policy-text.ts";
 import { searchSandbox } from "../secrets/world-search.ts";
-import { addresses } from "./world.ts";
+import { addresses, listening } from "./world.ts";
 
 const closers: (() => unknown)[] = [];
 const workdir = mkdtempSync(join(tmpdir(), "holdfast-issued-"));
@@ -141,10 +140,7 @@ const servers = [
   ),
   createServer(certifiedBy(stranger), (_, response) => response.end("{}")).listen(8443, addresses.api),
 ];
-await Promise.all(servers.map((server) => (server.listening ? null : once(server, "listening"))));
-closers.push(() => {
-  for (const server of servers) server.close();
-});
+closers.push(await listening(servers));
 
 try {
   copyFileSync(join(import.meta.dirname, "issued-client.mjs"), join(workdir, "client.mjs"));

@@ -1,5 +1,4 @@
 // The scenario of sdks.test.ts: libraries with placeholders, and servers that check the real secrets and what they sign.
-import { once } from "node:events";
 import { chmodSync, copyFileSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { createSecureServer, type Http2ServerRequest, type Http2ServerResponse } from "node:http2";
 import { tmpdir } from "node:os";
@@ -11,7 +10,7 @@ import { runnable, sound } from "../policy/policy-text.ts";
 import { finds } from "../secrets/secret-search.ts";
 import { type Answered, bedrock, isPayload, openai, S3 } from "./sdk-servers.ts";
 import { isSigned, type Keys } from "./signatures.ts";
-import { addresses } from "./world.ts";
+import { addresses, listening } from "./world.ts";
 
 const closers: (() => unknown)[] = [];
 const [workdir, outside] = [
@@ -114,10 +113,7 @@ const servers = [
   ),
   createSecureServer(options, serve("models", models)).listen(443, addresses.other),
 ];
-await Promise.all(servers.map((server) => (server.listening ? null : once(server, "listening"))));
-closers.push(() => {
-  for (const server of servers) server.close();
-});
+closers.push(await listening(servers));
 
 try {
   copyFileSync(join(import.meta.dirname, "sdk-client.mjs"), join(workdir, "client.mjs"));

@@ -1,5 +1,4 @@
 // The scenario of signed.test.ts, run where the servers' addresses are this namespace's own.
-import { once } from "node:events";
 import { chmodSync, copyFileSync, existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { createServer } from "node:https";
@@ -11,7 +10,7 @@ import { Sandbox } from "../../lib/sandbox/sandbox.ts";
 import { runnable, sound } from "../policy/policy-text.ts";
 import { searchSandbox } from "../secrets/world-search.ts";
 import { areChunksSigned, isSigned, type Keys } from "./signatures.ts";
-import { addresses } from "./world.ts";
+import { addresses, listening } from "./world.ts";
 
 const closers: (() => unknown)[] = [];
 const workdir = mkdtempSync(join(tmpdir(), "holdfast-signed-"));
@@ -112,10 +111,7 @@ const servers = [
   createServer(certified, (request, response) => void onApi(request, response)).listen(443, addresses.api),
   createServer(certified, (request, response) => void onSts(request, response)).listen(443, addresses.other),
 ];
-await Promise.all(servers.map((server) => (server.listening ? null : once(server, "listening"))));
-closers.push(() => {
-  for (const server of servers) server.close();
-});
+closers.push(await listening(servers));
 
 try {
   copyFileSync(join(import.meta.dirname, "signed-client.mjs"), join(workdir, "client.mjs"));

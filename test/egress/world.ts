@@ -1,5 +1,7 @@
 import { spawnSync } from "node:child_process";
+import { once } from "node:events";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import type { Server } from "node:net";
 import { release, tmpdir } from "node:os";
 import { join } from "node:path";
 
@@ -15,6 +17,14 @@ ${addresses.api} mixed.example.test
 127.0.0.1 loopback.example.test
 ${addresses.api} host.docker.internal hosts.example.test
 `;
+
+/** Waits until all of them listen. @returns what closes them */
+export async function listening(servers: readonly Server[]): Promise<() => void> {
+  await Promise.all(servers.map((server) => (server.listening ? null : once(server, "listening"))));
+  return () => {
+    for (const server of servers) server.close();
+  };
+}
 
 /** Why no network of its own can be made here for a test; null where one can. */
 export function missingForWorld(): string | null {

@@ -7,25 +7,12 @@ import { LeakFault, RequestGuard } from "../../lib/egress/leaks.ts";
 import { SwapFault } from "../../lib/egress/swap.ts";
 import { defaultLeakGuard } from "../../lib/policy/leak-guard.ts";
 import { SecretSearch } from "../../lib/secrets/secret-search.ts";
-import { SessionCredentials } from "../../lib/secrets/session.ts";
-import { sound } from "../policy/policy-text.ts";
+import { boundSession } from "../secrets/bound-session.ts";
 import { cut } from "./node-http.ts";
 import type { Target } from "./targets.ts";
 
 const secret = 'n4rrow-se"cret.of+one=odd&character';
-process.env["HOLDFAST_FUZZ_SECRET"] = secret;
-const { credentials = {} } = sound(`holdfast: 1
-network_policies:
-  api:
-    endpoints: [{ host: api.example.com, port: 443, protocol: rest, enforcement: enforce, access: full }]
-    binaries: [{ path: /usr/bin/curl }]
-credentials:
-  one: { source: { env: HOLDFAST_FUZZ_SECRET }, env: ONE, network_policy: api }
-  other: { source: { env: HOLDFAST_FUZZ_SECRET }, env: OTHER, network_policy: api }
-`);
-const session = await SessionCredentials.open(credentials);
-await session.secretOf("one")?.refresh();
-await session.secretOf("other")?.refresh();
+const session = await boundSession(secret, { one: "ONE", other: "OTHER" });
 
 /** What comes out of a reader, or undefined where it refuses. */
 function outcome(pieces: readonly Buffer[], take: (piece: Buffer, isLast: boolean) => Buffer): string | undefined {
