@@ -75,11 +75,13 @@ export class Audit {
 
   /** Records one event. Throws what the sink throws: a record that cannot be kept stops what it records. */
   append(said: AuditEvent): void {
+    const follower = this.#followers.get(said.sandbox);
+    if (this.#sink === null && follower === undefined) return;
     // What a sandbox names may hold one: a path, a host, a file.
     const whole = JSON.stringify(said);
     const isClean = secretsInUse.redact(whole) === whole;
     const event = isClean ? said : withoutSecrets(said);
-    this.#followers.get(event.sandbox)?.(event);
+    follower?.(event);
     if (this.#sink === null) return;
     const now = Date.now();
     if (now !== this.#ms) {
