@@ -5,6 +5,8 @@ import type { WorkerLog } from "./log.ts";
 import { type CallResult, type PostOptions, type PostOutcome, postResult } from "./result-post.ts";
 import type { WorkerTimings } from "./timings.ts";
 
+const interrupted = "the call was interrupted by the user";
+
 /** What a session's result must never hold; the sandbox has none of it, this is the second wall. */
 export type Redact = (text: string) => string;
 
@@ -70,11 +72,9 @@ export class CallQueue {
   }
 
   /** Ends the calls that the user interrupted; each is still answered. */
-  interrupt(thread: string | undefined): void {
+  interrupt(isMeant: (call: ToolUse) => boolean): void {
     for (const job of this.#jobs()) {
-      if (thread === undefined || job.call.thread === thread) {
-        job.cancel.abort(new Error("the call was interrupted by the user"));
-      }
+      if (isMeant(job.call)) job.cancel.abort(new Error(interrupted));
     }
   }
 
@@ -129,7 +129,10 @@ export class CallQueue {
     const session = this.#options.post.sessionId;
     const began = performance.now();
     const signal = AbortSignal.any([this.#options.signal, cancel.signal]);
-    const { text, isError } = await withinLimit(tools, call, signal, timings);
+    // One that was interrupted before its turn must have no effect.
+    const { text, isError } = cancel.signal.aborted
+      ? { text: `${call.name}: ${interrupted}`, isError: true }
+      : await withinLimit(tools, call, signal, timings);
     const clean = redact(text.toWellFormed());
     if (clean !== text) log.warn({ session, call: call.id }, "a result held a credential, or text that is not Unicode");
     log.info(

@@ -1,5 +1,5 @@
 import { Anthropic } from "@anthropic-ai/sdk";
-import type { AttemptOutcome } from "./outage.ts";
+import type { Polls } from "./polls.ts";
 import { pause } from "./timings.ts";
 
 /** Kinds of request that a 429 holds back separately. */
@@ -45,7 +45,7 @@ function headersWith(token: string, given: RequestInit["headers"]): Headers {
  * like any other that is no success); no request of a kind goes out before a `retry-after` of that kind has passed; and
  * an acknowledgement is not cut off half-way, which would leave the item claimed by nobody.
  */
-export function createFetch(token: string, onPoll?: (outcome: AttemptOutcome) => void): typeof fetch {
+export function createFetch(token: string, polls?: Polls): typeof fetch {
   const notBefore = new Map<RequestKind, number>();
   return async (input, init = {}) => {
     const url = input instanceof Request ? input.url : String(input);
@@ -53,7 +53,8 @@ export function createFetch(token: string, onPoll?: (outcome: AttemptOutcome) =>
     const headers = headersWith(token, init.headers);
     const signal = init.signal ?? never;
     for (;;) {
-      const left = (notBefore.get(kind) ?? 0) - performance.now();
+      const soonest = Math.max(notBefore.get(kind) ?? 0, kind === "poll" ? (polls?.notBefore ?? 0) : 0);
+      const left = soonest - performance.now();
       if (left <= 0) break;
       await pause(left, signal);
       signal.throwIfAborted();
@@ -67,15 +68,16 @@ export function createFetch(token: string, onPoll?: (outcome: AttemptOutcome) =>
         ...(kind === "ack" ? { signal: lasting(signal) } : {}),
       });
     } catch (error) {
-      if (kind === "poll" && !signal.aborted) onPoll?.({ error });
+      if (kind === "poll" && !signal.aborted) polls?.noAnswer(error);
       throw error;
     }
-    if (kind === "poll") onPoll?.({ status: response.status });
     if (response.status === 429 || response.status >= 500) {
       const wait = retryAfterMs(response.headers);
       if (wait > 0) notBefore.set(kind, performance.now() + wait);
     }
-    return response;
+    if (polls === undefined) return response;
+    if (kind === "ack") polls.acknowledged(response.status);
+    return kind === "poll" ? await polls.read(response) : response;
   };
 }
 
@@ -93,13 +95,9 @@ function lasting(signal: AbortSignal): AbortSignal {
 /**
  * A client of the SDK that carries exactly one credential, whatever the environment holds, and logs nothing.
  *
- * @param onPoll told of each attempt at a poll
+ * @param polls sees to what a poller gets
  */
-export function createClient(
-  token: string,
-  baseUrl: string | undefined,
-  onPoll?: (outcome: AttemptOutcome) => void,
-): Anthropic {
+export function createClient(token: string, baseUrl: string | undefined, polls?: Polls): Anthropic {
   return new Anthropic({
     apiKey: null,
     authToken: token,
@@ -108,6 +106,6 @@ export function createClient(
     logLevel: "off",
     // To the head of the answer. The SDK's ten minutes would keep a session's result back as long.
     timeout: headMs,
-    fetch: createFetch(token, onPoll),
+    fetch: createFetch(token, polls),
   });
 }

@@ -22,7 +22,8 @@ export interface DispatchOptions {
   readonly dropThread: (thread: string) => void;
   /** Somebody answered a call. */
   readonly onAnswered: (id: string) => void;
-  readonly onInterrupt: (thread: string | undefined) => void;
+  /** Ends calls that run or wait to be run. */
+  readonly interrupt: (isMeant: (call: ToolUse) => boolean) => void;
   /** Said once for each call that is not run. */
   readonly onPassedOver: (call: ToolUse, why: "denied" | "held" | "not ours" | "thread ended") => void;
 }
@@ -31,6 +32,10 @@ export interface DispatchOptions {
 export class HistoryPass {
   readonly pending: ToolUse[] = [];
   readonly newlySeen: Set<string> = new Set();
+  /** Calls that an interrupt came after. */
+  readonly interrupted: Set<string> = new Set();
+  /** Calls that a verdict came for. */
+  readonly judged: Set<string> = new Set();
   lastEndedTurn = false;
   /** The session's latest status is its end. */
   isOver = false;
@@ -46,6 +51,8 @@ export class Dispatch {
   readonly #held = new Map<string, ToolUse>();
   readonly #deadThreads = new Set<string>();
   readonly #passedOver = new Set<string>();
+  /** Interrupts that were acted on: one that comes again must not end a call that was made after it. */
+  readonly #interrupts = new Set<string>();
 
   constructor(options: DispatchOptions) {
     this.#options = options;
@@ -83,7 +90,7 @@ export class Dispatch {
         this.#releaseDeadThreads();
         break;
       case "user.interrupt":
-        this.#options.onInterrupt(textField(event, "session_thread_id"));
+        if (this.#isNewInterrupt(event)) this.#options.interrupt((running) => isMeantBy(event, running));
         break;
     }
     return endsSession(event);
@@ -96,6 +103,8 @@ export class Dispatch {
     const call = readToolUse(event);
     if (call === undefined) {
       this.#note(event);
+      if (event.type === "user.tool_confirmation") pass.judged.add(textField(event, "tool_use_id") ?? "");
+      else if (event.type === "user.interrupt") this.#interruptPending(event, pass);
       return;
     }
     if (!this.#seen.has(call.id)) {
@@ -108,6 +117,7 @@ export class Dispatch {
   /** The history could not be read to its end: calls seen only there are forgotten, so that a later pass finds them. */
   abandonPass(pass: HistoryPass): void {
     for (const id of pass.newlySeen) if (!this.#options.isUnderWay(id)) this.#seen.delete(id);
+    this.#options.interrupt(({ id }) => pass.interrupted.has(id));
     this.#options.clock.noteHistory(false);
     this.#releaseDeadThreads();
   }
@@ -120,6 +130,8 @@ export class Dispatch {
     clock.disarm();
     const open = pass.pending.filter((call) => !this.#answered.has(call.id));
     for (const call of open) this.#route(call);
+    // Those too that were only just taken up: whoever makes a call wants its answer.
+    this.#options.interrupt(({ id }) => pass.interrupted.has(id));
     // A held call that this history did not have.
     for (const call of [...this.#held.values()]) {
       if (this.#verdicts.has(call.id)) this.#applyVerdict(call, this.#verdicts.get(call.id));
@@ -148,6 +160,23 @@ export class Dispatch {
     }
   }
 
+  #isNewInterrupt(event: SessionEvent): boolean {
+    const id = textField(event, "id");
+    if (id === undefined) return true;
+    if (this.#interrupts.has(id)) return false;
+    this.#interrupts.add(id);
+    return true;
+  }
+
+  /** As live: what runs or waits to be run is interrupted, not what is held for a verdict. */
+  #interruptPending(event: SessionEvent, pass: HistoryPass): void {
+    this.#isNewInterrupt(event);
+    for (const call of pass.pending) {
+      const isHeld = !needsNoVerdict(call) && !pass.judged.has(call.id);
+      if (!isHeld && isMeantBy(event, call)) pass.interrupted.add(call.id);
+    }
+  }
+
   #isDead(thread: string | undefined): boolean {
     return thread !== undefined && this.#deadThreads.has(thread);
   }
@@ -166,7 +195,7 @@ export class Dispatch {
       this.#applyVerdict(call, this.#verdicts.get(call.id));
       return;
     }
-    if (call.permission === undefined || call.permission === "allow") {
+    if (needsNoVerdict(call)) {
       this.#run(call);
       return;
     }
@@ -224,4 +253,14 @@ export class Dispatch {
     this.#passedOver.add(mark);
     this.#options.onPassedOver(call, why);
   }
+}
+
+function needsNoVerdict({ permission }: ToolUse): boolean {
+  return permission === undefined || permission === "allow";
+}
+
+/** An interrupt without a thread is for all of the session. */
+function isMeantBy(interrupt: SessionEvent, call: ToolUse): boolean {
+  const thread = textField(interrupt, "session_thread_id");
+  return thread === undefined || call.thread === thread;
 }

@@ -8,15 +8,21 @@ export function statusOf(error: unknown): number | undefined {
 
 /**
  * Whether a call must not be made again (protocol section 2): a 4xx other than 408, 409 and 429, unless the server's
- * `x-should-retry` says otherwise. No answer, a timeout or an answer that cannot be read may be tried again.
+ * `x-should-retry` says otherwise of any failure. No answer, a timeout or an answer that cannot be read may be tried again.
  */
 export function isFatal(error: unknown): boolean {
-  const status = statusOf(error);
-  if (status === undefined) return error instanceof APIUserAbortError;
-  const headers: unknown = error instanceof APIError ? error.headers : undefined;
+  if (error instanceof APIError && error.status !== undefined) return isFatalAnswer(error.status, error.headers);
+  return error instanceof APIUserAbortError;
+}
+
+/** As `isFatal`, of an answer that is no success. */
+export function isFatalAnswer(status: number, headers: unknown): boolean {
   const said = headers instanceof Headers ? headers.get("x-should-retry") : null;
-  if (said === "true") return false;
-  if (said === "false") return status < 500 || status > 599;
+  return said === "true" || said === "false" ? said === "false" : isRefusal(status);
+}
+
+/** Whether a status alone says that the same request would be refused again. */
+export function isRefusal(status: number): boolean {
   return status >= 400 && status < 500 && status !== 408 && status !== 409 && status !== 429;
 }
 

@@ -98,6 +98,7 @@ class ServedItem {
 
 async function serveIfAlive(served: ServedItem, signal: AbortSignal): Promise<SessionEnd | undefined> {
   const { api, item, settings } = served;
+  if (item.sessionId === "") throw new Error("the item names no session");
   const session = await api.client.beta.sessions.retrieve(item.sessionId, {}, { signal });
   if (session.status === "terminated") {
     settings.log.info({ work: item.id, session: item.sessionId }, "already terminated: nothing to run");

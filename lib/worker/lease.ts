@@ -103,7 +103,9 @@ export class Lease {
     } catch (error) {
       if (this.#end !== undefined) return;
       if (statusOf(error) === 412) this.#finish("lost", "the lease is lost: the item is another's");
-      else if (!cut.aborted && isFatal(error)) this.#finish("rejected", `the lease cannot be kept: ${describe(error)}`);
+      // A server's fault is none of the lease's, whatever it says of trying again: the next heartbeat is due anyway.
+      else if (!cut.aborted && isFatal(error) && (statusOf(error) ?? 0) < 500)
+        this.#finish("rejected", `the lease cannot be kept: ${describe(error)}`);
       else if (performance.now() - this.#lastSuccess >= (this.#ttlMs ?? this.#timings.assumedTtl)) {
         this.#finish("lost", "no heartbeat got through for as long as the lease lasts: it is taken as lost");
       } else this.#log.warn({ work: this.#item.id, error: describe(error) }, "a heartbeat failed");

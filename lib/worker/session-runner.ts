@@ -68,7 +68,7 @@ export class SessionRunner {
       isUnderWay: (id) => this.#calls.has(id),
       dropThread: (thread) => this.#calls.drop(thread),
       onAnswered: (id) => this.#calls.settle(id),
-      onInterrupt: (thread) => this.#calls.interrupt(thread),
+      interrupt: (isMeant) => this.#calls.interrupt(isMeant),
       onPassedOver: (call, why) => log.info({ session: sessionId, tool: call.name, call: call.id }, `call ${why}`),
     });
   }

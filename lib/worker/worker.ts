@@ -2,14 +2,10 @@ import { WorkPoller } from "@anthropic-ai/sdk/helpers/beta/environments";
 import type { BetaSelfHostedWork } from "@anthropic-ai/sdk/resources/beta/environments/work";
 import { createClient } from "./client.ts";
 import { type Redactor, sessionsToken } from "./credentials.ts";
-import { describe, isFatal } from "./failure.ts";
+import { describe } from "./failure.ts";
 import { type ItemSettings, serveItem } from "./item.ts";
 import type { WorkerLog } from "./log.ts";
-import { Outage } from "./outage.ts";
-import { jitter, pause } from "./timings.ts";
-
-const firstBackoffMs = 1000;
-const mostBackoffMs = 60_000;
+import { Polls } from "./polls.ts";
 
 export interface WorkerOptions {
   readonly environmentId: string;
@@ -36,45 +32,31 @@ export interface WorkerOptions {
 export async function runWorker(options: WorkerOptions, signal: AbortSignal): Promise<void> {
   const { log, redactor, environmentKey, baseUrl } = options;
   redactor.add(environmentKey);
-  const outage = new Outage(log);
-  const client = createClient(environmentKey, baseUrl, (outcome) => outage.note(outcome));
+  const client = createClient(environmentKey, baseUrl, new Polls(options.environmentId, log));
   const active = new Set<Promise<unknown>>();
-  let backoff = firstBackoffMs;
+  const poller = new WorkPoller({
+    client,
+    environmentId: options.environmentId,
+    environmentKey,
+    workerId: options.workerId,
+    // Each item is stopped by who serves it, unless its lease was lost.
+    autoStop: false,
+    drain: options.drain,
+    signal,
+  });
   try {
-    while (!signal.aborted) {
-      const poller = new WorkPoller({
-        client,
-        environmentId: options.environmentId,
-        environmentKey,
-        workerId: options.workerId,
-        // Each item is stopped by who serves it, unless its lease was lost.
-        autoStop: false,
-        drain: options.drain,
-        signal,
-      });
-      try {
-        for await (const work of poller) {
-          backoff = firstBackoffMs;
-          const serving = serve(work, options, signal)
-            .catch((error: unknown) => log.error({ work: work.id, error: describe(error) }, "the item failed"))
-            .finally(() => active.delete(serving));
-          active.add(serving);
-          if (options.once) return;
-          while (active.size >= options.concurrency) await Promise.race(active);
-        }
-        return;
-      } catch (error) {
-        if (signal.aborted) return;
-        if (isFatal(error)) {
-          log.error({ error: describe(error), sessions: active.size }, "polling was refused: the worker ends");
-          throw error;
-        }
-        // An answer that is no work item, such as a proxy's page: the poller gives up on what it cannot read.
-        log.warn({ error: describe(error) }, "a poll's answer could not be read");
-        await pause(jitter(backoff), signal);
-        backoff = Math.min(backoff * 2, mostBackoffMs);
-      }
+    for await (const work of poller) {
+      const serving = serve(work, options, signal)
+        .catch((error: unknown) => log.error({ work: work.id, error: describe(error) }, "the item failed"))
+        .finally(() => active.delete(serving));
+      active.add(serving);
+      if (options.once) return;
+      while (active.size >= options.concurrency) await Promise.race(active);
     }
+  } catch (error) {
+    if (signal.aborted) return;
+    log.error({ error: describe(error), sessions: active.size }, "polling was refused: the worker ends");
+    throw error;
   } finally {
     await Promise.allSettled(active);
   }
@@ -93,9 +75,9 @@ async function serve(work: BetaSelfHostedWork, options: WorkerOptions, signal: A
     await serveItem(
       {
         id: work.id,
-        environmentId: work.environment_id ?? options.environmentId,
-        type: String(work.data.type),
-        sessionId: String(work.data.id),
+        environmentId: work.environment_id,
+        type: text(work.data.type),
+        sessionId: text(work.data.id),
       },
       { client: createClient(token ?? environmentKey, baseUrl), hasSessionsToken: token !== null },
       options.item,
@@ -104,4 +86,9 @@ async function serve(work: BetaSelfHostedWork, options: WorkerOptions, signal: A
   } finally {
     redactor.remove(secret, token);
   }
+}
+
+/** A field that should be a text; the types promise more than a server keeps. */
+function text(value: unknown): string {
+  return typeof value === "string" ? value : "";
 }

@@ -1,5 +1,5 @@
 import test from "ava";
-import { type Event, endTurn, terminated, toolUse } from "./faulty-server.ts";
+import { type Event, encode, endTurn, terminated, toolUse } from "./faulty-server.ts";
 import { openHarness, untilCancelled } from "./harness.ts";
 
 function verdict(id: string, result: unknown): Event {
@@ -191,6 +191,38 @@ test("An interrupt cancels the running call, which is still answered, with an er
   server.happen({ type: "user.interrupt", id: "i2", session_thread_id: "sthr_1" });
   await server.until(() => server.results().length === 1);
   t.deepEqual(server.results(), [{ id: "sevt_1", text: "bash: the call was interrupted by the user", isError: true }]);
+});
+
+test("An interrupt that came while the stream was away ends the calls made before it, and no later ones", async (t) => {
+  const { server, start, calls } = await openHarness(t, { run: untilCancelled });
+  server.enqueue({ id: "work_1" });
+  server.happen(toolUse("sevt_1"), toolUse("sevt_2"));
+  server.happen(toolUse("sevt_held", "bash", { evaluated_permission: "ask" }));
+  void start();
+  await server.until(() => calls.length === 1 && server.openStreams === 1);
+  const interrupt = { type: "user.interrupt", id: "i1" };
+  server.history.push(interrupt, verdict("sevt_held", "allow"));
+  server.cutStreams();
+  // The second was not begun: it has no effect any more.
+  await server.until(() => calls.length === 2);
+  t.deepEqual(
+    server.results().map(({ id, text }) => [id, text]),
+    ["sevt_1", "sevt_2"].map((id) => [id, "bash: the call was interrupted by the user"]),
+  );
+  // It comes again, live and at the next connection: the call was approved after it.
+  server.sendRaw(encode(interrupt));
+  server.cutStreams();
+  await server.untilCount("history", 3);
+  await server.until(() => server.openStreams === 1);
+  t.false(calls[1]?.signal.aborted);
+  server.sendRaw(encode(interrupt));
+  server.happen(toolUse("sevt_3"), { type: "user.tool_result", id: "r3", tool_use_id: "sevt_3", content: [] });
+  server.happen({ type: "user.interrupt", id: "i2" });
+  await server.until(() => server.results().length === 4);
+  t.deepEqual(
+    server.results().map(({ id }) => id),
+    ["sevt_1", "sevt_2", "sevt_3", "sevt_held"],
+  );
 });
 
 test("The end of a turn starts the countdown, and what happens meanwhile ends it", async (t) => {

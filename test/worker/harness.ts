@@ -14,8 +14,8 @@ import { environmentKey, FaultyServer } from "./faulty-server.ts";
 export const fast: WorkerTimings = {
   ...protocolTimings,
   heartbeatShortest: 20,
-  heartbeatFirst: 300,
-  assumedTtl: 900,
+  heartbeatFirst: 3000,
+  assumedTtl: 9000,
   streamBackoff: 10,
   streamBackoffMost: 50,
   postBackoff: 10,

@@ -119,6 +119,74 @@ for (const type of ["healthcheck", "something_of_later_days"]) {
   });
 }
 
+test("Items whose data is nothing to serve are acknowledged and stopped, however it is malformed", async (t) => {
+  const { server, start, places } = await openHarness(t);
+  const shapes: object[] = [
+    { data: null },
+    {},
+    { data: "session" },
+    { data: ["session"] },
+    { data: { type: 7, id: "sesn_1" } },
+    { data: { type: "session" } },
+    { data: { type: "session", id: 7 } },
+    { data: null, environment_id: null, secret: 7 },
+  ];
+  shapes.forEach((shape, index) => {
+    const item = { type: "work", id: `work_${index}`, environment_id: "env_test", secret: null, ...shape };
+    server.fail("poll", { status: 200, body: item });
+  });
+  void start();
+  await server.untilCount("stop", shapes.length);
+  const verbs = (verb: string) => shapes.map((_, index) => `/v1/environments/env_test/work/work_${index}/${verb}`);
+  t.deepEqual(
+    server.of("ack").map(({ path }) => path),
+    verbs("ack"),
+  );
+  t.deepEqual(
+    server.of("stop").map(({ path }) => path),
+    verbs("stop"),
+  );
+  t.deepEqual(places, []);
+  t.true(server.requests.every(({ kind }) => ["poll", "ack", "heartbeat", "stop"].includes(kind)));
+});
+
+test("An answer without a work item's id is backed off from, and the next item served", async (t) => {
+  const { server, start, log } = await openHarness(t);
+  server.fail("poll", { status: 200, body: { data: { type: "session", id: "sesn_1" } } });
+  server.fail("poll", { status: 200, body: [] });
+  // It is no part of a path.
+  server.fail("poll", { status: 200, body: { id: "..", data: { type: "session", id: "sesn_1" } } });
+  server.enqueue({ id: "work_1", type: "healthcheck" });
+  void start();
+  await server.untilCount("stop", 1);
+  t.is(server.of("ack").length, 1);
+  const at = server.of("poll").map((poll) => poll.at);
+  t.true((at[1] ?? 0) - (at[0] ?? 0) >= 370 && (at[2] ?? 0) - (at[1] ?? 0) >= 740);
+  t.true(log.text.includes("the answer is no work item"));
+});
+
+test("Items that are handed out again and again and cannot be acknowledged are polled for less and less often", async (t) => {
+  const { server, start, log } = await openHarness(t);
+  server.failAlways("ack", { status: 404 });
+  for (const id of ["work_1", "work_1", "work_1", "work_1"]) server.enqueue({ id });
+  void start();
+  await server.untilCount("poll", 4);
+  const at = server.of("poll").map((poll) => poll.at);
+  t.true((at[2] ?? 0) - (at[1] ?? 0) >= 740 && (at[3] ?? 0) - (at[2] ?? 0) >= 1490);
+  t.is(server.of("heartbeat").length, 0);
+  t.true(log.text.includes("could not be acknowledged"));
+});
+
+test("A poll that is refused and may be tried again all the same does not end the worker", async (t) => {
+  const { server, start } = await openHarness(t);
+  const headers = { "x-should-retry": "true", "retry-after-ms": "1" };
+  server.fail("poll", ...Array.from({ length: 4 }, () => ({ status: 403, headers })));
+  server.enqueue({ id: "work_1", type: "healthcheck" });
+  void start();
+  await server.untilCount("stop", 1);
+  t.is(server.of("poll").length, 5);
+});
+
 test("The item's own calls carry its token, and the poll and the acknowledgement the environment key", async (t) => {
   const { server, start } = await openHarness(t, { maxIdleMs: 20 });
   server.happen(toolUse("sevt_1"));

@@ -24,6 +24,7 @@ test("A result is one event with one text, and names its call", async (t) => {
 for (const [what, fault] of [
   ["a server error", { status: 503, headers: { "retry-after-ms": "5" } }],
   ["a server that says 409", { status: 409, headers: { "retry-after-ms": "5" } }],
+  ["a refusal that may be tried again", { status: 400, headers: { "x-should-retry": "true", "retry-after-ms": "5" } }],
   ["a connection that is cut", "cut"],
   ["an answer that is lost", "lose the answer"],
 ] as const) {
@@ -55,10 +56,17 @@ test("An echo of a result whose answer was lost ends the posting", async (t) => 
   t.is(server.results().length, 1);
 });
 
-for (const status of [400, 403, 413]) {
-  test(`A result that is refused with ${status} is given up, and the next call is served`, async (t) => {
+for (const [status, headers] of [
+  [400, {}],
+  [403, {}],
+  [413, {}],
+  [409, { "x-should-retry": "false" }],
+  [503, { "x-should-retry": "false" }],
+] as const) {
+  const what = [status, ...Object.entries(headers).flat()].join(" ");
+  test(`A result that is refused with ${what} is given up, and the next call is served`, async (t) => {
     const { server, start, calls } = await openHarness(t);
-    server.fail("post", { status });
+    server.fail("post", { status, headers });
     server.enqueue({ id: "work_1" });
     server.happen(toolUse("sevt_1"), toolUse("sevt_2"));
     void start();
@@ -72,7 +80,7 @@ for (const status of [400, 403, 413]) {
 test("A result that could not be posted is posted at the next connection, and its call not run again", async (t) => {
   const { server, start, calls } = await openHarness(t);
   server.ttlSeconds = 1.5;
-  server.failAlways("post", { status: 503, headers: { "x-should-retry": "false" } });
+  server.failAlways("post", { status: 503, headers: { "retry-after-ms": "1" } });
   server.enqueue({ id: "work_1" });
   server.happen(toolUse("sevt_1"));
   void start();

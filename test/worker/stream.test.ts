@@ -280,10 +280,15 @@ test("Unknown events, fields and shapes are passed over", async (t) => {
   t.is(server.of("stream").length, 1);
 });
 
-for (const status of [401, 404, 410]) {
-  test(`A stream that is refused with ${status} ends the session, and its item is stopped`, async (t) => {
+for (const [status, headers] of [
+  [401, {}],
+  [404, {}],
+  [410, {}],
+  [503, { "x-should-retry": "false" }],
+] as const) {
+  test(`A stream that is refused with ${status} for good ends the session, and its item is stopped`, async (t) => {
     const { server, start } = await openHarness(t);
-    server.failAlways("stream", { status });
+    server.failAlways("stream", { status, headers });
     server.enqueue({ id: "work_1" });
     void start();
     await server.untilCount("stop", 1);
