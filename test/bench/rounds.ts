@@ -3,6 +3,8 @@ export interface Variant {
   readonly name: string;
   /** Does it once, to the end. */
   run(): Promise<void> | void;
+  /** Done before each run, and not timed. */
+  before?(): Promise<void> | void;
 }
 
 /** What was measured of one variant: times in milliseconds, unless said otherwise. */
@@ -59,6 +61,7 @@ export async function measure(
 ): Promise<(name: string) => Times> {
   const times = new Map(variants.map(({ name }): [string, number[]] => [name, []]));
   await inRounds(variants, rounds, warmUp, async (variant, counts) => {
+    await variant.before?.();
     const began = performance.now();
     await variant.run();
     const took = performance.now() - began;
