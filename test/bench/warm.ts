@@ -12,16 +12,16 @@ async function compare(rounds: number): Promise<{ confined: Times; bare: Times }
   return withWorkdir(async (workdir) => {
     const sandbox = await Sandbox.create({ workdir });
     try {
+      const confined = async (): Promise<void> => {
+        const result = await sandbox.exec(program);
+        if (result.exitCode !== 0) throw new Error(`${program} ended with ${result.exitCode ?? result.signal}`);
+      };
+      const bare = (): Promise<void> => runChild(program, []);
+      // Each after one of its own kind, as in cold.ts: what a fork leaves to this process is the bare spawn's cost.
       const times = await measure(
         [
-          {
-            name: "confined",
-            run: async () => {
-              const result = await sandbox.exec(program);
-              if (result.exitCode !== 0) throw new Error(`${program} ended with ${result.exitCode ?? result.signal}`);
-            },
-          },
-          { name: "bare", run: () => runChild(program, []) },
+          { name: "confined", before: confined, run: confined },
+          { name: "bare", before: bare, run: bare },
         ],
         rounds,
         30,
