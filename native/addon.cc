@@ -29,6 +29,7 @@
 #include "locked_memory.h"
 #include "loopback.h"
 #include "notify.h"
+#include "outbox.h"
 #include "probe.h"
 #include "repositories.h"
 #include "terminal.h"
@@ -612,7 +613,11 @@ void WatchEvents(const Napi::CallbackInfo& info) {
   }).detach();
 }
 
-void Close(const Napi::CallbackInfo& info) { close(info[0].As<Napi::Number>().Int32Value()); }
+void Close(const Napi::CallbackInfo& info) {
+  int fd = info[0].As<Napi::Number>().Int32Value();
+  holdfast::DropPackets(fd);
+  close(fd);
+}
 
 Napi::Value Write(const Napi::CallbackInfo& info) {
   int fd = info[0].As<Napi::Number>().Int32Value();

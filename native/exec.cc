@@ -8,7 +8,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <utility>
+
 #include "fdpass.h"
+#include "outbox.h"
 #include "wire.h"
 
 namespace holdfast {
@@ -38,18 +41,14 @@ Status SendExec(int control, const CallRequest& request, CallPipes* pipes) {
   ExecMessage message;
   if (request.message.size() < sizeof message) return Status::Failed("exec", "request", EINVAL);
   memcpy(&message, request.message.data(), sizeof message);
-  UniqueFd theirs[3];
-  UniqueFd payload;
-  int fds[4];
-  int fd_count = 0;
+  std::vector<UniqueFd> fds;
   const uint8_t* data = request.message.data();
   size_t size = request.message.size();
   if (size > kMaxInline) {
-    Status status = SealedMemfd(data + sizeof message, size - sizeof message, &payload);
+    Status status = SealedMemfd(data + sizeof message, size - sizeof message, &fds.emplace_back());
     if (!status.Ok()) return status;
     message.flags |= kExecPayloadFd;
     message.payload_size = static_cast<uint32_t>(size - sizeof message);
-    fds[fd_count++] = payload.Get();
     size = sizeof message;
   }
   message.pty_mask = 0;
@@ -62,14 +61,13 @@ Status SendExec(int control, const CallRequest& request, CallPipes* pipes) {
         if (pipe2(pair, O_CLOEXEC) != 0) return Status::Failed("exec", "pipe2", errno);
         int ours = i == 0 ? 1 : 0;
         pipes->ends[i].Reset(pair[ours]);
-        theirs[i].Reset(pair[1 - ours]);
+        fds.emplace_back(pair[1 - ours]);
         // Reopened through /proc/self/fd or /dev/stdout, whoever runs inside: in the child's own
         // direction only, else a program could take out of its output what it had printed.
         if (fchmod(pair[1 - ours], i == 0 ? 0444 : 0222) != 0)
           return Status::Failed("exec", "fchmod", errno);
         if (fcntl(pair[ours], F_SETFL, O_NONBLOCK | (i == 0 ? O_WRONLY : O_RDONLY)) != 0)
           return Status::Failed("exec", "fcntl", errno);
-        fds[fd_count++] = theirs[i].Get();
         break;
       }
       case Stdio::kPty:
@@ -89,20 +87,19 @@ Status SendExec(int control, const CallRequest& request, CallPipes* pipes) {
   std::vector<uint8_t> packet(size);
   memcpy(packet.data(), &message, sizeof message);
   memcpy(packet.data() + sizeof message, data + sizeof message, size - sizeof message);
-  int error = SendPacket(control, packet.data(), packet.size(), fds, fd_count, 0);
+  int error = PostPacket(control, std::move(packet), std::move(fds));
   return error == 0 ? Status::Fine() : Status::Failed("exec", "sendmsg", error);
 }
 
 Status SendRequest(int control, const void* data, size_t size, const void* content,
                    size_t content_size) {
-  UniqueFd memfd;
-  int fd = -1;
+  std::vector<UniqueFd> fds;
   if (content != nullptr) {
-    Status status = SealedMemfd(content, content_size, &memfd);
+    Status status = SealedMemfd(content, content_size, &fds.emplace_back());
     if (!status.Ok()) return status;
-    fd = memfd.Get();
   }
-  int error = SendPacket(control, data, size, &fd, fd >= 0 ? 1 : 0, 0);
+  const auto* bytes = static_cast<const uint8_t*>(data);
+  int error = PostPacket(control, {bytes, bytes + size}, std::move(fds));
   return error == 0 ? Status::Fine() : Status::Failed("exec", "sendmsg", error);
 }
 

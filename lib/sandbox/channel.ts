@@ -61,13 +61,17 @@ export class Channel {
   whenReady<Result>(timeoutMs: number, take: () => Result): Promise<Result> {
     this.ref();
     return new Promise((resolve, reject) => {
+      let isSettled = false;
       const settle = (answer: () => void): void => {
+        if (isSettled) return;
+        isSettled = true;
         clearTimeout(timer);
         this.#onAnswer = undefined;
         this.unref();
         answer();
       };
-      const timer = setTimeout(() => settle(() => reject()), timeoutMs);
+      // After a look: where this process itself was held up, the answer has been there for long.
+      const timer = setTimeout(() => setImmediate(() => settle(() => reject())), timeoutMs);
       this.#onAnswer = () =>
         settle(() => {
           try {

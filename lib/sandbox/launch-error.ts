@@ -61,6 +61,17 @@ export function launchError(cause: unknown, policy: Policy = defaultPolicy): unk
       { code: "ERR_HOLDFAST_WALL_UNAVAILABLE", step: "mount", hint: uncoverProc(covers), ...details },
     );
   }
+  if (operation === "keyring" && errno === "EDQUOT") {
+    return new HoldfastError(
+      "this user has as many kernel keyrings as it may have, and each sandbox needs one (keyctl: EDQUOT)",
+      {
+        code: "ERR_HOLDFAST_LAUNCH",
+        step: "clone",
+        hint: "Have fewer sandboxes at once, or let the host's root raise the number: sysctl kernel.keys.maxkeys=2000",
+        ...details,
+      },
+    );
+  }
   const step =
     operation === "ruleset" || operation === "restrict"
       ? "landlock"

@@ -12,7 +12,8 @@ import type { Mode } from "./types.ts";
 /** What every plan has, unless a test takes one away. */
 const allNamespaces = Object.values(namespaceFlags).reduce((flags, flag) => flags | flag, 0);
 
-const timeoutMs = 10_000;
+/** An init that is gone is heard of at once: this is for one that hangs, also on a machine with too much to do. */
+const timeoutMs = 30_000;
 const enetunreach = 101;
 const eperm = 1;
 const eacces = 13;

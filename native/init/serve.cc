@@ -216,7 +216,8 @@ void Server::MakeSocket(const SocketMessage& message) {
   int error = fd < 0 ? errno : 0;
   if (fd >= 0) {
     uint32_t header[2] = {static_cast<uint32_t>(MessageType::kSocketMade), message.id};
-    error = SendPacket(kControlFd, header, sizeof header, &fd, 1, 0);
+    // It is taken when we have said that it is there: to wait for room here would be for ever.
+    error = SendPacket(kControlFd, header, sizeof header, &fd, 1, MSG_DONTWAIT);
     close(fd);
   }
   Send(EventType::kSocketDone, message.id, error, 0, nullptr);

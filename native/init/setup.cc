@@ -58,6 +58,20 @@ int MakeMount(const char* type, const uint64_t* size, const uint64_t* inodes, co
   return mount;
 }
 
+// A user has a number of keys (keyrings(7), maxkeys), and those of sandboxes that have ended are
+// given back a moment later.
+bool JoinKeyring() {
+  for (int round = 0; round < 20; round++) {
+    // A kernel without keyrings has none to inherit.
+    if (syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, nullptr) >= 0 || errno == ENOSYS)
+      return true;
+    if (errno != EDQUOT) return false;
+    usleep(50000);
+  }
+  errno = EDQUOT;
+  return false;
+}
+
 }  // namespace
 
 bool Setup::Fail(const char* call, const char* path, int error) {
@@ -240,9 +254,7 @@ bool Setup::Apply(const Operation& op, int source) {
       return error == 0 || Fail(call, "egress", error);
     }
     case OpCode::kKeyring:
-      // A kernel without keyrings has none to inherit.
-      return syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, nullptr) >= 0 || errno == ENOSYS ||
-             Fail("keyctl", "", errno);
+      return JoinKeyring() || Fail("keyctl", "", errno);
     case OpCode::kIdentity:
       return Identity(op);
     case OpCode::kCapabilities:

@@ -1,13 +1,19 @@
+import { execFileSync } from "node:child_process";
 import { channel, tracingChannel } from "node:diagnostics_channel";
-import { readFileSync, statSync } from "node:fs";
+import { closeSync, constants, openSync, readFileSync, statSync, writeSync } from "node:fs";
 import { connect } from "node:net";
+import { constants as osConstants } from "node:os";
 import { join } from "node:path";
 import test, { type ExecutionContext } from "ava";
 import { Audit, fileSink } from "../../lib/audit/audit.ts";
 import { HoldfastError } from "../../lib/errors.ts";
+import { opCodes } from "../../lib/plan/encode.ts";
 import { defaultPolicy } from "../../lib/policy/default-policy.ts";
 import type { Limits } from "../../lib/policy/policy.ts";
+import { Channel } from "../../lib/sandbox/channel.ts";
+import { eventTypes } from "../../lib/sandbox/events.ts";
 import { ExecError } from "../../lib/sandbox/exec-error.ts";
+import { launchError } from "../../lib/sandbox/launch-error.ts";
 import { Sandbox } from "../../lib/sandbox/sandbox.ts";
 import type { SandboxOptions } from "../../lib/sandbox/types.ts";
 import { scratchFolder } from "./session.ts";
@@ -123,6 +129,38 @@ test("Many calls at once in one sandbox keep apart, and one that fails fails alo
     results.map(({ stdout, exitCode }) => [stdout.toString(), exitCode]),
     results.map((_, i) => [`${i}\n`, i]),
   );
+});
+
+test("Hundreds of calls that are asked for at once all end, and nobody waits for the init", async (t) => {
+  const sandbox = await sandboxOf(t);
+  // More than both directions of the line hold: the init stops to read when nobody reads what it reports.
+  const results = await Promise.all(Array.from({ length: 400 }, () => sandbox.exec("/bin/true")));
+  t.true(results.every(({ exitCode }) => exitCode === 0));
+});
+
+test("An init whose answer is there when its time is up was in time: it was this process that was late", async (t) => {
+  const fifo = join(scratchFolder(t), "events");
+  execFileSync("mkfifo", [fifo]);
+  const events = openSync(fifo, constants.O_RDONLY | constants.O_NONBLOCK);
+  const theirs = openSync(fifo, constants.O_WRONLY);
+  t.teardown(() => closeSync(theirs));
+  const launched = { pid: 0, pidfd: -1, control: openSync("/dev/null", "r"), events };
+  const channel = new Channel(launched);
+  t.teardown(() => channel.close());
+  const ready = channel.whenReady(1, () => "stands");
+  const record = Buffer.alloc(40);
+  record.writeUInt32LE(eventTypes.indexOf("ready"));
+  writeSync(theirs, record);
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 20);
+  t.is(await ready, "stands");
+  const late: unknown = await channel.whenReady(1, () => "nothing").catch((why: unknown) => why);
+  t.is(late, undefined);
+});
+
+test("Of a user who has no kernel keyring left for a sandbox it is said what to do", (t) => {
+  const cause = { step: "setup", syscall: "keyctl", path: "", errno: osConstants.errno.EDQUOT, wall: opCodes.keyring };
+  const error = launchError(Object.assign(new Error("keyctl"), cause));
+  t.true(HoldfastError.is(error) && error.exitCode === 125 && error.hint.includes("kernel.keys.maxkeys"));
 });
 
 test("A variable is added, replaced or, undefined, taken away; PATH finds the program", async (t) => {
