@@ -42,8 +42,8 @@ function headersWith(token: string, given: RequestInit["headers"]): Headers {
 /**
  * What the SDK's client sends its requests with. It sees to this whatever made the request and however often it is tried
  * again: it carries this one credential and no other; it goes to the base URL and nowhere else (a redirect is an answer
- * like any other that is no success); no request of a kind goes out before a `retry-after` of that kind has passed; and
- * an acknowledgement is not cut off half-way, which would leave the item claimed by nobody.
+ * like any other that is no success); no request of a kind goes out before a `retry-after` of that kind has passed; an
+ * acknowledgement is not cut off half-way, which would leave the item claimed by nobody; and a page is no answer.
  */
 export function createFetch(token: string, polls?: Polls): typeof fetch {
   const notBefore = new Map<RequestKind, number>();
@@ -75,10 +75,21 @@ export function createFetch(token: string, polls?: Polls): typeof fetch {
       const wait = retryAfterMs(response.headers);
       if (wait > 0) notBefore.set(kind, performance.now() + wait);
     }
+    if (isPage(response)) {
+      await response.body?.cancel();
+      const error = new Error("the answer is a page for people");
+      if (kind === "poll") polls?.noAnswer(error);
+      throw error;
+    }
     if (polls === undefined) return response;
     if (kind === "ack") polls.acknowledged(response.status);
     return kind === "poll" ? await polls.read(response) : response;
   };
+}
+
+/** What a proxy shows people, with a status that says success: the service has not seen the request. */
+function isPage({ ok, headers }: Response): boolean {
+  return ok && /^text\/html\b/i.test(headers.get("content-type") ?? "");
 }
 
 /** Aborts some time after `signal` does. */

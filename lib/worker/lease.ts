@@ -90,6 +90,11 @@ export class Lease {
         { signal: cut },
       );
       if (this.#end !== undefined) return;
+      if (answer?.state === "stopping" || answer?.state === "stopped") {
+        return this.#finish("stopped", "the item was asked to stop");
+      }
+      if (answer?.lease_extended === false) return this.#finish("stopped", "the lease was not extended");
+      if (typeof answer?.last_heartbeat !== "string") throw new Error("the answer is no heartbeat");
       this.#last = answer.last_heartbeat;
       if (answer.ttl_seconds > 0) {
         this.#ttlMs = answer.ttl_seconds * 1000;
@@ -97,9 +102,6 @@ export class Lease {
         this.#intervalMs = Math.max(heartbeatShortest, Math.min(this.#ttlMs / 2, heartbeatLongest));
       }
       this.#lastSuccess = sent;
-      if (answer.state === "stopping" || answer.state === "stopped") {
-        this.#finish("stopped", "the item was asked to stop");
-      } else if (!answer.lease_extended) this.#finish("stopped", "the lease was not extended");
     } catch (error) {
       if (this.#end !== undefined) return;
       if (statusOf(error) === 412) this.#finish("lost", "the lease is lost: the item is another's");

@@ -59,12 +59,15 @@ export async function* readHistory(
 ): AsyncGenerator<SessionEvent> {
   let cursor: string | undefined;
   for (let pages = 0; pages < mostPages; pages += 1) {
-    const page: { data?: unknown; next_page?: unknown } = await client.beta.sessions.events.list(
-      sessionId,
-      { limit: 1000, ...(cursor === undefined ? {} : { page: cursor }) },
-      { signal },
-    );
-    for (const item of Array.isArray(page.data) ? page.data : []) {
+    // Not as the SDK reads it: to that whatever it cannot make out is an empty page.
+    const response = await client.beta.sessions.events
+      .list(sessionId, { limit: 1000, ...(cursor === undefined ? {} : { page: cursor }) }, { signal })
+      .asResponse();
+    const text = await response.text();
+    const page = (text === "" ? null : JSON.parse(text)) as { data?: unknown; next_page?: unknown } | null;
+    if (page === null) return; // nothing (protocol section 2)
+    if (!Array.isArray(page.data)) throw new StreamFailure("a page of the history holds no events");
+    for (const item of page.data) {
       const event = readEvent(item);
       if (event !== undefined) yield event;
     }

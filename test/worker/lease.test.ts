@@ -126,10 +126,12 @@ for (const [what, fault] of [
 
 test("Heartbeats that fail now and then lose nothing", async (t) => {
   const { server, start } = await openHarness(t, { timings: often });
+  const page = { status: 200, headers: { "content-type": "text/html" }, body: "<h1>log in</h1>" };
   server.fail("heartbeat", { status: 200, body: sound(60) }, { status: 529, headers: { "x-should-retry": "false" } });
+  server.fail("heartbeat", page, page, page, { status: 200, body: {} }, { status: 204, body: "" });
   server.enqueue({ id: "work_1" });
   void start();
-  await server.untilCount("heartbeat", 4);
+  await server.untilCount("heartbeat", 8);
   server.happen(toolUse("sevt_1"));
   await server.until(() => server.results().length === 1);
   server.happen(terminated);

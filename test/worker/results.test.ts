@@ -25,6 +25,7 @@ for (const [what, fault] of [
   ["a server error", { status: 503, headers: { "retry-after-ms": "5" } }],
   ["a server that says 409", { status: 409, headers: { "retry-after-ms": "5" } }],
   ["a refusal that may be tried again", { status: 400, headers: { "x-should-retry": "true", "retry-after-ms": "5" } }],
+  ["a proxy's page", { status: 200, headers: { "content-type": "text/html" }, body: "<h1>log in</h1>" }],
   ["a connection that is cut", "cut"],
   ["an answer that is lost", "lose the answer"],
 ] as const) {

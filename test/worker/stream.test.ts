@@ -219,10 +219,12 @@ test("A history that could not be read is read again when the stream has been si
   const { server, start } = await openHarness(t, { timings: { historyAgain: 200 } });
   server.history.push(toolUse("sevt_1"));
   server.fail("history", ...Array.from({ length: 3 }, () => ({ status: 503, headers: { "retry-after-ms": "1" } })));
+  // An answer with nothing that a history has is none.
+  server.fail("history", { status: 200, body: { error: "later" } });
   server.enqueue({ id: "work_1" });
   void start();
   await server.until(() => server.results().length === 1);
-  t.is(server.of("stream").length, 2);
+  t.is(server.of("stream").length, 3);
 });
 
 test("A call of a history that broke off is run when it comes on the stream", async (t) => {
