@@ -1,4 +1,5 @@
-import type { OnReadOpts, Socket } from "node:net";
+import { connect, type OnReadOpts, type Socket } from "node:net";
+import type { Dial } from "./upstream.ts";
 
 const bufferBytes = 64 * 1024;
 
@@ -15,8 +16,11 @@ export class Downstream {
     this.#client = client;
   }
 
-  /** Of the socket that is to be read so. It has to be paused until it is joined. */
-  get onread(): OnReadOpts {
+  /** Makes a socket that is read so. */
+  readonly dial: Dial = (options) => connect({ ...options, onread: this.#onread }).pause();
+
+  /** It has to be paused until it is joined. */
+  get #onread(): OnReadOpts {
     this.#isRead = true;
     const buffer = Buffer.allocUnsafeSlow(bufferBytes);
     const client = this.#client;

@@ -26,7 +26,7 @@ import { Resolver } from "./resolver.ts";
 import { timeLimits } from "./time-limits.ts";
 import { tokenFetch } from "./token-fetch.ts";
 import type { UnlistedLog } from "./unlisted.ts";
-import { Upstream, type UpstreamSettings } from "./upstream.ts";
+import { type Dial, Upstream, type UpstreamSettings } from "./upstream.ts";
 import { mostSockets, switchedOff, tooMany, unnamed } from "./verdicts.ts";
 
 /** The parts of a policy that may change while a sandbox runs. */
@@ -104,7 +104,7 @@ export class Gateway {
     });
     this.#inspector = new Inspector({
       ...{ authority, credentials, guard: this.#guard },
-      reach: (grant) => this.#reach(grant),
+      reach: (grant, dial) => this.#reach(grant, dial),
     });
     this.#inference =
       options.policy.inference === undefined
@@ -294,7 +294,7 @@ export class Gateway {
     const downstream = new Downstream(client);
     let upstream: Socket;
     try {
-      upstream = await this.#reach(grant, downstream);
+      upstream = await this.#reach(grant, downstream.dial);
     } catch (error) {
       if (error instanceof ReachRefusal) return stop(error.verdict);
       const verdict = unreachable(grant, error);
@@ -370,9 +370,9 @@ export class Gateway {
   }
 
   /** A connection to a granted server, at an address that may be dialled. Throws a ReachRefusal. */
-  async #reach(grant: Grant, downstream?: Downstream): Promise<Socket> {
+  async #reach(grant: Grant, dial?: Dial): Promise<Socket> {
     try {
-      return await this.#dial(grant, downstream);
+      return await this.#dial(grant, dial);
     } catch (error) {
       throw this.#isOff ? new ReachRefusal(switchedOff) : error;
     }
@@ -387,7 +387,7 @@ export class Gateway {
     return this.#own(await upstream.dial(host, addresses, port, AbortSignal.any([signal, this.#off.signal])));
   }
 
-  async #dial(grant: Grant, downstream?: Downstream): Promise<Socket> {
+  async #dial(grant: Grant, dial?: Dial): Promise<Socket> {
     const upstream = this.#upstream;
     const addresses = await upstream.resolve(grant.host);
     // Where the proxy resolves there is nothing to check but that no check was asked for.
@@ -395,7 +395,7 @@ export class Gateway {
       throw new Error("allowed_ips cannot be held where the upstream proxy resolves names");
     const refused = addresses.map((address) => this.#decision.address(grant, address)).find(({ allowed }) => !allowed);
     if (refused !== undefined) throw new ReachRefusal(refused);
-    return this.#own(await upstream.dial(grant.host, addresses, grant.port, this.#off.signal, downstream));
+    return this.#own(await upstream.dial(grant.host, addresses, grant.port, this.#off.signal, dial));
   }
 }
 

@@ -390,6 +390,21 @@ export class Http1 implements OriginUser {
     });
   }
 
+  /** The middle of an answer goes on from where it was read. */
+  onLent(read: Buffer, giveBack: () => void): boolean {
+    const exchange = this.#exchange;
+    if (exchange === null || exchange.credentials?.scrub !== undefined) return false;
+    const { answer, origin } = exchange;
+    if (answer === null || origin === null) return false;
+    this.#guard(() => {
+      this.#quietMs = 0;
+      const size = answer.body.take(read, 0);
+      if (!this.#client.write(read.subarray(0, size), giveBack)) origin.socket.pause();
+      if (answer.body.isDone) this.#finish(exchange, origin, answer.head, read.length > size);
+    });
+    return true;
+  }
+
   onDrain(): void {
     this.#client.resume();
   }

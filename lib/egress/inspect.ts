@@ -15,10 +15,12 @@ import { Http2, type InspectedHttp2Flow, sessionOn } from "./http2.ts";
 import { Unreachable } from "./inspected-flow.ts";
 import { LeakFlow } from "./leak-flow.ts";
 import { LeakFault, type RequestGuard, type RequestLeak } from "./leaks.ts";
+import { LentReads } from "./lent-reads.ts";
 import type { Opening } from "./opening.ts";
 import { Origin, Origins } from "./origin.ts";
-import { secure } from "./server-tls.ts";
+import { secure, securedDial } from "./server-tls.ts";
 import { type Swap, SwapFault, type SwapField } from "./swap.ts";
+import type { Dial } from "./upstream.ts";
 
 /** A session on which nothing is said takes no more requests; those that wait on it go on. */
 const idleMs = 60_000;
@@ -51,7 +53,7 @@ export class Inspector {
   readonly credentials: SessionCredentials | null;
   readonly guard: RequestGuard;
   /** A connection to a granted server. Throws a ReachRefusal. */
-  readonly reach: (grant: Grant) => Promise<Socket>;
+  readonly reach: (grant: Grant, dial?: Dial) => Promise<Socket>;
 
   constructor(options: Pick<Inspector, "authority" | "credentials" | "guard" | "reach">) {
     this.authority = options.authority;
@@ -70,8 +72,9 @@ export class Inspector {
 
   /** A new connection to a server for HTTP/1.1. */
   async open(grant: Grant, scheme: "http" | "https"): Promise<Origin> {
-    const socket = await this.reach(grant);
-    return new Origin(scheme === "http" ? socket : await this.#secure(socket, grant, ["http/1.1"]));
+    if (scheme === "http") return new Origin(await this.reach(grant));
+    const { socket, reads } = await this.#secureNew(grant, ["http/1.1"]);
+    return new Origin(socket, reads);
   }
 
   /** The session with a server, which all of its clients share. */
@@ -93,11 +96,11 @@ export class Inspector {
     const known = this.#protocols.get(key);
     if (known !== undefined) return known;
     return once(this.#asking, grant, async () => {
-      const socket = await this.#secure(await this.reach(grant), grant, ["h2", "http/1.1"]);
+      const { socket, reads } = await this.#secureNew(grant, ["h2", "http/1.1"]);
       const chosen = socket.alpnProtocol === "h2" ? "h2" : "http/1.1";
       this.#protocols.set(key, chosen);
       if (chosen === "h2") this.#keep(grant, socket);
-      else this.origins.https.release(grant, new Origin(socket));
+      else this.origins.https.release(grant, new Origin(socket, reads));
       return chosen;
     });
   }
@@ -112,6 +115,12 @@ export class Inspector {
     session.once("goaway", drop);
     session.once("close", drop);
     return session;
+  }
+
+  async #secureNew(grant: Grant, protocols: readonly string[]): Promise<{ socket: TLSSocket; reads: LentReads }> {
+    const reads = new LentReads();
+    const socket = await this.reach(grant, securedDial(grant.host, protocols, reads.onread));
+    return { socket: await this.#secure(socket, grant, protocols), reads };
   }
 
   async #secure(socket: Socket, grant: Grant, protocols: readonly string[]): Promise<TLSSocket> {

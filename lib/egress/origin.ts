@@ -1,9 +1,12 @@
 import type { Socket } from "node:net";
 import type { Grant } from "./decide.ts";
+import type { LentReads } from "./lent-reads.ts";
 
 /** Who an origin's bytes go to at the moment. */
 export interface OriginUser {
   onData(chunk: Buffer): void;
+  /** The same, of bytes that are its only until it gives them back; false where it wants bytes of its own. */
+  onLent(read: Buffer, giveBack: () => void): boolean;
   onDrain(): void;
   /** No more will come: its regular end, or an error. */
   onEnd(error?: Error): void;
@@ -24,9 +27,12 @@ export class Origin {
   #idleSince = 0;
   #hasEnded = false;
 
-  constructor(socket: Socket) {
+  /** @param reads what the socket is read into; it may be read otherwise as well */
+  constructor(socket: Socket, reads?: LentReads) {
     this.socket = socket;
     socket.setNoDelay(true);
+    if (reads?.hasDropped === true) socket.destroy(); // it speaks without being asked
+    reads?.lendTo((read, giveBack) => this.#onRead(read, giveBack));
     socket.on("data", (chunk: Buffer) => (this.user === null ? socket.destroy() : this.user.onData(chunk)));
     socket.on("drain", () => this.user?.onDrain());
     socket.on("end", () => this.#end());
@@ -37,6 +43,14 @@ export class Origin {
   /** Whether it may still be given a request. */
   get isFresh(): boolean {
     return !this.#hasEnded && !this.socket.destroyed && performance.now() - this.#idleSince < idleMs;
+  }
+
+  #onRead(read: Buffer, giveBack: () => void): boolean {
+    const { user } = this;
+    if (user === null) this.socket.destroy();
+    else if (user.onLent(read, giveBack)) return true;
+    else user.onData(Buffer.from(read));
+    return false;
   }
 
   /** From now on nobody's. */

@@ -1,7 +1,15 @@
 import { constants } from "node:crypto";
-import { isIP, type Socket } from "node:net";
-import { connect, createSecureContext, getCACertificates, type SecureContext, type TLSSocket } from "node:tls";
+import { isIP, type OnReadOpts, type Socket } from "node:net";
+import {
+  type ConnectionOptions,
+  connect,
+  createSecureContext,
+  getCACertificates,
+  type SecureContext,
+  TLSSocket,
+} from "node:tls";
 import { timeLimits } from "./time-limits.ts";
+import type { Dial } from "./upstream.ts";
 
 const mostSessions = 256;
 
@@ -18,6 +26,41 @@ export function serverTrust(): SecureContext {
   return trust;
 }
 
+/** What is said in a handshake with a server. */
+function handshake(host: string, protocols: readonly string[]): ConnectionOptions {
+  const session = sessions.get(keyOf(host, protocols));
+  return {
+    host,
+    ...(isIP(host) === 0 ? { servername: host } : {}),
+    ALPNProtocols: [...protocols],
+    secureContext: serverTrust(),
+    ...(session === undefined ? {} : { session }),
+  };
+}
+
+function keyOf(host: string, protocols: readonly string[]): string {
+  return `${host} ${protocols.join()}`;
+}
+
+/** Sockets that speak TLS from their beginning on; `secure` proves their servers. */
+const begun = new WeakSet<Socket>();
+
+/**
+ * Makes sockets that speak TLS from their beginning on, and are read as is said: only of such a socket that can be told. Each
+ * goes to `secure` when it is connected.
+ */
+export function securedDial(host: string, protocols: readonly string[], onread: OnReadOpts): Dial {
+  return (options) => {
+    const socket = connect({ ...handshake(host, protocols), ...options, onread } as ConnectionOptions);
+    begun.add(socket);
+    // Only a TCP socket can be reset; TLS that ends without being closed says the same (RFC 8446 section 6.1).
+    socket.resetAndDestroy = () => socket.destroy();
+    // Until `secure` has it.
+    socket.on("error", () => {});
+    return socket;
+  };
+}
+
 /**
  * Speaks TLS on a connection that was made, and proves that its server is the one named.
  *
@@ -31,16 +74,9 @@ export function secure(
   limitMs: number = timeLimits.headMs,
 ): Promise<TLSSocket> {
   return new Promise((resolve, reject) => {
-    const key = `${host} ${protocols.join()}`;
-    const session = sessions.get(key);
-    const secured = connect({
-      socket,
-      host,
-      ...(isIP(host) === 0 ? { servername: host } : {}),
-      ALPNProtocols: [...protocols],
-      secureContext: serverTrust(),
-      ...(session === undefined ? {} : { session }),
-    });
+    const key = keyOf(host, protocols);
+    const secured =
+      socket instanceof TLSSocket && begun.delete(socket) ? socket : connect({ ...handshake(host, protocols), socket });
     const timer = setTimeout(
       () => secured.destroy(new Error("the server does not go on with the TLS handshake")),
       limitMs,

@@ -1,9 +1,8 @@
 import { lookup } from "node:dns/promises";
-import { connect, isIP, type Socket } from "node:net";
+import { connect, isIP, type Socket, type TcpNetConnectOpts } from "node:net";
 import { writeHostPort } from "../policy/host-port.ts";
 import type { Policy } from "../policy/policy.ts";
 import { isHostName, loopback } from "./addresses.ts";
-import type { Downstream } from "./carry.ts";
 import { NameClient } from "./name-client.ts";
 import { UpstreamProxy } from "./upstream-proxy.ts";
 
@@ -22,6 +21,9 @@ const connectFaults: Readonly<Record<string, string>> = {
 };
 /** As inet_aton(3) reads a word: the system's resolver would take it for an address, name servers for a name. */
 const oddAddress = /(?:^|\.)(?:0x[\da-f]*|\d+)\.?$/i;
+
+/** Makes a socket, on its way to an address. */
+export type Dial = (options: TcpNetConnectOpts & { readonly host: string }) => Socket;
 
 export type UpstreamSettings = Pick<Policy, "dns" | "upstreamProxy">;
 
@@ -53,14 +55,14 @@ export class Upstream {
    * A connection to the first of the addresses that answers, or to the host through the proxy.
    *
    * @param signal ends the attempt; nothing is dialled after it
-   * @param downstream who reads what the server says, where no proxy stands between: the socket is paused
+   * @param dial makes the socket where no proxy stands between
    */
   async dial(
     host: string,
     addresses: readonly string[],
     port: number,
     signal: AbortSignal,
-    downstream?: Downstream,
+    dial: Dial = connect,
   ): Promise<Socket> {
     const proxy = isHostName(host) || this.#proxy?.isDirect(host, addresses) === true ? undefined : this.#proxy;
     if (proxy !== undefined && addresses.length === 0) return proxy.connect(host, port, signal);
@@ -69,7 +71,7 @@ export class Upstream {
       signal.throwIfAborted();
       try {
         return await (proxy === undefined
-          ? dialOne(address, port, signal, downstream)
+          ? dialOne(address, port, signal, dial)
           : proxy.connect(address, port, signal));
       } catch (error) {
         failure = error;
@@ -79,11 +81,9 @@ export class Upstream {
   }
 }
 
-function dialOne(host: string, port: number, signal: AbortSignal, downstream?: Downstream): Promise<Socket> {
+function dialOne(host: string, port: number, signal: AbortSignal, dial: Dial): Promise<Socket> {
   return new Promise((resolve, reject) => {
-    const reading = downstream === undefined ? {} : { onread: downstream.onread };
-    const socket = connect({ host, port, allowHalfOpen: true, noDelay: true, ...reading });
-    if (downstream !== undefined) socket.pause();
+    const socket = dial({ host, port, allowHalfOpen: true, noDelay: true });
     const where = writeHostPort(host, port);
     const timer = setTimeout(() => socket.destroy(new Error(`${where} does not answer`)), connectMs);
     const abort = (): void => void socket.destroy(signal.reason);

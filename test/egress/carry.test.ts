@@ -13,7 +13,7 @@ test("What a server says arrives as it was said, however slowly it is read", asy
     const { port } = server.address() as AddressInfo;
     const downstream = new Downstream(client);
     const signal = new AbortController().signal;
-    const upstream = await new Upstream({}).dial("127.0.0.1", ["127.0.0.1"], port, signal, downstream);
+    const upstream = await new Upstream({}).dial("127.0.0.1", ["127.0.0.1"], port, signal, downstream.dial);
     join(client, upstream, downstream);
     client.pipe(upstream);
   }).listen(0, "127.0.0.1");

@@ -135,7 +135,7 @@ test.serial("An answer that does not end is passed on as it is read, and held up
   const { port } = await startFront(t, (socket) => {
     const part = Buffer.alloc(65_536, "x");
     const more = (): void => {
-      while (socket.writable && socket.write(part)) sent += part.length;
+      for (let hasRoom = socket.writable; hasRoom; sent += part.length) hasRoom = socket.write(part) && socket.writable;
     };
     socket.on("drain", more);
     socket.once("data", () => {

@@ -19,7 +19,12 @@ function ask(path, { method = "GET", port = 443, host = api, body, headers = {},
     request.on("response", (response) => {
       status = response.statusCode;
       const parts = [];
-      response.on("data", (part) => parts.push(part));
+      // Not read as fast as it comes.
+      response.on("data", (part) => {
+        parts.push(part);
+        response.pause();
+        setImmediate(() => response.resume());
+      });
       response.on("error", (error) => resolve({ status: response.statusCode, error: error.code }));
       response.on("end", () => {
         const text = Buffer.concat(parts).toString();
@@ -73,7 +78,9 @@ results.untrusted = await ask("/", { host: "other.example.test", port: 444 });
 results.private = await ask("/", { host: "mixed.example.test" });
 results.odd = await ask("/allowed/odd");
 results.cut = await ask("/allowed/cut");
-results.large = (await ask("/allowed/large")).body?.length;
+const large = (await ask("/allowed/large")).body;
+const isWhole = large === Array.from({ length: 500_000 }, (_, at) => String(at).padStart(8)).join("");
+results.large = isWhole ? large.length : "other bytes";
 
 const agent = new Agent({ keepAlive: true, maxSockets: 1 });
 results["kept alive"] = [];

@@ -64,7 +64,8 @@ function onRequest(request: IncomingMessage, response: ServerResponse): void {
     response.write("body");
     response.addTrailers({ "X-End": "yes" });
     response.end();
-  } else if (pathname === "/allowed/large") response.end(Buffer.alloc(4_000_000, "y"));
+  } else if (pathname === "/allowed/large")
+    response.end(Array.from({ length: 500_000 }, (_, at) => String(at).padStart(8)).join(""));
   else if (pathname === "/allowed/events") {
     response.writeHead(200, { "Content-Type": "text/event-stream" });
     response.write("data: first\n\n");
