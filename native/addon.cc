@@ -106,10 +106,11 @@ std::vector<uint8_t> Bytes(const Napi::Value& value) {
   return {array.Data(), array.Data() + array.ByteLength()};
 }
 
-// Runs `work` on the launcher thread and settles a promise on JavaScript's.
+// Runs `work` on the launcher thread, or another, and settles a promise on JavaScript's.
 template <typename Result>
-Napi::Value OnLauncher(Napi::Env env, std::function<Status(Result*)> work,
-                       std::function<Napi::Value(Napi::Env, Result*)> convert) {
+Napi::Value Run(void (*on)(const std::function<void()>&), Napi::Env env,
+                std::function<Status(Result*)> work,
+                std::function<Napi::Value(Napi::Env, Result*)> convert) {
   struct Job {
     Napi::Promise::Deferred deferred;
     Result result;
@@ -132,7 +133,7 @@ Napi::Value OnLauncher(Napi::Env env, std::function<Status(Result*)> work,
     else
       done.deferred.Reject(ToError(environment, done.status));
   };
-  holdfast::OnLauncherThread([job, settle, home = In(env), work = std::move(work)] {
+  on([job, settle, home = In(env), work = std::move(work)] {
     job->status = work(&job->result);
     home->WhileOpen([&] {
       auto* held = new std::shared_ptr<Job>(job);
@@ -210,8 +211,8 @@ Napi::Value Launch(const Napi::CallbackInfo& info) {
       deferred.Reject(ToError(env, status));
     return deferred.Promise();
   }
-  return OnLauncher<holdfast::Launched>(
-      env,
+  return Run<holdfast::Launched>(
+      holdfast::OnLauncherThread, env,
       [request, begun](holdfast::Launched* made) {
         Status taken = Status::Fine();
         holdfast::TakeBegun(begun, request->clone_flags, made, &taken);
@@ -285,10 +286,13 @@ Napi::Value Ready(const Napi::CallbackInfo& info) {
 
 Napi::Value WaitExit(const Napi::CallbackInfo& info) {
   int pidfd = info[0].As<Napi::Number>().Int32Value();
-  return OnLauncher<int>(
-      info.Env(),
-      [pidfd](int* result) {
-        *result = holdfast::WaitForInit(pidfd);
+  // Its own: the number may be another's when the environment has ended meanwhile.
+  auto own = std::make_shared<holdfast::UniqueFd>(fcntl(pidfd, F_DUPFD_CLOEXEC, 3));
+  return Run<int>(
+      holdfast::OnOwnThread, info.Env(),
+      [pidfd, own](int* result) {
+        *result = holdfast::WaitForInit(own->Valid() ? own->Get() : pidfd);
+        own->Reset(-1);
         return Status::Fine();
       },
       [pidfd](Napi::Env env, int* result) -> Napi::Value {
@@ -445,8 +449,9 @@ Napi::Value StartReaper(const Napi::CallbackInfo& info) {
     holdfast::UniqueFd fd;
   };
   std::string init_file = info[0].As<Napi::String>();
-  return OnLauncher<Fd>(
-      info.Env(), [init_file](Fd* result) { return holdfast::StartReaper(init_file, &result->fd); },
+  return Run<Fd>(
+      holdfast::OnLauncherThread, info.Env(),
+      [init_file](Fd* result) { return holdfast::StartReaper(init_file, &result->fd); },
       [](Napi::Env env, Fd* result) -> Napi::Value {
         return Napi::Number::New(env, result->fd.Release());
       });

@@ -18,6 +18,7 @@
 #include <deque>
 #include <map>
 #include <mutex>
+#include <system_error>
 #include <thread>
 
 #include "fdpass.h"
@@ -112,6 +113,13 @@ Status WriteFileText(const std::string& path, const std::string& text) {
   return Status::Fine();
 }
 
+// No handler of the runtime's may run in a child that shares our memory, nor on any thread of ours.
+void BlockSignals() {
+  sigset_t all;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, nullptr);
+}
+
 class LauncherThread {
  public:
   void Post(std::function<void()> work) {
@@ -126,10 +134,7 @@ class LauncherThread {
 
  private:
   [[noreturn]] void Run() {
-    // No handler of the runtime's may run in a child that shares our memory.
-    sigset_t all;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, nullptr);
+    BlockSignals();
     pthread_setname_np(pthread_self(), "holdfast");
     for (;;) {
       std::function<void()> work;
@@ -289,7 +294,19 @@ BegunInits& Inits() {
 
 }  // namespace
 
-void OnLauncherThread(std::function<void()> work) { Thread().Post(std::move(work)); }
+void OnLauncherThread(const std::function<void()>& work) { Thread().Post(work); }
+
+void OnOwnThread(const std::function<void()>& work) {
+  try {
+    std::thread([work] {
+      BlockSignals();
+      pthread_setname_np(pthread_self(), "holdfast-wait");
+      work();
+    }).detach();
+  } catch (const std::system_error&) {
+    OnLauncherThread(work);  // this user has as many threads as it may have
+  }
+}
 
 Status OpenInitImage(const std::string& init_file, int* fd) {
   static int image = -1;

@@ -44,7 +44,12 @@ struct Launched {
 
 // Runs `work` on the addon's launcher thread, which lives as long as the process: the parent-death
 // signal follows the thread that cloned (prctl(2)).
-void OnLauncherThread(std::function<void()> work);
+void OnLauncherThread(const std::function<void()>& work);
+
+// Runs `work`, which may take for ever, on a thread of its own: an init ends when the last process
+// in it does, and one that the kernel holds (a file server that does not answer) must hold nobody
+// else up.
+void OnOwnThread(const std::function<void()>& work);
 
 // Starts an init that waits for its set-up, on that thread: what it needs is known before the plan
 // is made. Returns a handle for TakeBegun or AbandonBegun.

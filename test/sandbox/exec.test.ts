@@ -7,6 +7,7 @@ import { join } from "node:path";
 import test, { type ExecutionContext } from "ava";
 import { Audit, fileSink } from "../../lib/audit/audit.ts";
 import { HoldfastError } from "../../lib/errors.ts";
+import { native } from "../../lib/native.ts";
 import { opCodes } from "../../lib/plan/encode.ts";
 import { defaultPolicy } from "../../lib/policy/default-policy.ts";
 import type { Limits } from "../../lib/policy/policy.ts";
@@ -136,6 +137,17 @@ test("Hundreds of calls that are asked for at once all end, and nobody waits for
   // More than both directions of the line hold: the init stops to read when nobody reads what it reports.
   const results = await Promise.all(Array.from({ length: 400 }, () => sandbox.exec("/bin/true")));
   t.true(results.every(({ exitCode }) => exitCode === 0));
+});
+
+test("An end that is waited for, however long it takes, holds up no other sandbox", async (t) => {
+  let pidfd = -1;
+  const first = await Sandbox.create({ workdir: scratchFolder(t) }, { onLaunched: (init) => (pidfd = init.pidfd) });
+  const gone = native().waitExit(pidfd);
+  const second = await sandboxOf(t);
+  t.is((await second.exec("/bin/true")).exitCode, 0);
+  await second.dispose();
+  await first.dispose();
+  await gone;
 });
 
 test("An init whose answer is there when its time is up was in time: it was this process that was late", async (t) => {
