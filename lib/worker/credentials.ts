@@ -111,26 +111,34 @@ export function sessionsToken(secret: string | null | undefined): string | null 
 
 /** Takes credentials out of what is about to be written or sent. */
 export class Redactor {
-  readonly #secrets = new Set<string>();
+  /** Each with how many have it in use. */
+  readonly #secrets = new Map<string, number>();
 
   constructor() {
     secretsInUse.add(() => this.#known());
   }
 
   add(...secrets: readonly (string | null | undefined)[]): void {
-    for (const secret of secrets) if (typeof secret === "string" && secret.length >= 8) this.#secrets.add(secret);
+    for (const secret of secrets)
+      if (typeof secret === "string" && secret.length >= 8)
+        this.#secrets.set(secret, (this.#secrets.get(secret) ?? 0) + 1);
     secretsInUse.changed();
   }
 
   /** The credentials of an item that has ended. */
   remove(...secrets: readonly (string | null | undefined)[]): void {
-    for (const secret of secrets) if (typeof secret === "string") this.#secrets.delete(secret);
+    for (const secret of secrets) {
+      if (typeof secret !== "string") continue;
+      const left = (this.#secrets.get(secret) ?? 0) - 1;
+      if (left > 0) this.#secrets.set(secret, left);
+      else this.#secrets.delete(secret);
+    }
     secretsInUse.changed();
   }
 
   /** What leaves is searched for these too. */
   *#known(): Generator<readonly [name: string, secret: Buffer]> {
-    for (const secret of this.#secrets) yield ["the worker's own key", Buffer.from(secret, "latin1")];
+    for (const secret of this.#secrets.keys()) yield ["the worker's own key", Buffer.from(secret, "latin1")];
   }
 
   /** Without what this process knows, and without what looks like a key of the queue's: for logs. */

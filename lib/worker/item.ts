@@ -10,6 +10,7 @@ import { SessionMemories } from "./memory.ts";
 import { type MemoryMount, memoryMounts } from "./memory-mounts.ts";
 import type { PlaceMaker, SessionPlace } from "./place.ts";
 import { type SessionEnd, SessionRunner } from "./session-runner.ts";
+import type { Turn } from "./session-turns.ts";
 import { installSkills } from "./skills.ts";
 import { protocolTimings, settlesWithin, type WorkerTimings } from "./timings.ts";
 
@@ -42,6 +43,7 @@ export interface ItemClient {
  * alone.
  *
  * @param signal the worker's end: cancels the running call
+ * @param turn when its session may be served; at once when absent
  * @returns how its session was left, or that it could not be served; undefined when there was none to serve
  */
 export async function serveItem(
@@ -49,14 +51,17 @@ export async function serveItem(
   api: ItemClient,
   settings: ItemSettings,
   signal: AbortSignal,
+  turn?: Turn,
 ): Promise<SessionEnd | "failed" | undefined> {
   const { log, timings = protocolTimings } = settings;
   // Before anything else: what follows may take longer than the lease.
   const lease = new Lease(api.client, item, timings, log);
+  turn?.taken.addEventListener("abort", () => lease.lose("the item was handed out again: its lease is lost"));
   const running = AbortSignal.any([signal, lease.signal]);
   const began = performance.now();
   let end: SessionEnd | "failed" | undefined;
   try {
+    if (item.type === "session") await settlesBefore(running, turn?.after);
     if (item.type === "session") end = await serveIfAlive(new ServedItem(item, api, settings, timings, lease), running);
     else log.info({ work: item.id, type: item.type }, "not a session: passed over");
   } catch (error) {
@@ -78,6 +83,17 @@ export async function serveItem(
     "item ended",
   );
   return end;
+}
+
+/** Waits for an earlier item of the session; what ends this one ends the wait. */
+async function settlesBefore(signal: AbortSignal, earlier: Promise<unknown> | undefined): Promise<void> {
+  if (earlier === undefined) return;
+  await new Promise<void>((resolve) => {
+    void earlier.then(() => resolve());
+    if (signal.aborted) resolve();
+    signal.addEventListener("abort", () => resolve(), { once: true });
+  });
+  signal.throwIfAborted();
 }
 
 class ServedItem {

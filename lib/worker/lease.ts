@@ -63,6 +63,11 @@ export class Lease {
     await this.#running;
   }
 
+  /** It is known from elsewhere that the item is another's. */
+  lose(why: string): void {
+    this.#finish("lost", why);
+  }
+
   #finish(end: LeaseEnd, why: string): void {
     if (this.#end !== undefined) return;
     this.#end = end;

@@ -6,6 +6,7 @@ import { describe } from "./failure.ts";
 import { type ItemSettings, serveItem } from "./item.ts";
 import type { WorkerLog } from "./log.ts";
 import { Polls } from "./polls.ts";
+import { SessionTurns, type Turn } from "./session-turns.ts";
 
 export interface WorkerOptions {
   readonly environmentId: string;
@@ -34,6 +35,7 @@ export async function runWorker(options: WorkerOptions, signal: AbortSignal): Pr
   redactor.add(environmentKey);
   const client = createClient(environmentKey, baseUrl, new Polls(options.environmentId, log));
   const active = new Set<Promise<unknown>>();
+  const turns = new SessionTurns();
   const poller = new WorkPoller({
     client,
     environmentId: options.environmentId,
@@ -46,7 +48,8 @@ export async function runWorker(options: WorkerOptions, signal: AbortSignal): Pr
   });
   try {
     for await (const work of poller) {
-      const serving = serve(work, options, signal)
+      const serving = turns
+        .take(text(work.data.id), work.id, (turn) => serve(work, options, signal, turn))
         .catch((error: unknown) => log.error({ work: work.id, error: describe(error) }, "the item failed"))
         .finally(() => active.delete(serving));
       active.add(serving);
@@ -62,7 +65,7 @@ export async function runWorker(options: WorkerOptions, signal: AbortSignal): Pr
   }
 }
 
-async function serve(work: BetaSelfHostedWork, options: WorkerOptions, signal: AbortSignal): Promise<void> {
+async function serve(work: BetaSelfHostedWork, options: WorkerOptions, signal: AbortSignal, turn: Turn): Promise<void> {
   const { log, redactor, environmentKey, baseUrl } = options;
   // Only a poll's answer carries it.
   const { secret } = work;
@@ -82,6 +85,7 @@ async function serve(work: BetaSelfHostedWork, options: WorkerOptions, signal: A
       { client: createClient(token ?? environmentKey, baseUrl), hasSessionsToken: token !== null },
       options.item,
       signal,
+      turn,
     );
   } finally {
     redactor.remove(secret, token);

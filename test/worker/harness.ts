@@ -26,7 +26,7 @@ export const fast: WorkerTimings = {
   memoryDelete: 0,
   memoryFinal: 3000,
   memoryHurried: 1000,
-  stop: 2000,
+  stop: 8000,
 };
 
 export interface Call {

@@ -34,17 +34,17 @@ test("The first heartbeat goes out before the session is fetched, and says that 
 
 test("Each heartbeat sends the one before, byte for byte, at half the lease's length, while a call runs", async (t) => {
   const { server, start, calls } = await openHarness(t, { run: untilCancelled });
-  server.ttlSeconds = 3;
+  server.ttlSeconds = 6;
   server.enqueue({ id: "work_1" });
   server.happen(toolUse("sevt_1"));
   void start();
-  await server.untilCount("heartbeat", 5);
+  await server.untilCount("heartbeat", 3);
   t.is(calls.length, 1);
   const beats = server.of("heartbeat");
   t.is(beats[1]?.query.get("expected_last_heartbeat"), "2026-01-01T00:00:00.000000001Z");
-  t.is(beats[4]?.query.get("expected_last_heartbeat"), "2026-01-01T00:00:00.000000004Z");
-  const gap = (beats[4]?.at ?? 0) - (beats[3]?.at ?? 0);
-  t.true(gap > 1000 && gap < 3000, `${gap} ms`);
+  t.is(beats[2]?.query.get("expected_last_heartbeat"), "2026-01-01T00:00:00.000000002Z");
+  const gap = (beats[2]?.at ?? 0) - (beats[1]?.at ?? 0);
+  t.true(gap > 1500 && gap < 6000, `${gap} ms`);
   t.true(beats.every(({ headers }) => headers.authorization === `Bearer ${sessionsToken}`));
 });
 
@@ -66,7 +66,7 @@ for (const when of ["during", "between"] as const) {
 
 test("Heartbeats that fail for longer than the lease lasts lose it, like a 412", async (t) => {
   const { server, start, calls, places } = await openHarness(t, { run: untilCancelled });
-  server.ttlSeconds = 1.5;
+  server.ttlSeconds = 4;
   server.enqueue({ id: "work_1" });
   server.happen(toolUse("sevt_1"));
   void start();
@@ -80,14 +80,14 @@ test("Heartbeats that fail for longer than the lease lasts lose it, like a 412",
 
 test("A heartbeat that hangs is cut off after an interval, and the next one goes out", async (t) => {
   const { server, start } = await openHarness(t, { timings: { heartbeatLongest: 500 } });
-  server.ttlSeconds = 4;
-  server.fail("heartbeat", { status: 200, body: sound(4) }, "hang");
+  server.ttlSeconds = 30;
+  server.fail("heartbeat", { status: 200, body: sound(30) }, "hang");
   server.enqueue({ id: "work_1" });
   void start();
   await server.untilCount("heartbeat", 3);
   const [, second, third] = server.of("heartbeat");
   const gap = (third?.at ?? 0) - (second?.at ?? 0);
-  t.true(gap > 400 && gap < 3500, `${gap} ms`);
+  t.true(gap > 100 && gap < 15_000, `${gap} ms`);
   t.is(third?.query.get("expected_last_heartbeat"), "2026-01-01T00:00:00.1Z");
 });
 

@@ -1,7 +1,7 @@
 import test from "ava";
 import { runWorker } from "../../lib/worker/worker.ts";
 import { endTurn, environmentKey, sessionsToken, toolUse } from "./faulty-server.ts";
-import { openHarness } from "./harness.ts";
+import { openHarness, untilCancelled } from "./harness.ts";
 
 test("A poll waits at the server, says who asks, and carries the environment key alone", async (t) => {
   const { server, start } = await openHarness(t);
@@ -274,6 +274,52 @@ test("As many sessions as are allowed are served at once, and no more are claime
   t.is(most, 3);
 });
 
+test("An item that is handed out again while it is served ends where it was served, and its call is run once more", async (t) => {
+  const { server, start, calls, places } = await openHarness(t, {
+    maxIdleMs: 10,
+    run: async (call) => (calls.length === 1 ? untilCancelled(call) : "second"),
+  });
+  server.happen(toolUse("sevt_1"));
+  server.enqueue({ id: "work_1" });
+  void start({ concurrency: 2 });
+  await server.until(() => calls.length === 1);
+  server.enqueue({ id: "work_1" });
+  await server.until(() => server.results().length === 1);
+  t.true(calls[0]?.signal.aborted);
+  t.is(server.results()[0]?.text, "second");
+  // The first was gone before the second began, and stopped nothing.
+  t.is(places[0]?.disposed, true);
+  server.happen(endTurn);
+  await server.untilCount("stop", 1);
+  t.is(server.of("post").length, 1);
+  t.is(calls.length, 2);
+});
+
+test("A session that comes under a new item is served when the earlier one has ended, and its lease kept meanwhile", async (t) => {
+  let release = (): void => {};
+  const { server, start, calls, places } = await openHarness(t, {
+    maxIdleMs: 10,
+    run: () => new Promise((resolve) => (release = () => resolve("ran"))),
+  });
+  server.happen(toolUse("sevt_1"));
+  server.enqueue({ id: "work_1" });
+  void start({ concurrency: 2 });
+  await server.until(() => calls.length === 1);
+  server.enqueue({ id: "work_2" });
+  await server.until(() => server.of("heartbeat").some(({ path }) => path.includes("work_2")));
+  await new Promise((resolve) => setTimeout(resolve, 100));
+  t.is(places.length, 1);
+  release();
+  await server.until(() => server.results().length === 1);
+  server.happen(endTurn);
+  await server.untilCount("stop", 2);
+  t.deepEqual(
+    server.of("stop").map(({ path }) => path.split("/").at(-2)),
+    ["work_1", "work_2"],
+  );
+  t.is(calls.length, 1);
+});
+
 test("With --once one item is served, with --drain all of them, and then the worker ends", async (t) => {
   for (const [extra, served] of [
     [{ once: true }, 1],
@@ -302,7 +348,7 @@ test("An acknowledgement that is under way when the worker is asked to end is fo
   server.enqueue({ id: "work_1" });
   server.fail("ack", (response) => {
     stop();
-    setTimeout(() => response.writeHead(200, { "content-type": "application/json" }).end("{}"), 100);
+    setTimeout(() => response.writeHead(200, { "content-type": "application/json" }).end("{}"), 10);
   });
   await start();
   t.is(server.of("stop").length, 1);
