@@ -446,7 +446,7 @@ function startError(event: InitEvent, file: string): HoldfastError {
     ...options,
     hint:
       errno === "EAGAIN"
-        ? "The limit `processes` is reached in this sandbox."
+        ? "The limit `processes` is reached in this sandbox, or 1024 calls run in it at once."
         : "`holdfast doctor` checks the walls of this host.",
   });
 }

@@ -5,6 +5,8 @@ import { pause } from "./timings.ts";
 /** Kinds of request that a 429 holds back separately. */
 type RequestKind = "poll" | "ack" | "heartbeat" | "stop" | "stream" | "history" | "post" | "other";
 
+/** To wait with these as long as a server asks could be to lose the item. */
+const urgent: ReadonlySet<RequestKind> = new Set(["ack", "heartbeat", "stop"]);
 const never = new AbortController().signal;
 /** An acknowledgement that is under way when the worker is asked to end is waited for this long. */
 const ackMs = 3000;
@@ -42,8 +44,9 @@ function headersWith(token: string, given: RequestInit["headers"]): Headers {
 /**
  * What the SDK's client sends its requests with. It sees to this whatever made the request and however often it is tried
  * again: it carries this one credential and no other; it goes to the base URL and nowhere else (a redirect is an answer
- * like any other that is no success); no request of a kind goes out before a `retry-after` of that kind has passed; an
- * acknowledgement is not cut off half-way, which would leave the item claimed by nobody; and a page is no answer.
+ * like any other that is no success); no request of a kind goes out before a `retry-after` of that kind has passed, but
+ * for those that an item is held by; an acknowledgement is not cut off half-way, which would leave the item claimed by
+ * nobody; and a page is no answer.
  */
 export function createFetch(token: string, polls?: Polls): typeof fetch {
   const notBefore = new Map<RequestKind, number>();
@@ -71,7 +74,7 @@ export function createFetch(token: string, polls?: Polls): typeof fetch {
       if (kind === "poll" && !signal.aborted) polls?.noAnswer(error);
       throw error;
     }
-    if (response.status === 429 || response.status >= 500) {
+    if (!urgent.has(kind) && (response.status === 429 || response.status >= 500)) {
       const wait = retryAfterMs(response.headers);
       if (wait > 0) notBefore.set(kind, performance.now() + wait);
     }

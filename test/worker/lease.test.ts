@@ -127,7 +127,9 @@ for (const [what, fault] of [
 test("Heartbeats that fail now and then lose nothing", async (t) => {
   const { server, start } = await openHarness(t, { timings: often });
   const page = { status: 200, headers: { "content-type": "text/html" }, body: "<h1>log in</h1>" };
-  server.fail("heartbeat", { status: 200, body: sound(60) }, { status: 529, headers: { "x-should-retry": "false" } });
+  // To wait as long as this says would be to lose the lease.
+  const busy = { status: 529, headers: { "x-should-retry": "false", "retry-after": "90" } };
+  server.fail("heartbeat", { status: 200, body: sound(60) }, busy);
   server.fail("heartbeat", page, page, page, { status: 200, body: {} }, { status: 204, body: "" });
   server.enqueue({ id: "work_1" });
   void start();
