@@ -67,6 +67,7 @@ export function buildCase(file: string, folder: string): string {
 /** For one case: what comes of it outside a sandbox would spoil it for the next. */
 export class World {
   readonly #top: string;
+  readonly #priority: string;
   readonly #secret = `secret-${randomBytes(9).toString("hex")}`;
   readonly #helper: ChildProcess;
   readonly #answers: AsyncIterator<string>;
@@ -77,6 +78,7 @@ export class World {
 
   private constructor(top: string) {
     this.#top = top;
+    this.#priority = ownPriority();
     this.granted = join(top, "granted");
     const files = { "outside/secret": `${this.#secret}\n`, "outside/canary": "canary\n", "granted/canary": "canary\n" };
     makeFiles(top, { ...files, "home/.gitconfig": '[safe]\n\tdirectory = "*"\n' });
@@ -88,6 +90,7 @@ export class World {
       ...ids,
       env: { PATH: systemPath, ATTACK_SECRET: this.#secret },
       stdio: ["pipe", "pipe", "inherit"],
+      ...ownSession,
     });
     if (this.#helper.stdout === null) throw new Error("the helper has no standard output");
     this.#answers = createInterface(this.#helper.stdout)[Symbol.asyncIterator]();
@@ -103,6 +106,7 @@ export class World {
     this.#helper.kill("SIGCONT");
     this.#helper.stdin?.end();
     removeTree(this.#top);
+    if (ownPriority() !== this.#priority) throw new Error(`an attack took the tests' own priority: ${ownPriority()}`);
   }
 
   async #hear(): Promise<Record<string, string | number>> {
@@ -260,7 +264,23 @@ export class World {
       cwd: workdir,
       stdio: "pipe",
       env: { PATH: systemPath, HOME: workdir },
+      ...ownSession,
     });
+  }
+}
+
+/**
+ * What an attack does outside it does to a session that is not the tests': a session is scheduled as one (sched(7),
+ * autogroups), and one whose priority was taken away would be starved for good by every other on the machine.
+ */
+const ownSession = { detached: true } as const;
+
+/** The priority of the tests' own session, where the kernel has such. */
+function ownPriority(): string {
+  try {
+    return readFileSync("/proc/self/autogroup", "latin1");
+  } catch {
+    return "";
   }
 }
 
