@@ -393,14 +393,14 @@ export class Http1 implements OriginUser {
   /** The middle of an answer goes on from where it was read. */
   onLent(read: Buffer, giveBack: () => void): boolean {
     const exchange = this.#exchange;
-    if (exchange === null || exchange.credentials?.scrub !== undefined) return false;
-    const { answer, origin } = exchange;
-    if (answer === null || origin === null) return false;
+    if (exchange?.answer == null || exchange.origin === null) return false;
+    const { answer, origin, credentials } = exchange;
     this.#guard(() => {
       this.#quietMs = 0;
-      const size = answer.body.take(read, 0);
-      if (!this.#client.write(read.subarray(0, size), giveBack)) origin.socket.pause();
-      if (answer.body.isDone) this.#finish(exchange, origin, answer.head, read.length > size);
+      // What the scrubber keeps for later is a copy.
+      const { end, bytes } = partOf(answer.body, credentials?.scrub, read, 0);
+      if (!this.#client.write(bytes, giveBack)) origin.socket.pause();
+      if (answer.body.isDone) this.#finish(exchange, origin, answer.head, read.length > end);
     });
     return true;
   }
