@@ -7,7 +7,7 @@ import { Audit } from "../../lib/audit/audit.ts";
 import { Authority } from "../../lib/egress/authority.ts";
 import { Sandbox } from "../../lib/sandbox/sandbox.ts";
 import { runnable, sound } from "../policy/policy-text.ts";
-import { finds } from "../secrets/secret-search.ts";
+import { searchSandbox } from "../secrets/world-search.ts";
 import { type Answered, bedrock, isPayload, openai, S3 } from "./sdk-servers.ts";
 import { isSigned, type Keys } from "./signatures.ts";
 import { addresses, listening } from "./world.ts";
@@ -124,10 +124,8 @@ try {
   const { stdout, stderr } = await sandbox.exec(node, [join(workdir, "client.mjs")], { timeout: 60_000 });
   if (stdout.length === 0) throw new Error(`the client failed: ${stderr}`);
   const { results, environment } = JSON.parse(stdout.toString());
-  const everything = `${stdout}${stderr}${JSON.stringify(lines)}`;
   const secrets = [openAiKey, bedrockKey, keys.secretAccessKey, keys.sessionToken ?? ""];
-  // Not all that it can reach: the checkout's modules are half a gigabyte.
-  const found = secrets.flatMap((secret) => finds(everything, secret));
+  const found = await searchSandbox(sandbox, secrets, { stdout, stderr, lines });
   const used = [...new Set(lines.flatMap(({ credentials }) => (Array.isArray(credentials) ? credentials : [])))];
   process.stdout.write(JSON.stringify({ results, environment, versions, faults, found, used }));
 } finally {
