@@ -134,6 +134,7 @@ Status FormSearch::Prepare(const std::vector<View>& secrets, const std::vector<V
   for (const View& mark : marks) bytes += mark.second;
   constexpr size_t kForms = 10;
   const size_t most = secrets.size() * kForms + marks.size();
+  marks_ = marks.size();
   const size_t align = alignof(Needle) - 1;
   const size_t map = (size_t{1} << kMapBits) / 8;
   memory_ = std::make_unique<LockedMemory>();
@@ -169,6 +170,9 @@ Status FormSearch::Prepare(const std::vector<View>& secrets, const std::vector<V
     Add(i, kMark, {marks[i].first, marks[i].first + marks[i].second});
   std::sort(needles_, needles_ + count_,
             [](const Needle& one, const Needle& other) { return one.key < other.key; });
+  waited_for_.clear();
+  for (uint32_t i = 0; i < count_; i++)
+    if (needles_[i].form != kMark && needles_[i].size > kLeastBegun) waited_for_.push_back(i);
   return Status::Fine();
 }
 
@@ -177,7 +181,7 @@ void FormSearch::Add(uint32_t secret, Form form, const std::vector<uint8_t>& raw
   const size_t size = Normalise(raw.data(), raw.size(), to);
   if (size < (form == kMark ? kShortestMark : kShortest)) return;
   // The two alphabets of base64, and hexadecimal digits, may come to the same.
-  for (size_t i = 0; i < count_; i++) {
+  for (size_t i = 0; i < count_ && form != kMark; i++) {
     const Needle& other = needles_[i];
     if (other.form == form && other.secret == secret && other.size == size &&
         memcmp(memory_->Data() + other.at, to, size) == 0)
@@ -193,12 +197,13 @@ void FormSearch::Add(uint32_t secret, Form form, const std::vector<uint8_t>& raw
 
 void FormSearch::Wipe() {
   memory_.reset();
+  waited_for_.clear();
   count_ = 0;
 }
 
 size_t FormSearch::Begun(const uint8_t* text, size_t size) const {
   size_t most = 0;
-  for (size_t i = 0; i < count_; i++) {
+  for (uint32_t i : waited_for_) {
     const Needle& needle = needles_[i];
     const uint8_t* const bytes = memory_->Data() + needle.at;
     for (size_t length = std::min<size_t>(size, needle.size - 1);
@@ -227,7 +232,7 @@ size_t FormSearch::Find(const uint8_t* data, size_t size, bool more,
     size_t end;
   };
   std::vector<Hit> hits;
-  bool marked = false;
+  std::vector<bool> marked;
   for (size_t end = kShortestMark; end <= length; end++) {
     const uint32_t key = KeyOf(own + end - 4);
     const uint32_t bit = BitOf(key);
@@ -236,11 +241,14 @@ size_t FormSearch::Find(const uint8_t* data, size_t size, bool more,
         std::lower_bound(needles_, needles_ + count_, key,
                          [](const Needle& one, uint32_t other) { return one.key < other; });
     for (; needle < needles_ + count_ && needle->key == key; needle++) {
-      if (needle->size > end || (needle->form == kMark && marked) ||
+      if (needle->size > end ||
+          (needle->form == kMark && needle->secret < marked.size() && marked[needle->secret]) ||
           memcmp(own + end - needle->size, memory + needle->at, needle->size) != 0)
         continue;
       hits.push_back({needle, end});
-      marked = marked || needle->form == kMark;
+      if (needle->form != kMark) continue;
+      if (marked.empty()) marked.resize(marks_);
+      marked[needle->secret] = true;
     }
   }
   const size_t begun = more ? Begun(own, length) : length;

@@ -34,7 +34,7 @@ class FormSearch {
   static constexpr size_t kLeastBegun = 8;
   static constexpr size_t kShortestMark = 4;
 
-  // Marks are no secrets: what a token begins with, of at least four bytes. The first of all is
+  // Marks are no secrets: what a token begins with, of at least four bytes. The first of each is
   // found, and no other.
   Status Prepare(const std::vector<View>& secrets, const std::vector<View>& marks);
   void Wipe();
@@ -62,6 +62,9 @@ class FormSearch {
   size_t used_ = 0;
   Needle* needles_ = nullptr;
   size_t count_ = 0;
+  size_t marks_ = 0;
+  std::vector<uint32_t>
+      waited_for_;  // by its place: a long form, whose beginning waits for the rest
   uint64_t* map_ = nullptr;
 };
 

@@ -1,6 +1,6 @@
 import { defaultLeakGuard, type LeakAction, type LeakGuardSettings } from "../policy/leak-guard.ts";
 import { type SecretSearch, secretsInUse } from "../secrets/secret-search.ts";
-import { type FoundToken, findTokens } from "../secrets/token-shapes.ts";
+import { type FoundToken, findTokens, type TokenForm } from "../secrets/token-shapes.ts";
 import { placeOf, type Ranges } from "./scrub.ts";
 import { checkBound } from "./swap.ts";
 
@@ -59,7 +59,9 @@ export class RequestGuard {
   readonly #isPlaceholder: (token: string) => boolean;
   readonly #search: SecretSearch;
   /** The last head's, and what in them looks like a key. */
-  #fields: { readonly bytes: Buffer; readonly tokens: readonly FoundToken[] } | undefined;
+  #fields:
+    | { readonly bytes: Buffer; readonly forms: ReadonlySet<TokenForm>; readonly tokens: readonly FoundToken[] }
+    | undefined;
   readonly #placeholders: SecretSearch | null;
 
   constructor(
@@ -117,21 +119,21 @@ export class RequestGuard {
 
   find(data: Buffer, where: RequestLeak["where"], more: boolean): Looked {
     const { requests, tokens } = this.#settings;
-    const { found, hasMark, begun } = this.#search.find(data, more);
-    if (found.length === 0 && !hasMark) return { spans: [], begun };
+    const { found, marked, begun } = this.#search.find(data, more);
+    if (found.length === 0 && marked.size === 0) return { spans: [], begun };
     const known = found.map(({ name, form, at, end }): Span => {
       return { at, end, leak: { what: name, form, action: requests, kind: "known", where } };
     });
-    if (!hasMark) return { spans: known, begun };
+    if (marked.size === 0) return { spans: known, begun };
     const text = where === "head" ? undefined : data.toString("latin1");
-    const others = (text === undefined ? this.#tokensInHead(data) : findTokens(text))
+    const others = (text === undefined ? this.#tokensInHead(data, marked) : findTokens(text, marked))
       .filter(({ at, end }) => !known.some((span) => span.at < end && at < span.end))
-      .filter(({ at, end }) => !this.#isPlaceholder(data.toString("latin1", at, end)))
+      .filter(({ token }) => !this.#isPlaceholder(token))
       .map(
-        ({ kind, at, end }): Span => ({
+        ({ kind, form, at, end }): Span => ({
           at,
           end,
-          leak: { what: kind, form: "plain", action: tokens, kind: "token", where },
+          leak: { what: kind, form, action: tokens, kind: "token", where },
         }),
       );
     const waits = text !== undefined && more && tokens !== "warn";
@@ -139,14 +141,19 @@ export class RequestGuard {
   }
 
   /** Clients say the same fields again and again. */
-  #tokensInHead(data: Buffer): readonly FoundToken[] {
+  #tokensInHead(data: Buffer, forms: ReadonlySet<TokenForm>): readonly FoundToken[] {
     const cut = data.indexOf(0x0a) + 1;
     const fields = data.subarray(cut);
-    if (this.#fields === undefined || !this.#fields.bytes.equals(fields))
-      this.#fields = { bytes: Buffer.from(fields), tokens: findTokens(fields.toString("latin1")) };
-    const later = this.#fields.tokens.map(({ kind, at, end }) => ({ kind, at: at + cut, end: end + cut }));
-    return [...findTokens(data.toString("latin1", 0, cut)), ...later];
+    if (this.#fields === undefined || !this.#fields.bytes.equals(fields) || !isWithin(forms, this.#fields.forms))
+      this.#fields = { bytes: Buffer.from(fields), forms, tokens: findTokens(fields.toString("latin1"), forms) };
+    const later = this.#fields.tokens.map((token) => ({ ...token, at: token.at + cut, end: token.end + cut }));
+    return [...findTokens(data.toString("latin1", 0, cut), forms), ...later];
   }
+}
+
+function isWithin(some: ReadonlySet<TokenForm>, all: ReadonlySet<TokenForm>): boolean {
+  for (const form of some) if (!all.has(form)) return false;
+  return true;
 }
 
 /** Where the last word begins, or a key of several lines. */

@@ -60,13 +60,13 @@ export class LeakGuard {
 
   #find(bytes: Buffer): { readonly span: Span; readonly leak: Leak }[] {
     const { action, tokens } = this.#settings;
-    const { found, hasMark } = this.#search.find(bytes);
+    const { found, marked } = this.#search.find(bytes);
     const known = found.map(({ name, form, at, end }) => ({ span: { at, end }, leak: { what: name, form, action } }));
-    if (!hasMark) return known;
-    const others = findTokens(bytes.toString("latin1"))
+    if (marked.size === 0) return known;
+    const others = findTokens(bytes.toString("latin1"), marked)
       .filter(({ at, end }) => !known.some(({ span }) => span.at < end && at < span.end))
-      .filter(({ at, end }) => !this.#isPlaceholder(bytes.toString("latin1", at, end)))
-      .map(({ kind, at, end }) => ({ span: { at, end }, leak: { what: kind, form: "plain", action: tokens } }));
+      .filter(({ token }) => !this.#isPlaceholder(token))
+      .map(({ kind, form, at, end }) => ({ span: { at, end }, leak: { what: kind, form, action: tokens } }));
     return [...known, ...others];
   }
 }

@@ -1,5 +1,5 @@
 import { type NativeSearch, native } from "../native.ts";
-import { tokenMarks } from "./token-shapes.ts";
+import { type TokenForm, tokenMarks } from "./token-shapes.ts";
 
 /** Where secrets are, by name: as they are now. */
 export type KnownSecrets = () => Iterable<readonly [name: string, secret: Buffer]>;
@@ -14,8 +14,8 @@ export interface Found {
 
 export interface SearchResult {
   readonly found: readonly Found[];
-  /** Whether something stands there that a token could begin with. */
-  readonly hasMark: boolean;
+  /** In which forms something stands there that a token could begin with. */
+  readonly marked: ReadonlySet<TokenForm>;
   /** Where the data's end begins that more may make a secret of; its length where none does. */
   readonly begun: number;
 }
@@ -27,7 +27,8 @@ interface Prepared {
 }
 
 const forms = ["plain", "hex", "reversed", "base64"];
-const marks: readonly Buffer[] = tokenMarks.map((mark) => Buffer.from(mark, "latin1"));
+const marks: readonly Buffer[] = tokenMarks.map(({ mark }) => Buffer.from(mark, "latin1"));
+const unmarked: ReadonlySet<TokenForm> = new Set();
 
 /** Looks for secrets in all the forms that they could be carried away in (native/form_search.h). */
 export class SecretSearch {
@@ -61,17 +62,18 @@ export class SecretSearch {
   find(data: Buffer, more = false): SearchResult {
     const { search, secrets } = this.#prepare();
     const answer = native().search(search, data, more);
-    if (typeof answer === "number") return { found: [], hasMark: false, begun: answer };
+    if (typeof answer === "number") return { found: [], marked: unmarked, begun: answer };
     const [begun = data.length] = answer;
     const found: Found[] = [];
-    let hasMark = false;
+    const marked = new Set<TokenForm>();
     for (let i = 1; i + 3 < answer.length; i += 4) {
       const [index = 0, form = 0, at = 0, end = 0] = answer.slice(i, i + 4);
       const secret = secrets[index];
-      if (form >= forms.length || secret === undefined) hasMark = true;
-      else found.push({ name: secret[0], form: formOf(form, data.subarray(at, end), secret[1]), at, end });
+      if (form >= forms.length) marked.add(tokenMarks[index]?.form ?? "plain");
+      else if (secret !== undefined)
+        found.push({ name: secret[0], form: formOf(form, data.subarray(at, end), secret[1]), at, end });
     }
-    return { found, hasMark, begun };
+    return { found, marked, begun };
   }
 
   /** A text without what is known. */

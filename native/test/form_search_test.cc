@@ -80,16 +80,18 @@ TEST_CASE(
   CHECK(Find(search, "before n4rrow", false).begun == 13);
 }
 
-TEST_CASE("Marks are found once, short secrets and what was wiped not at all") {
+TEST_CASE("Each mark is found once, short secrets and what was wiped not at all") {
   FormSearch search;
   const std::string other = "another secret of several words";
   REQUIRE(search.Prepare({ViewOf("short"), ViewOf(other)}, {ViewOf("ghp_"), ViewOf("-----BEGIN")})
               .Ok());
   Result result = Find(search, "short ghp_1 ghp_2 -----BEGIN " + other);
-  REQUIRE(result.found.size() == 2);
+  REQUIRE(result.found.size() == 3);
   CHECK(result.found[0].form == FormSearch::kMark);
   CHECK(result.found[0].secret == 0);
+  CHECK(result.found[1].form == FormSearch::kMark);
   CHECK(result.found[1].secret == 1);
+  CHECK(result.found[2].secret == 1);
   search.Wipe();
   CHECK(Find(search, other).found.empty());
 }

@@ -73,6 +73,48 @@ test("What looks like a key is warned of or taken out, but for what is none by i
   t.is(guard({ tokens: "redact" }).check(`a\n${key}\nb`).text, "a\n[redacted]\nb");
 });
 
+const inBase64 = (text: string): string => Buffer.from(text, "latin1").toString("base64");
+const keyBlock = `-----BEGIN RSA PRIVATE KEY-----\n${"Ab+/".repeat(100)}\n-----END RSA PRIVATE KEY-----\n`;
+
+const encodedTokens: readonly (readonly [form: string, what: string, text: string])[] = [
+  ...["", "a", "ab", "abc"].map((before): [string, string, string] => [
+    "base64",
+    "a GitHub token",
+    inBase64(`${before}=${real}\n`),
+  ]),
+  ["base64", "a GitHub token", inBase64(`${"x".repeat(40)} ${real} y`).replace(/.{60}/g, "$&\n")],
+  ["base64", "a private key", inBase64(keyBlock).replace(/.{76}/g, "$&\r\n")],
+  ["percent-encoded", "a GitHub token", [...real].map((letter) => `%${encodeHex(letter)}`).join("")],
+  ["percent-encoded", "a private key", encodeURIComponent(keyBlock)],
+  ["hex", "a GitHub token", encodeHex(`key ${real}`)],
+  ["hex", "a GitHub token", encodeHex(real).toUpperCase()],
+  ["reversed", "a GitHub token", [...real].reverse().join("")],
+  ["base64", "an AWS key's id", inBase64(`id = AKIA${"ABCDEFGHIJKLMNOP"}\n`)],
+  [
+    "base64",
+    "a signed JSON token",
+    inBase64(
+      `v:${["alg", "sub", "x"].map((name) => Buffer.from(`{"${name}":"${"e".repeat(30)}"}`).toString("base64url")).join(".")}`,
+    ),
+  ],
+];
+
+for (const [index, [form, what, text]] of encodedTokens.entries()) {
+  test(`What looks like a key is found ${form} as well (${index})`, (t) => {
+    t.like(guard().check(`before ${text} after`).leaks, [{ what, form, action: "warn" }]);
+    const { text: clean } = guard({ tokens: "redact" }).check(`before ${text} after`);
+    t.regex(clean ?? "", /^before .*\[redacted\].* after$/s);
+    t.deepEqual(guard({ tokens: "redact" }).check(clean ?? "").leaks, []);
+    t.is(guard({ tokens: "block" }).check(text).text, null);
+  });
+}
+
+test("What stands for a key is none in another form either, and a long text in base64 is nothing by itself", (t) => {
+  t.deepEqual(guard({}, (token) => token === real).check(inBase64(`key ${real}`)).leaks, []);
+  const text = Array.from({ length: 20_000 }, (_, at) => String.fromCharCode((at * 7919) % 251)).join("");
+  t.deepEqual(guard().check(inBase64(text)).leaks, []);
+});
+
 test("In a file a secret is found wherever it lies, across the pieces that it is read in", (t) => {
   const size = 256 * 1024;
   for (const at of [0, size - 5, 2 * size - 1, 2 * size + 100]) {
