@@ -248,7 +248,8 @@ export class Http1 implements OriginUser {
     const flow = this.#flow;
     const parsed = parseRequest(this.#held, size, this.#before);
     this.#before = parsed;
-    const head = this.#carriesOne ? { ...parsed, keepAlive: false } : parsed;
+    const kept = this.#carriesOne ? { ...parsed, keepAlive: false } : parsed;
+    const head = flow.leaks.mustRead && kept.upgrade === "websocket" ? withoutExtensions(kept) : kept;
     if (!isAuthority(head.host, flow)) {
       flow.malformed(`the request is for ${head.host} at ${flow.host}:${flow.port}`);
       const detail = `the request is for ${head.host}, not for the server that was connected to`;
@@ -653,6 +654,11 @@ export class Http1 implements OriginUser {
     else if (this.#quietMs >= serverMs) this.#stop(failureAnswer(504, "timeout", "the server does not answer"));
     else this.#client.setTimeout(clientMs);
   }
+}
+
+/** Messages that were compressed (RFC 7692) could not be searched: a server is not told that its client can do that. */
+function withoutExtensions(head: RequestHead): RequestHead {
+  return { ...head, fields: head.fields.filter(({ name }) => name !== "sec-websocket-extensions") };
 }
 
 const byConnection = /^(?:ntlm|negotiate)\b/i;

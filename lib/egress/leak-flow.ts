@@ -40,6 +40,11 @@ export class LeakFlow {
     );
   }
 
+  /** Whether what cannot be read may not go on. */
+  get mustRead(): boolean {
+    return !this.#guard.isLenient;
+  }
+
   /** What is to be recorded of a head, if it goes on at all. */
   head(bytes: Buffer): LeakFault | readonly RequestLeak[] {
     return this.#guard.head(bytes);
@@ -77,7 +82,7 @@ export class LeakFlow {
       if (leak.action === "redact") throw new LeakFault(leak);
       this.#record(leak, request);
     });
-    return new CodedStream(stream, coded, this.#guard.isLenient);
+    return new CodedStream(stream, coded, !this.mustRead);
   }
 
   /** What the messages of a WebSocket go through. */

@@ -323,6 +323,20 @@ async function speak(
   return { ...world, came: Buffer.concat(parts), answered };
 }
 
+test("No WebSocket's messages are compressed where they have to be searched", async (t) => {
+  const offer = ["Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13"];
+  const asked = get("/ws", ...offer, "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits");
+  for (const [requests, isOffered] of [
+    ["block", false],
+    ["warn", true],
+  ] as const) {
+    const { port, came } = await start(t, { requests });
+    t.is(statusOf(await say(port, asked)), 200);
+    t.regex(came(), /^GET \/ws HTTP\/1\.1\r\n[\s\S]*Sec-WebSocket-Version: 13\r\n/);
+    t.is(came().includes("permessage-deflate"), isOffered);
+  }
+});
+
 test("In messages to a WebSocket it is found, in text and binary, across frames and reads", async (t) => {
   for (const [opcode, texts] of [
     [1, [`hello ${secret} END`]],
