@@ -167,11 +167,11 @@ function percentTokens(text: string): FoundToken[] {
     for (let at = from; at < until; at++) places.push(at);
     read += text.slice(from, until);
   };
-  for (const { 0: escape, index } of text.matchAll(percentEscape)) {
+  for (const { 0: escaped, index } of text.matchAll(percentEscape)) {
     pass(index);
     places.push(index);
-    read += String.fromCharCode(Number.parseInt(escape.slice(1), 16));
-    from = index + escape.length;
+    read += String.fromCharCode(Number.parseInt(escaped.slice(1), 16));
+    from = index + escaped.length;
   }
   pass(text.length);
   places.push(text.length);
