@@ -33,6 +33,7 @@
 #include "probe.h"
 #include "repositories.h"
 #include "terminal.h"
+#include "threads.h"
 #include "unix_socket.h"
 
 namespace {
@@ -586,9 +587,7 @@ void WatchEvents(const Napi::CallbackInfo& info) {
   auto listener = Napi::ThreadSafeFunction::New(info.Env(), info[1].As<Napi::Function>(),
                                                 "holdfast-events", 0, 1);
   std::thread([fd, listener, home = In(info.Env())]() mutable {
-    sigset_t all;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, nullptr);
+    holdfast::BlockSignals();
     for (bool end = false; !end;) {
       auto chunk = std::make_unique<std::vector<char>>(4096);
       ssize_t size;

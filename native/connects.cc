@@ -16,6 +16,7 @@
 #include "address.h"
 #include "caller.h"
 #include "own_loopback.h"
+#include "threads.h"
 
 namespace holdfast {
 
@@ -121,9 +122,7 @@ void Connects::Dispatch(const seccomp_notif& notification, int refusal) {
 }
 
 void Connects::Work() {
-  sigset_t all;
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, nullptr);
+  BlockSignals();
   std::unique_lock<std::mutex> lock(mutex_);
   for (;;) {
     idle_++;

@@ -24,6 +24,7 @@
 #include "fdpass.h"
 #include "idmap.h"
 #include "kernel.h"
+#include "threads.h"
 #include "wire.h"
 
 extern "C" {
@@ -113,13 +114,6 @@ Status WriteFileText(const std::string& path, const std::string& text) {
   return Status::Fine();
 }
 
-// No handler of the runtime's may run in a child that shares our memory, nor on any thread of ours.
-void BlockSignals() {
-  sigset_t all;
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, nullptr);
-}
-
 class LauncherThread {
  public:
   void Post(std::function<void()> work) {
@@ -158,55 +152,6 @@ class LauncherThread {
 LauncherThread& Thread() {
   static auto* thread = new LauncherThread;
   return *thread;
-}
-
-// A thread for each work under way, of which one stays for the next: making one takes longer than
-// most of what it does.
-class WaitingThreads {
- public:
-  void Post(const std::function<void()>& work) {
-    {
-      std::lock_guard<std::mutex> lock(mutex_);
-      if (is_one_idle_) {
-        is_one_idle_ = false;
-        given_ = work;
-        wake_.notify_one();
-        return;
-      }
-    }
-    try {
-      std::thread([this, work] { Run(work); }).detach();
-    } catch (const std::system_error&) {
-      Thread().Post(work);  // this user has as many threads as it may have
-    }
-  }
-
- private:
-  void Run(std::function<void()> work) {
-    BlockSignals();
-    pthread_setname_np(pthread_self(), "holdfast-wait");
-    for (;;) {
-      work();
-      work = nullptr;
-      std::unique_lock<std::mutex> lock(mutex_);
-      if (is_one_idle_ || given_) return;
-      is_one_idle_ = true;
-      wake_.wait(lock, [this] { return given_ != nullptr; });
-      work = std::move(given_);
-      given_ = nullptr;
-    }
-  }
-
-  std::mutex mutex_;
-  std::condition_variable wake_;
-  bool is_one_idle_ = false;
-  std::function<void()> given_;  // to it
-};
-
-// Never destroyed, as the launcher's.
-WaitingThreads& Waiters() {
-  static auto* waiters = new WaitingThreads;
-  return *waiters;
 }
 
 void* ChildStack() {
@@ -345,7 +290,14 @@ BegunInits& Inits() {
 
 void OnLauncherThread(const std::function<void()>& work) { Thread().Post(work); }
 
-void OnOwnThread(const std::function<void()>& work) { Waiters().Post(work); }
+void OnOwnThread(const std::function<void()>& work) {
+  static auto* threads = new KeptThreads("holdfast-wait");
+  try {
+    threads->Post(work);
+  } catch (const std::system_error&) {
+    OnLauncherThread(work);
+  }
+}
 
 Status OpenInitImage(const std::string& init_file, int* fd) {
   static int image = -1;

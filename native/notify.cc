@@ -15,9 +15,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include <condition_variable>
 #include <mutex>
-#include <thread>
 
 #include "caller.h"
 #include "connects.h"
@@ -28,6 +26,7 @@
 #include "metadata.h"
 #include "servers.h"
 #include "sessions.h"
+#include "threads.h"
 
 namespace holdfast {
 
@@ -116,9 +115,6 @@ class Sandbox {
 // A thread a sandbox: a notification can vanish between poll and receive (its caller died), and the
 // receive then waits for the next one. That must hold up nobody else's.
 void Sandbox::Serve() {
-  sigset_t all;
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, nullptr);
   pthread_setname_np(pthread_self(), "holdfast-broker");
   for (;;) {
     pollfd sources[2] = {
@@ -368,14 +364,10 @@ void Sandbox::Close() {
 class Broker {
  public:
   uint32_t Add(const std::shared_ptr<Sandbox>& sandbox) {
+    // The first call that it answers waits for its thread.
+    threads_.Post([sandbox] { sandbox->Serve(); });
     std::lock_guard<std::mutex> lock(mutex_);
     sandboxes_[next_] = sandbox;
-    if (is_one_idle_ && given_ == nullptr) {
-      given_ = sandbox;
-      wake_.notify_one();
-    } else {
-      std::thread([this, sandbox] { Run(sandbox); }).detach();
-    }
     return next_++;
   }
 
@@ -394,26 +386,8 @@ class Broker {
   }
 
  private:
-  // One thread stays for the next sandbox: to make it takes longer than to wake it, and the first
-  // call waits for it.
-  void Run(std::shared_ptr<Sandbox> sandbox) {
-    for (;;) {
-      sandbox->Serve();
-      sandbox.reset();
-      std::unique_lock<std::mutex> lock(mutex_);
-      if (is_one_idle_) return;
-      is_one_idle_ = true;
-      pthread_setname_np(pthread_self(), "holdfast-idle");
-      wake_.wait(lock, [this] { return given_ != nullptr; });
-      sandbox = std::move(given_);
-      is_one_idle_ = false;
-    }
-  }
-
+  KeptThreads threads_{"holdfast-idle"};
   std::mutex mutex_;
-  std::condition_variable wake_;
-  bool is_one_idle_ = false;
-  std::shared_ptr<Sandbox> given_;  // to it
   std::map<uint32_t, std::shared_ptr<Sandbox>> sandboxes_;
   uint32_t next_ = 1;
 };

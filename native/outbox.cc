@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
-#include <signal.h>
 
 #include <deque>
 #include <map>
@@ -13,6 +12,7 @@
 #include <utility>
 
 #include "fdpass.h"
+#include "threads.h"
 
 namespace holdfast {
 
@@ -67,9 +67,7 @@ class Outboxes {
 
  private:
   void Empty(int control, const std::shared_ptr<Outbox>& box) {
-    sigset_t all;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, nullptr);
+    BlockSignals();
     pthread_setname_np(pthread_self(), "holdfast-outbox");
     for (int error = 0;;) {
       Packet packet;
