@@ -7,6 +7,7 @@ import { afterTarget, requestBytes } from "./http1-forward.ts";
 import type { Scrubber } from "./scrub.ts";
 import type { RequestSigner } from "./signed-request.ts";
 import { type Swap, SwapFault } from "./swap.ts";
+import { withoutExtensions } from "./websocket.ts";
 import type { TextSwap } from "./websocket-swap.ts";
 
 /** What credentials make of a request of HTTP/1.1, and of its answer. */
@@ -23,8 +24,6 @@ export interface ExchangeCredentials {
   readonly scrub: Scrubber | undefined;
 }
 
-const extensions = "sec-websocket-extensions";
-
 /** What is looked for in a request before it is judged. */
 interface Opened {
   readonly texts: TextSwap | undefined;
@@ -36,7 +35,7 @@ interface Opened {
 export function openCredentials(credentials: CredentialFlow, head: RequestHead, request: Request): Opened {
   const texts = head.upgrade === "websocket" ? credentials.textSwap(request) : undefined;
   // What is compressed cannot be looked into.
-  const plain = texts === undefined ? head.fields : head.fields.filter(({ name }) => name !== extensions);
+  const plain = texts === undefined ? head.fields : withoutExtensions(head.fields);
   const signer = credentials.signer({ ...request, fields: plain }, hasBody(head));
   const fields = signer?.without(plain) ?? plain;
   const { path, query } = signer ?? request;

@@ -23,7 +23,7 @@ import { compressed, isCompressed, type Scrubber } from "./scrub.ts";
 import { tlsFault } from "./server-tls.ts";
 import { SwapFault } from "./swap.ts";
 import { type TimeLimits, timeLimits } from "./time-limits.ts";
-import { ClientFrames, closeFrame, WebSocketError } from "./websocket.ts";
+import { ClientFrames, closeFrame, WebSocketError, withoutExtensions } from "./websocket.ts";
 import { MessageLeaks } from "./websocket-leaks.ts";
 import type { TextSwap } from "./websocket-swap.ts";
 import { writeSecret } from "./write-secret.ts";
@@ -249,7 +249,9 @@ export class Http1 implements OriginUser {
     const parsed = parseRequest(this.#held, size, this.#before);
     this.#before = parsed;
     const kept = this.#carriesOne ? { ...parsed, keepAlive: false } : parsed;
-    const head = flow.leaks.mustRead && kept.upgrade === "websocket" ? withoutExtensions(kept) : kept;
+    // Messages that were compressed could not be searched: a server is not told that its client can do that.
+    const isPlain = kept.upgrade === "websocket" && !flow.leaks.isLenient;
+    const head = isPlain ? { ...kept, fields: withoutExtensions(kept.fields) } : kept;
     if (!isAuthority(head.host, flow)) {
       flow.malformed(`the request is for ${head.host} at ${flow.host}:${flow.port}`);
       const detail = `the request is for ${head.host}, not for the server that was connected to`;
@@ -395,13 +397,10 @@ export class Http1 implements OriginUser {
   onLent(read: Buffer, giveBack: () => void): boolean {
     const exchange = this.#exchange;
     if (exchange?.answer == null || exchange.origin === null) return false;
-    const { answer, origin, credentials } = exchange;
+    const { answer, origin } = exchange;
     this.#guard(() => {
       this.#quietMs = 0;
-      // What the scrubber keeps for later is a copy.
-      const { end, bytes } = partOf(answer.body, credentials?.scrub, read, 0);
-      if (!this.#client.write(bytes, giveBack)) origin.socket.pause();
-      if (answer.body.isDone) this.#finish(exchange, origin, answer.head, read.length > end);
+      this.#goOn(exchange, origin, answer, read, giveBack);
     });
     return true;
   }
@@ -485,13 +484,29 @@ export class Http1 implements OriginUser {
       if (body.isDone) this.#finish(exchange, origin, head, data.length > part.end);
       return;
     }
-    const { end, bytes } = partOf(exchange.answer.body, exchange.credentials?.scrub, data, 0);
-    if (bytes.length > 0) this.#write(origin, bytes);
-    if (exchange.answer.body.isDone) this.#finish(exchange, origin, exchange.answer.head, data.length > end);
+    this.#goOn(exchange, origin, exchange.answer, data);
   }
 
-  #write(origin: Origin, data: Buffer): void {
-    if (!this.#client.write(data)) origin.socket.pause();
+  /**
+   * What follows an answer's first part.
+   *
+   * @param onWritten when its bytes are not needed any more: what the scrubber keeps for later is a copy
+   */
+  #goOn(
+    exchange: Exchange,
+    origin: Origin,
+    { head, body }: NonNullable<Exchange["answer"]>,
+    data: Buffer,
+    onWritten?: () => void,
+  ): void {
+    const { end, bytes } = partOf(body, exchange.credentials?.scrub, data, 0);
+    if (bytes.length > 0) this.#write(origin, bytes, onWritten);
+    else onWritten?.();
+    if (body.isDone) this.#finish(exchange, origin, head, data.length > end);
+  }
+
+  #write(origin: Origin, data: Buffer, onWritten?: () => void): void {
+    if (!this.#client.write(data, onWritten)) origin.socket.pause();
   }
 
   #finish(exchange: Exchange, origin: Origin, head: ResponseHead, hasMore: boolean): void {
@@ -654,11 +669,6 @@ export class Http1 implements OriginUser {
     else if (this.#quietMs >= serverMs) this.#stop(failureAnswer(504, "timeout", "the server does not answer"));
     else this.#client.setTimeout(clientMs);
   }
-}
-
-/** Messages that were compressed (RFC 7692) could not be searched: a server is not told that its client can do that. */
-function withoutExtensions(head: RequestHead): RequestHead {
-  return { ...head, fields: head.fields.filter(({ name }) => name !== "sec-websocket-extensions") };
 }
 
 const byConnection = /^(?:ntlm|negotiate)\b/i;

@@ -40,9 +40,9 @@ export class LeakFlow {
     );
   }
 
-  /** Whether what cannot be read may not go on. */
-  get mustRead(): boolean {
-    return !this.#guard.isLenient;
+  /** Whether what cannot be read may go on. */
+  get isLenient(): boolean {
+    return this.#guard.isLenient;
   }
 
   /** What is to be recorded of a head, if it goes on at all. */
@@ -82,7 +82,7 @@ export class LeakFlow {
       if (leak.action === "redact") throw new LeakFault(leak);
       this.#record(leak, request);
     });
-    return new CodedStream(stream, coded, !this.mustRead);
+    return new CodedStream(stream, coded, this.isLenient);
   }
 
   /** What the messages of a WebSocket go through. */

@@ -111,3 +111,8 @@ export function closeFrame(code: number, reason: string): Buffer {
   words.copy(frame, 4);
   return frame;
 }
+
+/** A request's fields without what would let messages be compressed (RFC 7692), or be otherwise than they read. */
+export function withoutExtensions<Field extends { readonly name: string }>(fields: readonly Field[]): readonly Field[] {
+  return fields.filter(({ name }) => name !== "sec-websocket-extensions");
+}
