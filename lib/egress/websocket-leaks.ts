@@ -1,14 +1,16 @@
 import type { Request } from "./flow.ts";
 import type { LeakFlow } from "./leak-flow.ts";
 import type { LeakStream } from "./leaks.ts";
-import { headerSize, lengthOf, masked } from "./websocket.ts";
+import { headerSize, lengthOf, masked, WebSocketError } from "./websocket.ts";
 
 const longestHeader = 14;
 const nothing: Buffer = Buffer.alloc(0);
 
-/** Searches what a client says to a WebSocket, in frames of whatever kind; what is compressed cannot be read. */
+/** Searches what a client says to a WebSocket, in frames of whatever kind. */
 export class MessageLeaks {
   readonly #stream: LeakStream;
+  /** Frames of an extension, compressed ones for example, go on though they cannot be read. */
+  readonly #isLenient: boolean;
   /** Of a header that has begun. */
   #header = nothing;
   /** Of the payload that is under way: its key, what has come, and what is to come. */
@@ -20,11 +22,12 @@ export class MessageLeaks {
 
   constructor(leaks: LeakFlow, request: Request) {
     this.#stream = leaks.messages(request);
+    this.#isLenient = leaks.isLenient;
   }
 
   /**
    * @returns what goes on now
-   * @throws LeakFault
+   * @throws LeakFault, WebSocketError
    */
   take(chunk: Buffer): Buffer {
     const ranges: [number, number][] = [];
@@ -48,13 +51,15 @@ export class MessageLeaks {
   #takeHeader(bytes: Buffer): number {
     const had = this.#header.length;
     const header = Buffer.concat([this.#header, bytes]);
+    const [first = 0, second = 0] = header;
+    // None was negotiated (RFC 6455 section 5.2), whatever the two ends have agreed on.
+    if ((first & 0x70) !== 0 && !this.#isLenient) throw new WebSocketError(1002, "a frame is of an extension");
     const size = headerSize(header);
     if (size === undefined || header.length < size) {
       this.#header = header;
       return bytes.length;
     }
     this.#header = nothing;
-    const [first = 0, second = 0] = header;
     this.#key = (second & 0x80) === 0 ? nothing : Buffer.from(header.subarray(size - 4, size));
     this.#came = 0;
     this.#left = lengthOf(header);

@@ -341,6 +341,20 @@ test("No WebSocket's messages are compressed where they have to be searched", as
   }
 });
 
+test("A frame of an extension, which cannot be read, is not passed on but where the policy only warns", async (t) => {
+  for (const bit of [0x40, 0x20, 0x10]) {
+    const said = frames(2, ["compressed by itself"]);
+    said.writeUInt8((said[0] ?? 0) | bit);
+    for (const step of [1, 1000]) {
+      const { came, answered } = await speak(t, {}, Buffer.concat([frames(1, ["a"]), said]), step);
+      t.is(answered.readUInt16BE(2), 1002);
+      t.is(answered.toString("latin1", 4), "a frame is of an extension");
+      t.true(came.length <= frames(1, ["a"]).length);
+    }
+    t.deepEqual((await speak(t, { requests: "warn" }, said, 1000)).came, said);
+  }
+});
+
 test("In messages to a WebSocket it is found, in text and binary, across frames and reads", async (t) => {
   for (const [opcode, texts] of [
     [1, [`hello ${secret} END`]],
