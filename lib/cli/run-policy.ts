@@ -6,6 +6,7 @@ import { neverPassed } from "../policy/environment.ts";
 import { applyLimit } from "../policy/limits.ts";
 import type { PathGrant, Policy, PolicyProblem } from "../policy/policy.ts";
 import { quote } from "../policy/problem.ts";
+import { keptBy } from "../policy/token-source.ts";
 import { passedOver } from "../sandbox/workspace.ts";
 import { say } from "./report.ts";
 import type { RunOptions } from "./run-options.ts";
@@ -69,7 +70,7 @@ function grants(paths: readonly string[], flag: string): PathGrant[] {
   });
 }
 
-function variables(entries: readonly string[]): Record<string, string> {
+function variables(entries: readonly string[], policy: Policy): Record<string, string> {
   const found: Record<string, string> = {};
   for (const entry of entries) {
     const equals = entry.indexOf("=");
@@ -84,10 +85,31 @@ function variables(entries: readonly string[]): Record<string, string> {
         },
       );
     }
+    const taken = usedForSecrets(name, policy);
+    if (taken !== undefined) {
+      throw new HoldfastError(`--env ${name}: ${taken}`, {
+        code: "ERR_HOLDFAST_USAGE",
+        step: "usage",
+        hint: "Leave it out: a program inside gets a placeholder by the credential's env.",
+      });
+    }
     const value = equals < 0 ? process.env[name] : entry.slice(equals + 1);
     if (value !== undefined) found[name] = value;
   }
   return found;
+}
+
+/** What a variable is for that holds a secret outside, or a placeholder inside; undefined where it may be passed on. */
+function usedForSecrets(name: string, { credentials = {}, inference }: Policy): string | undefined {
+  for (const [credential, { env, source }] of Object.entries(credentials)) {
+    if (env === name) return `the placeholder of the credential ${credential} is in it`;
+    if (keptBy(source).some((kept) => kept.kind === "env" && kept.name === name))
+      return `the policy keeps the credential ${credential} there`;
+  }
+  const route = inference?.routes.find(
+    ({ key }) => key !== undefined && keptBy(key).some((kept) => kept.kind === "env" && kept.name === name),
+  );
+  return route === undefined ? undefined : `the policy keeps the key of the route ${route.name} there`;
 }
 
 /** The policy of the file or preset, with the flags on top: they add, and never take a refusal away. */
@@ -125,7 +147,7 @@ export async function runPolicy(options: RunOptions): Promise<Policy> {
       readOnly: [...base.filesystem.readOnly, ...grants(options.read, "--read")],
       readWrite: [...base.filesystem.readWrite, ...grants(options.write, "--write")],
     },
-    environment: { ...base.environment, set: { ...base.environment.set, ...variables(options.env) } },
+    environment: { ...base.environment, set: { ...base.environment.set, ...variables(options.env, base) } },
     workspace: { ...base.workspace, ...(options.overlay ? { mode: "overlay" as const } : {}) },
   };
 }

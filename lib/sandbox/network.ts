@@ -73,6 +73,15 @@ export class SandboxNetwork {
     return this.#credentials.environment;
   }
 
+  /**
+   * Where there are credentials, nothing that the sandbox is given holds what they stand for.
+   *
+   * @throws HoldfastError ERR_HOLDFAST_CREDENTIAL
+   */
+  checkVariables(variables: Readonly<Record<string, unknown>>): void {
+    this.#credentials?.checkVariables(variables);
+  }
+
   /** Null where the policy has none. */
   get credentials(): SessionCredentials | null {
     return this.#credentials;

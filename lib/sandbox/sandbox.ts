@@ -233,6 +233,7 @@ export class Sandbox implements SandboxLike {
     const network = new SandboxNetwork(name, audit);
     try {
       const placeholders = await network.openCredentials(policy, prepared);
+      network.checkVariables({ ...prepared.environment, ...policy.environment.set });
       if (placeholders !== null) workspace = { ...prepared, environment: { ...prepared.environment, ...placeholders } };
       const certified =
         hasInspection(policy) || hooks.onAuthority !== undefined ? await certify(name, options.mode) : null;
@@ -424,6 +425,7 @@ export class Sandbox implements SandboxLike {
   /** As `spawn`, with what only this package uses: a terminal. */
   start(file: string, args: readonly string[], options: StartOptions): ConfinedProcess {
     const channel = this.#live();
+    if (options.env !== undefined) this.#network.checkVariables(options.env);
     const [cwd, path] = [options.cwd ?? this.plan.cwd, options.env?.["PATH"] ?? this.plan.environment["PATH"]];
     this.#receipt?.started({ file, cwd, path: path ?? "/usr/bin:/bin" });
     const env =

@@ -5,7 +5,7 @@ import { isAws, isToken, keptBy, secretKeyOf } from "../policy/token-source.ts";
 import type { Needle } from "./needles.ts";
 import { placeholderLike, placeholderOf } from "./placeholder.ts";
 import { Secret } from "./secret.ts";
-import { SecretSearch } from "./secret-search.ts";
+import { SecretSearch, secretsInUse } from "./secret-search.ts";
 import { SecretError, systemdPath } from "./sources.ts";
 import { type Escapes, Spelling } from "./spelling.ts";
 import type { TokenFetch } from "./token.ts";
@@ -105,6 +105,26 @@ export class SessionCredentials {
       });
     }
     return new SessionCredentials(credentials, secrets, placeholders, way);
+  }
+
+  /**
+   * Refuses to show the sandbox a secret in a variable: as far as it has been read by now.
+   *
+   * @throws HoldfastError ERR_HOLDFAST_CREDENTIAL
+   */
+  checkVariables(variables: Readonly<Record<string, unknown>>): void {
+    for (const [variable, value] of Object.entries(variables)) {
+      const [found] = secretsInUse.find(Buffer.from(String(value))).found;
+      if (found === undefined) continue;
+      throw new HoldfastError(
+        `the variable ${variable} holds ${found.name} (${found.form}), which the sandbox would see`,
+        {
+          code: "ERR_HOLDFAST_CREDENTIAL",
+          step: "egress",
+          hint: "Leave it out: a program inside gets a placeholder by the credential's env.",
+        },
+      );
+    }
   }
 
   /** From now on issuers of tokens can be asked. */

@@ -97,6 +97,47 @@ test("What a policy is warned of is said before the command runs, and not with -
   t.like(JSON.parse(first), { event: "warning", file: "policy.yaml", line: 1 });
 });
 
+test("No variable that holds a secret outside, or a placeholder inside, is passed on or set by a flag", async (t) => {
+  const cwd = folder(t);
+  const outside = folder(t);
+  const secret = "n4rrow-secret-of-the-api";
+  const key = "sk-local-key-of-the-route";
+  writeFileSync(
+    join(outside, "policy.yaml"),
+    `holdfast: 1
+filesystem_policy: { include_workdir: true, read_only: [/usr, /bin, /lib, /lib64, /etc] }
+network_policies:
+  api:
+    endpoints: [{ host: api.example.test, port: 443, protocol: rest, enforcement: enforce, access: full }]
+    binaries: [{ path: /usr/bin/curl }]
+credentials:
+  api: { source: { env: API_SECRET }, env: API_KEY, network_policy: api }
+inference:
+  routes:
+    local: { family: openai, url: "http://127.0.0.1:9", key: { env: MODEL_KEY } }
+`,
+  );
+  const env = { ...process.env, API_SECRET: secret, MODEL_KEY: key, API_KEY: "other" };
+  const policy = ["--policy", join(outside, "policy.yaml")];
+  for (const [flag, message] of [
+    ["API_SECRET", /--env API_SECRET: the policy keeps the credential api there/],
+    ["API_KEY", /--env API_KEY: the placeholder of the credential api is in it/],
+    ["API_KEY=x", /--env API_KEY: the placeholder/],
+    ["MODEL_KEY", /--env MODEL_KEY: the policy keeps the key of the route local there/],
+    [`OTHER=Bearer ${secret}`, /the variable OTHER holds api \(plain\), which the sandbox would see/],
+    [`OTHER=${Buffer.from(`me:${secret}`).toString("base64")}`, /the variable OTHER holds api \(base64\)/],
+  ] as const) {
+    const { status, stdout, stderr } = await run(t, [...policy, "--env", flag, "--", "env"], { cwd, env });
+    t.is(status, 125, flag);
+    t.is(stdout.toString(), "");
+    t.regex(stderr, message);
+    t.false(stderr.includes(secret) || stderr.includes(key));
+  }
+  const fine = await run(t, [...policy, "--env", "OTHER=fine", "--", "sh", "-c", "echo $OTHER $API_KEY"], { cwd, env });
+  t.is(fine.status, 0, fine.stderr);
+  t.regex(fine.stdout.toString(), /^fine [A-Za-z0-9]{24}\n$/);
+});
+
 test("The environment is built anew: nothing of the caller's passes but what is named", async (t) => {
   const cwd = folder(t);
   const env = { ...process.env, SECRET_TOKEN: "hidden", PASSED: "from outside", LANG: "xx_XX" };

@@ -4,10 +4,11 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import test, { type ExecutionContext } from "ava";
 import type { SecretSource } from "../../lib/policy/credentials.ts";
+import { Sandbox } from "../../lib/sandbox/sandbox.ts";
 import { Secret } from "../../lib/secrets/secret.ts";
 import { SessionCredentials } from "../../lib/secrets/session.ts";
 import { readSource, SecretError } from "../../lib/secrets/sources.ts";
-import { sound } from "../policy/policy-text.ts";
+import { runnable, sound } from "../policy/policy-text.ts";
 
 function folder(t: ExecutionContext): string {
   const made = mkdtempSync(join(tmpdir(), "holdfast-sources-"));
@@ -150,4 +151,26 @@ credentials:
     message: /can be read in the sandbox, which sees .*work/,
   });
   (await SessionCredentials.open(credentials, [join(made, "other")])).close();
+});
+
+test("No call is given a secret in a variable, however it is written, nor is a policy's sandbox", async (t) => {
+  const workdir = folder(t);
+  const secret = "n4rrow-secret-of-the-api";
+  process.env["HOLDFAST_TEST_GIVEN"] = secret;
+  const policy = (more = ""): ReturnType<typeof sound> =>
+    sound(`${runnable()}${more}
+network_policies:
+  api:
+    endpoints: [{ host: api.example.com, port: 443, protocol: rest, enforcement: enforce, access: full }]
+    binaries: [{ path: /usr/bin/curl }]
+credentials:
+  one: { source: { env: HOLDFAST_TEST_GIVEN }, env: ONE, network_policy: api }
+`);
+  const seen = { code: "ERR_HOLDFAST_CREDENTIAL", message: /^the variable A holds one \((plain|hex|reversed)\)/ };
+  await t.throwsAsync(Sandbox.create({ workdir, policy: policy(`environment: { set: { A: "x${secret}" } }`) }), seen);
+  await using sandbox = await Sandbox.create({ workdir, policy: policy() });
+  for (const A of [secret, Buffer.from(secret).toString("hex"), [...secret].reverse().join("")])
+    await t.throwsAsync(async () => await sandbox.exec("env", [], { env: { A } }), seen);
+  const { stdout } = await sandbox.exec("env", [], { env: { A: "a" } });
+  t.regex(stdout.toString(), /^A=a$/m);
 });
