@@ -34,6 +34,12 @@ export function shapeOf(method: string, path: string, isAnthropic: boolean): Inf
   return method === "POST" && bedrockModel.test(path) ? { family: "bedrock", modelIn: "path" } : undefined;
 }
 
+/** Whose client asks what asks no model. */
+export function familyOf(path: string, isAnthropic: boolean): InferenceFamily {
+  if (path.startsWith("/model/")) return "bedrock";
+  return isAnthropic || path.startsWith("/v1/messages") ? "anthropic" : "openai";
+}
+
 /** The path with another model in it. */
 export function withModel(path: string, model: string): string {
   const [, asked = ""] = bedrockModel.exec(path) ?? [];

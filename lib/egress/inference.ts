@@ -19,11 +19,11 @@ import type { Duplex } from "node:stream";
 import { TLSSocket } from "node:tls";
 import { type Inference, type InferenceFamily, type InferenceRoute, inferenceHost } from "../policy/inference.ts";
 import type { Secret } from "../secrets/secret.ts";
-import { failureAnswer } from "./answer.ts";
 import { NoAnswer, type OwnAnswer } from "./exchange.ts";
 import type { Program, Reason, Request, Verdict } from "./flow.ts";
+import { inferenceRefusal } from "./inference-answer.ts";
 import { Spending } from "./inference-budget.ts";
-import { type InferenceShape, modelOf, shapeOf, withModel } from "./inference-shapes.ts";
+import { familyOf, type InferenceShape, modelOf, shapeOf, withModel } from "./inference-shapes.ts";
 import { type Usage, UsageReader } from "./inference-usage.ts";
 import type { LeakFlow } from "./leak-flow.ts";
 import { ModelServer } from "./model-server.ts";
@@ -182,9 +182,12 @@ export class InferenceService {
     clearTimeout(caller.headTimer);
     const { pathname, search } = new URL(request.url ?? "/", `http://${inferenceHost}`);
     const seen: Request = { method: request.method ?? "", path: pathname };
+    const isAnthropic = request.headers["anthropic-version"] !== undefined;
+    const shape = shapeOf(seen.method, pathname, isAnthropic);
+    const family = shape?.family ?? familyOf(pathname, isAnthropic);
     const refuse = (status: number, error: string, detail: string, reason: Reason): void => {
       this.#options.note(caller.program, caller.port, { ...refused, reason, detail }, seen);
-      answer(response, status, error, detail);
+      answer(response, family, status, error, detail);
     };
     const host = (request.headers[":authority"] ?? request.headers.host ?? "")
       .toString()
@@ -197,7 +200,6 @@ export class InferenceService {
         `the request is for ${host}, not for ${inferenceHost}`,
         "malformed",
       );
-    const shape = shapeOf(seen.method, pathname, request.headers["anthropic-version"] !== undefined);
     if (shape === undefined)
       return refuse(
         403,
@@ -221,7 +223,7 @@ export class InferenceService {
     const leaks = this.#options.leaks(caller.program, caller.port);
     const head = `${pathname}${search}\n${passedFields.map((name) => request.headers[name] ?? "").join("\n")}`;
     const fault = leaks.whole(Buffer.from(head, "latin1"), bytes, seen);
-    if (fault !== undefined) return answer(response, 403, "secret_in_request", fault.detail);
+    if (fault !== undefined) return answer(response, family, 403, fault.error, fault.detail);
     const body = shape.modelIn === null ? null : objectOf(bytes);
     if (body === undefined) return refuse(400, "malformed_request", "the body is no object of JSON", "malformed");
     const used = this.#spending.begin();
@@ -272,7 +274,7 @@ export class InferenceService {
         faults.push(`${route.name} ${error instanceof NoAnswer ? `does not answer: ${fault}` : "cannot be asked"}`);
       }
     }
-    answer(response, 502, "upstream_unreachable", `no model answers: ${faults.join("; ")}`);
+    answer(response, asked.shape.family, 502, "upstream_unreachable", `no model answers: ${faults.join("; ")}`);
   }
 
   async #send(asked: Asked, route: InferenceRoute, signal: AbortSignal): Promise<{ own: OwnAnswer; sent: number }> {
@@ -350,10 +352,10 @@ function cut(response: Answering): void {
   else response.destroy();
 }
 
-function answer(response: Answering, status: number, error: string, detail: string): void {
-  const { body } = failureAnswer(status, error, detail);
+function answer(response: Answering, family: InferenceFamily, status: number, error: string, detail: string): void {
+  const { fields, body } = inferenceRefusal(family, status, error, detail);
   response.statusCode = status;
-  response.setHeader("Content-Type", "application/json");
+  for (const [name, value] of Object.entries(fields)) response.setHeader(name, value);
   // Whoever was refused may have more of its request on the way, which nobody reads.
   if ("stream" in response) response.stream.resume();
   else response.setHeader("Connection", "close");

@@ -7,6 +7,8 @@ import { SwapFault } from "./swap.ts";
 /** What of a policy decides. */
 const settingOf = { known: "requests", token: "tokens", placeholder: "placeholders" } as const;
 
+const leakError = "secret_in_request";
+
 /** What the leak guard has to do with the requests of one connection. */
 export class LeakFlow {
   readonly #guard: RequestGuard;
@@ -55,16 +57,18 @@ export class LeakFlow {
    *
    * @returns why it does not go on
    */
-  whole(head: Buffer, body: Buffer, request: Request): Answer | undefined {
+  whole(head: Buffer, body: Buffer, request: Request): { readonly error: string; readonly detail: string } | undefined {
+    const leaked = (fault: LeakFault) => ({ error: leakError, detail: this.refuse(fault, request).detail });
     const found = this.head(head);
-    if (found instanceof LeakFault) return this.refuse(found, request);
+    if (found instanceof LeakFault) return leaked(found);
     try {
       this.body(request).take(body, [[0, body.length]], true);
     } catch (fault) {
-      if (fault instanceof LeakFault) return this.refuse(fault, request);
+      if (fault instanceof LeakFault) return leaked(fault);
       if (!(fault instanceof SwapFault)) throw fault;
-      const { policy } = this.#refuse(fault, "leak_guard.placeholders: block", request);
-      return failureAnswer(403, fault.error, fault.message, { policy });
+      const rule = "leak_guard.placeholders: block";
+      this.#refuse(fault, rule, request);
+      return { error: fault.error, detail: `${fault.message} (${rule})` };
     }
     this.record(found, request);
     return undefined;
@@ -104,6 +108,6 @@ export class LeakFlow {
     const rule = `leak_guard.${settingOf[leak.kind]}: ${leak.action}`;
     const { policy } = this.#refuse(fault, rule, request);
     this.#record(leak, request);
-    return failureAnswer(403, "secret_in_request", message, { policy, rule });
+    return { ...failureAnswer(403, leakError, message, { policy, rule }), detail: `${message} (${rule})` };
   }
 }

@@ -64,14 +64,15 @@ inThatWorld("A route that is busy or gone is passed over for the next of its fam
 inThatWorld("A request of a family that no route speaks is told which do", (t) => {
   const { status, body } = found.bedrock;
   t.is(status, 400);
-  t.is(body["error"], "inference_family_mismatch");
-  t.regex(String(body["detail"]), /no route speaks Bedrock's interface: main speaks Anthropic's/);
+  t.is(body["code"], "inference_family_mismatch");
+  t.is(found.bedrock.headers["x-amzn-errortype"], "ValidationException");
+  t.regex(String(body["message"]), /no route speaks Bedrock's interface: main speaks Anthropic's/);
 });
 
 holds("What asks no model, is none of JSON's objects or too long goes nowhere", {
-  unknown: { status: 403, body: { error: "policy_denied" } },
-  other: { status: 400, body: { error: "malformed_request" } },
-  large: { status: 413, body: { error: "request_too_large" } },
+  unknown: { status: 403, body: { error: { code: "policy_denied", type: "permission_error", param: null } } },
+  other: { status: 400, body: { type: "error", error: { type: "invalid_request_error", code: "malformed_request" } } },
+  large: { status: 413, body: { type: "error", error: { type: "request_too_large", code: "request_too_large" } } },
   port: "ECONNRESET",
 });
 
@@ -79,7 +80,7 @@ const noAnswer =
   "no model answers: busy answers 529; gone cannot be asked; local does not answer: its answer does not begin within 2 s";
 
 holds("Where no route answers the program is told so, without addresses; an answer that is cut off is", {
-  silent: { status: 502, body: { error: "upstream_unreachable", detail: noAnswer } },
+  silent: { status: 502, body: { error: { code: "upstream_unreachable", message: noAnswer, type: "api_error" } } },
   cut: { error: "UND_ERR_SOCKET" },
 });
 
@@ -108,7 +109,9 @@ inThatWorld("A session that has used its budget is refused, by what its answers 
     found.limited.slice(3).map(({ status }) => status),
     [200, 429, 429],
   );
-  t.like(found.limited[4], { body: { error: "inference_budget_exhausted" } });
+  t.like(found.limited[4], {
+    body: { type: "error", error: { type: "rate_limit_error", code: "inference_budget_exhausted" } },
+  });
 });
 
 inThatWorld("Each answer is a record with its route, model and tokens, and so is each fault", (t) => {

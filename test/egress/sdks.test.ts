@@ -2,6 +2,9 @@ import { testsOf } from "./world-tests.ts";
 
 const { found, inThatWorld } = testsOf<{
   readonly results: Readonly<Record<string, unknown>>;
+  readonly refused: Readonly<
+    Record<string, { readonly kind: string; readonly message: string; readonly status: number }>
+  >;
   readonly environment: Readonly<Record<string, string>>;
   readonly versions: Readonly<Record<string, readonly string[]>>;
   readonly faults: readonly object[];
@@ -54,6 +57,21 @@ inThatWorld("AWS's library puts, gets and lists objects, in chunks, parts and by
     presigned: "by a URL",
     listed: ["a%20key%2B%281%29%C3%A9", "streamed", "parts", "presigned"],
   });
+});
+
+inThatWorld("What is refused at inference.local is an error of each library's own, and says why", (t) => {
+  const { refused } = found;
+  t.like(refused["openai"], { kind: "PermissionDeniedError", status: 403 });
+  t.regex(
+    refused["openai"]?.message ?? "",
+    /^403 the body holds openai \(plain\), which the leak guard keeps back \(leak_guard\.requests: block\)$/,
+  );
+  t.like(refused["unknown"], { kind: "PermissionDeniedError" });
+  t.regex(refused["unknown"]?.message ?? "", /GET \/v1\/files asks no model/);
+  t.like(refused["anthropic"], { kind: "BadRequestError", status: 400 });
+  t.regex(refused["anthropic"]?.message ?? "", /no route speaks Anthropic's interface: gpt speaks OpenAI's/);
+  t.like(refused["bedrock"], { kind: "AccessDeniedException", status: 403 });
+  t.regex(refused["bedrock"]?.message ?? "", /^the body holds openai \(plain\)/);
 });
 
 inThatWorld("Each use of a credential is recorded, and no secret is what a library sees or a record says", (t) => {

@@ -123,11 +123,24 @@ try {
   await sandbox.exec("ln", ["-s", modules, "node_modules"]);
   const { stdout, stderr } = await sandbox.exec(node, [join(workdir, "client.mjs")], { timeout: 60_000 });
   if (stdout.length === 0) throw new Error(`the client failed: ${stderr}`);
+  copyFileSync(join(import.meta.dirname, "sdk-refused-client.mjs"), join(workdir, "refused.mjs"));
+  const asked = await sandbox.exec(node, [join(workdir, "refused.mjs")], { timeout: 60_000, input: openAiKey });
+  if (asked.stdout.length === 0) throw new Error(`the refused client failed: ${asked.stderr}`);
   const { results, environment } = JSON.parse(stdout.toString());
   const secrets = [openAiKey, bedrockKey, keys.secretAccessKey, keys.sessionToken ?? ""];
-  const found = await searchSandbox(sandbox, secrets, { stdout, stderr, lines });
+  const found = await searchSandbox(sandbox, secrets, { stdout, stderr, lines, asked });
   const used = [...new Set(lines.flatMap(({ credentials }) => (Array.isArray(credentials) ? credentials : [])))];
-  process.stdout.write(JSON.stringify({ results, environment, versions, faults, found, used }));
+  process.stdout.write(
+    JSON.stringify({
+      results,
+      refused: JSON.parse(asked.stdout.toString()),
+      environment,
+      versions,
+      faults,
+      found,
+      used,
+    }),
+  );
 } finally {
   for (const close of closers.reverse()) await close();
 }
