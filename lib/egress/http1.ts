@@ -2,6 +2,7 @@ import type { Socket } from "node:net";
 import { type Answer, failureAnswer, message } from "./answer.ts";
 import type { ChangedBody } from "./body-swap.ts";
 import { TargetError } from "./canonical.ts";
+import { busyPoll } from "./busy-poll.ts";
 import { BodyReader } from "./http-body.ts";
 import {
   HttpError,
@@ -369,6 +370,7 @@ export class Http1 implements OriginUser {
     this.#held = end === this.#held.length ? nothing : this.#held.subarray(end);
     if (origin.isUsed && head.framing.kind === "none" && mayRepeat.has(head.method)) exchange.again = bytes;
     if (!this.#writeRequest(exchange, origin, bytes)) this.#client.pause();
+    busyPoll.passed(this);
   }
 
   /** A head with secrets is made when it is sent, and wiped when it is. */
@@ -526,6 +528,7 @@ export class Http1 implements OriginUser {
       return;
     }
     this.#client.resume();
+    busyPoll.passed(this);
     this.#next();
   }
 
