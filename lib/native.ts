@@ -192,6 +192,11 @@ export interface Native {
   watchEvents(fd: number, listener: (chunk: Buffer | null) => void): void;
   /** A process that outlives this one to clear what the list says; the list is a memfd that this process writes. */
   startReaper(initFile: string): Promise<number>;
+  /**
+   * The addresses that a name has for this host, by a thread of its own: `code` is getaddrinfo's (0: found), `words` what it
+   * means. Throws a NativeFailure where there can be no more threads.
+   */
+  lookUpHost(name: string): Promise<{ code: number; words: string; addresses: string[] }>;
   probe(): { landlockAbi: number; landlockErrno: number };
   /** 0, or the errno of clone(2) with these CLONE_NEW* flags. */
   probeClone(flags: number): number;

@@ -21,10 +21,12 @@
 #include <mutex>
 #include <set>
 #include <string>
+#include <system_error>
 #include <thread>
 
 #include "exec.h"
 #include "form_search.h"
+#include "host_lookup.h"
 #include "launch.h"
 #include "locked_memory.h"
 #include "loopback.h"
@@ -134,14 +136,20 @@ Napi::Value Run(void (*on)(const std::function<void()>&), Napi::Env env,
     else
       done.deferred.Reject(ToError(environment, done.status));
   };
-  on([job, settle, home = In(env), work = std::move(work)] {
-    job->status = work(&job->result);
-    home->WhileOpen([&] {
-      auto* held = new std::shared_ptr<Job>(job);
-      if (job->settle.BlockingCall(held, settle) != napi_ok) delete held;
-      job->settle.Release();
+  try {
+    on([job, settle, home = In(env), work = std::move(work)] {
+      job->status = work(&job->result);
+      home->WhileOpen([&] {
+        auto* held = new std::shared_ptr<Job>(job);
+        if (job->settle.BlockingCall(held, settle) != napi_ok) delete held;
+        job->settle.Release();
+      });
     });
-  });
+  } catch (const std::system_error& error) {
+    job->deferred.Reject(
+        ToError(env, Status::Failed("thread", "pthread_create", error.code().value())));
+    job->settle.Release();
+  }
   return promise;
 }
 
@@ -458,6 +466,22 @@ Napi::Value StartReaper(const Napi::CallbackInfo& info) {
       });
 }
 
+Napi::Value LookUpHost(const Napi::CallbackInfo& info) {
+  std::string name = info[0].As<Napi::String>();
+  return Run<holdfast::HostLookup>(
+      holdfast::OnLookupThread, info.Env(),
+      [name](holdfast::HostLookup* found) { return holdfast::LookUpHost(name, found); },
+      [](Napi::Env env, holdfast::HostLookup* found) -> Napi::Value {
+        Napi::Object result = Napi::Object::New(env);
+        result.Set("code", found->code);
+        result.Set("words", found->words);
+        Napi::Array addresses = Napi::Array::New(env, found->addresses.size());
+        for (uint32_t i = 0; i < addresses.Length(); i++) addresses.Set(i, found->addresses[i]);
+        result.Set("addresses", addresses);
+        return result;
+      });
+}
+
 Napi::Value Probe(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   Napi::Object result = Napi::Object::New(env);
@@ -770,6 +794,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
       {"receive",            Receive           },
       {"takeDenials",        TakeDenials       },
       {"startReaper",        StartReaper       },
+      {"lookUpHost",         LookUpHost        },
       {"probe",              Probe             },
       {"probeClone",         ProbeClone        },
       {"probeSeccompAction", ProbeSeccompAction},

@@ -75,6 +75,8 @@ export class Gateway {
   readonly #programs = new Programs();
   readonly #resolver: Resolver;
   readonly #sockets = new Set<Socket>();
+  /** Servers that are being looked up and dialled, perhaps for nobody any more: each is a socket too. */
+  #dials = 0;
   /** Those that are carried, by the program's end. */
   readonly #carried = new Map<Socket, Carried>();
   readonly #guard: RequestGuard;
@@ -84,8 +86,10 @@ export class Gateway {
   #decision: NetworkDecision;
   #upstream: Upstream;
   #isClosed = false;
-  /** Aborted for good by `switchOff`: with it what is being dialled. */
-  readonly #off = new AbortController();
+  /** For good. */
+  #isOff = false;
+  /** Ends what is being dialled, with either. */
+  readonly #dialling = new AbortController();
 
   constructor(options: GatewayOptions) {
     this.#options = options;
@@ -161,19 +165,17 @@ export class Gateway {
    */
   switchOff(): number {
     const count = this.#carried.size;
-    this.#off.abort();
+    this.#isOff = true;
+    this.#dialling.abort();
     for (const socket of this.#sockets) socket.resetAndDestroy();
     return count;
-  }
-
-  get #isOff(): boolean {
-    return this.#off.signal.aborted;
   }
 
   /** Ends every connection. */
   close(): void {
     if (this.#isClosed) return;
     this.#isClosed = true;
+    this.#dialling.abort(new Error("the sandbox has ended"));
     this.#resolver.close();
     this.#inspector.clear();
     for (const socket of this.#sockets) socket.resetAndDestroy();
@@ -203,7 +205,7 @@ export class Gateway {
     for (const flow of native().takeFlows(this.#options.broker)) {
       const client = this.#own(new Socket({ fd: flow.socket, allowHalfOpen: true }));
       // Each costs descriptors of this process, which it shares with other sandboxes.
-      if (this.#isClosed || this.#sockets.size > mostSockets) {
+      if (this.#isClosed || this.#sockets.size + this.#dials > mostSockets) {
         client.resetAndDestroy();
         if (!this.#isClosed) this.#refuseOneTooMany(flow);
         if (flow.program !== null) native().close(flow.program.file);
@@ -371,20 +373,28 @@ export class Gateway {
 
   /** A connection to a granted server, at an address that may be dialled. Throws a ReachRefusal. */
   async #reach(grant: Grant, dial?: Dial): Promise<Socket> {
+    this.#dials++;
     try {
       return await this.#dial(grant, dial);
     } catch (error) {
       throw this.#isOff ? new ReachRefusal(switchedOff) : error;
+    } finally {
+      this.#dials--;
     }
   }
 
   /** A connection to a server of models or tokens, which the policy's author has named. */
   async #dialNamed(host: string, port: number, signal: AbortSignal): Promise<Socket> {
-    const upstream = this.#upstream;
-    const addresses = await upstream.resolve(host);
-    const refused = addresses.find((address) => reachOf(address) === "never" && !isLoopback(address));
-    if (refused !== undefined) throw new Error(`${refused} is an address of this host's links or its cloud`);
-    return this.#own(await upstream.dial(host, addresses, port, AbortSignal.any([signal, this.#off.signal])));
+    this.#dials++;
+    try {
+      const upstream = this.#upstream;
+      const addresses = await upstream.resolve(host);
+      const refused = addresses.find((address) => reachOf(address) === "never" && !isLoopback(address));
+      if (refused !== undefined) throw new Error(`${refused} is an address of this host's links or its cloud`);
+      return this.#own(await upstream.dial(host, addresses, port, AbortSignal.any([signal, this.#dialling.signal])));
+    } finally {
+      this.#dials--;
+    }
   }
 
   async #dial(grant: Grant, dial?: Dial): Promise<Socket> {
@@ -395,7 +405,7 @@ export class Gateway {
       throw new Error("allowed_ips cannot be held where the upstream proxy resolves names");
     const refused = addresses.map((address) => this.#decision.address(grant, address)).find(({ allowed }) => !allowed);
     if (refused !== undefined) throw new ReachRefusal(refused);
-    return this.#own(await upstream.dial(grant.host, addresses, grant.port, this.#off.signal, dial));
+    return this.#own(await upstream.dial(grant.host, addresses, grant.port, this.#dialling.signal, dial));
   }
 }
 

@@ -25,6 +25,9 @@ import type { Dial } from "./upstream.ts";
 /** A session on which nothing is said takes no more requests; those that wait on it go on. */
 const idleMs = 60_000;
 
+/** An attempt that took this long is not made a second time for the same client. */
+const longAskedMs = 2000;
+
 /** A granted server is not dialled: for its address, or since the network was switched off. */
 export class ReachRefusal extends Error {
   override readonly name = "ReachRefusal";
@@ -190,7 +193,7 @@ export async function inspect(
   const { grant } = inspected.current();
   // Requests are signed in HTTP/1.1 alone, which all of AWS's servers speak.
   const signs = grant.credentials.some((each) => each.signs);
-  const ask = async (): Promise<"h2" | "http/1.1"> => (signs ? "http/1.1" : await inspector.protocolOf(grant));
+  const ask = async (): Promise<"h2" | "http/1.1"> => (signs ? "http/1.1" : await flow.askProtocol());
   const protocols = await protocolsFor(opening.hello.protocols, ask);
   if (client.destroyed) return undefined;
   if (inspector.authority === null) throw new Error("this sandbox has no certificate authority");
@@ -231,7 +234,7 @@ async function protocolsFor(
   try {
     return (await ask()) === "h2" ? ["h2", ...own] : own;
   } catch {
-    return own; // It is asked once more for the request, which is then answered with why.
+    return own; // The request is answered with why.
   }
 }
 
@@ -245,6 +248,8 @@ class InspectedConnection implements InspectedHttp2Flow {
   readonly #inspected: Inspected;
   /** Whether a request has come on it. */
   hasSpoken = false;
+  /** What the server was not reached for before the first request, if that took long. */
+  #failure: { readonly grant: Grant; readonly cause: unknown } | undefined;
 
   constructor(inspector: Inspector, inspected: Inspected, scheme: "http" | "https") {
     this.#inspector = inspector;
@@ -298,6 +303,18 @@ class InspectedConnection implements InspectedHttp2Flow {
     return decision.protocolOf(grant, path);
   }
 
+  /** What the server speaks. */
+  async askProtocol(): Promise<"h2" | "http/1.1"> {
+    const { grant } = this.#inspected.current();
+    const began = performance.now();
+    try {
+      return await this.#inspector.protocolOf(grant);
+    } catch (cause) {
+      if (performance.now() - began >= longAskedMs) this.#failure = { grant, cause };
+      throw cause;
+    }
+  }
+
   take(): Origin | undefined {
     return this.#inspector.origins[this.scheme].take(this.#inspected.current().grant);
   }
@@ -316,7 +333,10 @@ class InspectedConnection implements InspectedHttp2Flow {
 
   async #reach<Result>(make: (grant: Grant) => Promise<Result>): Promise<Result> {
     const { grant } = this.#inspected.current();
+    const failure = this.#failure;
+    this.#failure = undefined;
     try {
+      if (failure?.grant === grant) throw failure.cause;
       return await make(grant);
     } catch (cause) {
       if (cause instanceof ReachRefusal) {

@@ -3,6 +3,8 @@
  * Connections that are carried as they are (tcp, `tls: skip`) have none but that of their opening.
  */
 export interface TimeLimits {
+  /** Until a server, at all of its addresses, or an upstream proxy has taken a connection. */
+  readonly connectMs: number;
   /** What has begun and is short: a TLS hello, a request's or an answer's head. */
   readonly headMs: number;
   /** Nothing from a program whose turn it is: before its first request, between two, in the middle of a body. */
@@ -13,4 +15,10 @@ export interface TimeLimits {
   readonly lingerMs: number;
 }
 
-export const timeLimits: TimeLimits = { headMs: 30_000, clientMs: 300_000, serverMs: 900_000, lingerMs: 2000 };
+export const timeLimits: TimeLimits = {
+  connectMs: 30_000,
+  headMs: 30_000,
+  clientMs: 300_000,
+  serverMs: 900_000,
+  lingerMs: 2000,
+};

@@ -6,8 +6,8 @@ import type { UpstreamProxySettings } from "../policy/policy.ts";
 import { addressBytes, compileRanges } from "./addresses.ts";
 import { readUntil } from "./read-until.ts";
 import { serverTrust } from "./server-tls.ts";
+import { timeLimits } from "./time-limits.ts";
 
-const stepMs = 30_000;
 const longestHead = 8192;
 
 /** The proxy of a closed site, through which connections are made that leave it. */
@@ -45,7 +45,12 @@ export class UpstreamProxy {
    * @param signal ends the attempt; nothing is dialled after it
    * @throws Error whose message says what the proxy answered, and never holds the credentials
    */
-  async connect(target: string, port: number, signal: AbortSignal): Promise<Socket> {
+  async connect(
+    target: string,
+    port: number,
+    signal: AbortSignal,
+    limitMs: number = timeLimits.connectMs,
+  ): Promise<Socket> {
     const { hostname, protocol, host } = this.#url;
     const isTls = protocol === "https:";
     const isSocks = protocol === "socks5:";
@@ -60,7 +65,7 @@ export class UpstreamProxy {
       noDelay: true,
     });
     const socket = isTls ? overTls(raw, proxy) : raw;
-    const timer = setTimeout(() => socket.destroy(new Error("it does not answer")), stepMs);
+    const timer = setTimeout(() => socket.destroy(new Error("it does not answer")), limitMs);
     const abort = (): void => void raw.destroy(signal.reason);
     signal.addEventListener("abort", abort);
     try {

@@ -1,16 +1,19 @@
-import { lookup } from "node:dns/promises";
 import { connect, isIP, type Socket, type TcpNetConnectOpts } from "node:net";
+import { native } from "../native.ts";
 import { writeHostPort } from "../policy/host-port.ts";
 import type { Policy } from "../policy/policy.ts";
 import { isHostName, loopback } from "./addresses.ts";
 import { NameClient } from "./name-client.ts";
+import { timeLimits } from "./time-limits.ts";
 import { UpstreamProxy } from "./upstream-proxy.ts";
 
-const connectMs = 30_000;
-/** gai_strerror(3), in words. */
-const lookupFaults: Readonly<Record<string, string>> = {
-  ENOTFOUND: "there is no such name",
-  EAI_AGAIN: "no name server answers",
+/** Each is a thread while it waits for its servers. */
+const mostLookups = 64;
+/** Codes of getaddrinfo(3), in words. */
+const lookupFaults: Readonly<Record<number, string>> = {
+  [-2]: "there is no such name",
+  [-3]: "no name server answers",
+  [-5]: "there is no such name",
 };
 /** connect(2), in words. */
 const connectFaults: Readonly<Record<string, string>> = {
@@ -31,6 +34,9 @@ export type UpstreamSettings = Pick<Policy, "dns" | "upstreamProxy">;
 export class Upstream {
   readonly #names: NameClient | undefined;
   readonly #proxy: UpstreamProxy | undefined;
+  readonly #lookups = new Map<string, Promise<readonly string[]>>();
+  #lookupsUnderWay = 0;
+  readonly #waiting: (() => void)[] = [];
 
   constructor({ dns, upstreamProxy }: UpstreamSettings) {
     this.#proxy = upstreamProxy === undefined ? undefined : new UpstreamProxy(upstreamProxy);
@@ -45,10 +51,30 @@ export class Upstream {
     if (this.#proxy?.resolves === true && !this.#proxy.isDirect(host, [])) return [];
     const asked = await this.#names?.resolve(host);
     if (asked !== undefined) return asked;
-    const found = await lookup(host, { all: true, order: "ipv4first" }).catch((error: NodeJS.ErrnoException) => {
-      throw new Error(`${host}: ${lookupFaults[error.code ?? ""] ?? error.message}`);
-    });
-    return found.map(({ address }) => address);
+    return this.#askHost(host);
+  }
+
+  /** Who asks for a name that is being looked up waits for the same. */
+  #askHost(host: string): Promise<readonly string[]> {
+    const known = this.#lookups.get(host);
+    if (known !== undefined) return known;
+    const made = this.#lookUp(host).finally(() => this.#lookups.delete(host));
+    this.#lookups.set(host, made);
+    return made;
+  }
+
+  async #lookUp(host: string): Promise<readonly string[]> {
+    if (this.#lookupsUnderWay >= mostLookups) await new Promise<void>((resolve) => this.#waiting.push(resolve));
+    else this.#lookupsUnderWay++;
+    try {
+      const { code, words, addresses } = await native().lookUpHost(host);
+      if (code !== 0) throw new Error(`${host}: ${lookupFaults[code] ?? words}`);
+      return addresses.sort((one, other) => isIP(one) - isIP(other));
+    } finally {
+      const next = this.#waiting.shift();
+      if (next === undefined) this.#lookupsUnderWay--;
+      else next();
+    }
   }
 
   /**
@@ -67,12 +93,15 @@ export class Upstream {
     const proxy = isHostName(host) || this.#proxy?.isDirect(host, addresses) === true ? undefined : this.#proxy;
     if (proxy !== undefined && addresses.length === 0) return proxy.connect(host, port, signal);
     let failure: unknown = new Error("no address");
-    for (const address of addresses) {
+    const until = performance.now() + timeLimits.connectMs;
+    for (const [index, address] of addresses.entries()) {
       signal.throwIfAborted();
+      // An even part of what is left, so that the last of many silent ones has its turn.
+      const limitMs = (until - performance.now()) / (addresses.length - index);
       try {
         return await (proxy === undefined
-          ? dialOne(address, port, signal, dial)
-          : proxy.connect(address, port, signal));
+          ? dialOne({ host: address, port, signal, dial, limitMs })
+          : proxy.connect(address, port, signal, limitMs));
       } catch (error) {
         failure = error;
       }
@@ -81,11 +110,19 @@ export class Upstream {
   }
 }
 
-function dialOne(host: string, port: number, signal: AbortSignal, dial: Dial): Promise<Socket> {
+interface Attempt {
+  readonly host: string;
+  readonly port: number;
+  readonly signal: AbortSignal;
+  readonly dial: Dial;
+  readonly limitMs: number;
+}
+
+function dialOne({ host, port, signal, dial, limitMs }: Attempt): Promise<Socket> {
   return new Promise((resolve, reject) => {
     const socket = dial({ host, port, allowHalfOpen: true, noDelay: true });
     const where = writeHostPort(host, port);
-    const timer = setTimeout(() => socket.destroy(new Error(`${where} does not answer`)), connectMs);
+    const timer = setTimeout(() => socket.destroy(new Error(`${where} does not answer`)), limitMs);
     const abort = (): void => void socket.destroy(signal.reason);
     signal.addEventListener("abort", abort);
     const settled = (): void => {

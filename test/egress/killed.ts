@@ -67,6 +67,7 @@ const audit = new Audit({ write: (line) => void records.push(JSON.parse(line)), 
 const text = `holdfast: 1
 version: 1
 filesystem_policy: { include_workdir: true, read_only: [/usr, /bin, /lib, /lib64, /etc] }
+dns: { servers: ["${addresses.other}"] }
 network_policies:
   one:
     endpoints:
@@ -122,7 +123,7 @@ try {
   const unanswered = script(sandbox, ask, "other.example.test", "9");
   await next(unanswered);
   await until(() => dialling() === 1);
-  // Every thread that could look a name up waits for somebody to write (libuv has four).
+  // Every thread that could look into /etc/hosts waits for somebody to write (libuv has four).
   const pipe = join(top, "pipe");
   spawnSync("mkfifo", [pipe]);
   const waiting = Array.from({ length: 4 }, () => open(pipe, "r"));

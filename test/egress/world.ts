@@ -15,7 +15,8 @@ ${addresses.api} mixed.example.test
 127.0.0.1 mixed.example.test
 169.254.169.254 metadata.example.test
 127.0.0.1 loopback.example.test
-${addresses.api} host.docker.internal hosts.example.test
+${addresses.api} host.docker.internal hosts.example.test good.example.test
+${addresses.other} deaf.example.test
 `;
 
 /** Waits until all of them listen. @returns what closes them */
