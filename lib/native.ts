@@ -102,6 +102,7 @@ export interface BrokerOwnFiles {
   readonly readOnly: readonly string[];
   /** As whom it runs on the host. */
   readonly uid: number;
+  readonly gid: number;
 }
 
 export interface Ready {

@@ -257,6 +257,7 @@ std::shared_ptr<const holdfast::OwnFiles> ToOwnFiles(const Napi::Object& object,
       own->folders.emplace_back(folders.Get(i).As<Napi::String>().Utf8Value(), name[0] == 'w');
   }
   own->uid = object.Get("uid").As<Napi::Number>().Uint32Value();
+  own->gid = object.Get("gid").As<Napi::Number>().Uint32Value();
   clock_gettime(CLOCK_REALTIME_COARSE, &own->since);
   own->has_mounts = has_mounts;
   return own;
@@ -282,10 +283,13 @@ Napi::Value Ready(const Napi::CallbackInfo& info) {
     carried = holdfast::ListenOnLoopback();
     if (!carried.Valid()) ThrowIfFailed(env, Status::Failed("clone", "listen", errno, "127.0.0.1"));
   }
-  if (listener.Valid())
+  bool listening = listener.Valid();
+  if (listening)
     broker = holdfast::WatchListener(std::move(listener), std::move(sockets), std::move(carried),
                                      info[1].As<Napi::Number>().Int32Value(), rules, territory,
                                      ToOwnFiles(info[4].As<Napi::Object>(), territory == nullptr));
+  if (listening && broker == 0)
+    ThrowIfFailed(env, Status::Failed("clone", "pthread_create", EAGAIN));
   result.Set("broker", broker);
   result.Set("resolverDatagrams", datagrams.Release());
   result.Set("resolverStreams", streams.Release());
@@ -610,7 +614,7 @@ void WatchEvents(const Napi::CallbackInfo& info) {
   int fd = info[0].As<Napi::Number>().Int32Value();
   auto listener = Napi::ThreadSafeFunction::New(info.Env(), info[1].As<Napi::Function>(),
                                                 "holdfast-events", 0, 1);
-  std::thread([fd, listener, home = In(info.Env())]() mutable {
+  bool started = holdfast::StartThread([fd, listener, home = In(info.Env())]() mutable {
     holdfast::BlockSignals();
     for (bool end = false; !end;) {
       auto chunk = std::make_unique<std::vector<char>>(4096);
@@ -638,7 +642,10 @@ void WatchEvents(const Napi::CallbackInfo& info) {
       });
       end = end || !open;
     }
-  }).detach();
+  });
+  if (started) return;
+  listener.Release();
+  ThrowIfFailed(info.Env(), Status::Failed("exec", "pthread_create", EAGAIN));
 }
 
 void Close(const Napi::CallbackInfo& info) {

@@ -1,5 +1,6 @@
 #include "caller.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/openat2.h>
@@ -10,6 +11,7 @@
 #include <unistd.h>
 
 #include "kernel.h"
+#include "territory.h"
 
 namespace holdfast {
 
@@ -73,9 +75,14 @@ UniqueFd OpenDescriptor(uint32_t tid, int number) {
       open(ProcPath(tid, ("/fd/" + std::to_string(number)).c_str()).c_str(), O_PATH | O_CLOEXEC));
 }
 
-UniqueFd OpenInside(uint32_t pid, const std::string& path, uint64_t flags) {
+UniqueFd OpenInside(uint32_t pid, const std::string& path, uint64_t flags, uid_t uid, gid_t gid) {
   UniqueFd root(open(ProcPath(pid, "/root").c_str(), O_PATH | O_CLOEXEC));
   if (!root.Valid()) return UniqueFd();
+  ActingAs user(uid, gid);
+  if (!user.Fine()) {
+    errno = EACCES;
+    return UniqueFd();
+  }
   open_how how{};
   how.flags = flags | O_CLOEXEC;
   how.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS;

@@ -36,8 +36,10 @@ UniqueFd Duplicate(uint32_t tid, int fd);
 // containers refuse (kernel-notes A5). ENOENT: there is no such descriptor.
 UniqueFd OpenDescriptor(uint32_t tid, int number);
 
-// Opens a path as the caller would see it, without following anything out of its root.
-UniqueFd OpenInside(uint32_t pid, const std::string& path, uint64_t flags);
+// Opens a path as the caller would see it, without following anything out of its root. `uid` and
+// `gid`: as whom, so that root tells nobody what lies in folders that are not his to search.
+UniqueFd OpenInside(uint32_t pid, const std::string& path, uint64_t flags, uid_t uid = 0,
+                    gid_t gid = 0);
 
 // Where an open file of ours lies, or leads; empty where that cannot be told.
 std::string PlaceOf(int file);

@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/netlink.h>
 #include <netinet/in.h>
 #include <signal.h>
 #include <string.h>
@@ -115,8 +116,12 @@ void Connects::Dispatch(const seccomp_notif& notification, int refusal) {
   if (waiting_.size() + stuck_.size() >= many_) ForgetTheGone();
   waiting_.push_back({notification, refusal, std::chrono::steady_clock::now()});
   if (idle_ == 0 && threads_ < kMaxThreads) {
-    threads_++;
-    std::thread([self = shared_from_this()] { self->Work(); }).detach();
+    if (StartThread([self = shared_from_this()] { self->Work(); })) {
+      threads_++;
+    } else if (threads_ == 0) {
+      waiting_.pop_back();
+      return calls_->Reply(notification.id, EAGAIN);
+    }
   }
   wake_.notify_one();
 }
@@ -166,7 +171,13 @@ bool Connects::Connect(const Pending& pending) {
   int error = EAFNOSUPPORT;
   if (domain == AF_UNIX) {
     error = ConnectUnix(pending, socket.Get(), reinterpret_cast<const sockaddr_un&>(address), size);
-  } else if (domain == AF_NETLINK || (inet && address.ss_family == AF_UNSPEC)) {  // that dissolves
+  } else if (domain == AF_NETLINK) {
+    // The kernel alone: other processes and their groups are for a right to name, which we may have
+    // and the caller has not.
+    const auto& peer = reinterpret_cast<const sockaddr_nl&>(address);
+    bool is_kernel = peer.nl_pid == 0 && peer.nl_groups == 0;
+    error = !is_kernel ? EPERM : connect(socket.Get(), generic, size) == 0 ? 0 : errno;
+  } else if (inet && address.ss_family == AF_UNSPEC) {  // that dissolves
     error = connect(socket.Get(), generic, size) == 0 ? 0 : errno;
   } else if (inet && (address.ss_family == AF_INET || address.ss_family == AF_INET6)) {
     if (IsLoopback(address)) {
@@ -256,7 +267,8 @@ int Connects::ConnectUnix(const Pending& pending, int socket, const sockaddr_un&
   std::string path(
       address.sun_path,
       strnlen(address.sun_path, room < sizeof address.sun_path ? room : sizeof address.sun_path));
-  UniqueFd file = OpenInside(notification.pid, Absolute(notification.pid, "/cwd", path), O_PATH);
+  UniqueFd file = OpenInside(notification.pid, Absolute(notification.pid, "/cwd", path), O_PATH,
+                             own_->uid, own_->gid);
   if (!file.Valid()) return errno;
   auto refuse = [&] {
     calls_->Record(notification.data.nr, "unix:" + path);

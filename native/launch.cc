@@ -119,8 +119,8 @@ class LauncherThread {
   void Post(std::function<void()> work) {
     std::lock_guard<std::mutex> lock(mutex_);
     if (!started_) {
-      started_ = true;
       std::thread([this] { Run(); }).detach();
+      started_ = true;
     }
     queue_.push_back(std::move(work));
     wake_.notify_one();
@@ -292,11 +292,7 @@ void OnLauncherThread(const std::function<void()>& work) { Thread().Post(work); 
 
 void OnOwnThread(const std::function<void()>& work) {
   static auto* threads = new KeptThreads("holdfast-wait");
-  try {
-    threads->Post(work);
-  } catch (const std::system_error&) {
-    OnLauncherThread(work);
-  }
+  if (!threads->Post(work)) OnLauncherThread(work);
 }
 
 Status OpenInitImage(const std::string& init_file, int* fd) {

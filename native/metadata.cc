@@ -195,7 +195,7 @@ int NamedDescriptor(uint32_t tid, const std::string& path) {
 }
 
 UniqueFd OpenFile(const seccomp_notif& notification, const Shape& shape, bool no_follow,
-                  bool may_be_empty) {
+                  bool may_be_empty, const Territory& territory) {
   auto folder =
       shape.folder < 0 ? AT_FDCWD : static_cast<int>(notification.data.args[shape.folder]);
   // As utimensat(2) has it, no path at all means the descriptor as well.
@@ -217,6 +217,12 @@ UniqueFd OpenFile(const seccomp_notif& notification, const Shape& shape, bool no
                          : ProcPath(notification.pid, ("/fd/" + std::to_string(folder)).c_str());
   UniqueFd at(open(from.c_str(), O_PATH | O_CLOEXEC));
   if (!at.Valid()) return UniqueFd();
+  // What lies in folders that are not the caller's to search is not told by root either.
+  ActingAs user(territory);
+  if (!user.Fine()) {
+    errno = EACCES;
+    return UniqueFd();
+  }
   open_how how{};
   how.flags = O_PATH | O_CLOEXEC | (no_follow ? O_NOFOLLOW : 0);
   how.resolve = RESOLVE_NO_MAGICLINKS;
@@ -253,7 +259,8 @@ int Metadata::Change(const seccomp_notif& notification, int refusal) {
   int flags = shape.flags < 0 ? 0 : static_cast<int>(notification.data.args[shape.flags]);
   if ((flags & ~(AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH)) != 0) return EINVAL;
   bool no_follow = shape.no_follow || (flags & AT_SYMLINK_NOFOLLOW) != 0;
-  UniqueFd file = OpenFile(notification, shape, no_follow, (flags & AT_EMPTY_PATH) != 0);
+  UniqueFd file =
+      OpenFile(notification, shape, no_follow, (flags & AT_EMPTY_PATH) != 0, *territory_);
   if (!file.Valid()) return errno;
   std::string path = PlaceOf(file.Get());
   if (path.empty()) return ENAMETOOLONG;

@@ -55,9 +55,8 @@ class Sandbox {
         made_(territory == nullptr || !MakesSockets(rules)
                   ? nullptr
                   : std::make_shared<MadeSockets>(calls_, territory)),
-        servers_(territory == nullptr
-                     ? nullptr
-                     : std::make_shared<Servers>(calls_, made_, OwnLoopback(territory->loopback))),
+        servers_(territory == nullptr ? nullptr
+                                      : std::make_shared<Servers>(calls_, made_, territory)),
         metadata_(territory == nullptr ? nullptr : std::make_unique<Metadata>(calls_, territory)),
         lookups_(territory == nullptr ? nullptr
                                       : std::make_unique<Lookups>(calls_, territory, init_pid)),
@@ -365,7 +364,7 @@ class Broker {
  public:
   uint32_t Add(const std::shared_ptr<Sandbox>& sandbox) {
     // The first call that it answers waits for its thread.
-    threads_.Post([sandbox] { sandbox->Serve(); });
+    if (!threads_.Post([sandbox] { sandbox->Serve(); })) return 0;
     std::lock_guard<std::mutex> lock(mutex_);
     sandboxes_[next_] = sandbox;
     return next_++;

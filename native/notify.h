@@ -48,7 +48,7 @@ struct NotifyRule {
 
 // Starts answering. `sockets` tells of the sandbox's sockets (NETLINK_SOCK_DIAG); `init_pid` is the
 // sandbox's init as this process sees it. The descriptors are taken over. Returns a handle for the
-// calls below.
+// calls below; 0 where no thread can be had for it.
 // `carried` is the listener of the connections that are carried on; without one there is no
 // network.
 // `territory` is that of a sandbox without namespaces, else null.

@@ -52,8 +52,8 @@ class Outboxes {
     box->control.Reset(fcntl(control, F_DUPFD_CLOEXEC, 3));
     if (!box->control.Valid()) return errno;
     box->packets.push_back(std::move(packet));
+    if (!StartThread([this, control, box] { Empty(control, box); })) return EAGAIN;
     boxes_[control] = box;
-    std::thread([this, control, box] { Empty(control, box); }).detach();
     return 0;
   }
 

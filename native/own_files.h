@@ -18,6 +18,7 @@ struct OwnFiles {
   // As whom it runs, as this process sees it, and since when (CLOCK_REALTIME_COARSE, as the times
   // of files).
   uid_t uid = 0;
+  gid_t gid = 0;
   timespec since{};
   // What it cannot write is on mounts that are read-only.
   bool has_mounts = true;

@@ -25,6 +25,14 @@ namespace {
 
 constexpr size_t kMostListening = 4096;
 
+// A connect gives a socket such a name where it asks for credentials (SO_PASSCRED, unix(7)).
+bool IsAbstract(int socket) {
+  sockaddr_un name{};
+  socklen_t size = sizeof name;
+  return getsockname(socket, reinterpret_cast<sockaddr*>(&name), &size) != 0 ||
+         (size > sizeof(sa_family_t) && name.sun_path[0] == 0);
+}
+
 }  // namespace
 
 bool Servers::IsOwn(uint64_t inode) {
@@ -40,9 +48,9 @@ UniqueFd Servers::SocketOf(const seccomp_notif& notification) {
   return socket;
 }
 
-// Unix names are Landlock's to judge (MAKE_SOCK), in the caller: it goes on. Whatever stands at the
-// number or the address by then, a name of the network is refused by Landlock as well.
-int Servers::Bind(const seccomp_notif& notification, int refusal, bool* go_on) {
+// Never "go on": between our look and the kernel's own another thread can put other bytes at the
+// address, an abstract name for instance.
+int Servers::Bind(const seccomp_notif& notification, int refusal) {
   UniqueFd socket = SocketOf(notification);
   if (!socket.Valid()) return errno;
   int domain = DomainOf(socket.Get());
@@ -51,15 +59,17 @@ int Servers::Bind(const seccomp_notif& notification, int refusal, bool* go_on) {
   int error = ReadAddress(notification, &address, &size);
   if (error != 0) return error;
   if (!calls_->StillValid(notification.id)) return EINTR;
-  if (domain == AF_UNIX || domain == AF_NETLINK) {
+  if (domain == AF_NETLINK)
+    return bind(socket.Get(), reinterpret_cast<const sockaddr*>(&address), size) == 0 ? 0 : errno;
+  if (domain == AF_UNIX) {
+    // Abstract names are everybody's on the host: one could be taken before its service. Without
+    // any name the kernel chooses one of those.
     const auto& name = reinterpret_cast<const sockaddr_un&>(address);
-    // Abstract names are everybody's on the host: one could be taken before its service.
-    if (domain == AF_UNIX && size > sizeof(sa_family_t) && name.sun_path[0] == 0) {
+    if (size <= sizeof(sa_family_t) || name.sun_path[0] == 0) {
       calls_->Record(notification.data.nr, "an abstract name");
       return refusal;
     }
-    *go_on = true;
-    return 0;
+    return names_.Bind(notification.pid, socket.Get(), address, size);
   }
   if (domain != AF_INET && domain != AF_INET6) return refusal;
   if (address.ss_family != domain || size < (domain == AF_INET ? sizeof(sockaddr_in) : 24))
@@ -97,7 +107,7 @@ int Servers::Listen(const seccomp_notif& notification, int refusal) {
     } else if (!loopback_.Has(name)) {
       return refusal;
     }
-  } else if (domain != AF_UNIX) {
+  } else if (domain != AF_UNIX || IsAbstract(socket.Get())) {
     return refusal;
   }
   uint64_t inode = InodeOf(socket.Get());
@@ -124,13 +134,9 @@ int Servers::Listen(const seccomp_notif& notification, int refusal) {
 }
 
 void Servers::Answer(const seccomp_notif& notification, int refusal) {
-  bool go_on = false;
-  int error = notification.data.nr == SYS_bind ? Bind(notification, refusal, &go_on)
+  int error = notification.data.nr == SYS_bind ? Bind(notification, refusal)
                                                : Listen(notification, refusal);
-  if (go_on)
-    calls_->GoOn(notification.id);
-  else
-    calls_->Reply(notification.id, error);
+  calls_->Reply(notification.id, error);
 }
 
 bool Servers::OwnUnix(int file) {

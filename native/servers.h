@@ -14,6 +14,8 @@
 #include "made_sockets.h"
 #include "notified.h"
 #include "own_loopback.h"
+#include "territory.h"
+#include "unix_names.h"
 
 namespace holdfast {
 
@@ -21,8 +23,11 @@ class Servers {
  public:
   // `made` is null where programs' own sockets can be had.
   Servers(std::shared_ptr<NotifiedCalls> calls, std::shared_ptr<MadeSockets> made,
-          OwnLoopback loopback)
-      : calls_(std::move(calls)), made_(std::move(made)), loopback_(loopback) {}
+          const std::shared_ptr<const Territory>& territory)
+      : calls_(std::move(calls)),
+        made_(std::move(made)),
+        loopback_(territory->loopback),
+        names_(territory) {}
 
   // Answers bind and listen; `refusal` is the errno for what is out of reach.
   void Answer(const seccomp_notif& notification, int refusal);
@@ -39,7 +44,7 @@ class Servers {
   int Connect(int socket, uint16_t port);
 
  private:
-  int Bind(const seccomp_notif& notification, int refusal, bool* go_on);
+  int Bind(const seccomp_notif& notification, int refusal);
   int Listen(const seccomp_notif& notification, int refusal);
   bool IsOwn(uint64_t inode);
   bool Listens(uint32_t ip, uint16_t port);
@@ -49,6 +54,7 @@ class Servers {
   const std::shared_ptr<NotifiedCalls> calls_;
   const std::shared_ptr<MadeSockets> made_;
   const OwnLoopback loopback_;
+  const UnixNames names_;
   std::mutex mutex_;
   std::set<uint64_t> listening_;  // inodes of sockets, which the kernel gives to no two
 };

@@ -6,8 +6,8 @@
 
 namespace holdfast {
 
-ActingAs::ActingAs(const Territory& territory) {
-  if (geteuid() != 0 || territory.uid == 0) return;
+ActingAs::ActingAs(uid_t uid, gid_t gid) {
+  if (geteuid() != 0 || uid == 0) return;
   int count = getgroups(0, nullptr);
   groups_.resize(count > 0 ? static_cast<size_t>(count) : 0);
   if (count > 0 && getgroups(count, groups_.data()) != count) {
@@ -15,9 +15,8 @@ ActingAs::ActingAs(const Territory& territory) {
     return;
   }
   changed_ = true;
-  fine_ = syscall(SYS_setgroups, 0, nullptr) == 0 &&
-          syscall(SYS_setresgid, -1, territory.gid, -1) == 0 &&
-          syscall(SYS_setresuid, -1, territory.uid, -1) == 0;
+  fine_ = syscall(SYS_setgroups, 0, nullptr) == 0 && syscall(SYS_setresgid, -1, gid, -1) == 0 &&
+          syscall(SYS_setresuid, -1, uid, -1) == 0;
 }
 
 ActingAs::~ActingAs() {

@@ -32,7 +32,8 @@ struct Territory {
 // user id (capabilities(7)).
 class ActingAs {
  public:
-  explicit ActingAs(const Territory& territory);
+  ActingAs(uid_t uid, gid_t gid);
+  explicit ActingAs(const Territory& territory) : ActingAs(territory.uid, territory.gid) {}
   ~ActingAs();
   ActingAs(const ActingAs&) = delete;
   ActingAs& operator=(const ActingAs&) = delete;

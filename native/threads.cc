@@ -3,6 +3,7 @@
 #include <pthread.h>
 #include <signal.h>
 
+#include <system_error>
 #include <thread>
 #include <utility>
 
@@ -14,17 +15,26 @@ void BlockSignals() {
   pthread_sigmask(SIG_SETMASK, &all, nullptr);
 }
 
-void KeptThreads::Post(const std::function<void()>& work) {
+bool StartThread(std::function<void()> work) {
+  try {
+    std::thread(std::move(work)).detach();
+    return true;
+  } catch (const std::system_error&) {
+    return false;
+  }
+}
+
+bool KeptThreads::Post(const std::function<void()>& work) {
   {
     std::lock_guard<std::mutex> lock(mutex_);
     if (is_one_idle_) {
       is_one_idle_ = false;
       given_ = work;
       wake_.notify_one();
-      return;
+      return true;
     }
   }
-  std::thread([this, work] { Run(work); }).detach();
+  return StartThread([this, work] { Run(work); });
 }
 
 void KeptThreads::Run(std::function<void()> work) {

@@ -144,7 +144,7 @@ async function raise(
         ? null
         : { ...plan.territory, uid: hostUid, gid: hostGid, hasEgress: plan.egress !== null };
     const ready = await channel.whenReady(timeoutMs, () =>
-      native().ready(launched.control, launched.pid, rules, territory, { ...plan.folders, uid: hostUid }),
+      native().ready(launched.control, launched.pid, rules, territory, { ...plan.folders, uid: hostUid, gid: hostGid }),
     );
     if (shared !== undefined) keepHanded(shared.key, { fd: ready.handed, since });
     const resolver = { datagrams: ready.resolverDatagrams, streams: ready.resolverStreams };

@@ -136,10 +136,12 @@ def stores():
     return left
 
 
-def visit(port):
-    """What a program outside gets that connects to a port of its own loopback."""
+def visit(family, address):
+    """What a program outside gets that connects to a port of its own loopback, or to an abstract name."""
     try:
-        with socket.create_connection(("127.0.0.1", port), timeout=2) as client:
+        with socket.socket(family) as client:
+            client.settimeout(2)
+            client.connect(address)
             return client.recv(64).decode("latin1")
     except OSError:
         return ""
@@ -167,7 +169,8 @@ while True:
             print(json.dumps(stores()), flush=True)
         elif asked["ask"] == "visit":
             answer = []
-            visitor = threading.Thread(target=lambda: answer.append(visit(asked["port"])))
+            where = (socket.AF_INET, ("127.0.0.1", asked["port"])) if "port" in asked else (socket.AF_UNIX, "\0" + asked["name"])
+            visitor = threading.Thread(target=lambda: answer.append(visit(*where)))
             visitor.start()
             visitor.join()
             print(json.dumps({"said": answer[0]}), flush=True)

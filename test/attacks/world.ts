@@ -192,7 +192,9 @@ export class World {
       for (const line of said.slice(from, said.lastIndexOf("\n") + 1).split("\n")) {
         if (line === "# hold") asked.push(this.#findExhausted(stores, found).then(() => void child.stdin?.end()));
         const port = /^# port (\d+)$/.exec(line)?.[1];
-        if (port !== undefined) asked.push(this.#visit(Number(port), found));
+        if (port !== undefined) asked.push(this.#visit({ port: Number(port) }, "a port", found));
+        const name = /^# abstract (\S+)$/.exec(line)?.[1];
+        if (name !== undefined) asked.push(this.#visit({ name }, "an abstract name", found));
       }
     };
     child.stdin?.on("error", () => {});
@@ -223,9 +225,9 @@ export class World {
     }
   }
 
-  async #visit(port: number, found: string[]): Promise<void> {
-    const { said } = await this.#ask({ ask: "visit", port });
-    if (said === "visited") found.push("a port is open outside");
+  async #visit(where: object, what: string, found: string[]): Promise<void> {
+    const { said } = await this.#ask({ ask: "visit", ...where });
+    if (said === "visited") found.push(`${what} is open outside`);
   }
 
   /** Whether git of the user runs what was planted when he works in any folder of the workspace: the last thing done there. */

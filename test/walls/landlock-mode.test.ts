@@ -248,6 +248,40 @@ sys.stdin.read()`;
   for (const child of started) child.stdin?.end();
 });
 
+test.serial(
+  "Unix sockets are named as their program would name them, and nowhere but where it may make files",
+  async (t) => {
+    if (!needsScopes(t)) return;
+    const { workdir } = await makeWorld(t);
+    const sandbox = await Sandbox.create({ workdir, mode: "landlock" });
+    t.teardown(() => sandbox.dispose());
+    const script = `
+import os, socket
+def name(path):
+    made = socket.socket(socket.AF_UNIX)
+    try: made.bind(path)
+    except OSError as error: print(path, error.strerror); return
+    print(made.getsockname(), oct(os.stat(path).st_mode), os.stat(path).st_uid == os.getuid())
+os.mkdir("folder"); os.chdir("folder")
+name("plain"); name("../beside"); name("plain"); name("no/such")
+os.umask(0o077); name("private")
+os.symlink("../..", "up"); name("up/above"); name("/etc/above"); name("/dev/shm/above")`;
+    const { stdout, stderr } = await sandbox.exec("python3", ["-c", script]);
+    t.is(
+      stdout.toString() + stderr.toString(),
+      `plain 0o140755 True
+../beside 0o140755 True
+plain Address already in use
+no/such No such file or directory
+private 0o140700 True
+up/above Permission denied
+/etc/above Permission denied
+/dev/shm/above Permission denied
+`,
+    );
+  },
+);
+
 test.serial("Links, folders and watches of what is granted are its own, whatever names them", async (t) => {
   if (!needsScopes(t)) return;
   const { workdir } = await makeWorld(t);

@@ -57,6 +57,40 @@ for (const mode of modes) {
   });
 }
 
+for (const mode of modes) {
+  test(`Root's broker does not tell what lies in folders that are closed to the sandbox (${mode})`, async (t) => {
+    if (process.geteuid?.() !== 0) {
+      t.log("skipped: only root's broker may look where the sandbox may not");
+      t.pass();
+      return;
+    }
+    const folder = makeFiles(scratchFolder(t), { "granted/closed/there": "", "work/a": "" });
+    chmodSync(folder, 0o755);
+    chmodSync(join(folder, "granted/closed"), 0o700);
+    chownSync(join(folder, "granted/closed"), 12_345, 12_345);
+    own(join(folder, "work"));
+    const granted = {
+      ...defaultPolicy.filesystem,
+      readOnly: [...defaultPolicy.filesystem.readOnly, { path: join(folder, "granted") }],
+    };
+    const sandbox = await Sandbox.create({
+      workdir: join(folder, "work"),
+      policy: { ...defaultPolicy, filesystem: granted },
+      mode,
+    });
+    t.teardown(() => sandbox.dispose());
+    const script = `
+import os, socket, sys
+connect = lambda path: socket.socket(socket.AF_UNIX).connect(path)
+for ask in connect, os.utime, lambda path: os.chmod(path, 0o600), lambda path: os.setxattr(path, "user.x", b""):
+    for name in "there", "not-there", "there/below":
+        try: ask(sys.argv[1] + "/" + name); print("done")
+        except OSError as error: print(error.strerror)`;
+    const ran = await sandbox.exec("python3", ["-c", script, join(folder, "granted/closed")]);
+    t.is(ran.stdout.toString() + ran.stderr.toString(), "Permission denied\n".repeat(12));
+  });
+}
+
 for (const [mode, workspace] of modes.flatMap((mode) =>
   (["direct", "overlay"] as const).map((each) => [mode, each] as const),
 )) {
