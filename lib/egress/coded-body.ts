@@ -1,4 +1,5 @@
 import { brotliDecompressSync, gunzipSync, inflateSync, zstdDecompressSync } from "node:zlib";
+import { unframed } from "./aws-framed.ts";
 import { HttpError } from "./http-head.ts";
 import { LeakFault, type LeakStream } from "./leaks.ts";
 import type { Ranges } from "./scrub.ts";
@@ -19,22 +20,37 @@ const decoders: ReadonlyMap<string, Decode> = new Map<string, Decode>([
   ["zstd", zstdDecompressSync],
 ]);
 
+/** How a body reads. */
+export interface BodyCoding {
+  /** From the last coding to the first; none where it reads as it comes. */
+  readonly decoders: readonly Decode[];
+  /** Whether all of it lies in chunks of AWS's. */
+  readonly isFramed: boolean;
+}
+
 /**
- * How a body is read, from the last coding to the first; empty where it reads as it comes. What is in a coding that nobody
- * here knows is searched as it comes, and so is what lies in AWS's chunks.
+ * What is in a coding that nobody here knows is searched as it comes.
  *
- * @param field the value of Content-Encoding
+ * @param read gives the values of a field
  */
-export function decodersFor(field: string | undefined): readonly Decode[] {
-  const names = (field ?? "").split(",").map((name) => name.trim().toLowerCase());
-  const known = names.filter((name) => name !== "" && name !== "identity").map((name) => decoders.get(name));
-  return known.length <= 2 && known.every((decode) => decode !== undefined) ? known.reverse() : [];
+export function codingOf(read: (name: string) => readonly string[]): BodyCoding {
+  const isFramed =
+    read("x-amz-content-sha256").some((value) => value.startsWith("STREAMING-")) ||
+    read("x-amz-decoded-content-length").length > 0;
+  const names = read("content-encoding").flatMap((value) => value.split(","));
+  const known = names
+    .map((name) => name.trim().toLowerCase())
+    // AWS's chunks are around all of it, wherever they are named.
+    .filter((name) => name !== "" && name !== "identity" && name !== "aws-chunked")
+    .map((name) => decoders.get(name));
+  const areKnown = known.length <= 2 && known.every((decode) => decode !== undefined);
+  return { decoders: areKnown ? known.reverse() : [], isFramed };
 }
 
 /** A compressed body: held until it is whole, searched as it reads, and passed on as it came. */
 export class CodedStream {
   readonly #stream: LeakStream;
-  readonly #decoders: readonly Decode[];
+  readonly #coding: BodyCoding;
   /** Goes on unread where it is too long. */
   readonly #isLenient: boolean;
   #bytes: Buffer[] = [];
@@ -44,9 +60,9 @@ export class CodedStream {
   #isRead = false;
 
   /** @param stream takes nothing out: what it would take out, it has to throw for */
-  constructor(stream: LeakStream, coded: readonly Decode[], isLenient: boolean) {
+  constructor(stream: LeakStream, coding: BodyCoding, isLenient: boolean) {
     this.#stream = stream;
-    this.#decoders = coded;
+    this.#coding = coding;
     this.#isLenient = isLenient;
   }
 
@@ -65,14 +81,16 @@ export class CodedStream {
     for (const [from, until] of trailers) this.#trailers.push(Buffer.from(came.subarray(from, until)));
     if (this.#size > longestCoded) return this.#tooLong();
     if (!isLast) return nothing;
-    const text = Buffer.concat([this.#size > 0 ? this.#decoded() : nothing, ...this.#trailers]);
+    const whole = Buffer.concat(this.#data);
+    const { data, lines } = this.#coding.isFramed ? unframed(whole) : { data: whole, lines: nothing };
+    const text = Buffer.concat([data.length > 0 ? this.#decoded(data) : nothing, lines, ...this.#trailers]);
     this.#stream.take(text, [[0, text.length]], true);
     return this.#release();
   }
 
-  #decoded(): Buffer {
-    let data: Buffer = Buffer.concat(this.#data);
-    for (const decode of this.#decoders) {
+  #decoded(coded: Buffer): Buffer {
+    let data = coded;
+    for (const decode of this.#coding.decoders) {
       try {
         data = decode(data, { maxOutputLength: longestDecoded });
       } catch (error) {

@@ -1,18 +1,19 @@
-import { CodedStream } from "./coded-body.ts";
+import { codingOf } from "./coded-body.ts";
 import type { Request } from "./flow.ts";
 import { BodyReader } from "./http-body.ts";
 import type { RequestHead } from "./http-head.ts";
-import type { LeakFlow } from "./leak-flow.ts";
-import type { LeakStream } from "./leaks.ts";
+import type { BodyStream, LeakFlow } from "./leak-flow.ts";
+import { LeakStream } from "./leaks.ts";
 
 /** Searches a request's body, its trailers too, before anybody else sees it. */
 export class BodyLeaks {
   readonly #reader: BodyReader;
-  readonly #stream: LeakStream | CodedStream;
+  readonly #stream: BodyStream;
 
   constructor(leaks: LeakFlow, { framing, fields }: RequestHead, request: Request) {
     this.#reader = new BodyReader(framing, 400);
-    this.#stream = leaks.body(request, fields.find(({ name }) => name === "content-encoding")?.value);
+    const coding = codingOf((name) => fields.flatMap((field) => (field.name === name ? [field.value] : [])));
+    this.#stream = leaks.body(request, coding);
   }
 
   /**
@@ -22,13 +23,14 @@ export class BodyLeaks {
   take(data: Buffer, at: number): { readonly size: number; readonly out: Buffer } {
     const came = at === 0 ? data : data.subarray(at);
     const ranges: [number, number][] = [];
-    const isCoded = this.#stream instanceof CodedStream;
-    const trailers = isCoded ? [] : ranges;
+    const stream = this.#stream;
+    const isPlain = stream instanceof LeakStream;
+    const trailers = isPlain ? ranges : [];
     const size = this.#reader.take(came, 0, ranges, trailers);
     const own = size === came.length ? came : came.subarray(0, size);
-    const out = isCoded
-      ? this.#stream.take(own, ranges, this.#reader.isDone, trailers)
-      : this.#stream.take(own, ranges, this.#reader.isDone);
+    const out = isPlain
+      ? stream.take(own, ranges, this.#reader.isDone)
+      : stream.take(own, ranges, this.#reader.isDone, trailers);
     return { size, out };
   }
 }

@@ -1,7 +1,6 @@
 import type { IncomingHttpHeaders, ServerHttp2Stream } from "node:http2";
 import { Transform } from "node:stream";
-import type { CodedStream } from "./coded-body.ts";
-import type { LeakStream } from "./leaks.ts";
+import type { BodyStream } from "./leak-flow.ts";
 
 const nothing: Buffer = Buffer.alloc(0);
 
@@ -18,11 +17,11 @@ export function headBytes(headers: IncomingHttpHeaders): Buffer {
 /** A request's body, searched as it comes: what cannot go on is said, and ends it. Its trailers belong to it. */
 export class CheckedBody extends Transform {
   trailers: IncomingHttpHeaders = {};
-  readonly #leaks: LeakStream | CodedStream;
+  readonly #leaks: BodyStream;
   readonly #onFault: (fault: unknown) => void;
 
   /** @param onFault called once; nothing comes of the body after it */
-  constructor(stream: ServerHttp2Stream, leaks: LeakStream | CodedStream, onFault: (fault: unknown) => void) {
+  constructor(stream: ServerHttp2Stream, leaks: BodyStream, onFault: (fault: unknown) => void) {
     super();
     this.#leaks = leaks;
     this.#onFault = onFault;

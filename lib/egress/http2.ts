@@ -12,6 +12,7 @@ import {
 import type { TLSSocket } from "node:tls";
 import { type Answer, failureAnswer } from "./answer.ts";
 import { TargetError } from "./canonical.ts";
+import { codingOf } from "./coded-body.ts";
 import type { Request } from "./flow.ts";
 import { HttpError, mostInterim } from "./http-head.ts";
 import {
@@ -180,7 +181,10 @@ export class Http2 {
 
   /** A request's body and trailers as they are searched for secrets, before anybody else reads them. */
   #checked(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, request: Request): CheckedBody {
-    const leaks = this.#flow.leaks.body(request, headers["content-encoding"]);
+    const leaks = this.#flow.leaks.body(
+      request,
+      codingOf((name) => [headers[name] ?? []].flat()),
+    );
     return new CheckedBody(stream, leaks, (fault) => this.#refuseLate(stream, headers, request, fault));
   }
 

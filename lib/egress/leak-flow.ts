@@ -1,5 +1,6 @@
 import { type Answer, failureAnswer } from "./answer.ts";
-import { CodedStream, decodersFor } from "./coded-body.ts";
+import { FramedStream } from "./aws-framed.ts";
+import { type BodyCoding, CodedStream } from "./coded-body.ts";
 import type { Request } from "./flow.ts";
 import { LeakFault, type LeakStream, RequestGuard, type RequestLeak } from "./leaks.ts";
 import { SwapFault } from "./swap.ts";
@@ -7,6 +8,10 @@ import { SwapFault } from "./swap.ts";
 /** What of a policy decides. */
 const settingOf = { known: "requests", token: "tokens", placeholder: "placeholders" } as const;
 
+/** What of a body goes on, by what was taken from it. */
+export type BodyStream = LeakStream | CodedStream | FramedStream;
+
+const plain: BodyCoding = { decoders: [], isFramed: false };
 const leakError = "secret_in_request";
 
 /** What the leak guard has to do with the requests of one connection. */
@@ -74,19 +79,20 @@ export class LeakFlow {
     return undefined;
   }
 
-  /**
-   * What a request's body goes through.
-   *
-   * @param coding its Content-Encoding
-   */
-  body(request: Request, coding?: string): LeakStream | CodedStream {
-    const coded = decodersFor(coding);
-    if (coded.length === 0) return this.#stream("body", request, (leak) => this.#record(leak, request));
-    const stream = this.#stream("body", request, (leak) => {
+  /** What a request's body goes through. */
+  body(request: Request, coding: BodyCoding = plain): BodyStream {
+    const lenient = (leak: RequestLeak): void => this.#record(leak, request);
+    const { decoders, isFramed } = coding;
+    if (decoders.length === 0 && !isFramed) return this.#stream("body", request, lenient);
+    // Of what cannot be changed nothing is taken out.
+    const strict = (leak: RequestLeak): void => {
       if (leak.action === "redact") throw new LeakFault(leak);
       this.#record(leak, request);
+    };
+    if (decoders.length > 0) return new CodedStream(this.#stream("body", request, strict), coding, this.isLenient);
+    return new FramedStream(this.#stream("body", request, lenient), (line) => {
+      this.#stream("body", request, strict).take(line, [[0, line.length]], true);
     });
-    return new CodedStream(stream, coded, this.isLenient);
   }
 
   /** What the messages of a WebSocket go through. */

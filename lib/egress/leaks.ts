@@ -231,7 +231,8 @@ export class LeakStream {
   }
 }
 
-function gathered(bytes: Buffer, ranges: Ranges): Buffer {
+/** What lies in these places. */
+export function gathered(bytes: Buffer, ranges: Ranges): Buffer {
   const [only] = ranges;
   if (ranges.length === 1 && only !== undefined) return bytes.subarray(only[0], only[1]);
   return Buffer.concat(ranges.map(([from, until]) => bytes.subarray(from, until)));

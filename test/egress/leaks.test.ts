@@ -127,7 +127,7 @@ test("In a body it is found in every form, before a byte of a short one goes on"
 });
 
 /** As a client would that cuts it in chunks and says them one by one. */
-async function sayChunks(port: number, text: string, size: number, trailer = ""): Promise<Said> {
+async function sayChunks(port: number, text: string, size: number, trailer = "", field = ""): Promise<Said> {
   const socket = connect({ port, host: "127.0.0.1", allowHalfOpen: true });
   socket.setNoDelay(true);
   let came = "";
@@ -136,7 +136,7 @@ async function sayChunks(port: number, text: string, size: number, trailer = "")
   });
   socket.on("error", () => {});
   socket.once("end", () => socket.end());
-  socket.write("POST / HTTP/1.1\r\nHost: h.test\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n");
+  socket.write(`POST / HTTP/1.1\r\nHost: h.test\r\nConnection: close\r\n${field}Transfer-Encoding: chunked\r\n\r\n`);
   for (let at = 0; at < text.length && !socket.destroyed; at += size) {
     const part = text.slice(at, at + size);
     socket.write(`${part.length.toString(16)}\r\n${part}\r\n`);
@@ -147,10 +147,16 @@ async function sayChunks(port: number, text: string, size: number, trailer = "")
   return { text: came, wasReset: false };
 }
 
-/** The data of a body in chunks. */
+/** The data of a body in chunks, the last of which may not be whole. */
 function dataOf(came: string): string {
-  const lines = came.slice(came.indexOf("\r\n\r\n") + 4).split("\r\n");
-  return lines.filter((_, index) => index % 2 === 1).join("");
+  let data = "";
+  for (let at = came.indexOf("\r\n\r\n") + 4; ; ) {
+    const end = came.indexOf("\r\n", at);
+    const size = end < 0 ? 0 : Number.parseInt(came.slice(at, end), 16);
+    if (size === 0) return data;
+    data += came.slice(end + 2, end + 2 + size);
+    at = end + 2 + size + 2;
+  }
 }
 
 test("Across chunks and reads no more of it goes on than its first characters", async (t) => {
@@ -220,6 +226,87 @@ test("A compressed body is searched as it reads, arrives as it came, and is refu
     lenient.leaks.map(({ what, action }) => `${what} ${action}`),
     ["the key warn"],
   );
+});
+
+const signature = ";chunk-signature=";
+
+/** A body as AWS's clients cut it, each chunk with a signature or none. */
+function framed(data: Buffer | string, size: number, sign = signature + "0".repeat(64), trailer = "\r\n"): Buffer {
+  const bytes = Buffer.from(data as string, "latin1");
+  const chunks: (string | Buffer)[] = [];
+  for (let at = 0; at < bytes.length; at += size) {
+    const part = bytes.subarray(at, at + size);
+    chunks.push(`${part.length.toString(16)}${sign}\r\n`, part, "\r\n");
+  }
+  return Buffer.concat([...chunks, `0${sign}\r\n`, trailer].map((each) => Buffer.from(each as string)));
+}
+
+function putFramed(body: Buffer, ...fields: readonly string[]): Buffer {
+  const word = "x-amz-content-sha256: STREAMING-UNSIGNED-PAYLOAD-TRAILER";
+  return latin1(post("/", body.toString("latin1"), word, ...fields));
+}
+
+test("Chunks of AWS's hide nothing: what lies in them is searched as if they were not there", async (t) => {
+  const world = await start(t);
+  for (const [form, text] of [["plain", secret] as const, ...forms]) {
+    for (const size of [1, 5, 1000]) {
+      const sign = size === 5 ? "" : undefined;
+      const said = await say(world.port, putFramed(framed(`${"x".repeat(20)}${text}${"x".repeat(20)}`, size, sign)));
+      t.is(statusOf(said), 403, `${form} ${size}`);
+      t.is(bodyOf(said)["detail"], `the body holds the key (${form}), which the leak guard keeps back`);
+    }
+  }
+  // Nor do what stands between and behind them.
+  for (const body of [
+    framed("data", 2, signature + latin1(secret).toString("hex")),
+    framed("data", 2, "", `x-amz-checksum-crc32:${base64(secret)}\r\n\r\n`),
+  ])
+    t.is(statusOf(await say(world.port, putFramed(body))), 403);
+  const before = world.came().length;
+  const harmless = framed(`${secret.slice(0, 20)}${secret.slice(0, 20)} END`, 3, "", "x-amz-checksum-crc32:AAAA==END");
+  t.is(statusOf(await say(world.port, putFramed(harmless))), 200);
+  t.true(world.came().slice(before).endsWith(harmless.toString("latin1")), "it arrives as it came");
+});
+
+test("Across reads no more of a secret in AWS's chunks goes on than its first characters, nor of a line", async (t) => {
+  for (const size of [1, 3, 7, 50]) {
+    const world = await start(t);
+    const text = framed(`before ${secret} after`, 2, "").toString("latin1");
+    const said = await sayChunks(world.port, text, size, "", "x-amz-decoded-content-length: 49\r\n");
+    t.is(statusOf(said), 403);
+    const gone = dataOf(world.came()).replace(/[12]\r\n(.{0,2})(?:\r\n|$)/g, "$1");
+    t.true(`before ${secret}`.startsWith(gone) && gone.length < "before ".length + 8, gone);
+  }
+});
+
+test("Compressed data in AWS's chunks is searched as it reads, and chunks that are none are refused", async (t) => {
+  const world = await start(t);
+  const fields = ["gzip,aws-chunked", "aws-chunked, gzip", "gzip"].map((coding) => `Content-Encoding: ${coding}`);
+  for (const field of fields) {
+    const leaky = framed(gzipSync(`{"note": "${secret}"}`), 16);
+    t.is(statusOf(await say(world.port, putFramed(leaky, field))), 403, field);
+    t.is(world.came(), "");
+  }
+  const field = "Content-Encoding: gzip\r\nContent-Encoding: aws-chunked";
+  t.is(
+    statusOf(await say(world.port, putFramed(framed(gzipSync("a"), 16, "", `a:${base64(secret)}\r\n`), field))),
+    403,
+  );
+  const harmless = framed(gzipSync(secret.slice(1)), 16, undefined, "x-amz-checksum-crc32:AAAA==END");
+  t.is(statusOf(await say(world.port, putFramed(harmless, field))), 200);
+  t.true(world.came().endsWith(harmless.toString("latin1")));
+  for (const body of ["4\r\nbody\r\n", "4\r\nbodies\r\n0\r\n\r\n", "4;other=1\r\nbody\r\n0\r\n\r\n", "x".repeat(300)])
+    for (const coding of ["identity", "gzip"])
+      t.is(statusOf(await say(world.port, putFramed(latin1(body), `Content-Encoding: ${coding}`))), 400, body);
+});
+
+test("Redacted, what lies in AWS's chunks goes on as long as it was", async (t) => {
+  const world = await start(t, { requests: "redact" });
+  const body = framed(`a ${secret} b`, 9, "", "x-amz-checksum-crc32:AAAA==END");
+  t.is(statusOf(await say(world.port, putFramed(body))), 200);
+  t.false(/n4r|ret/.test(world.came()));
+  t.true(world.came().includes('9\r\na *******\r\n9\r\n**"******\r\n'));
+  t.is(statusOf(await say(world.port, putFramed(framed("a", 9, "", `x:${base64(secret)}\r\n`)))), 403);
 });
 
 test("What does not go on is refused by the rule that says so", (t) => {
