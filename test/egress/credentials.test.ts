@@ -155,7 +155,7 @@ inThatWorld("A secret that its server says is taken out of the answer, which kee
   const echo = of("echo");
   t.is(echo.headers["x-echo"], `Bearer ${TOKEN}`);
   t.is(echo.body, [`Bearer ${TOKEN}`, `Bearer%20${TOKEN}`, `{"said":"Bearer ${TOKEN}"}`, "identity"].join("\n"));
-  t.regex(of("echoBasic").body, /^Basic dXNlcjpnA{20}/);
+  t.regex(of("echoBasic").body, /^Basic dXNlcjoA{50}/);
   t.regex(of("echoChunks").body, new RegExp(`^Bearer gh[p*].*${TOKEN.slice(3)}Bearer%20`));
   t.is(of("echoNarrow").status, 200);
   t.is(of("echoLater").status, 200);

@@ -1,7 +1,7 @@
 import test from "ava";
 import fc from "fast-check";
 import { type Ranges, Scrubber } from "../../lib/egress/scrub.ts";
-import type { Needle } from "../../lib/secrets/needles.ts";
+import { type Needle, needlesOf } from "../../lib/secrets/needles.ts";
 
 const secret = "ghp_0123456789abcdef";
 const needle: Needle = { bytes: Buffer.from(secret), filler: Buffer.from("*".repeat(secret.length)) };
@@ -70,4 +70,21 @@ test("A secret is found across the chunks of a transfer coding, which stay as th
     }),
   );
   t.pass();
+});
+
+test("Of one that was sent in Basic nothing is left in base64, whatever it is that it stands behind", (t) => {
+  const base64 = (text: string): string => Buffer.from(text).toString("base64");
+  for (const more of ["", "g", "gh"]) {
+    const word = `0123456789abcdef${more}`;
+    const needles = needlesOf(Buffer.from(word), "", true);
+    const clean = (text: string): Buffer => Buffer.from(through([text], new Scrubber(() => needles)), "base64");
+    for (const user of ["", "a", "ab", "abc"]) {
+      const said = clean(base64(`${user}:${word}`));
+      t.is(said.toString("latin1"), `${user}:${"\0".repeat(word.length)}`);
+    }
+    t.is(clean(base64(`${word}:`)).toString("latin1"), `${"\0".repeat(word.length)}:`);
+    // Somewhere else what stands beside it has a part in one character at each end.
+    const within = clean(base64(`xy${word}z`)).subarray(3, word.length + 1);
+    t.deepEqual([...within], Array(word.length - 2).fill(0), more);
+  }
 });
