@@ -219,19 +219,19 @@ int Connects::ConnectLoopback(const Pending& pending, int socket, int domain,
 int Connects::ConnectOut(const Pending& pending, int socket, const sockaddr_storage& address,
                          socklen_t size) {
   const seccomp_notif& notification = pending.notification;
-  auto refuse = [&] {
-    calls_->Record(notification.data.nr, Name(address));
-    return pending.refusal;
-  };
   int type = 0;
   int protocol = 0;
   socklen_t option_size = sizeof type;
+  getsockopt(socket, SOL_SOCKET, SO_TYPE, &type, &option_size);
+  auto refuse = [&] {
+    calls_->Record(notification.data.nr, (type == SOCK_DGRAM ? "udp:" : "") + Name(address));
+    return pending.refusal;
+  };
   // So a C library asks which of several addresses is nearest; nobody listens there, and what is
   // sent is refused.
-  if (flows_.Valid() && IsOfPool(address) &&
-      getsockopt(socket, SOL_SOCKET, SO_TYPE, &type, &option_size) == 0 && type == SOCK_DGRAM)
+  if (flows_.Valid() && IsOfPool(address) && type == SOCK_DGRAM)
     return connect(socket, reinterpret_cast<const sockaddr*>(&address), size) == 0 ? 0 : errno;
-  if (!flows_.Valid() || getsockopt(socket, SOL_SOCKET, SO_TYPE, &type, &option_size) != 0 ||
+  if (!flows_.Valid() ||
       getsockopt(socket, SOL_SOCKET, SO_PROTOCOL, &protocol, &option_size) != 0 ||
       type != SOCK_STREAM || (protocol != IPPROTO_TCP && protocol != IPPROTO_MPTCP))
     return refuse();

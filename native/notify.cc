@@ -65,6 +65,7 @@ class Sandbox {
         foreign_(LooksAtCode(rules) ? std::make_shared<ForeignCode>() : nullptr),
         connects_(std::make_shared<Connects>(calls_, foreign_, std::move(sockets),
                                              std::move(carried), init_pid, servers_, made_, own)),
+        init_pid_(init_pid),
         sessions_(init_pid) {
     for (const NotifyRule& rule : rules) {
       rules_[rule.number] = rule;
@@ -104,6 +105,7 @@ class Sandbox {
   const std::shared_ptr<ForeignCode> foreign_;
   const std::shared_ptr<Connects> connects_;
   std::map<int, NotifyRule> rules_;
+  const int init_pid_;
   Sessions sessions_;
   std::unique_ptr<ExitWatch> exits_;
   std::mutex mutex_;
@@ -211,7 +213,10 @@ int OpenFlags(const seccomp_notif& notification, const NotifyRule& rule) {
 
 // Only looks: whatever it finds, the kernel decides on what is at the address when it reads it.
 void Sandbox::TraceOpen(const seccomp_notif& notification, const NotifyRule& rule) {
-  std::string path = ReadText(notification.pid, notification.data.args[rule.path_argument]);
+  // What the init looks for is nothing that a program was refused.
+  bool is_init = static_cast<int>(notification.pid) == init_pid_;
+  std::string path =
+      is_init ? "" : ReadText(notification.pid, notification.data.args[rule.path_argument]);
   if (!path.empty()) {
     std::string folder = "/cwd";
     if (path[0] != '/' && rule.path_argument > 0 &&

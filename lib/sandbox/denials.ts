@@ -1,8 +1,10 @@
 import { accessSync, constants, statSync } from "node:fs";
+import { reachOf } from "../egress/addresses.ts";
 import { isWithin } from "../host/paths.ts";
 import type { DenialRecord } from "../native.ts";
 import { isOwn } from "../plan/mounts.ts";
 import type { Architecture } from "../plan/seccomp-profile.ts";
+import { readHostPort } from "../policy/host-port.ts";
 import type { Denial } from "./types.ts";
 import { systemFolders } from "./workspace.ts";
 
@@ -15,14 +17,7 @@ export function describeDenials(
   return records.map(({ number, subject, count }) => {
     const call = nameOf(architecture, number);
     if (call === "connect") {
-      return subject.startsWith("unix:")
-        ? { kind: "connect", subject, count }
-        : {
-            kind: "connect",
-            subject,
-            count,
-            ...grantOf(subject),
-          };
+      return { kind: "connect", subject, count, ...grantOf(subject) };
     }
     const file = /^(read|write) (.*)$/s.exec(subject);
     if (file !== null) {
@@ -34,9 +29,11 @@ export function describeDenials(
   });
 }
 
-/** TCP alone is carried; what is no port for it is no connection either. */
+/** TCP alone is carried, which has no port 0; and there are addresses that are never dialled. */
 function grantOf(subject: string): Pick<Denial, "grant"> {
-  return /:[1-9]\d*$/.test(subject) ? { grant: `--allow ${subject}` } : {};
+  if (/^(?:unix|udp):/.test(subject)) return {};
+  const target = readHostPort(subject);
+  return target?.port === undefined || reachOf(target.host) === "never" ? {} : { grant: `--allow ${subject}` };
 }
 
 /** Whether a flag would help: not where the path is always the sandbox's own, or the caller has no right to it himself. */

@@ -1,9 +1,10 @@
 import { type ChildProcess, type StdioOptions, spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, realpathSync, rmSync } from "node:fs";
+import { chownSync, mkdtempSync, realpathSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { ExecutionContext } from "ava";
+import { byMode } from "./mode.ts";
 
 /** The command, started by its path as users start it. */
 export const holdfast: string = join(import.meta.dirname, "..", "..", "bin", "holdfast");
@@ -30,6 +31,8 @@ export interface RunSettings {
 /** A folder that is gone after the test. */
 export function folder(t: ExecutionContext, prefix = "holdfast-e2e-"): string {
   const path = realpathSync(mkdtempSync(join(tmpdir(), prefix)));
+  // Without namespaces root's sandbox is another user, who needs a folder of its own.
+  if (byMode.length > 0 && process.geteuid?.() === 0) chownSync(path, 65_533, 65_533);
   t.teardown(() => rmSync(path, { recursive: true, force: true }));
   return path;
 }
@@ -42,7 +45,7 @@ export function start(
   stdio: StdioOptions = ["ignore", "pipe", "pipe", "pipe"],
   env: NodeJS.ProcessEnv = process.env,
 ): ChildProcess {
-  const child = spawn(holdfast, ["run", ...args], { cwd, env, stdio });
+  const child = spawn(holdfast, ["run", ...byMode, ...args], { cwd, env, stdio });
   const timer = setTimeout(() => child.kill("SIGKILL"), limitMs);
   t.teardown(() => {
     clearTimeout(timer);
