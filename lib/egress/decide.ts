@@ -193,6 +193,16 @@ export class NetworkDecision {
 
   /** Whether a request on an inspected connection is carried. */
   request(grant: Grant, request: Request): Verdict {
+    const verdict = this.#request(grant, request);
+    for (const method of request.alsoMethods ?? []) {
+      if (!verdict.allowed) break;
+      const also = this.#request(grant, { ...request, method });
+      if (!also.allowed || also.reason !== undefined) return also;
+    }
+    return verdict;
+  }
+
+  #request(grant: Grant, request: Request): Verdict {
     const { requests } = grant;
     if (requests === null) return allow(grant.policy, whereOf(grant), "nothing is inspected here");
     const asked = `${request.method} ${request.path}`;

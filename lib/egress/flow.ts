@@ -32,6 +32,8 @@ export interface Request {
   /** Canonical (canonical.ts). */
   readonly path: string;
   readonly query?: string;
+  /** Methods that some servers take it by instead, since its fields say so: each has to be allowed as well. */
+  readonly alsoMethods?: readonly string[];
 }
 
 /** What is missing for a flow to be allowed, most general first. */

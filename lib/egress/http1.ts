@@ -1,8 +1,8 @@
 import type { Socket } from "node:net";
 import { type Answer, failureAnswer, message } from "./answer.ts";
 import type { ChangedBody } from "./body-swap.ts";
-import { TargetError } from "./canonical.ts";
 import { busyPoll } from "./busy-poll.ts";
+import { TargetError } from "./canonical.ts";
 import { BodyReader } from "./http-body.ts";
 import {
   HttpError,
@@ -17,7 +17,7 @@ import {
 import { credentialsFor, type ExchangeCredentials, openCredentials, partOf } from "./http1-credentials.ts";
 import { answerBytes, isRaw, requestBytes } from "./http1-forward.ts";
 import { BodyLeaks } from "./http1-leaks.ts";
-import { type InspectedFlow, isAuthority, mayRepeat, requestOf, Unreachable } from "./inspected-flow.ts";
+import { type InspectedFlow, isAuthority, mayRepeat, requestOf, Unreachable, webSocketText } from "./inspected-flow.ts";
 import { LeakFault } from "./leaks.ts";
 import type { Origin, OriginUser } from "./origin.ts";
 import { compressed, isCompressed, type Scrubber } from "./scrub.ts";
@@ -259,7 +259,7 @@ export class Http1 implements OriginUser {
       this.#stop(failureAnswer(403, "request_authority_mismatch", detail));
       return;
     }
-    const request = requestOf(head.method, head.target, flow);
+    const request = requestOf(head.method, head.target, flow, head.fields);
     const body = new BodyReader(head.framing, 400);
     const opened = flow.credentials && openCredentials(flow.credentials, head, request);
     const found = flow.leaks.head(this.#held.subarray(0, size));
@@ -538,7 +538,7 @@ export class Http1 implements OriginUser {
     const { request } = exchange;
     const { scrub, texts } = exchange.credentials ?? {};
     const judge = (): void => {
-      const refusal = this.#flow.judge({ method: "WEBSOCKET_TEXT", path: request.path });
+      const refusal = this.#flow.judge({ method: webSocketText, path: request.path });
       if (refusal !== undefined) throw new WebSocketError(1008, "no rule allows text messages here");
     };
     this.#exchange = null;

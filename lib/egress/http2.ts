@@ -237,7 +237,7 @@ function requestIn(headers: IncomingHttpHeaders, flow: InspectedFlow): ReturnTyp
     if (headers[name] !== undefined) throw new TargetError(`${name} has no place in HTTP/2`);
   if (headers["te"] !== undefined && headers["te"] !== "trailers") throw new TargetError("te says more than trailers");
   if (!/^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/.test(method)) throw new TargetError("the method is malformed");
-  return requestOf(method, path, flow);
+  return requestOf(method, path, flow, fieldsOf(headers));
 }
 
 function carry(

@@ -50,6 +50,9 @@ export class Unreachable extends Error {
 /** What may be sent twice without harm, and has no body (RFC 9110 section 9.2.2). */
 export const mayRepeat: ReadonlySet<string> = new Set(["GET", "HEAD", "OPTIONS"]);
 
+/** The method that rules know a WebSocket's text messages by. */
+export const webSocketText = "WEBSOCKET_TEXT";
+
 /** Whether what a request says it is for is what was connected to (RFC 9110 section 7.2). */
 export function isAuthority(given: string, { scheme, host, port }: InspectedFlow): boolean {
   const name = host.includes(":") ? `[${host}]` : host;
@@ -58,12 +61,38 @@ export function isAuthority(given: string, { scheme, host, port }: InspectedFlow
   return said === `${name}:${port}` || (isUsual && said === name);
 }
 
+/** Fields by which some servers take a request for one of another method (Google's APIs, Rails, Symfony). */
+const methodFields: ReadonlySet<string> = new Set(["x-http-method-override", "x-http-method", "x-method-override"]);
+/** And for another path (IIS, Symfony, Laminas): front ends alone send these. */
+const targetFields: ReadonlySet<string> = new Set(["x-original-url", "x-rewrite-url"]);
+
+/** What tells of the methods that a request may have by its fields. Throws a TargetError where it may have another path. */
+function alsoMethodsOf(fields: readonly SwapField[]): readonly string[] | undefined {
+  let found: string[] | undefined;
+  for (const { name, value } of fields) {
+    if (!name.startsWith("x-")) continue;
+    if (targetFields.has(name)) throw new TargetError(`${name} names another target than the request line`);
+    if (!methodFields.has(name)) continue;
+    found ??= [];
+    found.push(...value.split(",").map((each) => each.trim()));
+  }
+  return found;
+}
+
 /**
  * The one meaning of a request's target, which is judged and sent.
  *
+ * @param fields names in lower case
  * @throws TargetError where it has none
  */
-export function requestOf(method: string, target: string, flow: InspectedFlow): Request & { readonly sent: string } {
+export function requestOf(
+  method: string,
+  target: string,
+  flow: InspectedFlow,
+  fields: readonly SwapField[] = [],
+): Request & { readonly sent: string } {
+  if (method.toUpperCase() === webSocketText) throw new TargetError(`${method} is a message's, and no request's`);
+  const alsoMethods = alsoMethodsOf(fields);
   let own = target;
   const absolute = /^([a-z]+):\/\/([^/?#]*)(.*)$/i.exec(target);
   if (absolute !== null) {
@@ -77,6 +106,7 @@ export function requestOf(method: string, target: string, flow: InspectedFlow): 
     method,
     path,
     ...(query === undefined ? {} : { query }),
+    ...(alsoMethods === undefined ? {} : { alsoMethods }),
     sent: query === undefined ? path : `${path}?${query}`,
   };
 }

@@ -126,9 +126,12 @@ function findFrom(
 }
 
 function meets(rule: Rule, request: Request, parameters: Parameters, kind: "allow" | "deny"): boolean {
-  // A HEAD asks for what a GET gives, so a rule on GET is one on HEAD, whether it allows or denies.
-  const isGet = request.method === "HEAD" && rule.method === "GET";
-  if (rule.method !== undefined && rule.method !== request.method && !isGet) return false;
+  if (rule.method !== undefined) {
+    // As OpenShell compares them; some servers do so too, and a rule that denies has to hold there.
+    const method = request.method.toUpperCase();
+    // A HEAD asks for what a GET gives, so a rule on GET is one on HEAD, whether it allows or denies.
+    if (rule.method !== method && !(method === "HEAD" && rule.method === "GET")) return false;
+  }
   if (!rule.within(request.path) || !rule.path(request.path)) return false;
   return rule.query.every(([key, globs]) => {
     const values = parameters().get(key);

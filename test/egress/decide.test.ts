@@ -124,6 +124,24 @@ test("A rule on GET is one on HEAD, to allow and to deny; methods are compared w
   t.true(is("HEAD", "/h"));
   t.false(is("HEAD", "/a/secret"));
   t.false(is("POST", "/a/x"));
+  t.true(is("get", "/a/x"));
+  t.false(is("get", "/a/secret"));
+  t.false(is("head", "/a/secret"));
+});
+
+test("A request whose fields name another method needs a rule for each of them", (t) => {
+  const decision = decisionOf(
+    endpoint(
+      "host: h.example\nport: 443\nprotocol: rest\nenforcement: enforce\nrules:\n  - allow: { method: POST, path: /a }\n  - allow: { method: PUT, path: /a }\n  - allow: { method: '*', path: /b }\ndeny_rules:\n  - { method: DELETE, path: /b }",
+    ),
+  );
+  const is = (path: string, ...alsoMethods: string[]): boolean =>
+    asked(decision, "h.example", 443, { method: "POST", path, alsoMethods }).allowed;
+  t.true(is("/a", "put"));
+  t.false(is("/a", "DELETE"));
+  t.false(is("/a", "PUT", "DELETE"));
+  t.true(is("/b", "PUT"));
+  t.false(is("/b", "delete"));
 });
 
 test("One deny anywhere wins, one allow anywhere is enough, over all entries that the program has", (t) => {

@@ -102,6 +102,9 @@ holds("What two readers could take for two things is refused", {
     "length named by Connection": badRequest,
     "many fields": "HTTP/1.1 431 Request Header Fields Too Large",
     "no HTTP": badRequest,
+    "another method": "HTTP/1.1 403 Forbidden by policy",
+    "another target": badRequest,
+    "a message's method": badRequest,
   },
 });
 
@@ -124,6 +127,7 @@ holds("HTTP/2 is carried stream by stream, with trailers, where the server speak
     refused: { status: 403 },
     upload: { status: 200, length: 200_000, trailers: "0" },
     "another authority": { status: 403 },
+    "another target": { status: 400 },
   },
 });
 

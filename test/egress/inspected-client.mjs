@@ -107,6 +107,9 @@ results.smuggled = {
   "length named by Connection": status(await say(get("/allowed/a", "Content-Length: 0", "Connection: content-length"))),
   "many fields": status(await say(get("/allowed/a", ...Array.from({ length: 300 }, (_, i) => `X${i}: 1`)))),
   "no HTTP": status(await say("hello\r\n\r\n")),
+  "another method": status(await say(get("/allowed/a", "X-HTTP-Method-Override: DELETE", "Connection: close"))),
+  "another target": status(await say(get("/allowed/a", "X-Original-URL: /other"))),
+  "a message's method": status(await say("WEBSOCKET_TEXT /ws/talk HTTP/1.1\r\nHost: api.example.test\r\n\r\n")),
 };
 results["own absolute form"] = status(
   await say(`GET https://${api}/allowed/a HTTP/1.1\r\nHost: ${api}\r\nConnection: close\r\n\r\n`),
@@ -199,6 +202,7 @@ results.h2 = {
   refused: await stream({ ":path": "/other" }),
   upload: await stream({ ":path": "/allowed/echo", ":method": "POST", te: "trailers" }, "x".repeat(200_000)),
   "another authority": await stream({ ":path": "/allowed/1", ":authority": "other.example.test:8443" }),
+  "another target": await stream({ ":path": "/allowed/1", "x-rewrite-url": "/other" }),
 };
 // More of them than a session may have at once, and none of their bodies is read.
 results["answered early"] = {};
