@@ -60,6 +60,23 @@ const others = `
           token_url: https://api.example.test/token
           client_id: me
           client_secret: { env: HOLDFAST_TEST_CLIENT }`;
+const role = {
+  accessKeyId: "ASIAKEYOFTHEROLE1234",
+  secretAccessKey: "role/secret+key/that/nobody/inside/may/ever/see",
+  sessionToken: "IQoJb3JpZ2luX2VjROLETOKEN//////////wEaCmV1LWNlbnRyYWw=",
+};
+const assuming = `
+    assumed:
+      family: bedrock
+      url: http://api.example.test:8084
+      region: eu-central-1
+      key:
+        aws_sts_assume_role:
+          role_arn: arn:aws:iam::123456789012:role/models
+          token_url: https://api.example.test/sts
+          access_key_id: { env: HOLDFAST_TEST_AWS_ID }
+          secret_access_key: { env: HOLDFAST_TEST_AWS_KEY }
+          session_token: { env: HOLDFAST_TEST_AWS_TOKEN }`;
 const policyText = (budget: string, more = ""): string => `${runnable(dirname(node))}inference:
   routes:${more}
     main:
@@ -99,6 +116,13 @@ async function onAnthropic(request: IncomingMessage, response: ServerResponse): 
     return void response
       .writeHead(isClient ? 200 : 400, { "Content-Type": "application/json" })
       .end(JSON.stringify(said));
+  }
+  if (request.url === "/sts") {
+    came.push({ server: "sts", url: request.url, headers: {}, body: Object.fromEntries(new URLSearchParams(text)) });
+    return void response.end(`<AssumeRoleResponse><AssumeRoleResult><Credentials>
+<AccessKeyId>${role.accessKeyId}</AccessKeyId><SecretAccessKey>${role.secretAccessKey}</SecretAccessKey>
+<SessionToken>${role.sessionToken}</SessionToken><Expiration>${new Date(Date.now() + 3_600_000).toISOString()}</Expiration>
+</Credentials></AssumeRoleResult></AssumeRoleResponse>`);
   }
   const body = note("anthropic", request, text);
   const key = String(request.headers["x-api-key"]);
@@ -140,15 +164,24 @@ async function onProving(request: IncomingMessage, response: ServerResponse): Pr
   const said = headers.authorization ?? "";
   const names = /SignedHeaders=(\S+),/.exec(said)?.[1]?.split(";") ?? [];
   const own = Object.fromEntries(names.map((name) => [name, headers[name]]));
+  const keys = said.includes(role.accessKeyId) ? role : aws;
   const remade = aws4.sign(
     {
       ...{ host: headers.host, path, method, headers: own, body, region: "eu-central-1", service: "bedrock" },
       extraHeadersToIgnore: { "content-length": true, "content-type": true },
     },
-    aws,
+    keys,
   );
   const isSigned = (remade.headers["Authorization"] ?? remade.headers["authorization"]) === said;
-  came.push({ server: "proving", method, url: path, headers, body: JSON.parse(body), isSigned, names });
+  came.push({
+    server: keys === role ? "role" : "proving",
+    method,
+    url: path,
+    headers,
+    body: JSON.parse(body),
+    isSigned,
+    names,
+  });
   response.writeHead(isSigned || said === `Bearer ${issued}` ? 200 : 403, { "Content-Type": "application/json" });
   response.end(JSON.stringify({ isSigned, echo: headers["x-amz-security-token"] ?? said }));
 }
@@ -185,7 +218,15 @@ closers.push(() => {
   }
 });
 
-const everySecret = [...Object.values(secrets), aws.secretAccessKey, aws.sessionToken, clientSecret, issued];
+const everySecret = [
+  ...Object.values(secrets),
+  role.secretAccessKey,
+  role.sessionToken,
+  aws.secretAccessKey,
+  aws.sessionToken,
+  clientSecret,
+  issued,
+];
 
 async function run(budget: string, script: string, more = ""): Promise<{ said: unknown; found: readonly string[] }> {
   copyFileSync(join(import.meta.dirname, script), join(workdir, script));
@@ -199,8 +240,11 @@ async function run(budget: string, script: string, more = ""): Promise<{ said: u
 try {
   const { said, found } = await run("{ tokens: 100000 }", "inference-client.mjs");
   const limited = await run("{ cost: 0.0003, requests: 50 }", "inference-budget-client.mjs", others);
-  const all = [...found, ...limited.found];
-  process.stdout.write(JSON.stringify({ ...(said as object), limited: limited.said, came, lines, found: all }));
+  const assumed = await run("{ tokens: 100000 }", "inference-assumed-client.mjs", assuming);
+  const all = [...found, ...limited.found, ...assumed.found];
+  process.stdout.write(
+    JSON.stringify({ ...(said as object), limited: limited.said, assumed: assumed.said, came, lines, found: all }),
+  );
 } finally {
   for (const close of closers.reverse()) await close();
 }

@@ -17,6 +17,7 @@ interface Came {
 const { found, holds, inThatWorld } = testsOf<
   Readonly<Record<"anthropic" | "clear" | "fallback" | "bedrock", Said>> & {
     readonly streamed: { readonly type: string; readonly first: string; readonly rest: string };
+    readonly assumed: readonly Said[];
     readonly limited: readonly Said[];
     readonly came: readonly Came[];
     readonly lines: readonly Readonly<Record<string, unknown>>[];
@@ -91,6 +92,23 @@ inThatWorld("Requests to Bedrock are signed with AWS's keys, anew and as they ar
   t.like(request, { url: "/model/anthropic.claude-3%3A0/converse?a=b%20c", isSigned: true });
   t.deepEqual(request?.names, ["host", "x-amz-date", "x-amz-security-token"]);
   t.regex(String(signed?.body["echo"]), /^\*+$/);
+});
+
+inThatWorld("A route may be signed for by the keys of a role, which are asked for once", (t) => {
+  for (const said of found.assumed) {
+    t.like(said, { status: 200, body: { isSigned: true } });
+    t.regex(String(said.body["echo"]), /^\*+$/);
+  }
+  t.is(found.assumed.length, 2);
+  t.is(found.came.filter(({ server, isSigned }) => server === "role" && isSigned === true).length, 2);
+  const asked = found.came.filter(({ server }) => server === "sts");
+  t.is(asked.length, 1);
+  t.like(asked[0]?.body, { Action: "AssumeRole", RoleArn: "arn:aws:iam::123456789012:role/models" });
+  const records = found.lines.filter(({ type, credential }) => type === "credential.token" && credential === "assumed");
+  t.deepEqual(
+    records.map(({ status }) => status),
+    [200],
+  );
 });
 
 inThatWorld(
