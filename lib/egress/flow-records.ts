@@ -78,6 +78,9 @@ export class FlowRecords {
 
   /** A model was asked, and what that came to. */
   asked(program: Program | null, record: InferenceRecord): void {
+    const { route, fault } = record;
+    if (fault !== undefined)
+      this.unreached.add(`the route ${route} (by ${program?.path ?? "an unknown program"})`, { detail: fault });
     this.#audit?.append({ type: "inference", sandbox: this.#sandbox, program: program?.path ?? null, ...record });
   }
 

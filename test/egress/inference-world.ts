@@ -228,22 +228,35 @@ const everySecret = [
   issued,
 ];
 
-async function run(budget: string, script: string, more = ""): Promise<{ said: unknown; found: readonly string[] }> {
+async function run(
+  budget: string,
+  script: string,
+  more = "",
+): Promise<{ said: unknown; found: readonly string[]; unreached: readonly string[] }> {
   copyFileSync(join(import.meta.dirname, script), join(workdir, script));
   await using sandbox = await Sandbox.create({ workdir, policy: sound(policyText(budget, more)), audit });
   const { stdout, stderr } = await sandbox.exec(node, [join(workdir, script)], { timeout: 60_000 });
   if (stdout.length === 0) throw new Error(`the client failed: ${stderr}`);
   const found = await searchSandbox(sandbox, everySecret, { stdout, stderr, lines });
-  return { said: JSON.parse(stdout.toString()), found };
+  const unreached = sandbox.takeUnreached().map(({ subject, detail }) => `${subject}: ${detail}`);
+  return { said: JSON.parse(stdout.toString()), found, unreached };
 }
 
 try {
-  const { said, found } = await run("{ tokens: 100000 }", "inference-client.mjs");
+  const { said, found, unreached } = await run("{ tokens: 100000 }", "inference-client.mjs");
   const limited = await run("{ cost: 0.0003, requests: 50 }", "inference-budget-client.mjs", others);
   const assumed = await run("{ tokens: 100000 }", "inference-assumed-client.mjs", assuming);
   const all = [...found, ...limited.found, ...assumed.found];
   process.stdout.write(
-    JSON.stringify({ ...(said as object), limited: limited.said, assumed: assumed.said, came, lines, found: all }),
+    JSON.stringify({
+      ...(said as object),
+      limited: limited.said,
+      assumed: assumed.said,
+      unreached,
+      came,
+      lines,
+      found: all,
+    }),
   );
 } finally {
   for (const close of closers.reverse()) await close();

@@ -17,6 +17,7 @@ interface Came {
 const { found, holds, inThatWorld } = testsOf<
   Readonly<Record<"anthropic" | "clear" | "fallback" | "bedrock", Said>> & {
     readonly streamed: { readonly type: string; readonly first: string; readonly rest: string };
+    readonly unreached: readonly string[];
     readonly assumed: readonly Said[];
     readonly limited: readonly Said[];
     readonly came: readonly Came[];
@@ -136,6 +137,9 @@ inThatWorld("Each answer is a record with its route, model and tokens, and so is
   const records = found.lines.filter(({ type }) => type === "inference");
   t.like(records[0], { route: "main", model: "the-real-model", status: 200, inputTokens: 100, outputTokens: 20 });
   t.true(records.some((each) => each["inputTokens"] === 10 && each["outputTokens"] === 7));
+  t.true(
+    found.unreached.some((line) => /^the route gone \(by \/.*\): .*127\.0\.0\.1:8083 refuses connections/.test(line)),
+  );
   t.true(records.some(({ route, fault }) => route === "gone" && /8083 refuses connections/.test(String(fault))));
 });
 
