@@ -10,6 +10,7 @@ import type { QueueServer } from "../queue/server.ts";
 import type { Task } from "../queue/task.ts";
 import { describeEvent } from "./queue-events.ts";
 import { chosenModel, type ModelFlags } from "./queue-model.ts";
+import { say } from "./report.ts";
 import { usageError } from "./usage.ts";
 
 /** So long a worker may take to give back a session that has ended. */
@@ -124,8 +125,11 @@ async function showAnswers(
     for await (const event of client.follow(id, signal)) if (!json) process.stderr.write(describeEvent(event));
     if (signal.aborted) return;
     const results = await client.results(id);
-    process.stdout.write(json ? `${JSON.stringify(results)}\n` : `${results.answer ?? ""}\n`);
-    if (results.outcome !== "passed") process.exitCode = 1;
+    if (json) process.stdout.write(`${JSON.stringify(results)}\n`);
+    else if (results.answer !== null) process.stdout.write(`${results.answer}\n`);
+    if (results.outcome === "passed") continue;
+    process.exitCode = 1;
+    if (!json) say(`${results.title ?? id}: ${results.outcome}${results.fault === null ? "" : `: ${results.fault}`}`);
   }
 }
 

@@ -191,6 +191,52 @@ test("What no model can go on with ends its session, with the reason and without
   t.is(server.asked("garbage").length, 6);
 });
 
+/** `holdfast queue`, as people start it. */
+async function oneCommand(
+  t: ExecutionContext,
+  home: string,
+  args: readonly string[],
+): Promise<{ status: number | null; said: string; errors: string }> {
+  const command = join(dirname(dirname(import.meta.dirname)), "bin", "holdfast");
+  const child = spawn(command, ["queue", ...args], {
+    env: { PATH: process.env["PATH"], HOME: home },
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+  t.teardown(() => child.kill("SIGKILL"));
+  let [said, errors] = ["", ""];
+  child.stdout.setEncoding("utf8").on("data", (text: string) => (said += text));
+  child.stderr.setEncoding("utf8").on("data", (text: string) => (errors += text));
+  const [status] = (await once(child, "close")) as [number | null];
+  return { status, said, errors };
+}
+
+test("One command whose model fails, or whose worker does not stay, says so last and answers nothing", async (t) => {
+  const server = await modelServer(t, {
+    "do it": [refused(400, '{"error":{"message":"too much"}}')],
+    wait: [() => {}],
+  });
+  const home = mkdtempSync(join(tmpdir(), "holdfast-model-"));
+  t.teardown(() => rmSync(home, { recursive: true, force: true }));
+  const model = ["--model", server.url, "--model-name", "tiny"];
+  const failed = await oneCommand(t, home, [...model, "--task", "do it", "--worker", "--", "--workdir", workspace(t)]);
+  t.like(failed, { status: 1, said: "" });
+  t.regex(failed.errors, /^holdfast: do it: failed: the model cannot be asked: it answers 400: too much$/m);
+  const lost = await oneCommand(t, home, [
+    ...model,
+    "--task",
+    "wait",
+    "--worker",
+    "--",
+    "--workdir",
+    join(home, "nowhere"),
+  ]);
+  t.like(lost, { status: 125, said: "" });
+  t.regex(
+    lost.errors,
+    /nowhere does not exist[\s\S]*the worker has ended \(status 125\)\n.*\[ERR_HOLDFAST_WORKER_ENDED\]/,
+  );
+});
+
 test("One command has a model of Anthropic's interface do a task, and prints its answer", async (t) => {
   const usage = { input_tokens: 1, output_tokens: 1 };
   const server = await modelServer(t, {
@@ -211,20 +257,10 @@ test("One command has a model of Anthropic's interface do a task, and prints its
   t.teardown(() => rmSync(home, { recursive: true, force: true }));
   const keyFile = join(home, "model.key");
   writeFileSync(keyFile, `${key}\n`, { mode: 0o600 });
-  const command = join(dirname(dirname(import.meta.dirname)), "bin", "holdfast");
-  const child = spawn(
-    command,
-    [
-      ...["queue", "--model", server.url, "--model-api", "anthropic", "--model-name", "claude", "--model-key"],
-      ...[`file:${keyFile}`, "--task", "count the files", "--worker", "--", "--workdir", workdir],
-    ],
-    { env: { PATH: process.env["PATH"], HOME: home }, stdio: ["ignore", "pipe", "pipe"] },
-  );
-  t.teardown(() => child.kill("SIGKILL"));
-  let [said, errors] = ["", ""];
-  child.stdout.setEncoding("utf8").on("data", (text: string) => (said += text));
-  child.stderr.setEncoding("utf8").on("data", (text: string) => (errors += text));
-  const [status] = (await once(child, "close")) as [number | null];
+  const { status, said, errors } = await oneCommand(t, home, [
+    ...["--model", server.url, "--model-api", "anthropic", "--model-name", "claude", "--model-key"],
+    ...[`file:${keyFile}`, "--task", "count the files", "--worker", "--", "--workdir", workdir],
+  ]);
   t.is(status, 0, errors);
   t.is(said, "There are two.\n");
   t.regex(errors, /→ bash .*environ/);
