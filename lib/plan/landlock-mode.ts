@@ -9,7 +9,7 @@ import { identity } from "./identity.ts";
 import { type LandlockGrants, pathRuleset, readOnlyOverPaths } from "./landlock.ts";
 import { type Identity, initSteps, type LaunchPlan, type Verification } from "./launch-plan.ts";
 import { cgroupLimits, sharedRlimits, watchedLimits } from "./limits.ts";
-import { isOwn } from "./mounts.ts";
+import { isOwn, writableSources } from "./mounts.ts";
 import { assertRequired } from "./requires.ts";
 import type { OwnFolders, Workspace } from "./workspace.ts";
 
@@ -93,7 +93,7 @@ export function landlockPlan(
     watched: { ...watchedLimits(policy, workspace), tmpPath: null },
     cgroup: cgroupLimits(policy, workspace),
     verify,
-    folders: { writable: grants.write, readOnly: grants.read },
+    folders: { writable: grants.write, readOnly: grants.read, sources: writableSources(workspace) },
     territory: {
       writable: grants.write,
       readable: [...grants.read, ...grants.devices],

@@ -33,7 +33,12 @@ export interface LaunchPlan {
   readonly cgroup: CgroupLimits | null;
   readonly verify: readonly Verification[];
   /** Granted, as the sandbox sees them: what lies in the writable ones says nothing of what it is by its path. */
-  readonly folders: { readonly writable: readonly string[]; readonly readOnly: readonly string[] };
+  readonly folders: {
+    readonly writable: readonly string[];
+    readonly readOnly: readonly string[];
+    /** Where what can be written of the host lies there: a grant may show it under that path as well. */
+    readonly sources: readonly string[];
+  };
   /** Only without namespaces. */
   readonly territory?: Territory;
   readonly environment: Readonly<Record<string, string>>;

@@ -54,6 +54,13 @@ export function isOwn(path: string): boolean {
   );
 }
 
+/** Of what of the host can be written, where it lies there. */
+export function writableSources({ access, mode, hostPath, grants }: Workspace): string[] {
+  const written = grants.filter((grant) => grant.access === "write" && grant.kind !== "device" && !isOwn(grant.path));
+  const isWorkspace = access === "read-write" && mode === "direct";
+  return [...(isWorkspace ? [hostPath] : []), ...written.map(({ source }) => source)];
+}
+
 /** The mount view: nothing exists in it but what is put there. */
 export function mountPlan(
   policy: Policy,

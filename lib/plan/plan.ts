@@ -9,7 +9,7 @@ import { baseRuleset, callRuleset, readOnlyRuleset } from "./landlock.ts";
 import { landlockPlan } from "./landlock-mode.ts";
 import { initSteps, type LaunchPlan, type TrustFiles, type Verification } from "./launch-plan.ts";
 import { cgroupLimits, rlimits, watchedLimits } from "./limits.ts";
-import { canaryPath, mountPlan } from "./mounts.ts";
+import { canaryPath, mountPlan, writableSources } from "./mounts.ts";
 import { assertRequired } from "./requires.ts";
 import type { Workspace } from "./workspace.ts";
 
@@ -104,7 +104,7 @@ function makePlan(policy: Policy, host: HostCapabilities, workspace: Workspace, 
     watched: watchedLimits(policy, workspace),
     cgroup: cgroupLimits(policy, workspace),
     verify,
-    folders: { writable: mounts.write, readOnly: mounts.read },
+    folders: { writable: mounts.write, readOnly: mounts.read, sources: writableSources(workspace) },
     environment: environment(policy, workspace, trust),
     cwd: workspace.path,
   };

@@ -1,6 +1,8 @@
 import { constants } from "node:os";
+import { otherNames, ownMountinfo } from "../host/mount-names.ts";
 import { namespaceFlags } from "../host/namespaces.ts";
-import { initFile, type Launched, type NativeFailure, native, noCgroupEvents } from "../native.ts";
+import { isWithin } from "../host/paths.ts";
+import { type BrokerOwnFiles, initFile, type Launched, type NativeFailure, native, noCgroupEvents } from "../native.ts";
 import { encodePlan, opCodes } from "../plan/encode.ts";
 import type { LaunchPlan, SharedStep } from "../plan/launch-plan.ts";
 import { type Architecture, type NotificationPurpose, syscallName } from "../plan/seccomp-profile.ts";
@@ -89,6 +91,27 @@ const errors: Readonly<Partial<Record<NotificationPurpose, number>>> = {
 };
 
 /**
+ * Whose files say nothing of what they are. What the sandbox can write may be shown to it a second time where only reading
+ * is granted: under its path on the host, where it stands at another one inside, or where the host has mounted it as well.
+ */
+function ownFiles({ folders, identity, seccomp }: LaunchPlan): BrokerOwnFiles {
+  const { writable, readOnly, sources } = folders;
+  const { hostUid: uid, hostGid: gid } = identity;
+  // Only where rules name programs are they told apart.
+  if (![...seccomp.notify.values()].some((purpose) => purpose === "code" || purpose === "map"))
+    return { writable, readOnly, uid, gid };
+  const mounts = ownMountinfo();
+  const shown = sources.filter((path) => !writable.includes(path));
+  const again = [...shown, ...sources.flatMap((path) => otherNames(mounts, path))];
+  return {
+    writable: [...writable, ...again],
+    readOnly: readOnly.filter((path) => !again.some((name) => isWithin(path, name))),
+    uid,
+    gid,
+  };
+}
+
+/**
  * Raises the walls of a plan and waits for their proof.
  *
  * @throws NativeFailure, whatever did not stand: nothing ran, nothing is left
@@ -144,7 +167,7 @@ async function raise(
         ? null
         : { ...plan.territory, uid: hostUid, gid: hostGid, hasEgress: plan.egress !== null };
     const ready = await channel.whenReady(timeoutMs, () =>
-      native().ready(launched.control, launched.pid, rules, territory, { ...plan.folders, uid: hostUid, gid: hostGid }),
+      native().ready(launched.control, launched.pid, rules, territory, ownFiles(plan)),
     );
     if (shared !== undefined) keepHanded(shared.key, { fd: ready.handed, since });
     const resolver = { datagrams: ready.resolverDatagrams, streams: ready.resolverStreams };
