@@ -38,6 +38,8 @@ export class Origin {
     socket.on("end", () => this.#end());
     socket.on("error", (error) => this.#end(error));
     socket.on("close", () => this.#end());
+    // A proxy's answer was read from it, and no further.
+    if (socket.isPaused()) socket.resume();
   }
 
   /** Whether it may still be given a request. */

@@ -135,7 +135,7 @@ async function askConnect(socket: Socket, target: string, port: number, credenti
   socket.write(`CONNECT ${authority} HTTP/1.1\r\nHost: ${authority}\r\n${own}\r\n`);
   const head = await take(socket, (held) => {
     const end = held.indexOf("\r\n\r\n");
-    return end < 0 ? longestHead + 1 : end + 4;
+    return end < 0 ? Number.POSITIVE_INFINITY : end + 4;
   });
   const [, status, reason = ""] = /^HTTP\/1\.[01] (\d{3})(?: ([^\r\n]*))?\r\n/.exec(head.toString("latin1")) ?? [];
   if (status === undefined) throw new Error("what it answers is no HTTP");

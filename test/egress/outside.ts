@@ -2,6 +2,8 @@
 import { execFile } from "node:child_process";
 import { once } from "node:events";
 import { chmodSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { createServer as createHttpServer, type IncomingMessage, type ServerResponse } from "node:http";
+import { createSecureServer } from "node:http2";
 import { type AddressInfo, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -15,7 +17,7 @@ import { holdfast } from "../e2e/holdfast.ts";
 import { runnable, sound } from "../policy/policy-text.ts";
 import { type Said, startNameServer } from "./name-server.ts";
 import { startConnectProxy, startSocksProxy } from "./proxies.ts";
-import { addresses } from "./world.ts";
+import { addresses, listening } from "./world.ts";
 
 function policyOf(endpoints: string, more = ""): Policy {
   const text = `${runnable()}network_policies:
@@ -43,6 +45,16 @@ def ask(where):
         return "reset" if error.errno in (104, 107, 32) else type(error).__name__
 with concurrent.futures.ThreadPoolExecutor(32) as pool:
     for answer in pool.map(ask, sys.argv[1:]): print(answer.strip())
+`;
+
+/** Asks twice on one connection without TLS and on one with it. */
+const askWeb = `
+import http.client, ssl, sys
+for make, port in ((http.client.HTTPConnection, sys.argv[1]), (http.client.HTTPSConnection, sys.argv[2])):
+    connection = make("api.example.test", int(port), timeout=20)
+    for method, body in (("GET", None), ("POST", b"x" * 300000)):
+        connection.request(method, "/", body)
+        print(connection.getresponse().read().decode(), end=" ")
 `;
 
 const results: Record<string, Record<string, string>> = {};
@@ -188,6 +200,7 @@ try {
   const socks = await startSocksProxy(login);
   const babbling = await saying("220 mail.example.test ESMTP\r\n\r\n", addresses.other);
   const shutting = await saying("", addresses.other);
+  const endless = await saying(`HTTP/1.1 200 OK\r\n${"A: b\r\n".repeat(5000)}`, addresses.other);
   closers.push(plain.close, secure.close, untrusted.close, socks.close);
   // As the command is given it, with the credentials in the URL.
   const run = promisify(execFile)(
@@ -241,12 +254,44 @@ try {
     babbling: await through(`{ url: "http://${addresses.other}:${babbling}" }`, api),
     "babbling socks": await through(`{ url: "socks5://${addresses.other}:${babbling}" }`, api),
     shutting: await through(`{ url: "http://${addresses.other}:${shutting}" }`, api),
+    endless: await through(`{ url: "http://${addresses.other}:${endless}" }`, api),
     "another certificate": await through(`{ url: "https://proxy.example.test:${untrusted.port}" }`, api),
     "a private address": await through(`{ url: "${plainUrl}", ${secret} }`, `loopback.example.test:${service}`),
     "no_proxy by name": await through(`{ url: "http://192.0.2.1:1", no_proxy: [example.test] }`, api),
     "no_proxy by address": await through(`{ url: "http://192.0.2.1:1", no_proxy: [93.184.0.0/16] }`, api),
     "this host": await through(`{ url: "http://192.0.2.1:1" }`, `host.holdfast.internal:${port}`),
   };
+  // The same for what is read on the way: each request by its own connection, and several by one.
+  const answer = (request: IncomingMessage, response: ServerResponse): void => {
+    let size = 0;
+    request.on("data", (part: Buffer) => {
+      size += part.length;
+    });
+    request.on("end", () => response.end(`${request.method} ${size}`));
+  };
+  const web = createHttpServer(answer).listen(0, addresses.api);
+  const secureWeb = createSecureServer(
+    { allowHTTP1: true, SNICallback: (name, done) => done(null, authority.contextFor(name)) },
+    (request, response) => answer(request as unknown as IncomingMessage, response as unknown as ServerResponse),
+  ).listen(0, addresses.api);
+  closers.push(await listening([web, secureWeb]));
+  const [webPort, securePort] = [web, secureWeb].map((server) => (server.address() as AddressInfo).port);
+  const readPolicy = (proxy: string): Policy =>
+    policyOf(
+      `
+      - { host: api.example.test, ports: [${webPort}, ${securePort}], protocol: rest, enforcement: enforce, access: full }`,
+      `upstream_proxy: { url: "${proxy}", ${secret} }
+`,
+    );
+  const proxies = [plainUrl, `https://proxy.example.test:${secure.port}`, `socks5://${addresses.other}:${socks.port}`];
+  const reading = await Sandbox.create({ workdir, audit, policy: readPolicy(plainUrl) });
+  closers.push(() => reading.dispose());
+  results["read, through proxies"] = {};
+  for (const proxy of proxies) {
+    reading.applyPolicy(readPolicy(proxy));
+    const { stdout, stderr } = await reading.exec("python3", ["-c", askWeb, `${webPort}`, `${securePort}`]);
+    results["read, through proxies"][new URL(proxy).protocol] = stdout.toString().trim() || String(stderr);
+  }
   results["details"] = Object.fromEntries([...details].map(([place, detail]) => [place.replace(/:\d+$/, ""), detail]));
 } finally {
   for (const close of closers.reverse()) await close();

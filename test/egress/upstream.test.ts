@@ -96,6 +96,11 @@ inThatWorld("An upstream proxy is asked for the address that was checked, or for
   });
 });
 
+inThatWorld("What is read on the way passes a proxy as well, request after request", (t) => {
+  const answers = "GET 0 POST 300000 GET 0 POST 300000";
+  t.deepEqual(found["read, through proxies"], { "http:": answers, "https:": answers, "socks5:": answers });
+});
+
 inThatWorld("The command takes the launcher's own proxy when it is told to, and its credentials stay outside", (t) => {
   t.is(found["command"]?.["said"], "got service\nFalse\n");
 });
@@ -109,6 +114,7 @@ inThatWorld("What an upstream proxy says no with is in the record, and no creden
     ["nothing there", /: it does not connect: 502 Bad Gateway$/],
     ["babbling", /: what it answers is no HTTP$/],
     ["babbling socks", /: what it answers is no SOCKS5$/],
+    ["endless", /: its answer does not end$/],
     ["shutting", /: it closed the connection$/],
     ["another certificate", /: unable to verify the first certificate/],
   ] as const)
