@@ -54,6 +54,8 @@ function parseEnvelope(text: string): Envelope {
   } catch (error) {
     throw invalid(`it is not JSON (${error instanceof Error ? error.message : String(error)})`);
   }
+  // A name that is there twice, or written in escapes: another reader would see something else. No value has white space.
+  if (JSON.stringify(value) !== text.replace(/[ \t\r\n]/g, "")) throw invalid("its JSON could be read in two ways");
   const { payloadType: type, payload, signatures, ...rest } = asRecord(value);
   const [unknown] = Object.keys(rest);
   if (unknown !== undefined) throw invalid(`an envelope has no ${JSON.stringify(unknown)}`);

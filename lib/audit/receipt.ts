@@ -61,6 +61,12 @@ class Fold<T extends object> {
     return found;
   }
 
+  /** Takes one back. */
+  undo(key: string): void {
+    const found = this.#found.get(key);
+    if (found !== undefined && --found.count === 0) this.#found.delete(key);
+  }
+
   list(): { items: readonly (T & Counted)[]; others: number } {
     return { items: [...this.#found.values()], others: this.#others };
   }
@@ -105,6 +111,8 @@ export class ReceiptRecorder {
   readonly #refused = new Fold<{ kind: string; subject: string; program?: string }>();
   readonly #connected = new Fold<{ host: string; port: number; program: string | null }>();
   readonly #injected = new Fold<{ credential: string; host: string; port: number }>();
+  /** The last request that each was told to go into. */
+  readonly #lastUse = new Map<string, string>();
   readonly #tokens = new Fold<{ credential: string; host: string; port: number }>();
   readonly #asked = new Fold<ModelUse>();
   /** That came into force while it ran. */
@@ -149,14 +157,18 @@ export class ReceiptRecorder {
         this.#refuse(text("kind"), text("subject"), Number(event["count"]));
         break;
       case "connection":
-      case "request":
         this.#connection(event);
         break;
+      case "request":
+        this.#connection(event);
+        if (event["allowed"] === true) this.#used(event);
+        else this.#unused(event);
+        break;
+      case "name.refused":
+        this.#refuse("name", text("name").slice(0, longestName), 1);
+        break;
       case "credential.used":
-        for (const credential of Array.isArray(event["credentials"]) ? event["credentials"] : []) {
-          const [host, port] = [text("host"), Number(event["port"])];
-          this.#injected.add(`${credential} ${host}:${port}`, () => ({ credential: String(credential), host, port }));
-        }
+        this.#used(event);
         break;
       case "credential.token": {
         const [credential, host, port] = [text("credential"), text("host"), Number(event["port"])];
@@ -190,6 +202,25 @@ export class ReceiptRecorder {
         break;
       default:
     }
+  }
+
+  /** What goes into a request's head is told of with it, before it is known whether it can be had. */
+  #used(event: AuditEvent): void {
+    const { credentials } = event;
+    const [host, port] = [String(event["host"]), Number(event["port"])];
+    for (const credential of Array.isArray(credentials) ? credentials : []) {
+      const key = `${credential} ${host}:${port}`;
+      this.#injected.add(key, () => ({ credential: String(credential), host, port }));
+      if (event.type === "request" && this.#lastUse.size < mostDistinct) this.#lastUse.set(key, requestOf(event));
+    }
+  }
+
+  /** It could not be had: that request was not sent. */
+  #unused(event: AuditEvent): void {
+    const key = `${event["credential"]} ${event["host"]}:${event["port"]}`;
+    if (event["reason"] !== "credential" || this.#lastUse.get(key) !== requestOf(event)) return;
+    this.#lastUse.delete(key);
+    this.#injected.undo(key);
   }
 
   #model(event: AuditEvent): void {
@@ -271,6 +302,10 @@ export class ReceiptRecorder {
       },
     };
   }
+}
+
+function requestOf({ method, path }: AuditEvent): string {
+  return `${method} ${path}`;
 }
 
 function leftFile({ path, bytes, sha256 }: AuditEvent): LeftFile {

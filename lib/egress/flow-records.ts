@@ -32,6 +32,7 @@ export class FlowRecords {
   readonly unlisted: UnlistedConnections = new UnlistedConnections();
   readonly #sandbox: string;
   readonly #audit: Audit | undefined;
+  #lastName: string | undefined;
 
   constructor(sandbox: string, audit: Audit | undefined) {
     this.#sandbox = sandbox;
@@ -56,6 +57,14 @@ export class FlowRecords {
       ...(request === undefined ? {} : { request: { method: request.method, path: request.path } }),
       ...(endpoint === undefined ? {} : { endpoint }),
     });
+  }
+
+  /** A name was asked for that leads nowhere; asked again at once, as for its other addresses, it is one record. */
+  nameRefused(name: string, verdict: Pick<Verdict, "detail" | "remedy">): void {
+    this.refusals.add(name, verdict);
+    if (name === this.#lastName) return;
+    this.#lastName = name;
+    this.#audit?.append({ type: "name.refused", sandbox: this.#sandbox, name });
   }
 
   /** Secrets go out, each to where it may; by name. */

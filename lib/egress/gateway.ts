@@ -128,7 +128,7 @@ export class Gateway {
         (this.#decision.knows(name) ||
           (options.hasProxy && name === explicitProxy.name) ||
           (this.#inference !== null && name === inferenceHost)),
-      onRefused: (name) => this.#records.refusals.add(name, this.#isOff ? switchedOff : unnamed(name)),
+      onRefused: (name) => this.#records.nameRefused(name, this.#isOff ? switchedOff : unnamed(name)),
     });
     native().onFlow(options.broker, () => this.#takeFlows());
   }

@@ -288,7 +288,9 @@ class Extraction {
     throw new HoldfastError(`nothing was extracted, for what was named cannot leave:${shown.join("")}${more}`, {
       code: "ERR_HOLDFAST_EXTRACT",
       step: "workspace",
-      hint: "Leave these out, or name the folder above: what cannot leave is then passed over. --dry-run lists what would.",
+      hint: missing.some(({ path }) => /[*?[{]/.test(path))
+        ? "Names are no patterns here: name the folder above, with --type where only some of its files are wanted."
+        : "Leave these out, or name the folder above: what cannot leave is then passed over. --dry-run lists what would.",
     });
   }
 

@@ -70,6 +70,8 @@ test("An envelope that is none, of another type, by another key, or written in a
   for (const [text, message] of [
     ["", /not JSON/],
     ["[]", /no DSSE envelope/],
+    [JSON.stringify(envelope).replace("{", `{"payload":"e30=",`), /could be read in two ways/],
+    [JSON.stringify(envelope).replace("payloadType", "payload\\u0054ype"), /could be read in two ways/],
     [JSON.stringify({ ...envelope, extra: 1 }), /an envelope has no "extra"/],
     [JSON.stringify({ ...envelope, payloadType: "text/plain" }), /its payload is "text\/plain"/],
     [JSON.stringify({ ...envelope, payload: `${payload}\n` }), /not base64 as it is written here/],
@@ -158,6 +160,14 @@ test("Records are folded to names and counts, in bounds", (t) => {
       method: "GET",
       path: "/SECRET",
     },
+    { ...connection, type: "request", method: "GET", path: "/SECRET", allowed: true, credentials: ["github", "other"] },
+    { ...connection, type: "request", method: "GET", path: "/SECRET", allowed: false, credentials: ["never"] },
+    { ...connection, type: "request", method: "GET", path: "/late", allowed: true, credentials: ["late", "github"] },
+    {
+      ...{ ...connection, type: "request", method: "GET", path: "/late", allowed: false, reason: "credential" },
+      credential: "late",
+    },
+    { type: "name.refused", name: "evil.example" },
     { type: "credential.refused", credential: "github", program: null, host: "evil.example", port: 443, detail: "no" },
     { type: "credential.token", credential: "app", ...to, status: 200 },
     { type: "inference", route: "local", model: "m", inputTokens: 2, outputTokens: 3 },
@@ -179,21 +189,26 @@ test("Records are folded to names and counts, in bounds", (t) => {
   t.deepEqual(subject, [{ name: "policy.yaml", digest: { sha256: "00" } }]);
   t.deepEqual(list("connected").items, [{ ...to, program: "/usr/bin/curl", count: 2 }]);
   t.deepEqual(list("programs").items, [{ path: "/usr/bin/curl", sha256: "aa", by: "connection", count: 3 }]);
-  t.deepEqual(list("injected").items, [{ credential: "github", ...to, count: 1 }]);
+  t.deepEqual(list("injected").items, [
+    { credential: "github", ...to, count: 3 },
+    { credential: "other", ...to, count: 1 },
+  ]);
   t.deepEqual(list("tokens").items, [{ credential: "app", ...to, count: 1 }]);
   t.deepEqual(list("models").items, [
     { route: "local", model: "m", inputTokens: 3, outputTokens: 3, failed: 1, count: 2 },
   ]);
-  t.deepEqual(list("refused").items.slice(0, 6), [
+  t.deepEqual(list("refused").items.slice(0, 8), [
     { kind: "connect", subject: "evil.example:443", program: "/usr/bin/curl", count: 1 },
     { kind: "request", subject: "POST at api.example.com:443", program: "/usr/bin/curl", count: 1 },
+    { kind: "request", subject: "GET at api.example.com:443", program: "/usr/bin/curl", count: 2 },
+    { kind: "name", subject: "evil.example", count: 1 },
     { kind: "credential", subject: "github to evil.example:443", count: 1 },
     { kind: "program", subject: "/usr/bin/curl", count: 1 },
     { kind: "syscall", subject: "ptrace", count: 3 },
     { kind: "limit", subject: "memory", count: 1 },
   ]);
   t.is(list("refused").items.length, 1000);
-  t.is(list("refused").others, 506);
+  t.is(list("refused").others, 508);
   t.deepEqual(list("calls").items, [{ file: "make", failed: 1, count: 1 }]);
   t.deepEqual(list("tools").items, [{ tool: "bash", failed: 1, count: 1 }]);
   t.deepEqual(predicate["applied"], [{ path: "a", kind: "added", sha256: "cc" }]);

@@ -1,5 +1,5 @@
 // The scenario of credentials.test.ts, run where the servers' addresses are this namespace's own.
-import { createHash } from "node:crypto";
+import { createHash, generateKeyPairSync } from "node:crypto";
 import { chmodSync, copyFileSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { createServer as createHttpServer, type IncomingMessage, type ServerResponse } from "node:http";
 import { createSecureServer } from "node:http2";
@@ -236,7 +236,8 @@ closers.push(await listening(servers));
 
 try {
   copyFileSync(join(import.meta.dirname, "credentialed-client.mjs"), join(workdir, "client.mjs"));
-  const sandbox = await Sandbox.create({ workdir, policy: sound(policyText), audit });
+  const { privateKey: receiptKey } = generateKeyPairSync("ed25519");
+  const sandbox = await Sandbox.create({ workdir, policy: sound(policyText), audit, receiptKey });
   closers.push(() => sandbox.dispose());
   const { stdout, stderr, denials } = await sandbox.exec(node, [join(workdir, "client.mjs")], { timeout: 60_000 });
   if (stdout.length === 0) throw new Error(`the client failed: ${stderr}`);
@@ -246,6 +247,7 @@ try {
   writeFileSync(loot, secrets.token);
   const thief = await sandbox.exec(node, ["-e", thiefScript], { timeout: 30_000 });
   rmSync(loot);
+  const asked = await sandbox.exec("getent", ["ahosts", "told-by-a-name.example.test"]);
   const second = await Sandbox.create({ workdir, policy: sound(policyText) });
   const { stdout: other } = await second.exec("sh", ["-c", 'printf %s "$TOKEN"']);
   await second.dispose();
@@ -260,9 +262,12 @@ try {
   const found = Object.fromEntries(
     Object.keys(secrets).map((name, index) => [name, all.filter((line) => line.startsWith(`${index}: `))]),
   );
+  await sandbox.dispose();
+  const receipt = JSON.parse(Buffer.from(sandbox.receipt?.payload ?? "", "base64").toString());
   process.stdout.write(
     JSON.stringify({
       ...seen,
+      ...{ receipt: receipt.predicate, named: asked.denials },
       came,
       bodies,
       said: texts,

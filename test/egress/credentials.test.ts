@@ -26,6 +26,13 @@ const { found, holds, inThatWorld } = testsOf<
     readonly otherSession: string;
     readonly http2: readonly Said[];
     readonly kept: readonly number[];
+    readonly receipt: {
+      readonly injected: {
+        readonly items: readonly { credential: string; host: string; port: number; count: number }[];
+      };
+      readonly refused: { readonly items: readonly { kind: string; subject: string }[] };
+    };
+    readonly named: readonly { readonly subject: string }[];
   }
 >("credentialed.ts");
 
@@ -257,3 +264,20 @@ inThatWorld("Each use is recorded by name, and each refusal is a record of its o
 inThatWorld("No secret, in any form, is in what the program sees, in records or in denials", (t) => {
   t.deepEqual(found.found, { token: [], narrow: [], injected: [], others: [] });
 });
+
+inThatWorld(
+  "A receipt names what was injected into heads, bodies and messages, and the names that were refused",
+  (t) => {
+    const { injected, refused } = found.receipt;
+    const at = (port: number): string[] =>
+      injected.items.filter((each) => each.port === port).map(({ credential }) => credential);
+    const names = ["basic", "bearer", "header", "narrow", "narrow-body", "path", "query", "token"];
+    t.deepEqual([...new Set([...at(443), ...at(8443)])].sort(), names);
+    t.deepEqual(at(8080), ["clear"]);
+    t.true(injected.items.every(({ host, count }) => host === "api.example.test" && count > 0));
+    const name = { kind: "name", subject: "told-by-a-name.example.test" };
+    t.is(refused.items.filter(({ kind, subject }) => kind === name.kind && subject === name.subject).length, 1);
+    t.is(found.lines.filter(({ type, name: said }) => type === "name.refused" && said === name.subject).length, 1);
+    t.true(found.named.some(({ subject }) => subject === name.subject));
+  },
+);

@@ -5,6 +5,7 @@ import { existsSync, readdirSync, readFileSync, symlinkSync, watch } from "node:
 import { connect } from "node:net";
 import { join } from "node:path";
 import test from "ava";
+import { HoldfastError } from "../../lib/errors.ts";
 import { parsePolicy } from "../../lib/policy/load.ts";
 import { protectedNameList } from "../../lib/policy/protected-names.ts";
 import { askSandbox } from "../../lib/sandbox/control-client.ts";
@@ -32,6 +33,8 @@ test("What is named leaves with all below it; what cannot is passed over below a
       code: "ERR_HOLDFAST_EXTRACT",
     })) ?? {};
   t.regex(message ?? "", /\n {2}none: there is no such file.*\n {2}a\/link: it is a link$/);
+  const pattern = await t.throwsAsync(extractPaths(source, ["a/*.md"], join(folder, "no", "out"), options));
+  t.regex(HoldfastError.is(pattern) ? pattern.hint : "", /^Names are no patterns here: name the folder above/);
   t.false(existsSync(join(folder, "no")), "nor the folders above it");
 });
 
