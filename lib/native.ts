@@ -189,6 +189,14 @@ export interface Native {
   /** Calls when there are connections for `takeFlows`. */
   onFlow(broker: number, listener: () => void): void;
   takeFlows(broker: number): CarriedFlow[];
+  /**
+   * Carries on between two connected TCP sockets, both ways, on a thread of the addon's (native/relay.h); nobody else may read or
+   * write them meanwhile. Calls when both ways have ended, or both connections were reset since one had failed: then they are to
+   * be closed. Throws a NativeFailure.
+   */
+  startRelay(one: number, other: number, ended: () => void): number;
+  /** Resets both connections, at once; `ended` is not called any more. */
+  resetRelay(relay: number): void;
   /** Hands on what comes on a stream, read by a thread of the addon's; null at its end. */
   watchEvents(fd: number, listener: (chunk: Buffer | null) => void): void;
   /** A process that outlives this one to clear what the list says; the list is a memfd that this process writes. */

@@ -33,6 +33,7 @@
 #include "notify.h"
 #include "outbox.h"
 #include "probe.h"
+#include "relay.h"
 #include "repositories.h"
 #include "terminal.h"
 #include "threads.h"
@@ -378,11 +379,11 @@ Napi::Value TakeDenials(const Napi::CallbackInfo& info) {
   return result;
 }
 
-// A function that calls the second argument from any thread. It does not keep the event loop alive.
-std::function<void()> Notifier(const Napi::CallbackInfo& info, const char* name) {
+// A function that calls an argument from any thread. It does not keep the event loop alive.
+std::function<void()> Notifier(const Napi::CallbackInfo& info, size_t at, const char* name) {
   EnvironmentRef home = In(info.Env());
   auto* listener = new Napi::ThreadSafeFunction(
-      Napi::ThreadSafeFunction::New(info.Env(), info[1].As<Napi::Function>(), name, 0, 1));
+      Napi::ThreadSafeFunction::New(info.Env(), info[at].As<Napi::Function>(), name, 0, 1));
   listener->Unref(info.Env());
   // Released with the last copy of the function that the broker holds.
   std::shared_ptr<Napi::ThreadSafeFunction> shared(listener,
@@ -395,11 +396,23 @@ std::function<void()> Notifier(const Napi::CallbackInfo& info, const char* name)
 
 void OnLimitReached(const Napi::CallbackInfo& info) {
   holdfast::OnLimitReached(info[0].As<Napi::Number>().Uint32Value(),
-                           Notifier(info, "holdfast-limits"));
+                           Notifier(info, 1, "holdfast-limits"));
 }
 
 void OnFlow(const Napi::CallbackInfo& info) {
-  holdfast::OnFlow(info[0].As<Napi::Number>().Uint32Value(), Notifier(info, "holdfast-flows"));
+  holdfast::OnFlow(info[0].As<Napi::Number>().Uint32Value(), Notifier(info, 1, "holdfast-flows"));
+}
+
+Napi::Value StartRelay(const Napi::CallbackInfo& info) {
+  uint64_t relay = 0;
+  ThrowIfFailed(info.Env(), holdfast::StartRelay(info[0].As<Napi::Number>().Int32Value(),
+                                                 info[1].As<Napi::Number>().Int32Value(),
+                                                 Notifier(info, 2, "holdfast-relay"), &relay));
+  return Napi::Number::New(info.Env(), static_cast<double>(relay));
+}
+
+void ResetRelay(const Napi::CallbackInfo& info) {
+  holdfast::ResetRelay(static_cast<uint64_t>(info[0].As<Napi::Number>().Int64Value()));
 }
 
 Napi::Value TakeFlows(const Napi::CallbackInfo& info) {
@@ -815,6 +828,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
       {"windowSize",         WindowSize        },
       {"takeLimits",         TakeLimits        },
       {"takeFlows",          TakeFlows         },
+      {"startRelay",         StartRelay        },
       {"getXattr",           GetXattr          },
       {"setXattr",           SetXattr          },
       {"readNow",            ReadNow           },
@@ -836,6 +850,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("close", Napi::Function::New(env, Close, "close"));
   exports.Set("unwatch", Napi::Function::New(env, Unwatch, "unwatch"));
   exports.Set("onLimitReached", Napi::Function::New(env, OnLimitReached, "onLimitReached"));
+  exports.Set("resetRelay", Napi::Function::New(env, ResetRelay, "resetRelay"));
   exports.Set("onFlow", Napi::Function::New(env, OnFlow, "onFlow"));
   exports.Set("setWindowSize", Napi::Function::New(env, SetWindowSize, "setWindowSize"));
   return exports;

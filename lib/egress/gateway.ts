@@ -9,7 +9,7 @@ import type { SessionCredentials } from "../secrets/session.ts";
 import { isLoopback, reachOf } from "./addresses.ts";
 import { type Answer, failureAnswer, refusalAnswer } from "./answer.ts";
 import type { Authority } from "./authority.ts";
-import { Downstream, join } from "./carry.ts";
+import { Downstream, join, Relays } from "./carry.ts";
 import { configurationOf, type Grant, NetworkDecision, permit, unreachable } from "./decide.ts";
 import type { FailedConnection } from "./failed-connections.ts";
 import type { Program, Verdict } from "./flow.ts";
@@ -79,6 +79,7 @@ export class Gateway {
   #dials = 0;
   /** Those that are carried, by the program's end. */
   readonly #carried = new Map<Socket, Carried>();
+  readonly #relays = new Relays();
   readonly #guard: RequestGuard;
   readonly #inspector: Inspector;
   readonly #records: FlowRecords;
@@ -144,7 +145,7 @@ export class Gateway {
       const { program, host, port } = carried;
       const connection = this.#decision.connect(program, host, port);
       if ("refusal" in connection || !isCarriedAlike(carried.grant, connection.grant)) {
-        client.resetAndDestroy();
+        this.#relays.reset(client);
         continue;
       }
       carried.grant = connection.grant;
@@ -167,7 +168,7 @@ export class Gateway {
     const count = this.#carried.size;
     this.#isOff = true;
     this.#dialling.abort();
-    for (const socket of this.#sockets) socket.resetAndDestroy();
+    for (const socket of this.#sockets) this.#relays.reset(socket);
     return count;
   }
 
@@ -178,7 +179,7 @@ export class Gateway {
     this.#dialling.abort(new Error("the sandbox has ended"));
     this.#resolver.close();
     this.#inspector.clear();
-    for (const socket of this.#sockets) socket.resetAndDestroy();
+    for (const socket of this.#sockets) this.#relays.reset(socket);
   }
 
   /** Wipes them. */
@@ -326,7 +327,7 @@ export class Gateway {
       if ("read" in opening && opening.read.length > 0) upstream.write(opening.read);
     }
     note(permit(grant, `${grant.program} may connect (${grant.carry})`), { isOpaque });
-    client.pipe(upstream);
+    this.#relays.carry(client, upstream, downstream);
   }
 
   async #inspect(

@@ -1,0 +1,245 @@
+#include "relay.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+
+#include <map>
+#include <memory>
+#include <mutex>
+#include <system_error>
+#include <utility>
+#include <vector>
+
+#include "fd.h"
+#include "threads.h"
+
+namespace holdfast {
+
+namespace {
+
+// One reading of a socket: what lies there ahead of a busy reader, in as few calls as it takes.
+constexpr size_t kReadSize = size_t{256} * 1024;
+// What a way may carry before the others have their turn.
+constexpr int kReadsPerTurn = 8;
+
+// What became of a way's turn: it has nothing to read or no room, or has ended; there is more; or
+// neither way goes on.
+enum class Turn { kWaits, kGoesOn, kFailed };
+
+struct Way {
+  int from = -1;
+  int to = -1;
+  // What was read and has no room there; nothing more is read before it has gone.
+  std::vector<uint8_t> rest;
+  size_t sent = 0;
+  // Whether a reading that leaves room in the buffer may have left something: an end, or what comes
+  // after urgent data. Of anything else there will be another event (epoll(7), edge-triggered).
+  bool to_the_end = false;
+  bool ended = false;
+};
+
+// Something happened to a relay's way, or to both.
+struct Due {
+  uint64_t id = 0;
+  // There is something to read for a way; only then one is read for that was not waiting for room.
+  bool reads[2] = {false, false};
+  bool is_last[2] = {false, false};
+};
+
+struct Relay {
+  UniqueFd sockets[2];
+  Way ways[2];
+  bool reset = false;
+  std::function<void()> ended;
+};
+
+// connect(2): AF_UNSPEC dissolves the association, which is a reset for the peer at once, whoever
+// else still holds the socket. A close would wait for them.
+void Reset(int socket) {
+  sockaddr nowhere{};
+  nowhere.sa_family = AF_UNSPEC;
+  static_cast<void>(connect(socket, &nowhere, sizeof nowhere));
+}
+
+class Relays {
+ public:
+  Status Start(int one, int other, std::function<void()> ended, uint64_t* id) {
+    auto relay = std::make_shared<Relay>();
+    const int sockets[2] = {one, other};
+    for (int i = 0; i < 2; i++) {
+      relay->sockets[i].Reset(fcntl(sockets[i], F_DUPFD_CLOEXEC, 3));
+      if (!relay->sockets[i].Valid()) return Status::Failed("relay", "fcntl", errno);
+    }
+    for (int i = 0; i < 2; i++) {
+      relay->ways[i].from = relay->sockets[i].Get();
+      relay->ways[i].to = relay->sockets[1 - i].Get();
+    }
+    relay->ended = std::move(ended);
+    std::lock_guard<std::mutex> lock(mutex_);
+    if (!epoll_.Valid()) epoll_.Reset(epoll_create1(EPOLL_CLOEXEC));
+    *id = ++last_;
+    for (uint64_t i = 0; i < 2; i++) {
+      epoll_event event{};
+      // Edges: a way that waits for room is not told again and again that there is something to
+      // read.
+      event.events = EPOLLIN | EPOLLPRI | EPOLLOUT | EPOLLRDHUP | EPOLLET;
+      event.data.u64 = *id << 1 | i;
+      if (epoll_ctl(epoll_.Get(), EPOLL_CTL_ADD, relay->sockets[i].Get(), &event) != 0)
+        return Status::Failed("relay", "epoll_ctl", errno);
+    }
+    relays_[*id] = std::move(relay);
+    if (runs_) return Status::Fine();
+    try {
+      threads_.Post([this] { Run(); });
+    } catch (const std::system_error& error) {
+      relays_.erase(*id);
+      return Status::Failed("relay", "clone", error.code().value());
+    }
+    runs_ = true;
+    return Status::Fine();
+  }
+
+  void Stop(uint64_t id) {
+    std::lock_guard<std::mutex> lock(mutex_);
+    auto found = relays_.find(id);
+    if (found == relays_.end()) return;
+    found->second->reset = true;
+    // Their thread hears of it by their events, and closes them.
+    for (const UniqueFd& socket : found->second->sockets) holdfast::Reset(socket.Get());
+  }
+
+ private:
+  void Run() {
+    std::vector<Due> going_on;
+    do {
+      epoll_event events[64];
+      const int count = epoll_wait(epoll_.Get(), events, 64, going_on.empty() ? -1 : 0);
+      std::vector<Due> turns;
+      turns.swap(going_on);
+      for (int i = 0; i < count; i++) {
+        Due due;
+        due.id = events[i].data.u64 >> 1;
+        const uint64_t side = events[i].data.u64 & 1;
+        due.is_last[side] = (events[i].events & (EPOLLPRI | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0;
+        due.reads[side] = (events[i].events & ~uint32_t{EPOLLOUT}) != 0;
+        turns.push_back(due);
+      }
+      for (const Due& due : turns)
+        if (Carry(due))
+          going_on.push_back({
+              due.id, {true, true}
+          });
+    } while (!IsDone());
+  }
+
+  bool IsDone() {
+    std::lock_guard<std::mutex> lock(mutex_);
+    if (!relays_.empty()) return false;
+    runs_ = false;
+    return true;
+  }
+
+  // Whether it has more to carry.
+  bool Carry(const Due& due) {
+    std::shared_ptr<Relay> relay;
+    bool is_reset = false;
+    {
+      std::lock_guard<std::mutex> lock(mutex_);
+      auto found = relays_.find(due.id);
+      if (found == relays_.end()) return false;
+      relay = found->second;
+      is_reset = relay->reset;
+    }
+    bool goes_on = false;
+    bool has_failed = is_reset;
+    for (int i = 0; i < 2 && !has_failed; i++) {
+      Way& way = relay->ways[i];
+      way.to_the_end |= due.is_last[i];
+      if (!due.reads[i] && way.rest.empty()) continue;
+      const Turn turn = Carry(&way);
+      if (turn == Turn::kGoesOn) goes_on = true;
+      if (turn == Turn::kFailed) has_failed = true;
+    }
+    if (has_failed)
+      for (const UniqueFd& socket : relay->sockets) holdfast::Reset(socket.Get());
+    else if (!relay->ways[0].ended || !relay->ways[1].ended)
+      return goes_on;
+    {
+      std::lock_guard<std::mutex> lock(mutex_);
+      relays_.erase(due.id);
+      is_reset = relay->reset;
+      for (UniqueFd& socket : relay->sockets) socket.Reset(-1);
+    }
+    if (!is_reset) relay->ended();
+    return false;
+  }
+
+  Turn Carry(Way* way) {
+    for (int reads = 0; reads < kReadsPerTurn;) {
+      if (way->sent < way->rest.size()) {
+        const ssize_t size = Send(way->to, &way->rest[way->sent], way->rest.size() - way->sent);
+        if (size < 0) return errno == EAGAIN ? Turn::kWaits : Turn::kFailed;
+        way->sent += static_cast<size_t>(size);
+        continue;
+      }
+      if (!way->rest.empty()) std::vector<uint8_t>().swap(way->rest);
+      if (way->ended) return Turn::kWaits;
+      const ssize_t size = recv(way->from, buffer_.data(), buffer_.size(), MSG_DONTWAIT);
+      if (size < 0 && errno == EINTR) continue;
+      if (size < 0 && errno != EAGAIN) return Turn::kFailed;
+      if (size < 0) {
+        way->to_the_end = false;
+        return Turn::kWaits;
+      }
+      reads++;
+      if (size == 0) {
+        way->ended = true;
+        shutdown(way->to, SHUT_WR);
+        continue;
+      }
+      const ssize_t sent = Send(way->to, buffer_.data(), static_cast<size_t>(size));
+      if (sent < 0 && errno != EAGAIN) return Turn::kFailed;
+      // The next turn of this loop finds that there is no room, and so waits to be told of some.
+      const ssize_t taken = sent < 0 ? 0 : sent;
+      if (taken < size) way->rest.assign(buffer_.begin() + taken, buffer_.begin() + size);
+      way->sent = 0;
+      if (way->rest.empty() && static_cast<size_t>(size) < buffer_.size() && !way->to_the_end)
+        return Turn::kWaits;
+    }
+    return Turn::kGoesOn;
+  }
+
+  static ssize_t Send(int socket, const uint8_t* data, size_t size) {
+    ssize_t sent;
+    do {
+      sent = send(socket, data, size, MSG_DONTWAIT | MSG_NOSIGNAL);
+    } while (sent < 0 && errno == EINTR);
+    return sent;
+  }
+
+  KeptThreads threads_{"holdfast-relay"};
+  std::vector<uint8_t> buffer_ = std::vector<uint8_t>(kReadSize);
+  std::mutex mutex_;
+  UniqueFd epoll_;
+  bool runs_ = false;
+  uint64_t last_ = 0;
+  std::map<uint64_t, std::shared_ptr<Relay>> relays_;
+};
+
+// Never destroyed: its thread outlives every static of the process.
+Relays& All() {
+  static auto* relays = new Relays;
+  return *relays;
+}
+
+}  // namespace
+
+Status StartRelay(int one, int other, std::function<void()> ended, uint64_t* relay) {
+  return All().Start(one, other, std::move(ended), relay);
+}
+
+void ResetRelay(uint64_t relay) { All().Stop(relay); }
+
+}  // namespace holdfast

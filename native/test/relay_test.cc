@@ -1,0 +1,157 @@
+#include "relay.h"
+
+#include <arpa/inet.h>
+#include <doctest/doctest.h>
+#include <errno.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <future>
+#include <numeric>
+#include <thread>
+#include <vector>
+
+#include "fd.h"
+
+namespace {
+
+struct Tcp {
+  holdfast::UniqueFd far;
+  holdfast::UniqueFd near;
+
+  Tcp() {
+    holdfast::UniqueFd listener(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    socklen_t size = sizeof address;
+    auto* name = reinterpret_cast<sockaddr*>(&address);
+    REQUIRE(bind(listener.Get(), name, size) == 0);
+    REQUIRE(listen(listener.Get(), 1) == 0);
+    REQUIRE(getsockname(listener.Get(), name, &size) == 0);
+    far.Reset(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    REQUIRE(connect(far.Get(), name, size) == 0);
+    near.Reset(accept4(listener.Get(), nullptr, nullptr, SOCK_CLOEXEC));
+    REQUIRE(near.Valid());
+  }
+};
+
+// A client, what is between, and a server.
+struct Line {
+  Tcp client;
+  Tcp server;
+  std::promise<void> ended;
+  uint64_t relay = 0;
+
+  Line() {
+    REQUIRE(holdfast::StartRelay(
+                client.near.Get(), server.near.Get(), [this] { ended.set_value(); }, &relay)
+                .Ok());
+  }
+};
+
+std::vector<uint8_t> ReadAll(int fd) {
+  std::vector<uint8_t> all;
+  uint8_t part[1000];  // small: the writers have to wait
+  for (ssize_t size; (size = read(fd, part, sizeof part)) > 0;)
+    all.insert(all.end(), part, part + size);
+  return all;
+}
+
+void WriteAll(int fd, const std::vector<uint8_t>& data) {
+  for (size_t at = 0; at < data.size();) {
+    const ssize_t size = send(fd, &data[at], data.size() - at, MSG_NOSIGNAL);
+    REQUIRE(size > 0);
+    at += static_cast<size_t>(size);
+  }
+  shutdown(fd, SHUT_WR);
+}
+
+std::vector<uint8_t> Numbers(size_t size, uint8_t first) {
+  std::vector<uint8_t> numbers(size);
+  uint32_t state = first;
+  for (uint8_t& each : numbers) {
+    state = state * 1664525 + 1013904223;
+    each = static_cast<uint8_t>(state >> 24);
+  }
+  return numbers;
+}
+
+}  // namespace
+
+TEST_CASE("Both ways of a relay carry all that is said, in order, and each ends for itself") {
+  Line line;
+  const auto asked = Numbers(3'000'000, 1);
+  const auto answered = Numbers(5'000'000, 2);
+  std::thread asks([&] { WriteAll(line.client.far.Get(), asked); });
+  std::thread answers([&] { WriteAll(line.server.far.Get(), answered); });
+  std::thread hears([&] { CHECK(ReadAll(line.server.far.Get()) == asked); });
+  CHECK(ReadAll(line.client.far.Get()) == answered);
+  asks.join();
+  answers.join();
+  hears.join();
+  line.ended.get_future().wait();
+}
+
+TEST_CASE("Many relays at once do not take each other's bytes") {
+  std::vector<std::thread> threads;
+  for (uint8_t i = 0; i < 20; i++) {
+    threads.emplace_back([i] {
+      Line line;
+      const auto asked = Numbers(300'000, i);
+      std::thread asks([&] { WriteAll(line.client.far.Get(), asked); });
+      CHECK(ReadAll(line.server.far.Get()) == asked);
+      asks.join();
+      shutdown(line.server.far.Get(), SHUT_WR);
+      line.ended.get_future().wait();
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+}
+
+TEST_CASE("What is sent together with its end, and around urgent data, arrives") {
+  for (int round = 0; round < 200; round++) {
+    Line line;
+    const int client = line.client.far.Get();
+    CHECK(send(client, "one", 3, MSG_NOSIGNAL) == 3);
+    CHECK(send(client, "!", 1, MSG_NOSIGNAL | MSG_OOB) == 1);
+    CHECK(send(client, "two", 3, MSG_NOSIGNAL) == 3);
+    shutdown(client, SHUT_WR);
+    const auto heard = ReadAll(line.server.far.Get());
+    CHECK(std::string(heard.begin(), heard.end()) == "onetwo");
+    shutdown(line.server.far.Get(), SHUT_WR);
+    line.ended.get_future().wait();
+  }
+}
+
+TEST_CASE(
+    "A relay that is reset is so for both peers when the call returns, and is not said to have "
+    "ended") {
+  Line line;
+  holdfast::ResetRelay(line.relay);
+  char byte;
+  CHECK(recv(line.client.far.Get(), &byte, 1, MSG_DONTWAIT) < 0);
+  CHECK(errno == ECONNRESET);
+  CHECK(recv(line.server.far.Get(), &byte, 1, MSG_DONTWAIT) < 0);
+  CHECK(errno == ECONNRESET);
+  holdfast::ResetRelay(line.relay);  // a second time it is nobody's
+  auto ended = line.ended.get_future();
+  // The thread is through with it when a later relay has ended.
+  Line later;
+  shutdown(later.client.far.Get(), SHUT_WR);
+  shutdown(later.server.far.Get(), SHUT_WR);
+  later.ended.get_future().wait();
+  CHECK(ended.wait_for(std::chrono::seconds(0)) == std::future_status::timeout);
+}
+
+TEST_CASE("A peer that resets its connection has the other's reset, and both duplicates closed") {
+  Line line;
+  linger at_once{1, 0};
+  setsockopt(line.client.far.Get(), SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+  line.client.far.Reset(-1);
+  line.ended.get_future().wait();
+  char byte;
+  CHECK(recv(line.server.far.Get(), &byte, 1, 0) < 0);
+  CHECK(errno == ECONNRESET);
+}
