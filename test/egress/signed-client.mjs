@@ -1,5 +1,6 @@
 // Asks for what signed.ts serves, signed with what stands in its environment, and writes what it was answered.
 import { createHash } from "node:crypto";
+import { connect } from "node:http2";
 import { request } from "node:https";
 
 const id = process.env.AWS_ACCESS_KEY_ID;
@@ -96,4 +97,56 @@ const seen = {
   shortChunks: await ask("/s3/bad", put({ ...aws, "x-amz-content-sha256": streaming }, chunk(10))),
   unknownWord: await ask("/s3/bad", put({ "x-amz-content-sha256": "STREAMING-AWS4-ECDSA-P256-SHA256-PAYLOAD" }, "x")),
 };
-process.stdout.write(JSON.stringify({ ...seen, id, key: process.env.AWS_SECRET_ACCESS_KEY }));
+const session = connect("https://api.example.test:8443");
+session.on("error", () => {});
+
+function askHttp2(path, { headers = {}, parts = [], method = "PUT" } = {}) {
+  return new Promise((resolve) => {
+    const own = { authorization, "x-amz-date": "20300101T000000Z", "x-amz-security-token": "own" };
+    const stream = session.request({ ":path": path, ":method": method, ...own, ...headers });
+    const said = { status: 0, body: "" };
+    stream.on("response", (fields) => (said.status = fields[":status"]));
+    stream.on("data", (part) => (said.body += part));
+    stream.on("error", (error) => (said.body = said.body || String(error)));
+    stream.on("close", () => resolve(said));
+    const send = async () => {
+      for (const part of parts) if (!stream.destroyed) await new Promise((done) => stream.write(part, done));
+      stream.end();
+    };
+    void send();
+  });
+}
+
+const signedStream = { ...type, ...aws, "x-amz-content-sha256": streaming };
+const http2 = {
+  stream: await askHttp2("/s3/h2-stream", {
+    headers: { ...signedStream, "content-length": chunks.length, "x-amz-decoded-content-length": 78_202 },
+    parts: cut(chunks, 3, 60, 100, 50_000, 70_085, 70_088, 78_300),
+  }),
+  trailer: await askHttp2("/s3/h2-trailer", {
+    headers: {
+      ...signedStream,
+      "x-amz-content-sha256": `${streaming}-TRAILER`,
+      "x-amz-trailer": "x-amz-checksum-crc32c",
+    },
+    parts: cut(signedTrailers, 50, 9000, 9090, 9170),
+  }),
+  hashed: await askHttp2("/bedrock/h2/invoke", { method: "POST", headers: type, parts: ["one", "two"] }),
+  body: await askHttp2("/body/h2", {
+    headers: { ...type, "x-amz-content-sha256": "UNSIGNED-PAYLOAD" },
+    parts: ["body"],
+  }),
+  noBody: await askHttp2("/nobody/h2", { headers: { ...type, "x-amz-content-sha256": sha("body") }, parts: ["body"] }),
+  unsigned: await askHttp2("/s3/h2-unsigned", {
+    headers: { "x-amz-content-sha256": "UNSIGNED-PAYLOAD" },
+    parts: ["body"],
+  }),
+  long: await askHttp2("/bedrock/h2-long", {
+    ...{ method: "POST", headers: type },
+    parts: Array(11).fill(Buffer.alloc(1024 * 1024)),
+  }),
+  badChunk: await askHttp2("/s3/h2-bad", { headers: signedStream, parts: [chunk(10).replace("a;", "9;")] }),
+  shortChunks: await askHttp2("/s3/h2-bad", { headers: signedStream, parts: [chunk(10)] }),
+};
+session.close();
+process.stdout.write(JSON.stringify({ ...seen, http2, id, key: process.env.AWS_SECRET_ACCESS_KEY }));

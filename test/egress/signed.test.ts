@@ -6,6 +6,7 @@ const { found, holds, inThatWorld } = testsOf<{
   readonly came: Readonly<Record<string, readonly Readonly<Record<string, unknown>>[]>>;
   readonly lines: readonly Readonly<Record<string, unknown>>[];
   readonly found: readonly string[];
+  readonly http2: Readonly<Record<string, { readonly status: number; readonly body: string }>>;
   readonly hopByHop: { readonly status: number; readonly body: string };
   /** Null where there is none. */
   readonly aws: { readonly status: number; readonly said: string } | null;
@@ -67,6 +68,26 @@ inThatWorld("A body whose hash nobody says is held until it is whole; a session'
   t.like(came["/bedrock/model/x/invoke"]?.[0], { ...own, size: 6, length: "6" });
   t.like(came["/bedrock/model/x/invoke"]?.[1], { ...own, size: 5 });
 });
+
+inThatWorld(
+  "Over HTTP/2 chunks are signed anew as well, bodies are held for their hash, and what is neither is refused",
+  (t) => {
+    const { came, http2 } = found;
+    t.like(http2, { stream: ok, trailer: ok, hashed: ok, body: ok, noBody: ok, unsigned: ok });
+    const s3 = { ...kept, version: "2.0", scope: "eu-west-1/s3" };
+    const [stream] = came["/s3/h2-stream"] ?? [];
+    t.like(stream, { ...s3, chunks: true, word: "STREAMING-AWS4-HMAC-SHA256-PAYLOAD" });
+    t.is(String(stream?.["size"]), String(stream?.["length"]));
+    t.like(came["/s3/h2-trailer"]?.[0], { ...s3, chunks: true, word: "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER" });
+    t.like(came["/bedrock/h2/invoke"]?.[0], { ...ending, version: "2.0", scope: "us-east-1/bedrock", size: 6 });
+    t.regex(String(came["/body/h2"]?.[0]?.["word"]), hashed);
+    t.like(came["/body/h2"]?.[0], { ...s3, size: 4 });
+    t.like(came["/nobody/h2"]?.[0], { ...s3, word: "UNSIGNED-PAYLOAD", size: 4 });
+    t.like(came["/s3/h2-unsigned"]?.[0], { ...s3, word: "UNSIGNED-PAYLOAD", size: 4 });
+    t.like(http2, { long: { status: 413 }, badChunk: { status: 400 }, shortChunks: { status: 400 } });
+    t.is(came["/bedrock/h2-long"], undefined);
+  },
+);
 
 inThatWorld("An endpoint may want each body hashed, or none", (t) => {
   const { came } = found;

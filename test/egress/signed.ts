@@ -1,6 +1,7 @@
 // The scenario of signed.test.ts, run where the servers' addresses are this namespace's own.
 import { chmodSync, copyFileSync, existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import type { IncomingMessage, ServerResponse } from "node:http";
+import { createSecureServer, type Http2ServerRequest, type Http2ServerResponse } from "node:http2";
 import { createServer } from "node:https";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
@@ -30,12 +31,12 @@ for (const [name, value] of Object.entries({ ...kept, ending: ending.accessKeyId
 
 const node = process.execPath;
 const signed = (path: string, service: string, mode: string): string =>
-  `      - { host: api.example.test, port: 443, path: ${path}, protocol: rest, enforcement: enforce, access: full, credential_signing: "${mode}", signing_service: ${service}${service === "s3" ? ", signing_region: eu-west-1" : ""} }`;
+  `      - { host: api.example.test, ports: [443, 8443], path: ${path}, protocol: rest, enforcement: enforce, access: full, credential_signing: "${mode}", signing_service: ${service}${service === "s3" ? ", signing_region: eu-west-1" : ""} }`;
 const secret = "secret_access_key: { env: HOLDFAST_TEST_SECRETACCESSKEY }";
 const keys = `access_key_id: { env: HOLDFAST_TEST_ACCESSKEYID }, ${secret}`;
 const token = "session_token: { env: HOLDFAST_TEST_TOKEN }";
 const bound = (path: string): string =>
-  `endpoints: [{ host: api.example.test, path: ${path} }], binaries: [{ path: "${node}" }]`;
+  `endpoints: [{ host: api.example.test, ports: [443, 8443], path: ${path} }], binaries: [{ path: "${node}" }]`;
 const policyText = `${runnable(dirname(node))}network_policies:
   api:
     endpoints:
@@ -49,7 +50,7 @@ ${signed("/lost/**", "s3", "sigv4")}
       - { host: other.example.test, port: 443, protocol: rest, enforcement: enforce, access: full }
     binaries: [{ path: "${node}" }, { path: "/usr/bin/python3*" }]
 credentials:
-  kept: { source: { aws_keys: { ${keys} } }, env: AWS_ACCESS_KEY_ID, endpoints: [${["/s3/**", "/body/**", "/nobody/**"].map((path) => `{ host: api.example.test, path: ${path} }`).join(", ")}], binaries: [{ path: "${node}" }, { path: "/usr/bin/python3*" }] }
+  kept: { source: { aws_keys: { ${keys} } }, env: AWS_ACCESS_KEY_ID, endpoints: [${["/s3/**", "/body/**", "/nobody/**"].map((path) => `{ host: api.example.test, ports: [443, 8443], path: ${path} }`).join(", ")}], binaries: [{ path: "${node}" }, { path: "/usr/bin/python3*" }] }
   ending: { source: { aws_keys: { access_key_id: { env: HOLDFAST_TEST_ENDING }, ${secret}, ${token} } }, ${bound("/bedrock/**")} }
   role: { source: { aws_sts_assume_role: { role_arn: "arn:aws:iam::123456789012:role/reader", external_id: x, token_url: "https://other.example.test/sts", access_key_id: { env: HOLDFAST_TEST_ENDING }, ${secret}, ${token} } }, ${bound("/role/**")} }
   lost: { source: { aws_keys: { access_key_id: { env: HOLDFAST_TEST_NOWHERE }, ${secret} } }, ${bound("/lost/**")} }
@@ -65,7 +66,10 @@ aws s3api get-object --bucket s3 --key aws/get $TMPDIR/got`;
 /** What came to the servers, by path without its query: whether it is signed, and by which keys. */
 const came: Record<string, object[]> = {};
 
-async function onApi(request: IncomingMessage, response: ServerResponse): Promise<void> {
+async function onApi(
+  request: IncomingMessage | Http2ServerRequest,
+  response: ServerResponse | Http2ServerResponse,
+): Promise<void> {
   const parts: Buffer[] = [];
   for await (const part of request) parts.push(part);
   const body = Buffer.concat(parts);
@@ -76,6 +80,7 @@ async function onApi(request: IncomingMessage, response: ServerResponse): Promis
   const seen = {
     url,
     word,
+    version: request.httpVersion,
     ...isSigned(request, body, real),
     ...(isStreamed ? { chunks: areChunksSigned(request, body, kept) } : {}),
   };
@@ -109,6 +114,11 @@ const certified = {
 };
 const servers = [
   createServer(certified, (request, response) => void onApi(request, response)).listen(443, addresses.api),
+  // What is cut off is answered by nobody.
+  createSecureServer(certified, (request, response) => void onApi(request, response).catch(() => {})).listen(
+    8443,
+    addresses.api,
+  ),
   createServer(certified, (request, response) => void onSts(request, response)).listen(443, addresses.other),
 ];
 closers.push(await listening(servers));
