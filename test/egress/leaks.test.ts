@@ -29,7 +29,15 @@ interface World extends Front {
 async function start(
   t: ExecutionContext,
   settings: Partial<LeakGuardSettings> = {},
-  { h2 = false, serve }: { readonly h2?: boolean; readonly serve?: (socket: Socket) => void } = {},
+  {
+    h2 = false,
+    serve,
+    placeholders = null,
+  }: {
+    readonly h2?: boolean;
+    readonly serve?: (socket: Socket) => void;
+    readonly placeholders?: SecretSearch | null;
+  } = {},
 ): Promise<World> {
   const leaks: RequestLeak[] = [];
   const refused: string[] = [];
@@ -40,7 +48,7 @@ async function start(
       {
         isPlaceholder: (text) => text === placeholder,
         search,
-        placeholders: null,
+        placeholders,
       },
     ),
     (leak) => leaks.push(leak),
@@ -48,6 +56,7 @@ async function start(
       refused.push(`${path}: ${message} (${rule})`);
       return { policy: "api" };
     },
+    (path) => (path === "/bound" ? ["one"] : []),
   );
   let came = "";
   const usual = (socket: Socket): void => {
@@ -307,6 +316,34 @@ test("Redacted, what lies in AWS's chunks goes on as long as it was", async (t) 
   t.false(/n4r|ret/.test(world.came()));
   t.true(world.came().includes('9\r\na *******\r\n9\r\n**"******\r\n'));
   t.is(statusOf(await say(world.port, putFramed(framed("a", 9, "", `x:${base64(secret)}\r\n`)))), 403);
+});
+
+test("A placeholder for another place is taken out of a body, or let go and told of, as the policy says", async (t) => {
+  for (const action of ["redact", "warn"] as const) {
+    const placeholders = new SecretSearch(() => [["one", Buffer.from(placeholder)]]);
+    const world = await start(t, { placeholders: action }, { placeholders });
+    const stars = "*".repeat(placeholder.length);
+    for (const [text, clean] of [
+      [placeholder, stars],
+      [base64(placeholder), "*".repeat(53)],
+      [[...placeholder].join(" "), [...stars].join(" ")],
+    ] as const) {
+      t.is(statusOf(await say(world.port, post("/", `a ${text} END`))), 200);
+      t.is(world.came().includes(text), action === "warn", `${action} ${text}`);
+      t.is(world.came().includes(`a ${clean}`), action === "redact");
+    }
+    t.is(statusOf(await sayChunks(world.port, `${placeholder} END`, 5)), 200);
+    const last = world.came().slice(world.came().lastIndexOf("POST"));
+    t.is(dataOf(last), `${action === "warn" ? placeholder : stars} END`);
+    t.is(world.leaks.length, 4);
+    t.true(
+      world.leaks.every(({ what, kind, action: done }) => what === "one" && kind === "placeholder" && done === action),
+    );
+    const before = world.came().length;
+    t.is(statusOf(await say(world.port, post("/bound", `a ${placeholder} END`))), 200);
+    t.true(world.came().slice(before).includes(placeholder), "what is for the place goes on");
+    t.is(world.leaks.length, 4);
+  }
 });
 
 test("What does not go on is refused by the rule that says so", (t) => {
