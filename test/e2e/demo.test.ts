@@ -1,5 +1,9 @@
+import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { setTimeout as wait } from "node:timers/promises";
 import test from "ava";
-import { left, start, withTasks } from "./demo.ts";
+import { processesBelow, searchWorld } from "../secrets/world-search.ts";
+import { type Demo, left, start, withTasks } from "./demo.ts";
 
 test.serial("The demo plays four sessions, looks every fact up, leaves nothing, and ends with 0", async (t) => {
   const demo = start(t);
@@ -42,3 +46,73 @@ test.serial(
     t.deepEqual(left(demo), []);
   },
 );
+
+/** What a session waits with, to be searched. */
+const held = ["sleep", "300.0625"];
+
+const read = (path: string): string => {
+  try {
+    return readFileSync(path, "latin1");
+  } catch {
+    return "";
+  }
+};
+
+/** The first process of the sandbox that one is in; undefined where it has no pid namespace of its own. */
+function initOf(pid: number): number | undefined {
+  for (let each = pid; each > 1; ) {
+    const status = read(`/proc/${each}/status`);
+    if (/^NSpid:\t\d+\t(?:\d+\t)*1$/m.test(status)) return each;
+    each = Number(/^PPid:\t(\d+)/m.exec(status)?.[1] ?? 0);
+  }
+  return undefined;
+}
+
+/** Of the demo's worker, from its own environment, and what lies outside for sessions to go for. */
+function secretsOf({ child, temporary }: Demo): string[] {
+  const environments = processesBelow(child.pid ?? 0).map((pid) => read(`/proc/${pid}/environ`));
+  const variable = (name: string): string =>
+    environments.map((text) => new RegExp(`(?:^|\0)${name}=([^\0]+)`).exec(text)?.[1]).find(Boolean) ?? "";
+  const [world = ""] = readdirSync(temporary);
+  return [
+    ...[variable("HOLDFAST_DEMO_MODEL_KEY"), variable("ANTHROPIC_ENVIRONMENT_KEY")],
+    ...[read(join(temporary, world, "environment.key.operator")), read(join(temporary, world, "home/.ssh/id_ed25519"))],
+  ].map((secret) => secret.trim());
+}
+
+test.serial("While its sessions live, none of the demo's secrets is in anything that they reach or say", async (t) => {
+  const command = held.join(" ");
+  const call = `  - say: waits\n    tool: bash\n    input: { command: "${command}", timeout_ms: 120000 }\n`;
+  const demo = start(
+    t,
+    withTasks(t, (_, text) => `${text.trimEnd()}\n${call}`),
+  );
+  let isOver = false;
+  void demo.ended.then(() => {
+    isOver = true;
+  });
+  const searched = new Set<number>();
+  let secrets: string[] = [];
+  while (searched.size < 4 && !isOver) {
+    // Nothing tells that a process inside has begun.
+    await wait(50);
+    for (const pid of processesBelow(demo.child.pid ?? 0)) {
+      if (searched.has(pid) || read(`/proc/${pid}/cmdline`) !== `${held.join("\0")}\0`) continue;
+      searched.add(pid);
+      secrets = secretsOf(demo);
+      t.true(secrets.length === 4 && secrets.every((secret) => secret.length > 20), "all are known");
+      const init = initOf(pid);
+      if (init === undefined)
+        t.log("skipped: its sandboxes have no pid namespace, so their processes are not told apart");
+      else {
+        const { finds, processes, files } = searchWorld({ secrets, init });
+        t.deepEqual(finds, []);
+        t.true(processes > 1 && files > 10, "something was searched");
+      }
+      process.kill(pid, "SIGKILL");
+    }
+  }
+  const { said, errors } = await demo.ended;
+  t.is(searched.size, 4, said + errors);
+  t.deepEqual(searchWorld({ secrets, said: { said, errors } }).finds, []);
+});
