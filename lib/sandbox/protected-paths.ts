@@ -3,6 +3,7 @@ import { join, posix, relative as relativePath } from "node:path";
 import { isWithin } from "../host/paths.ts";
 import { native } from "../native.ts";
 import { type BytePath, joinPath, toBytes } from "./directory.ts";
+import { programsOfGit } from "./git-programs.ts";
 
 /** Where protected names lie in a workspace, relative to it. */
 export interface ProtectedPaths {
@@ -146,19 +147,42 @@ export function namesOfGit(names: readonly string[]): readonly string[] {
   return names.filter((name) => name.startsWith(gitFolder)).map((name) => name.slice(gitFolder.length));
 }
 
-/** The names to look for in one project: those of the policy, and git's own once more for each inner repository. */
+/**
+ * The names to look for in one project: those of the policy, git's own once more for each inner repository, and what git
+ * takes programs from by the project's settings. Where the policy lets a session write the settings, these say nothing.
+ *
+ * @param isNew the session made it: settings of its own that say such things are put aside themselves
+ */
 export function namesIn(
   project: BytePath,
   { bare }: Pick<Project, "bare">,
   names: readonly string[],
   isAbsent: (name: string) => boolean,
-  limits: LookLimits = limitsBefore,
+  { limits = limitsBefore, isNew = false }: { readonly limits?: LookLimits; readonly isNew?: boolean } = {},
 ): readonly BytePath[] {
-  if (bare) return namesOfGit(names);
+  const configured = names.includes(gitSettings) && !isNew ? configuredIn(project, bare, names) : [];
+  if (bare) return [...namesOfGit(names), ...configured];
   if (isAbsent(gitFolder)) return names;
   const inner = innerRepositories(project, limits);
-  if (inner === wholeFolders) return [...names, ...inner];
-  return [...names, ...inner.flatMap((repository) => namesOfGit(names).map((name) => `${repository}/${name}`))];
+  const all = [...names, ...configured];
+  if (inner === wholeFolders) return [...all, ...inner];
+  return [...all, ...inner.flatMap((repository) => namesOfGit(names).map((name) => `${repository}/${name}`))];
+}
+
+const gitSettings = ".git/config";
+
+function configuredIn(project: BytePath, bare: boolean, names: readonly string[]): readonly BytePath[] {
+  const settings = [gitSettings, `${gitSettings}.worktree`].map((name) => (bare ? name.slice(gitFolder.length) : name));
+  return programsOfGit(project, settings).filter((name) => !names.includes(name));
+}
+
+/** What git takes programs from by the settings of a workspace's repositories, relative to the workspace. */
+export function configuredNames(root: string, names: readonly string[]): string[] {
+  if (!names.includes(gitSettings)) return [];
+  const top = bytePath(root);
+  return findProjects(root, limitsBefore).projects.flatMap(({ folder, bare }) =>
+    configuredIn(placeOf(top, folder), bare, names).flatMap((name) => textPath(joinPath(folder, name)) ?? []),
+  );
 }
 
 export function foldersAbove(relative: BytePath): BytePath[] {

@@ -68,9 +68,12 @@ export function putAside(
     rename(chain, path);
     refused.add(path);
   };
+  const known = new Set(before.found.projects.map(keyOf));
   for (const project of findProjects(root, limitsAfter).projects) {
     const isAbsent = absentIn(placeOf(place, project.folder));
-    for (const name of namesIn(placeOf(place, project.folder), project, names, isAbsent, limitsAfter)) {
+    const isNew = !known.has(keyOf(project));
+    const looked = namesIn(placeOf(place, project.folder), project, names, isAbsent, { limits: limitsAfter, isNew });
+    for (const name of looked) {
       if (isAbsent(name)) continue;
       try {
         const found = findPlanted(chain, joinPath(project.folder, name));

@@ -45,7 +45,7 @@ import { killNetworks, SandboxNetwork } from "./network.ts";
 import { checkCall, checkSandboxOptions, environmentList } from "./options.ts";
 import { launchLayered, layersOf, sourceOf } from "./private-layer.ts";
 import { ConfinedProcess, type StartOptions } from "./process.ts";
-import { missingProtected, type ProtectedPaths } from "./protected-paths.ts";
+import { configuredNames, missingProtected, type ProtectedPaths } from "./protected-paths.ts";
 import { type Beginning, putAside } from "./put-aside.ts";
 import { ReachedLimits } from "./reached-limits.ts";
 import { forgetLeftover, registerLeftover } from "./reaper.ts";
@@ -598,10 +598,11 @@ export class Sandbox implements SandboxLike {
   async apply(set?: ChangeSet, options: Pick<ApplyOptions, "overConflicts"> = {}): Promise<ApplyResult> {
     const { hostPath, owner } = this.workspace;
     const { applyChanges } = await import("./apply.ts");
+    const names = ungranted(this.policy, hostPath);
     const result = await applyChanges(set ?? (await this.changes()), {
       ...options,
       to: hostPath,
-      protectedNames: ungranted(this.policy, hostPath),
+      protectedNames: [...names, ...configuredNames(hostPath, names)],
       ...(this.plan.identity.drop ? { owner } : {}),
     });
     for (const change of result.applied) {

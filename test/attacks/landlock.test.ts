@@ -13,6 +13,7 @@ tryCases(() => true, {
     // No abstract name can be bound, taken or not.
     "network-abstract.py",
     // Protected names are mounts.
+    "write-configured.sh",
     "write-exchange.c",
     "write-other-names.py",
     "write-spellings.py",

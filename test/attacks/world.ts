@@ -131,8 +131,15 @@ export class World {
       ...below(".git", { ...repository, "hooks/pre-commit": "#!/bin/sh\nexit 0\n" }),
       ...below("sub/.git", { ...repository, "hooks/": "" }),
       ...below("template", repository),
+      // Its settings name what else git runs and reads.
+      ...below("configured/.git", {
+        ...repository,
+        config: `${repository.config}\thooksPath = shared/hooks\n[include]\n\tpath = ../shared/config\n\tpath = ../later\n`,
+      }),
+      ...below("configured/shared", { "hooks/post-commit": "#!/bin/sh\nexit 0\n", config: "[user]\n\tname = me\n" }),
     });
     chmodSync(join(workdir, ".git/hooks/pre-commit"), 0o755);
+    chmodSync(join(workdir, "configured/shared/hooks/post-commit"), 0o755);
     linkSync(join(workdir, ".git/config"), join(workdir, "alias-of-config"));
     linkSync(join(workdir, ".git/hooks/pre-commit"), join(workdir, "alias-of-hook"));
     const python = program.endsWith(".py");

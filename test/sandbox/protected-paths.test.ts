@@ -268,6 +268,74 @@ test("An ordinary folder that a session makes a bare repository stops being one,
   t.is(readFileSync(join(workspace, "src/config/settings"), "utf8"), "mine\n");
 });
 
+test("What a repository's settings make git run or read is protected as they are", async (t) => {
+  const config = `[core]
+\thooksPath = "tools/hooks" ; ours
+[include]
+\tpath = ../shared.config
+[includeIf "onbranch:main"]
+\tpath = ../later.config
+[diff "text"]
+\ttextconv = sh -c './tools/text $1' # told
+[alias]
+\tx = !./tools/asked-for
+[remote "origin"]
+\turl = ./tools/remote
+`;
+  const { sandbox, workspace } = await sessionOver(
+    t,
+    {
+      ".git/HEAD": "ref: refs/heads/main\n",
+      ".git/config": config,
+      "shared.config": "[user]\n\tname = me\n[include]\n\tpath = sub/further.config\n",
+      "sub/further.config": "[user]\n\tname = me\n",
+      "tools/hooks/pre-commit": "mine\n",
+      "tools/text": "mine\n",
+      "tools/asked-for": "mine\n",
+      "tools/remote": "mine\n",
+      "lib/.git/HEAD": "ref: refs/heads/main\n",
+      "lib/.git/config": "[core]\n\thooksPath = ../tools\n",
+    },
+    "true",
+    { workspace: "direct" },
+  );
+  for (const command of [
+    "echo evil > tools/hooks/pre-commit",
+    "echo evil > tools/hooks/post-commit",
+    "mv tools x",
+    "echo evil > tools/text",
+    "echo evil > shared.config",
+    "echo evil > sub/further.config",
+  ]) {
+    const { exitCode } = await sandbox.exec("sh", ["-c", command]);
+    t.not(exitCode, 0, command);
+  }
+  const script =
+    "echo mine > tools/asked-for; echo mine > tools/remote; echo evil > later.config; git init -q new; cd new; " +
+    "git config core.hooksPath own; mkdir own; echo kept > own/pre-commit";
+  t.is((await sandbox.exec("sh", ["-ec", script])).exitCode, 0);
+  await sandbox.dispose();
+  t.true(existsSync(join(workspace, "later.config.refused-by-holdfast")));
+  // Its settings are put aside, so that they name nothing.
+  t.true(existsSync(join(workspace, "new/.git/config.refused-by-holdfast")));
+  t.true(existsSync(join(workspace, "new/own/pre-commit")));
+});
+
+test("What a repository's settings would have git read is not applied from a layer", async (t) => {
+  const { sandbox, workspace } = await sessionOver(
+    t,
+    { ".git/HEAD": "ref: refs/heads/main\n", ".git/config": "[include]\n\tpath = ../later.config\n" },
+    "echo evil > later.config; echo fine > other.config",
+  );
+  const { refused } = await sandbox.apply();
+  t.deepEqual(
+    refused.map(({ reason, detail }) => `${reason}: ${detail}`),
+    ["protected: later.config is protected"],
+  );
+  t.false(existsSync(join(workspace, "later.config")));
+  t.true(existsSync(join(workspace, "other.config")));
+});
+
 test("A bare repository's hooks and settings are read-only", async (t) => {
   const { sandbox } = await sessionOver(
     t,
