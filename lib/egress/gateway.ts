@@ -144,6 +144,7 @@ export class Gateway {
     for (const [client, carried] of this.#carried) {
       const { program, host, port } = carried;
       const connection = this.#decision.connect(program, host, port);
+      if ("refusal" in connection) this.#records.note({ program, host, port }, connection.refusal);
       if ("refusal" in connection || !isCarriedAlike(carried.grant, connection.grant)) {
         this.#relays.reset(client);
         continue;

@@ -38,19 +38,45 @@ import { type TimeLimits, timeLimits } from "./time-limits.ts";
 export interface InspectedHttp2Flow extends InspectedFlow {
   /** The session with the server, made where there is none. Throws an Unreachable. */
   session(): Promise<ClientHttp2Session>;
+  /** How many streams the sandbox has, of all its connections. */
+  readonly streams: { open: number };
 }
 
 const settings = { maxConcurrentStreams: 128, maxHeaderListSize: 64 * 1024, enablePush: false };
+/**
+ * What a server may send of a stream before it hears that it was read (RFC 9113 section 5.2): its answer is as fast as that,
+ * each time its way takes. What its client does not read is held here; so where there are many streams it is the least.
+ */
+const wideWindow = 1 << 20;
+const narrowWindow = 65_535;
+const sessionWindow = 16 << 20;
+const mostWide = 16;
+/** Of one sandbox, at once. */
+const mostStreams = 1024;
 /** RFC 9113 section 8.2.2: a message with one of these is malformed. */
 const forbidden = ["connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade"];
 
 /** A session with a server on a connection whose TLS chose h2. */
 export function sessionOn(socket: TLSSocket, host: string, port: number): ClientHttp2Session {
   const name = host.includes(":") ? `[${host}]` : host;
-  const session = connect(`https://${name}:${port}`, { createConnection: () => socket, settings });
+  const session = connect(`https://${name}:${port}`, {
+    createConnection: () => socket,
+    settings: { ...settings, initialWindowSize: wideWindow },
+  });
+  session.once("connect", () => session.setLocalWindowSize(sessionWindow));
   session.on("error", () => {});
   session.unref();
   return session;
+}
+
+const streamsOf = new WeakMap<ClientHttp2Session, number>();
+
+function countStream(session: ClientHttp2Session, more: 1 | -1): void {
+  const count = (streamsOf.get(session) ?? 0) + more;
+  streamsOf.set(session, count);
+  const wanted = count > mostWide ? narrowWindow : count < mostWide / 2 ? wideWindow : undefined;
+  if (wanted === undefined || session.closed || session.destroyed || session.pendingSettingsAck) return;
+  if (session.localSettings.initialWindowSize !== wanted) session.settings({ initialWindowSize: wanted });
 }
 
 /** Carries HTTP/2 from a client to a server that speaks it: streams side by side, each judged before it goes on. */
@@ -80,7 +106,7 @@ export class Http2 {
   /** Judges what is under way once more: a new policy ends what it does not allow. */
   judgeAgain(): void {
     for (const [stream, request] of this.#streams)
-      if (this.#flow.judge(request) !== undefined) stream.close(constants.NGHTTP2_CANCEL);
+      if (this.#flow.judge(request) !== undefined) stream.close(constants.NGHTTP2_INTERNAL_ERROR);
   }
 
   /** Streams have limits of their own. */
@@ -169,8 +195,18 @@ export class Http2 {
   /** @param ready what is waited for */
   #begin(source: Source, outgoing: Outgoing, ready?: Promise<unknown>): void {
     const { stream, headers, request } = source;
+    const { streams } = this.#flow;
+    if (streams.open >= mostStreams) {
+      const detail = `this sandbox has as many requests of HTTP/2 under way as it may have at once (${mostStreams})`;
+      say(stream, headers, failureAnswer(503, "too_many_requests", detail));
+      return;
+    }
+    streams.open++;
     this.#streams.set(stream, request);
-    stream.once("close", () => this.#streams.delete(stream));
+    stream.once("close", () => {
+      streams.open--;
+      this.#streams.delete(stream);
+    });
     if (ready === undefined) this.#carry(source, outgoing, true);
     else
       ready.then(
@@ -265,6 +301,8 @@ function carry(
     else say(stream, headers, unreachable(error));
     return;
   }
+  countStream(session, 1);
+  upstream.once("close", () => countStream(session, -1));
   if (hasBody) {
     upstream.on("wantTrailers", () => upstream.sendTrailers(body.trailers));
     body.once("close", () => {
@@ -275,8 +313,10 @@ function carry(
     else if (outgoing.body === undefined) body.pipe(upstream);
     else body.pipe(outgoing.body(upstream)).pipe(upstream);
   }
+  let isSilent = false;
   // Whichever of the two is silent: the other one waits for it.
   upstream.setTimeout(serverMs, () => {
+    isSilent = true;
     if (!stream.headersSent) say(stream, headers, failureAnswer(504, "timeout", "the server does not answer"));
     upstream.close(constants.NGHTTP2_CANCEL);
   });
@@ -322,6 +362,9 @@ function carry(
       if (mayAsk && !hasBody && again !== undefined) again();
       else if (isRefused) stream.close(code);
       else say(stream, headers, unreachable(failure ?? new Error("the server ended the stream before it answered")));
+    } else if (isSilent || session.destroyed) {
+      // Node's own client takes what was cancelled for an answer that has ended.
+      stream.close(constants.NGHTTP2_INTERNAL_ERROR);
     } else if (code !== constants.NGHTTP2_NO_ERROR) stream.close(code);
   });
   stream.on("close", () => {

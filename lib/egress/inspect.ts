@@ -50,6 +50,8 @@ export class Inspector {
   readonly #asking = new Map<Grant, Promise<"h2" | "http/1.1">>();
   /** By which a request has come. */
   readonly spoken: WeakSet<Grant> = new WeakSet();
+  /** Streams of HTTP/2 that programs have under way. */
+  readonly streams: { open: number } = { open: 0 };
   /** Null where no endpoint is inspected. */
   readonly authority: Authority | null;
   /** Null where the policy has none. */
@@ -270,6 +272,10 @@ class InspectedConnection implements InspectedHttp2Flow {
       },
       (path) => this.credentials?.boundAt(path) ?? [],
     );
+  }
+
+  get streams(): { open: number } {
+    return this.#inspector.streams;
   }
 
   get encodedSlash(): boolean {

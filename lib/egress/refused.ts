@@ -53,6 +53,7 @@ export async function tellRefused(authority: Authority, connection: RefusedConne
 }
 
 class RefusedFlow implements InspectedHttp2Flow {
+  readonly streams = { open: 0 };
   readonly scheme: "http" | "https";
   readonly host: string;
   readonly port: number;

@@ -277,6 +277,7 @@ except OSError as error: print(type(error).__name__)'`);
   await once(held.stdout ?? held, "data");
   sandbox.applyPolicy(policyOf(`[{ host: api.example.test, port: 80, protocol: tcp }]`));
   await once(held, "close");
+  results["record of the reload"] = sandbox.takeDenials().map(({ subject }) => subject.replace(/ \(by .*/, ""));
   results["reload"] = said.join("").trim().split("\n");
   results["after the reload"] = await python("api.example.test", 7);
   results["still"] = (await python("api.example.test", 80, "GET /x HTTP/1.0\r\n\r\n")).split("\n").at(-1);

@@ -103,6 +103,7 @@ inThatWorld("Every verdict is one record, with the program's hash where it is on
 
 holds("A new policy holds at once: what it refuses is reset, what it grants goes on", {
   reload: ["open", reset],
+  "record of the reload": ["api.example.test:7"],
   "after the reload": reset,
   still: "web /x",
 });

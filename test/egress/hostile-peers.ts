@@ -1,11 +1,11 @@
 import { once } from "node:events";
-import { connect as connectHttp2 } from "node:http2";
+import type { ClientHttp2Session } from "node:http2";
 import { type AddressInfo, connect, createServer, type Socket } from "node:net";
 import type { TLSSocket } from "node:tls";
 import type { ExecutionContext } from "ava";
 import { failureAnswer } from "../../lib/egress/answer.ts";
 import { Http1 } from "../../lib/egress/http1.ts";
-import { Http2, type InspectedHttp2Flow } from "../../lib/egress/http2.ts";
+import { Http2, type InspectedHttp2Flow, sessionOn } from "../../lib/egress/http2.ts";
 import { Unreachable } from "../../lib/egress/inspected-flow.ts";
 import { LeakFlow } from "../../lib/egress/leak-flow.ts";
 import { LeakFault } from "../../lib/egress/leaks.ts";
@@ -48,11 +48,12 @@ export async function startFront(
     servers.push(socket);
     serve(socket);
   });
-  let session: Promise<ReturnType<typeof connectHttp2>> | undefined;
+  let session: Promise<ClientHttp2Session> | undefined;
   const leaks = options.leaks ?? LeakFlow.unrecorded();
   const flow: InspectedHttp2Flow = {
     ...{ scheme: "http", host: "h.test", port: 80, encodedSlash: false, credentials: null },
     leaks,
+    streams: { open: 0 },
     judge: (request, found) => {
       if (request.path.startsWith("/no")) return failureAnswer(403, "policy_denied", "no");
       return found instanceof LeakFault ? leaks.refuse(found, request) : undefined;
@@ -69,8 +70,7 @@ export async function startFront(
       }),
     session: () => {
       session ??= (async () => {
-        const made = connectHttp2(`http://127.0.0.1:${serverPort}`);
-        made.on("error", () => {});
+        const made = sessionOn(connect(serverPort, "127.0.0.1") as TLSSocket, "127.0.0.1", serverPort);
         made.once("close", () => {
           session = undefined;
         });

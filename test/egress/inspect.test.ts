@@ -135,6 +135,12 @@ holds("Requests of HTTP/2 whose server answers before it has read them leave no 
   "answered early": { 200: 300 },
 });
 
+inThatWorld("A server of HTTP/2 may send much before it hears of it, so that a long way does not make it slow", (t) => {
+  const { ofStream, ofAll } = found["windows"] as Readonly<Record<string, number>>;
+  t.is(ofStream, 1 << 20);
+  t.true((ofAll ?? 0) >= 8 << 20, `${ofAll}`);
+});
+
 holds("What a server of HTTP/2 had not looked at when it ended its session goes over one other session", {
   leaving: ["session 1", ...Array<string>(3).fill("session 2")].map((text) => ({ status: 200, text })),
 });

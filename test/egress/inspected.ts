@@ -116,7 +116,12 @@ const untrusted = createHttpsServer(
 ).listen(444, addresses.other);
 const h2 = createSecureServer(certified);
 h2.on("sessionError", () => {});
+/** The most that a server of HTTP/2 may send before it hears that it was read. */
+const windows = { ofStream: 0, ofAll: 0 };
 h2.on("stream", (stream, headers) => {
+  const { remoteSettings, state } = stream.session ?? {};
+  windows.ofStream = Math.max(windows.ofStream, remoteSettings?.initialWindowSize ?? 0);
+  windows.ofAll = Math.max(windows.ofAll, state?.remoteWindowSize ?? 0);
   stream.on("error", () => {});
   stream.respond({ ":status": 200 }, { waitForTrailers: true });
   stream.on("wantTrailers", () => stream.sendTrailers({ "grpc-status": "0" }));
@@ -264,6 +269,7 @@ try {
       "new policy": said.trim().split("\n"),
       denials,
       lines,
+      windows,
     }),
   );
 } finally {
