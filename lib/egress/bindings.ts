@@ -1,5 +1,5 @@
-import type { Credential, CredentialInjection } from "../policy/credentials.ts";
-import { readsRequests } from "../policy/network.ts";
+import { bindingEntries, type Credential, type CredentialInjection } from "../policy/credentials.ts";
+import { type NetworkPolicy, readsRequests } from "../policy/network.ts";
 import type { Policy } from "../policy/policy.ts";
 import { isAws } from "../policy/token-source.ts";
 import type { Program } from "./flow.ts";
@@ -34,49 +34,59 @@ export class Bindings {
   readonly #all: readonly Compiled[];
 
   constructor({ credentials = {}, networkPolicies }: Pick<Policy, "credentials" | "networkPolicies">) {
-    this.#all = Object.entries(credentials).map(([name, credential]) => compile(name, credential, networkPolicies));
+    this.#all = Object.entries(credentials).flatMap(([name, credential]) => compile(name, credential, networkPolicies));
   }
 
   /** Whose secrets a server may have been sent, by whomever. What signs is sent to none. */
   namesAt(host: string, port: number): readonly string[] {
-    return this.#all
+    const names = this.#all
       .filter(
         ({ signs, endpoints }) => !signs && endpoints.some((each) => each.ports.includes(port) && each.host(host)),
       )
       .map(({ name }) => name);
+    return [...new Set(names)];
   }
 
   of(program: Program, host: string, port: number): readonly Binding[] {
-    return this.#all.flatMap(({ name, inject, signs, grants, endpoints }) => {
+    const found = new Map<string, Binding>();
+    for (const { name, inject, signs, grants, endpoints } of this.#all) {
       const places = endpoints.filter((each) => each.ports.includes(port) && each.host(host)).map(({ place }) => place);
-      return places.length > 0 && grants(program) ? [{ name, inject, signs, places }] : [];
-    });
+      if (places.length === 0 || !grants(program)) continue;
+      // Several entries may bind it.
+      const before = found.get(name)?.places ?? [];
+      found.set(name, { name, inject, signs, places: [...before, ...places] });
+    }
+    return [...found.values()];
   }
 }
 
-function compile(name: string, credential: Credential, policies: Policy["networkPolicies"]): Compiled {
+/** One for each entry that it is bound by. */
+function compile(name: string, credential: Credential, policies: Policy["networkPolicies"]): readonly Compiled[] {
   const { networkPolicy, inject } = credential;
-  const signs = isAws(credential.source);
-  if (networkPolicy === undefined) {
-    return {
-      name,
-      inject,
-      signs,
-      grants: programMatcher(credential.binaries),
-      endpoints: credential.endpoints.map(({ host, ports, path, scheme }) => ({
-        host: hostMatcher(host),
-        ports,
-        place: { matches: pathGlob(path), scheme },
-      })),
-    };
+  const common = { name, inject, signs: isAws(credential.source) };
+  if (networkPolicy === undefined && credential.endpoints.length > 0) {
+    const endpoints = credential.endpoints.map(({ host, ports, path, scheme }) => ({
+      host: hostMatcher(host),
+      ports,
+      place: { matches: pathGlob(path), scheme },
+    }));
+    return [{ ...common, grants: programMatcher(credential.binaries), endpoints }];
   }
-  const entry = policies[networkPolicy];
-  return {
-    name,
-    inject,
-    signs,
-    grants: programMatcher(entry?.binaries ?? []),
-    endpoints: (entry?.endpoints ?? [])
+  const own = networkPolicy === undefined ? undefined : policies[networkPolicy];
+  const entries =
+    networkPolicy === undefined
+      ? bindingEntries(name, { networkPolicies: policies })
+      : [own ?? { endpoints: [], binaries: [] }];
+  return entries.map(({ endpoints, binaries }) => ({
+    ...common,
+    grants: programMatcher(binaries),
+    endpoints: placesOf(endpoints),
+  }));
+}
+
+function placesOf(endpoints: NetworkPolicy["endpoints"]): Compiled["endpoints"] {
+  return (
+    endpoints
       .filter((endpoint) => endpoint.tls !== "skip" && readsRequests(endpoint))
       // In clear text only where that is what the port is for.
       .flatMap(({ host, ports, path }) =>
@@ -85,8 +95,8 @@ function compile(name: string, credential: Credential, policies: Policy["network
           ports: [port],
           place: { matches: pathGlob(path), scheme: port === 80 ? ("http" as const) : ("https" as const) },
         })),
-      ),
-  };
+      )
+  );
 }
 
 function hostMatcher(pattern: string): Glob {

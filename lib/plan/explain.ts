@@ -1,6 +1,6 @@
 import type { HostCapabilities } from "../host/capabilities.ts";
 import { landlockLacks } from "../host/landlock-abi.ts";
-import type { Credential, SecretSource } from "../policy/credentials.ts";
+import { bindingEntries, type Credential, type SecretSource } from "../policy/credentials.ts";
 import { type LimitName, limitKinds, limitNames } from "../policy/limits.ts";
 import type { PathGrant, Policy } from "../policy/policy.ts";
 import { isToken, keptBy } from "../policy/token-source.ts";
@@ -91,7 +91,7 @@ export function explainPlan(
     credentials: Object.entries(policy.credentials ?? {}).map(([name, credential]) => ({
       name,
       from: secretPlace(credential),
-      to: credentialReach(credential, policy),
+      to: credentialReach(name, credential, policy),
     })),
     protectedNames: {
       names: policy.protectedNames.names,
@@ -317,16 +317,26 @@ function keptAt(source: SecretSource): string {
 }
 
 function credentialReach(
+  name: string,
   { networkPolicy, endpoints, binaries, inject }: Credential,
-  { networkPolicies }: Policy,
+  policy: Policy,
 ): string {
-  const entry = networkPolicy === undefined ? undefined : networkPolicies[networkPolicy];
-  const where =
-    entry === undefined
-      ? endpoints.map(({ host, ports, path, scheme }) => `${scheme}://${host}:${ports.join(",")}${path}`)
-      : entry.endpoints.map(({ host, ports, path }) => `${host}:${ports.join(",")}${path}`);
-  const who = (entry?.binaries ?? binaries).map(({ path }) => path);
-  return `${where.join(", ")} by ${who.join(", ")}${inject === undefined ? "" : `, as ${inject.as}`}`;
+  const as = inject === undefined ? "" : `, as ${inject.as}`;
+  const reach = (where: readonly string[], who: Credential["binaries"]): string =>
+    `${where.join(", ")} by ${who.map(({ path }) => path).join(", ")}`;
+  const entry = networkPolicy === undefined ? undefined : policy.networkPolicies[networkPolicy];
+  if (entry === undefined && endpoints.length > 0) {
+    const where = endpoints.map(({ host, ports, path, scheme }) => `${scheme}://${host}:${ports.join(",")}${path}`);
+    return `${reach(where, binaries)}${as}`;
+  }
+  const entries = entry === undefined ? bindingEntries(name, policy) : [entry];
+  const all = entries.map((each) =>
+    reach(
+      each.endpoints.map(({ host, ports, path }) => `${host}:${ports.join(",")}${path}`),
+      each.binaries,
+    ),
+  );
+  return `${all.join("; ")}${as}`;
 }
 
 function pinsOf({ networkPolicies }: Policy): string {

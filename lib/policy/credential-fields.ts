@@ -1,4 +1,5 @@
 import {
+  boundBy,
   type Credential,
   type CredentialEndpoint,
   type CredentialInjection,
@@ -195,12 +196,14 @@ function build(
     for (const key of ["endpoints", "binaries"] as const)
       if (found.has(key))
         problems.error(found.place(key), `${what} has network_policy and ${key}`, "an entry brings its own");
-  } else {
-    if ((values.endpoints ?? []).length === 0 && !found.isBroken("endpoints"))
-      problems.error(at, `${what} is bound to nothing`, "name an entry by network_policy, or endpoints and binaries");
-    else if (!found.has("binaries"))
-      problems.error(at, `${what}.binaries is missing`, 'the programs that may use it; "/**" is every one');
-  }
+  } else if ((values.endpoints ?? []).length === 0) {
+    // Then endpoints have to bind it (checkCredentials).
+    if (found.has("endpoints") && !found.isBroken("endpoints"))
+      problems.error(at, `${what} is bound to nothing`, boundBy);
+    if (found.has("binaries") && !found.isBroken("endpoints"))
+      problems.error(found.place("binaries"), `${what} has binaries without endpoints`, boundBy);
+  } else if (!found.has("binaries"))
+    problems.error(at, `${what}.binaries is missing`, 'the programs that may use it; "/**" is every one');
   return Object.freeze({
     line: at.line,
     column: at.column,

@@ -1,6 +1,6 @@
 import { matchesName } from "./environment.ts";
 import { comparisonBudget, hostsOverlap } from "./host-pattern.ts";
-import { type Binary, type NetworkEndpoint, readsRequests } from "./network.ts";
+import { type Binary, type NetworkEndpoint, type NetworkPolicy, readsRequests } from "./network.ts";
 import type { Policy } from "./policy.ts";
 import { type Place, quote } from "./problem.ts";
 import type { Context } from "./reader.ts";
@@ -71,7 +71,22 @@ export interface Credential extends Place {
   readonly inject?: CredentialInjection;
 }
 
+/** How a credential comes to its places. */
+export const boundBy =
+  "name an entry by network_policy, or endpoints and binaries, or let endpoints name it by credential_binding";
+
 const isInspected = (each: NetworkEndpoint): boolean => each.tls !== "skip" && readsRequests(each);
+
+/** Entries with those of their endpoints that bind a credential which says of no place itself. */
+export function bindingEntries(
+  name: string,
+  { networkPolicies }: Pick<Policy, "networkPolicies">,
+): readonly Pick<NetworkPolicy, "endpoints" | "binaries">[] {
+  return Object.values(networkPolicies).flatMap(({ endpoints, binaries }) => {
+    const binding = endpoints.filter(({ credentialProvider }) => credentialProvider === name);
+    return binding.length === 0 ? [] : [{ endpoints: binding, binaries }];
+  });
+}
 
 /** What a credential needs of the rest of the policy, and what the rest may not do to it. */
 export function checkCredentials(policy: Policy, { problems }: Context): void {
@@ -89,6 +104,16 @@ export function checkCredentials(policy: Policy, { problems }: Context): void {
       } else if (!entry.endpoints.some(isInspected))
         problems.error(credential, `${what}: no endpoint of ${networkPolicy} is inspected`, "give one protocol: rest");
     }
+    const binding = bindingEntries(name, policy);
+    const isBoundElsewhere = networkPolicy !== undefined || credential.endpoints.length > 0;
+    if (!isBoundElsewhere && credential.binaries.length === 0) {
+      if (binding.length === 0) problems.error(credential, `${what} is bound to nothing`, boundBy);
+      else if (!binding.some(({ endpoints }) => endpoints.some(isInspected)))
+        problems.error(credential, `${what}: no endpoint that binds it is inspected`, "give one protocol: rest");
+    }
+    const [other] = binding.flatMap(({ endpoints }) => endpoints);
+    if (isBoundElsewhere && other !== undefined)
+      problems.error(other, `credential_binding: ${what} says itself what it is for`, "take one of the two out");
     for (const { host, ports } of credential.endpoints) {
       const isMet = inspected.some(
         (other) => hostsOverlap(host, other.host, budget) && other.ports.some((port) => ports.includes(port)),
@@ -100,7 +125,7 @@ export function checkCredentials(policy: Policy, { problems }: Context): void {
           "add one with protocol: rest",
         );
     }
-    if (isAws(source) && !isSigned(credential, policy))
+    if (isAws(source) && !isSigned(credential, binding, policy))
       problems.error(
         credential,
         `${what}: no endpoint that it is bound to is signed`,
@@ -114,7 +139,12 @@ export function checkCredentials(policy: Policy, { problems }: Context): void {
 }
 
 /** Whether an endpoint of its entry, or one where it may be used, asks for signatures. */
-function isSigned({ networkPolicy, endpoints }: Credential, { networkPolicies }: Policy): boolean {
+function isSigned(
+  { networkPolicy, endpoints }: Credential,
+  binding: readonly Pick<NetworkPolicy, "endpoints">[],
+  { networkPolicies }: Policy,
+): boolean {
+  if (binding.some((entry) => entry.endpoints.some((each) => each.credentialSigning !== ""))) return true;
   const entries = networkPolicy === undefined ? Object.values(networkPolicies) : [networkPolicies[networkPolicy]];
   const signed = entries.flatMap((entry) => entry?.endpoints.filter((each) => each.credentialSigning !== "") ?? []);
   if (networkPolicy !== undefined) return signed.length > 0;

@@ -80,13 +80,22 @@ export function policyOfProfile(content: Uint8Array, file: string, given: Readon
     if (outputs.some((output) => output.values.credential === name)) continue;
     if (isKeys && (name === "secret_access_key" || name === "session_token")) continue;
     const source = isKeys && name === "access_key_id" ? material.keys("") : sourceOf(credential, material);
-    const common = { source, network_policy: id };
+    const common = endpoints.length === 0 ? { source } : { source, network_policy: id };
     if (variables.length === 0) made[name] = { ...common, inject: injectionOf(credential) };
     for (const [index, env] of variables.entries())
       made[index === 0 ? name : `${name}-${index + 1}`] = { ...common, env };
   }
   material.refuseUnused(found.at);
   if (problems.failed) return { text: null, problems: problems.list() };
+  if (endpoints.length === 0) {
+    const [first = ""] = Object.keys(made);
+    problems.warning(
+      found.at,
+      "the profile has no endpoints: what is printed is bound to none",
+      `take it into a policy whose endpoint has credential_binding: {provider: ${first}}`,
+    );
+    return { text: writeDocument({ holdfast: 1, credentials: made }), problems: problems.list() };
+  }
   const policy = {
     holdfast: 1,
     network_policies: { [id]: { endpoints: endpoints.map(plain), binaries: binaries.map((path) => ({ path })) } },

@@ -1,19 +1,22 @@
 import { HoldfastError } from "../errors.ts";
 import { hasEgress, type NetworkEndpoint, readsRequests } from "./network.ts";
 import type { Policy } from "./policy.ts";
+import { quote } from "./problem.ts";
 import { isAws } from "./token-source.ts";
 
 interface Has {
+  readonly credentials: Policy["credentials"];
   readonly hasCredentials: boolean;
   readonly hasKeys: boolean;
 }
 
 /** What it asks for that is not there; undefined where all is. */
-function missingFor(endpoint: NetworkEndpoint, { hasCredentials, hasKeys }: Has): string | undefined {
+function missingFor(endpoint: NetworkEndpoint, { credentials = {}, hasCredentials, hasKeys }: Has): string | undefined {
   const { protocol } = endpoint;
   if (protocol !== "" && protocol !== "tcp" && !readsRequests(endpoint)) return `protocol ${protocol} is not read yet`;
   if (endpoint.credentialSigning !== "" && !hasKeys) return "there are no keys of AWS's to sign with";
-  if (endpoint.credentialProvider !== "") return "credentials have no providers yet";
+  if (endpoint.credentialProvider !== "" && !Object.hasOwn(credentials, endpoint.credentialProvider))
+    return `there is no credential ${quote(endpoint.credentialProvider)} for credential_binding`;
   const rewrites = endpoint.websocketCredentialRewrite || endpoint.requestBodyCredentialRewrite;
   return rewrites && !hasCredentials ? "there are no credentials to put in" : undefined;
 }
@@ -25,6 +28,7 @@ function missingFor(endpoint: NetworkEndpoint, { hasCredentials, hasKeys }: Has)
 export function networkRefusal(policy: Policy): HoldfastError | null {
   const credentials = Object.values(policy.credentials ?? {});
   const has: Has = {
+    credentials: policy.credentials,
     hasCredentials: credentials.length > 0,
     hasKeys: credentials.some(({ source }) => isAws(source)),
   };

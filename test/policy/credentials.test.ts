@@ -1,4 +1,7 @@
 import test from "ava";
+import { Bindings, isBound } from "../../lib/egress/bindings.ts";
+import type { Program } from "../../lib/egress/flow.ts";
+import { networkRefusal } from "../../lib/policy/refusal.ts";
 import { errors, sound } from "./policy-text.ts";
 
 const network = `holdfast: 1
@@ -214,7 +217,16 @@ const bad: readonly (readonly [string, string, readonly string[]])[] = [
   [
     "no place",
     "x: { source: { env: KEY }, env: INSIDE }",
-    ["10:3: credentials.x is bound to nothing (name an entry by network_policy, or endpoints and binaries)"],
+    [
+      "10:3: credentials.x is bound to nothing (name an entry by network_policy, or endpoints and binaries, or let endpoints name it by credential_binding)",
+    ],
+  ],
+  [
+    "programs without a place",
+    "x: { source: { env: KEY }, env: INSIDE, binaries: [{ path: /** }] }",
+    [
+      "10:43: credentials.x has binaries without endpoints (name an entry by network_policy, or endpoints and binaries, or let endpoints name it by credential_binding)",
+    ],
   ],
   [
     "nobody who uses it",
@@ -297,3 +309,42 @@ for (const [title, text, expected] of bad) {
     t.deepEqual(errors(`${network}credentials:\n  ${text}\n`), expected);
   });
 }
+
+const binding = (first: string, second = ""): string => `holdfast: 1
+network_policies:
+  one:
+    endpoints: [{ host: a.example.com, port: 443${first}, credential_binding: { provider: x } }, { host: b.example.com, port: 443, protocol: rest, enforcement: enforce, access: full }]
+    binaries: [{ path: /usr/bin/curl }]
+  two:
+    endpoints: [{ host: c.example.com, port: 8443, path: /v1/**, protocol: rest, enforcement: enforce, access: full, credential_binding: { provider: x } }]
+    binaries: [{ path: /usr/bin/git }]
+credentials:
+  x: { source: { env: KEY }, env: INSIDE${second} }
+`;
+const program = (path: string): Program => ({ path, sha256: "aa" }) as Program;
+const rest = ", protocol: rest, enforcement: enforce, access: full";
+
+test("A credential that says of no place is for the endpoints that name it, each with its own programs", (t) => {
+  const bindings = new Bindings(sound(binding(rest)));
+  const at = (path: string, host: string, port = 443): readonly string[] =>
+    bindings.of(program(path), host, port).map(({ name }) => name);
+  t.deepEqual(at("/usr/bin/curl", "a.example.com"), ["x"]);
+  t.deepEqual(at("/usr/bin/git", "c.example.com", 8443), ["x"]);
+  t.deepEqual(at("/usr/bin/git", "a.example.com"), []);
+  t.deepEqual(at("/usr/bin/curl", "b.example.com"), []);
+  t.deepEqual(at("/usr/bin/curl", "c.example.com", 8443), []);
+  const [only] = bindings.of(program("/usr/bin/git"), "c.example.com", 8443);
+  t.true(only !== undefined && isBound(only, "https", "/v1/x") && !isBound(only, "https", "/v2/x"));
+  t.deepEqual(bindings.namesAt("a.example.com", 443), ["x"]);
+  t.is(networkRefusal(sound(binding(rest))), null);
+});
+
+test("A credential that endpoints name may not name its own, and one that nobody inspects is refused", (t) => {
+  t.deepEqual(errors(binding(rest, ", network_policy: one")), [
+    "4:17: credential_binding: credentials.x says itself what it is for (take one of the two out)",
+  ]);
+  t.regex(
+    networkRefusal(sound(binding(rest).replace("provider: x } }, {", "provider: y } }, {")))?.message ?? "",
+    /there is no credential "y" for credential_binding/,
+  );
+});

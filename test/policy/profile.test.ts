@@ -138,3 +138,18 @@ test("What is wrong with a profile, or left open by it, is said at its place", (
   ]);
   t.deepEqual(errors("{ name: x }", { y: "z" }), ['1:1: the profile asks for no "y"']);
 });
+
+test("Of a profile without endpoints the credentials alone are printed, and how they are bound", (t) => {
+  const { text, problems } = made("{ name: key, env_vars: [KEY] }", {}, "");
+  t.deepEqual(parse(text ?? ""), { holdfast: 1, credentials: { key: { source: { env: "KEY" }, env: "KEY" } } });
+  t.deepEqual(
+    problems.map(({ severity, message, hint }) => [severity, message, hint]),
+    [
+      [
+        "warning",
+        "the profile has no endpoints: what is printed is bound to none",
+        "take it into a policy whose endpoint has credential_binding: {provider: key}",
+      ],
+    ],
+  );
+});
