@@ -29,8 +29,12 @@ function allowed(word: string): Allowed {
     throw usageError(`--allow ${word}: a URL, where HOST[:PORT][/PATH] is wanted`, `Write --allow ${rest}.`);
   }
   const slash = word.indexOf("/");
-  const target = readHostPort(slash < 0 ? word : word.slice(0, slash));
+  const place = slash < 0 ? word : word.slice(0, slash);
+  const target = readHostPort(place);
   if (target === undefined) {
+    const [, port] = /^(?:[^:]+|\[.*\]):([^:]*)$/.exec(place) ?? [];
+    if (port !== undefined && readHostPort(`h:${port}`) === undefined)
+      throw usageError(`--allow ${word}: "${port}" is no port`, "A port is one number from 1 to 65535.");
     throw usageError(
       `--allow ${word}: not HOST, HOST:PORT or HOST:PORT/PATH`,
       "For example --allow api.github.com, --allow db.example.com:5432 or --allow 'api.github.com/repos/**'.",

@@ -150,7 +150,9 @@ export class NetworkDecision {
       const isNamed = named.some(({ endpoint }) => endpoint.host !== "");
       const reason: Reason = isNamed ? "port" : "host";
       const detail = isNamed ? `no endpoint names port ${port} of ${host}` : `no endpoint names ${host}`;
-      return { refusal: refuse(reason, detail, null, `--allow ${where}`) };
+      // A flag that names what is never dialled is refused itself.
+      const isNameable = port > 0 && isPlainHost(host) && (isIP(host) === 0 || reachOf(host) !== "never");
+      return { refusal: refuse(reason, detail, null, isNameable ? `--allow ${where}` : undefined) };
     }
     const [first] = destinations;
     const policy = first?.key ?? null;

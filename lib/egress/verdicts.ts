@@ -1,3 +1,4 @@
+import { isPlainHost } from "../policy/host-pattern.ts";
 import type { Verdict } from "./flow.ts";
 
 // What is refused whatever the policy's rules say.
@@ -23,5 +24,6 @@ export const tooMany: Verdict = {
 
 export function unnamed(name: string): Verdict {
   const detail = `no endpoint names ${name}`;
-  return { allowed: false, policy: null, rule: null, reason: "host", detail, remedy: `--allow ${name}` };
+  const remedy = isPlainHost(name) ? { remedy: `--allow ${name}` } : {};
+  return { allowed: false, policy: null, rule: null, reason: "host", detail, ...remedy };
 }

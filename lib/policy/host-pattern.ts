@@ -1,4 +1,5 @@
 import { isIP } from "node:net";
+import { domainToASCII } from "node:url";
 import { quote } from "./problem.ts";
 
 /** RFC 1035 section 2.3.4. */
@@ -27,7 +28,11 @@ export function hostFault(host: string): string | undefined {
 export function hostDoubt(host: string): string | undefined {
   if (host.includes("://")) return "is a URL: a host is a name alone, and this one matches nothing";
   if (isIP(host) !== 0) return undefined;
-  if (/[\s/:@\0]/.test(host)) return "is not a host's name and matches nothing";
+  if (/[^\0-\x7f]/.test(host)) {
+    const ascii = domainToASCII(host);
+    return `is asked for in ASCII${ascii === "" ? "" : ` (${ascii})`}: so written it matches nothing`;
+  }
+  if (/[^a-z0-9_.*-]|\.\.|^\./i.test(host)) return "is not a host's name and matches nothing";
   if (/(?:^|\.)(?:0x[\da-f]*|\d+)$/i.test(host)) return "is another spelling of an address and leads nowhere";
   if (host.endsWith(".")) return "ends in a dot and matches nothing";
   return undefined;

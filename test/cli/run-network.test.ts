@@ -81,3 +81,19 @@ test("A path where everything is granted unread would take that away, and is ref
   await t.throwsAsync(withFlags(["api.example.com/x", "*.example.com"]), { message: /the other everything/ });
   await t.notThrowsAsync(withFlags(["api.example.com/x", "*.example.com:80"]));
 });
+
+test("What can be no host or no port is refused, with what it is", async (t) => {
+  for (const [word, message] of [
+    ["api.example.com:0", /"0" is no port$/],
+    ["api.example.com:65536/x", /"65536" is no port$/],
+    ["[2606:2800:220:1::34]:", /"" is no port$/],
+    ["api.example.com:443-445", /"443-445" is no port$/],
+    ["api.example.com:80:81", /not HOST, HOST:PORT or HOST:PORT\/PATH$/],
+    ["{a,b}.example.com", /is not a host's name and matches nothing$/],
+    ["a..example.com", /is not a host's name and matches nothing$/],
+    ["bücher.example:80", /is asked for in ASCII \(xn--bcher-kva\.example\): so written it matches nothing$/],
+  ] as const)
+    await t.throwsAsync(withFlags([word]), { message }, word);
+  t.true(allows(await withFlags(["xn--bcher-kva.example"]), ["GET", "/"], "xn--bcher-kva.example"));
+  t.true(allows(await withFlags(["[2606:2800:0220:1:0::34]:80"]), ["GET", "/"], "2606:2800:220:1::34", 80));
+});

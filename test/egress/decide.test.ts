@@ -38,6 +38,8 @@ test("What no rule names is refused, with what is missing and what would allow i
     remedy: "--allow example.com:443",
   });
   t.like(asked(github, "api.github.com", 80), { allowed: false, reason: "port", remedy: "--allow api.github.com:80" });
+  for (const host of ["127.0.0.1", "169.254.169.254", "::1", "0.0.0.0", "2130706433", "a b.example"])
+    t.is(asked(github, host, 80).remedy, undefined, host);
   const wget = asked(github, "api.github.com", 443, undefined, { path: "/usr/bin/wget" });
   t.like(wget, { allowed: false, reason: "program", policy: "one" });
   t.regex(wget.detail, /granted to \/usr\/bin\/curl, not to \/usr\/bin\/wget/);
