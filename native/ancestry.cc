@@ -16,6 +16,7 @@ namespace {
 
 constexpr size_t kMostAncestors = 16;
 constexpr size_t kMostArguments = 8;
+constexpr size_t kMostKnown = 1024;
 
 // What it is called by can change as soon as it has been looked at; it is opened without waiting
 // for anybody.
@@ -57,6 +58,21 @@ Ancestry ReadAncestry(uint32_t tid, int init_pid) {
     pid = ParentOf(parent);
   }
   return found;
+}
+
+Ancestry Ancestries::Of(uint32_t tid, uint64_t image, int init_pid) {
+  if (image == 0) return ReadAncestry(tid, init_pid);
+  const std::pair<uint32_t, uint64_t> key(tid, image);
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    auto found = known_.find(key);
+    if (found != known_.end()) return found->second;
+  }
+  Ancestry read = ReadAncestry(tid, init_pid);
+  std::lock_guard<std::mutex> lock(mutex_);
+  if (known_.size() >= kMostKnown) known_.clear();
+  known_[key] = read;
+  return read;
 }
 
 }  // namespace holdfast

@@ -3,7 +3,10 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
+#include <mutex>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace holdfast {
@@ -17,5 +20,17 @@ struct Ancestry {
 
 // Of a thread that stands still, up to the sandbox's init.
 Ancestry ReadAncestry(uint32_t tid, int init_pid);
+
+// What was read once of a thread, for as long as it executes the same: its arguments and who
+// started it are looked at when it connects first, which takes more than all the rest of a connect.
+class Ancestries {
+ public:
+  // `image` as ImageOf says it (foreign_code.h).
+  Ancestry Of(uint32_t tid, uint64_t image, int init_pid);
+
+ private:
+  std::mutex mutex_;
+  std::map<std::pair<uint32_t, uint64_t>, Ancestry> known_;
+};
 
 }  // namespace holdfast

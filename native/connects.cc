@@ -112,9 +112,11 @@ void Connects::ForgetTheGone() {
 }
 
 void Connects::Dispatch(const seccomp_notif& notification, int refusal) {
+  const Pending pending{notification, refusal, std::chrono::steady_clock::now()};
+  if (IsQuiet() && Connect(pending, /*may_wait=*/false)) return;
   std::lock_guard<std::mutex> lock(mutex_);
   if (waiting_.size() + stuck_.size() >= many_) ForgetTheGone();
-  waiting_.push_back({notification, refusal, std::chrono::steady_clock::now()});
+  waiting_.push_back(pending);
   if (idle_ == 0 && threads_ < kMaxThreads) {
     if (StartThread([self = shared_from_this()] { self->Work(); })) {
       threads_++;
@@ -124,6 +126,13 @@ void Connects::Dispatch(const seccomp_notif& notification, int refusal) {
     }
   }
   wake_.notify_one();
+}
+
+// Whether none waits and no thread has one to make: then who hears of the next makes it, which is
+// sooner done than to wake another for it.
+bool Connects::IsQuiet() {
+  std::lock_guard<std::mutex> lock(mutex_);
+  return waiting_.empty() && stuck_.empty() && idle_ == threads_;
 }
 
 void Connects::Work() {
@@ -139,7 +148,7 @@ void Connects::Work() {
     Pending pending = queue.front();
     queue.pop_front();
     lock.unlock();
-    bool answered = Connect(pending);
+    bool answered = Connect(pending, /*may_wait=*/true);
     lock.lock();
     if (!answered) stuck_.push_back(pending);
   }
@@ -148,8 +157,9 @@ void Connects::Work() {
 
 // Never "go on": between our look and the kernel's own another thread can put other bytes at the
 // address or another socket at the number. So a permitted connect is made here, on a duplicate of
-// the caller's socket. False: it has to wait longer, and everything is looked at anew.
-bool Connects::Connect(const Pending& pending) {
+// the caller's socket. False: it has to wait longer, and everything is looked at anew; or it may
+// have to, for a peer that is not ours, and `may_wait` is false.
+bool Connects::Connect(const Pending& pending, bool may_wait) {
   const seccomp_notif& notification = pending.notification;
   auto answer = [&](int error) {
     calls_->Reply(notification.id, error);
@@ -159,6 +169,9 @@ bool Connects::Connect(const Pending& pending) {
   socklen_t size = 0;
   int fault = ReadAddress(notification, &address, &size);
   if (fault != 0) return answer(fault);
+  const bool leads_out =
+      (address.ss_family == AF_INET || address.ss_family == AF_INET6) && !IsLoopback(address);
+  if (!may_wait && !leads_out) return false;
   int number = static_cast<int>(notification.data.args[0]);
   UniqueFd socket = made_ == nullptr ? Duplicate(notification.pid, number)
                                      : made_->Find(notification.pid, number);
@@ -180,11 +193,8 @@ bool Connects::Connect(const Pending& pending) {
   } else if (inet && address.ss_family == AF_UNSPEC) {  // that dissolves
     error = connect(socket.Get(), generic, size) == 0 ? 0 : errno;
   } else if (inet && (address.ss_family == AF_INET || address.ss_family == AF_INET6)) {
-    if (IsLoopback(address)) {
-      error = ConnectLoopback(pending, socket.Get(), domain, address, size);
-    } else {
-      error = ConnectOut(pending, socket.Get(), address, size);
-    }
+    error = leads_out ? ConnectOut(pending, socket.Get(), address, size)
+                      : ConnectLoopback(pending, socket.Get(), domain, address, size);
   }
   if (made_ != nullptr && (error == 0 || error == EINPROGRESS)) made_->Forget(socket.Get());
   return error != kSliceOver && answer(error);
@@ -244,10 +254,11 @@ int Connects::ConnectOut(const Pending& pending, int socket, const sockaddr_stor
   if (getpeername(socket, reinterpret_cast<sockaddr*>(&peer), &peer_size) == 0)
     return connect_it(reinterpret_cast<sockaddr*>(&peer), peer_size);
   Program program = ReadProgram(notification.pid, *own_);
+  const uint64_t image = ImageOf(notification.pid);
   program.foreign_code =
-      foreign_ != nullptr && (foreign_->Has(ImageOf(notification.pid)) ||
-                              HasForeignLoader(notification.pid, program.file.Get(), *own_));
-  program.ancestry = ReadAncestry(notification.pid, init_pid_);
+      foreign_ != nullptr &&
+      (foreign_->Has(image) || HasForeignLoader(notification.pid, program.file.Get(), *own_));
+  program.ancestry = ancestries_.Of(notification.pid, image, init_pid_);
   // What was read was the caller's only if it still stands there.
   if (!calls_->StillValid(notification.id)) return EINTR;
   return flows_.Carry(socket, address, size, notification.pid, std::move(program), connect_it);

@@ -13,6 +13,7 @@
 #include <memory>
 #include <mutex>
 
+#include "ancestry.h"
 #include "fd.h"
 #include "flows.h"
 #include "foreign_code.h"
@@ -51,7 +52,8 @@ class Connects : public std::enable_shared_from_this<Connects> {
 
   void ForgetTheGone();
   void Work();
-  bool Connect(const Pending& pending);
+  bool IsQuiet();
+  bool Connect(const Pending& pending, bool may_wait);
   int ConnectOut(const Pending& pending, int socket, const sockaddr_storage& address,
                  socklen_t size);
   int ConnectUnix(const Pending& pending, int socket, const sockaddr_un& address, socklen_t size);
@@ -66,6 +68,7 @@ class Connects : public std::enable_shared_from_this<Connects> {
   const std::shared_ptr<const OwnFiles> own_;
   ListenerTable sockets_;
   Flows flows_;
+  Ancestries ancestries_;
   const int init_pid_;
   uint64_t pid_namespace_ = 0;
   std::mutex mutex_;

@@ -140,6 +140,8 @@ for (const mode of ["namespaces", "landlock"] as const) {
         ["/granted/speak", ["sh"], null],
         ["/granted/speak", ["/granted/speak", "sh"], null],
       ],
+      // One process, which speaks twice before it executes the other.
+      "scripts in turn": ["/work/first", "/work/first", "/work/second"],
     },
   );
 }

@@ -178,6 +178,16 @@ try {
       ),
     );
 
+  // The end of a connection says that its record stands.
+  const asks = "exec 3<>/dev/tcp/$TO/7; read -u3 x";
+  const first = `printf '#!/bin/bash\\n%s\\n%s\\nexec %s/second' '${asks}' '${asks}' $W > first`;
+  const second = `printf '#!/bin/bash\\n${asks}' > second`;
+  await says("one script after the other", `${first}; ${second}; chmod +x first second; ./first`);
+  results["scripts in turn"] = lines
+    .filter(({ type }) => type === "connection")
+    .slice(-3)
+    .map(({ script }) => String(script).replace(place, ""));
+
   // A file that somebody outside changes: pinned, or what was first seen.
   const hash = (): string => createHash("sha256").update(readFileSync(speak)).digest("hex");
   const pinned = policyOf(`[{ path: "${speak}", sha256: ${hash()} }]`);

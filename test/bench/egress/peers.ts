@@ -65,13 +65,19 @@ function answers(host: string, port: number): Promise<boolean> {
   });
 }
 
-/** A certificate that is its own authority. */
-export function selfSigned(folder: string, label: string, name: string): Identity {
+/**
+ * A certificate and its key.
+ *
+ * @param authority who signs it; left out, it is an authority itself
+ */
+export function certified(folder: string, label: string, name: string, authority?: Identity): Identity {
   const identity = { certificate: join(folder, `${label}.pem`), key: join(folder, `${label}-key.pem`) };
   const args = [
     ...["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"],
-    ...["-subj", `/CN=${name}`, "-addext", `subjectAltName=DNS:${name}`],
-    ...["-keyout", identity.key, "-out", identity.certificate],
+    ...["-subj", `/CN=${name}`, "-keyout", identity.key, "-out", identity.certificate],
+    ...(authority === undefined
+      ? []
+      : ["-CA", authority.certificate, "-CAkey", authority.key, "-addext", `subjectAltName=DNS:${name}`]),
   ];
   const ran = spawnSync("openssl", args, { encoding: "utf8" });
   if (ran.status !== 0) throw new Error(`openssl: ${ran.stderr}`);

@@ -23,8 +23,8 @@ import { runChild } from "../child.ts";
 import { inRounds } from "../rounds.ts";
 import { type Kind, lines, type Slice } from "./lines.ts";
 import {
+  certified,
   isInstalled,
-  selfSigned,
   startMitmproxy,
   startNodeTunnel,
   startOrigin,
@@ -129,10 +129,12 @@ try {
     "-pthread",
   ]);
 
-  const identity = selfSigned(folder, "server", server);
+  // As servers have it: every client checks a signature of an authority's.
+  const authority = certified(folder, "authority", "authority.example.test");
+  const identity = certified(folder, "server", server, authority);
   // Where the sandbox sees it too.
-  const trust = join(programs, "server.pem");
-  copyFileSync(identity.certificate, trust);
+  const trust = join(programs, "authority.pem");
+  copyFileSync(authority.certificate, trust);
   // The launcher trusts what its host trusts.
   process.env["SSL_CERT_FILE"] = trust;
   const origin = await startOrigin(folder, { address: addresses.api, ports: Object.values(ports), identity });
@@ -174,11 +176,11 @@ try {
   closers.push(() => tunnel.stop());
   add("Node tunnel", tunnel.pid, ["proxy", "127.0.0.1", 8080], trust, tunnelled);
   if (isInstalled("squid")) {
-    const authority = selfSigned(folder, "squid-ca", "squid.example.test");
-    const squid = await startSquid(folder, { ...proxied, identity: authority, port: 3128 });
+    const bumper = certified(folder, "squid-ca", "squid.example.test");
+    const squid = await startSquid(folder, { ...proxied, identity: bumper, port: 3128 });
     closers.push(() => squid.stop());
     add("squid, tunnel", squid.pid, ["proxy", "127.0.0.1", 3128], trust, tunnelled);
-    add("squid, ssl-bump", squid.pid, ["proxy", "127.0.0.1", 3129], authority.certificate);
+    add("squid, ssl-bump", squid.pid, ["proxy", "127.0.0.1", 3129], bumper.certificate);
   } else skipped.push("squid is not installed (squid-openssl)");
   if (isInstalled("mitmdump")) {
     const { peer, certificate } = await startMitmproxy(folder, { ...proxied, port: 8081 });
