@@ -14,8 +14,8 @@ enum Kind : uint8_t { kSeparator, kText, kPercent, kBackslash };
 constexpr std::array<uint8_t, 256> MakeKinds() {
   std::array<uint8_t, 256> kinds{};
   for (auto& kind : kinds) kind = kText;
-  for (const char each : {' ', '\t', '\n', '\v', '\f', '\r', '\0', '"', '\'', '`', ',',
-                          ';', '+',  '|',  '[',  ']',  '(',  ')',  '{', '}',  '<', '>'})
+  for (const char each : {' ', '\t', '\n', '\v', '\f', '\r', '\0', '"', '\'', '`', ',', ';',
+                          ':', '+',  '|',  '[',  ']',  '(',  ')',  '{', '}',  '<', '>'})
     kinds[static_cast<uint8_t>(each)] = kSeparator;
   kinds['%'] = kPercent;
   kinds['\\'] = kBackslash;
@@ -41,16 +41,29 @@ constexpr std::array<uint8_t, 256> MakeDigits() {
 constexpr std::array<uint8_t, 256> kKinds = MakeKinds();
 constexpr std::array<uint8_t, 256> kDigits = MakeDigits();
 
-// The size of the escape that begins here, and the byte that it stands for; 1 where it is none, 0
-// where it is cut off.
+// Or a tabulator, behind a backslash.
+constexpr bool IsLineEnd(uint8_t letter) { return letter == 'n' || letter == 'r' || letter == 't'; }
+
+// The size of the escape that begins here, and the byte that it stands for; without one where it
+// only parts what stands beside it; 0 where it is cut off.
 inline size_t Escape(const uint8_t* data, size_t size, uint8_t kind, int* byte) {
-  const size_t before = kind == kPercent ? 1 : 4;
+  size_t run = 1;
+  size_t before = 1;
+  if (kind == kBackslash) {
+    // Texts of JSON lie in each other.
+    while (run < size && data[run] == '\\') run++;
+    if (run == size) return 0;
+    const uint8_t letter = data[run];
+    if (IsLineEnd(letter)) return run + 1;
+    if (letter != 'x' && memcmp(data + run, "u00", std::min<size_t>(size - run, 3)) != 0)
+      return run;
+    before = run + (letter == 'x' ? 1 : 3);
+  }
   const size_t whole = before + 2;
-  if (kind == kBackslash && memcmp(data + 1, "u00", std::min<size_t>(size - 1, 3)) != 0) return 1;
   int meant = 0;
   for (size_t i = before; i < std::min(size, whole); i++) {
     const uint8_t digit = kDigits[data[i]];
-    if (digit == kNoDigit) return 1;
+    if (digit == kNoDigit) return run;
     meant = meant * 16 + digit;
   }
   if (size < whole) return 0;
@@ -130,9 +143,9 @@ std::vector<uint8_t> Base64(const View& secret, size_t shift, const char* letter
 
 Status FormSearch::Prepare(const std::vector<View>& secrets, const std::vector<View>& marks) {
   size_t bytes = 0;
-  for (const View& secret : secrets) bytes += secret.second * 14 + 64;
+  for (const View& secret : secrets) bytes += secret.second * 15 + 64;
   for (const View& mark : marks) bytes += mark.second;
-  constexpr size_t kForms = 10;
+  constexpr size_t kForms = 11;
   const size_t most = secrets.size() * kForms + marks.size();
   marks_ = marks.size();
   const size_t align = alignof(Needle) - 1;
@@ -150,6 +163,12 @@ Status FormSearch::Prepare(const std::vector<View>& secrets, const std::vector<V
     if (secret.second < kShortest) continue;
     std::vector<uint8_t> form(secret.first, secret.first + secret.second);
     Add(i, kPlain, form);
+    // Behind a backslash its first character would be taken for a line end's.
+    if (IsLineEnd(form[0])) {
+      std::vector<uint8_t> rest(form.begin() + 1, form.end());
+      Add(i, kRest, rest);
+      Clear(&rest);
+    }
     std::reverse(form.begin(), form.end());
     Add(i, kReversed, form);
     Clear(&form);
@@ -256,9 +275,14 @@ size_t FormSearch::Find(const uint8_t* data, size_t size, bool more,
   // Only now: as a rule nothing is found, and nobody asks where it was.
   Places places(length);
   Normalise<true>(data, size, own, &places);
-  for (const Hit& hit : hits)
-    found->push_back({hit.needle->secret, hit.needle->form,
-                      places[hit.end - hit.needle->size].first, places[hit.end - 1].second});
+  for (const Hit& hit : hits) {
+    const size_t at = places[hit.end - hit.needle->size].first;
+    const size_t until = places[hit.end - 1].second;
+    if (hit.needle->form != kRest)
+      found->push_back({hit.needle->secret, hit.needle->form, at, until});
+    else if (at >= 2 && data[at - 2] == '\\' && IsLineEnd(data[at - 1]))
+      found->push_back({hit.needle->secret, kPlain, at - 1, until});
+  }
   return begun == length ? size : places[begun].first;
 }
 

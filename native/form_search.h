@@ -17,11 +17,12 @@ namespace holdfast {
 using View = std::pair<const uint8_t*, size_t>;
 
 // Both what is looked for and what is looked at are read without what text is cut up with (white
-// space, quotes, brackets and the like, NUL) and with percent escapes and JSON's \u00XX undone: a
-// form is found however it is spelled or parted.
+// space, also as JSON writes it, quotes, brackets, colons and the like, NUL) and with percent
+// escapes, JSON's \u00XX and \xXX undone: a form is found however it is spelled or parted.
 class FormSearch {
  public:
-  enum Form : uint8_t { kPlain, kHex, kReversed, kBase64, kMark };
+  // The last is found as plain, where its first character is behind a backslash.
+  enum Form : uint8_t { kPlain, kHex, kReversed, kBase64, kMark, kRest };
   struct Found {
     uint32_t secret;  // its index; of a mark, that among the marks
     Form form;

@@ -239,16 +239,27 @@ export function gathered(bytes: Buffer, ranges: Ranges): Buffer {
 }
 
 /** What parts a secret stays, so that what it stands in is still read. */
-const stays = new Set(Buffer.from(" \t\r\n\"'`,;|[](){}<>\0"));
+const stays = new Set(Buffer.from(" \t\r\n\"'`,;:|[](){}<>\0"));
+const backslash = 0x5c;
+/** What a backslash parts it with. */
+const lineEnds = new Set(Buffer.from("nrt"));
 
 function blankOut(data: Buffer, bytes: Buffer, ranges: Ranges, from: number, until: number): void {
   for (let i = from; i < until; i++) {
     const was = data[i] ?? 0;
-    if (stays.has(was) || (was === 0x5c && data[i + 1] !== 0x75)) continue;
+    if (stays.has(was) || (was === backslash && !isEscape(data, i))) continue;
+    if (lineEnds.has(was) && data[i - 1] === backslash) continue;
     const at = placeOf(i, ranges);
     const before = bytes[at] ?? 0;
     data[i] = blank;
     // Where they are not the same memory. Whatever is laid over it stays so.
     if (bytes[at] === before) bytes[at] = before ^ was ^ blank;
   }
+}
+
+/** Whether backslashes are part of a character's number, as JSON writes it. */
+function isEscape(data: Buffer, from: number): boolean {
+  let at = from;
+  while (data[at] === backslash) at++;
+  return data[at] === 0x75; // u
 }

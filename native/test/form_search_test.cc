@@ -41,6 +41,10 @@ TEST_CASE(
       {"n4rrow%2fse%22cret%2bwith%3dodd%26%63%68%61racters",                     FormSearch::kPlain   },
       {"n4rrow%252Fse%2522cret%252Bwith%253Dodd%2526characters",                 FormSearch::kPlain   },
       {"n4rrow/se\\\"cret+with=odd\\u0026characters",                            FormSearch::kPlain   },
+      {"n4rrow/se\\ncret\\r\\n+with=odd\\t&char\\\\nacters",                     FormSearch::kPlain   },
+      {"n4rrow/se\\x22cret+with=odd\\x26\\x63haracters",                         FormSearch::kPlain   },
+      {"n4rrow/se\\\\u0022cret+with=odd\\\\u0026characters",                     FormSearch::kPlain   },
+      {"bjRycm93L3NlImNyZXQr\\nd2l0aD1vZGQmY2hhcmFjdGVycw==",                    FormSearch::kBase64  },
       {"n4rrow/se', 'cret\" + \"with=\r\n odd&char|act(ers",                     FormSearch::kPlain   },
       {"6e3472726f772f7365226372\n65742b776974683d6f64642663686172616374657273", FormSearch::kHex     },
       {"6E3472726F772F736522637265742B776974683D6F64642663686172616374657273",   FormSearch::kHex     },
@@ -62,6 +66,11 @@ TEST_CASE(
     CHECK(result.found[0].end >= text.size() - 10);
     CHECK(result.begun == text.size());
   }
+  const std::string dumped =
+      "6e:34:72:72:6f:77:2f:73:65:22:63:72:65:74:2b:77:69:74:68:3d:6f:64:64:26:63:68:61:72:61:63:"
+      "74:65:72:73";
+  REQUIRE(Find(search, dumped).found.size() == 1);
+  CHECK(Find(search, dumped).found[0].form == FormSearch::kHex);
   CHECK(Find(search, "n4rrow/se\"cret+with=odd&character").found.empty());
   CHECK(Find(search, "").found.empty());
 }
@@ -78,6 +87,22 @@ TEST_CASE(
   }
   CHECK(Find(search, whole, true).begun == whole.size());
   CHECK(Find(search, "before n4rrow", false).begun == 13);
+}
+
+TEST_CASE("Behind a backslash, and with one in it, a secret is found all the same, once") {
+  FormSearch search;
+  const std::string own = "with\\not much of it";
+  REQUIRE(search.Prepare({ViewOf(kSecret), ViewOf(own)}, {}).Ok());
+  for (const char* before : {"\\", "\\\\", "a\\\\\\\\", ""}) {
+    const Result result = Find(search, std::string(before) + kSecret);
+    CAPTURE(before);
+    REQUIRE(result.found.size() == 1);
+    CHECK(result.found[0].form == FormSearch::kPlain);
+    CHECK(result.found[0].at <= std::string(before).size() + 1);
+  }
+  for (const char* text :
+       {"with\\not much of it", "with\\\\not much of it", "with\\\\\\\\not\\nmuch of it"})
+    CHECK(Find(search, text).found.size() == 1);
 }
 
 TEST_CASE("Each mark is found once, short secrets and what was wiped not at all") {

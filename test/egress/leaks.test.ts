@@ -377,6 +377,26 @@ test("Redacted, a body goes on as long as it was and without it; a head does not
   t.true(world.leaks.some(({ action }) => action === "redact"));
 });
 
+test("Redacted, a body of JSON is read as JSON all the same", async (t) => {
+  const world = await start(t, { requests: "redact" });
+  const lines = secret.replace(/.{9}/g, "$&\n");
+  const sent = {
+    a: lines,
+    b: [...secret],
+    c: JSON.stringify({ d: lines }),
+    e: base64(secret).replace(/.{16}/g, "$&\n"),
+  };
+  const text = JSON.stringify(sent).replaceAll("&", "\\u0026");
+  t.is(statusOf(await say(world.port, post("/", `${text} END`))), 200);
+  const came = JSON.parse(world.came().split("\r\n\r\n")[1]?.replace(" END", "") ?? "") as typeof sent;
+  t.regex(came.a, /^[*\n"]+$/);
+  t.is(came.a.split("\n").length, 4);
+  t.regex(came.b.join(""), /^[*"]+$/);
+  t.regex((JSON.parse(came.c) as { d: string }).d, /^[*\n"]+$/);
+  // What stands beside it has a part in its last character.
+  t.regex(came.e, /^[*\n]+.=$/m);
+});
+
 test("Where the policy only warns it goes on as it is, and is told of once", async (t) => {
   const world = await start(t, { requests: "warn" });
   t.is(statusOf(await say(world.port, post("/", `${secret} ${secret} END`, `X-Note: ${secret}`))), 200);

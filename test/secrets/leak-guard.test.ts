@@ -37,6 +37,19 @@ const forms: readonly (readonly [form: string, text: string])[] = [
   ["in pieces", [...secret].join(" ")],
   ["in pieces", [...secret].join("\n")],
   ["in pieces", `"${secret.slice(0, 12)}" + "${secret.slice(12)}"`],
+  ["in JSON", JSON.stringify({ key: `${secret.slice(0, 12)}\r\n\t${secret.slice(12)}` })],
+  ["in JSON", JSON.stringify({ said: JSON.stringify({ key: `${secret.slice(0, 12)}\n${secret.slice(12)}` }) })],
+  ["in pieces", [...bytes].map((byte) => `\\x${byte.toString(16)}`).join("")],
+  ["hex", encodeHex(secret).replace(/..(?=.)/g, "$&:")],
+  [
+    "base64",
+    JSON.stringify(
+      Buffer.from(`${"x".repeat(50)}${secret} y`, "latin1")
+        .toString("base64")
+        .replace(/.{60}/g, "$&\n"),
+    ),
+  ],
+  ["plain", `C:\\${secret}`],
 ];
 
 for (const [index, [form, text]] of forms.entries()) {
