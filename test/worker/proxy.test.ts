@@ -1,5 +1,10 @@
 // The worker's own way out, and that it is the worker's alone.
+import { once } from "node:events";
+import { writeFileSync } from "node:fs";
+import { type AddressInfo, createServer } from "node:net";
+import { join } from "node:path";
 import test from "ava";
+import { Authority } from "../../lib/egress/authority.ts";
 import { startConnectProxy } from "../egress/proxies.ts";
 import { environmentKey, FaultyServer, terminated, toolUse } from "./faulty-server.ts";
 import { WorkerProcess, workspace } from "./worker-process.ts";
@@ -42,3 +47,61 @@ test("A worker polls through its environment's proxy, and its sandboxes reach ne
   t.true(server.requests.every(({ headers }) => (headers["authorization"] ?? "").startsWith("Bearer ")));
   t.false(worker.said.includes("pr0xyword"));
 });
+
+test("A proxy over TLS is one that the host trusts", async (t) => {
+  const server = await FaultyServer.start("");
+  const authority = new Authority("the site", 3_600_000);
+  const proxy = await startConnectProxy({ address: "127.0.0.1" }, (name) => authority.contextFor(name));
+  t.teardown(() => {
+    proxy.close();
+    return server.close();
+  });
+  const workdir = workspace(t);
+  const trusted = join(workdir, "host-trust.pem");
+  writeFileSync(trusted, authority.certificate);
+  const worker = WorkerProcess.start(t, ["poll", "--workdir", workdir, "--drain"], {
+    ANTHROPIC_ENVIRONMENT_KEY: environmentKey,
+    ANTHROPIC_ENVIRONMENT_ID: "env_test",
+    ANTHROPIC_BASE_URL: server.url,
+    HTTP_PROXY: `https://localhost:${proxy.port}`,
+    SSL_CERT_FILE: trusted,
+  });
+  t.deepEqual(await worker.ended, { code: 0, signal: null });
+  t.true(proxy.asked.length > 0);
+  t.notRegex(worker.said, /cannot be polled/);
+});
+
+test("A worker whose proxy never answers ends when it is asked to", async (t) => {
+  const silent = createServer().listen(0, "127.0.0.1");
+  t.teardown(() => void silent.close());
+  await once(silent, "listening");
+  const worker = WorkerProcess.start(t, ["poll", "--workdir", workspace(t)], {
+    ANTHROPIC_ENVIRONMENT_KEY: environmentKey,
+    ANTHROPIC_ENVIRONMENT_ID: "env_test",
+    ANTHROPIC_BASE_URL: "http://queue.example.test",
+    HTTP_PROXY: `http://127.0.0.1:${(silent.address() as AddressInfo).port}`,
+  });
+  const [client] = (await once(silent, "connection")) as [import("node:net").Socket];
+  client.on("error", () => {});
+  worker.child.kill("SIGTERM");
+  t.deepEqual(await worker.ended, { code: 0, signal: null });
+});
+
+for (const url of [
+  "proxy.example.test:3128",
+  "u:pr0xyword@127.0.0.1:3128",
+  "http://u:pr0xyword@",
+  "http://u:pr0xyword@h:99999",
+  "socks5h://127.0.0.1:1",
+  "http://[::1",
+  "http://u:pr0xyword@a b:1",
+])
+  test(`A proxy variable that is no URL is said to be none, without what it says: ${url}`, async (t) => {
+    for (const name of ["HTTPS_PROXY", "http_proxy"]) {
+      const worker = WorkerProcess.start(t, ["poll", "--workdir", workspace(t)], { [name]: url });
+      t.deepEqual(await worker.ended, { code: 125, signal: null });
+      t.regex(worker.said, new RegExp(`^holdfast: ${name} is no URL of a proxy\\n.*ERR_HOLDFAST_USAGE`));
+      t.false(worker.said.includes(url));
+      t.false(worker.said.includes("pr0xyword"));
+    }
+  });
