@@ -199,7 +199,10 @@ async function serveIn(
 }
 
 function logDenials(place: SessionPlace, session: string, log: WorkerLog): void {
-  for (const { kind, subject, count } of place.takeDenials()) log.warn({ session, kind, subject, count }, "refused");
+  for (const { kind, subject, count, detail } of place.takeDenials())
+    log.warn({ session, kind, subject, count, ...(detail === undefined ? {} : { detail }) }, "refused");
+  for (const { subject, count, detail } of place.takeUnreached())
+    log.warn({ session, subject, count, detail }, "not reached");
 }
 
 async function stop(item: WorkItem, client: Anthropic, log: WorkerLog, timings: WorkerTimings): Promise<void> {

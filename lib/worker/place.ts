@@ -1,4 +1,4 @@
-import type { Denial } from "../sandbox/types.ts";
+import type { Denial, Unreached } from "../sandbox/types.ts";
 import type { Guarded } from "../secrets/leak-guard.ts";
 import type { ToolRunner } from "../tools/toolset.ts";
 import type { SessionFolders } from "./session-folders.ts";
@@ -17,6 +17,8 @@ export interface SessionPlace {
   check(text: string): Promise<Guarded>;
   /** What was refused since the last look. */
   takeDenials(): readonly Denial[];
+  /** What was permitted since the last look, and led nowhere. */
+  takeUnreached(): readonly Unreached[];
   /** Ends the tools and every process inside. What was written stays until `dispose`. */
   end(): Promise<void>;
   /** After `end`: takes files out by the rules. */

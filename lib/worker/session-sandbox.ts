@@ -1,6 +1,6 @@
 import { isWithin } from "../host/paths.ts";
 import type { Sandbox } from "../sandbox/sandbox.ts";
-import type { Denial } from "../sandbox/types.ts";
+import type { Denial, Unreached } from "../sandbox/types.ts";
 import { type Guarded, type LeakGuard, leakWords } from "../secrets/leak-guard.ts";
 import { createToolset, longestCallMs, type ToolResult, type ToolRunner } from "../tools/toolset.ts";
 import type { WorkerLog } from "./log.ts";
@@ -94,6 +94,10 @@ export class SessionSandbox implements SessionPlace {
 
   takeDenials(): readonly Denial[] {
     return [...this.#kept.splice(0), ...this.#sandbox.takeDenials()];
+  }
+
+  takeUnreached(): readonly Unreached[] {
+    return this.#sandbox.takeUnreached();
   }
 
   async end(): Promise<void> {

@@ -176,6 +176,7 @@ export async function openHarness(t: ExecutionContext, options: HarnessOptions =
           },
           check: async (text) => ({ text, leaks: [] }),
           takeDenials: () => [],
+          takeUnreached: () => [],
           async end() {},
           async extract() {},
           async dispose() {

@@ -1,11 +1,13 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import test from "ava";
+import { QueueServer } from "../../lib/queue/server.ts";
 import { Sandbox } from "../../lib/sandbox/sandbox.ts";
 import { Redactor } from "../../lib/worker/credentials.ts";
 import { SessionSandbox } from "../../lib/worker/session-sandbox.ts";
 import { sound } from "../policy/policy-text.ts";
 import { scratchFolder } from "../sandbox/session.ts";
+import { WorkerProcess, workspace } from "./worker-process.ts";
 
 const secret = "a-secret-that-nobody-may-see-0123456789";
 const own = "sk-ant-oat01-the-worker's-own-key-of-this-environment";
@@ -64,3 +66,33 @@ for (const [action, isError, text, leaves] of [
     else t.regex(keptBack[0]?.reason ?? "", /^it holds key \(plain\), which the leak guard keeps back$/);
   });
 }
+
+test("A worker's log says why something was refused, and what was permitted and led nowhere", async (t) => {
+  const queue = await QueueServer.start();
+  t.teardown(() => queue.close());
+  const ask = `fetch("http://inference.local/v1/chat/completions", { method: "POST", body: "{}" })`;
+  queue.submit({
+    calls: [{ tool: "bash", input: { command: `/.holdfast/node -e '${ask}'; getent hosts b.example` } }],
+  });
+  const policyFile = join(scratchFolder(t), "policy.yaml");
+  writeFileSync(
+    policyFile,
+    `holdfast: 1
+filesystem_policy: { include_workdir: true, read_only: [/usr, /bin, /lib, /lib64, /etc] }
+inference:
+  routes:
+    gone: { family: openai, url: "https://192.0.2.1", key: { env: HOLDFAST_TEST_NOWHERE } }
+`,
+  );
+  const worker = WorkerProcess.start(
+    t,
+    [
+      ...["poll", "--workdir", workspace(t), "--policy", policyFile, "--log-format", "text", "--drain"],
+      ...["--base-url", queue.url, "--environment-id", queue.environmentId],
+    ],
+    { ANTHROPIC_ENVIRONMENT_KEY: queue.environmentKey },
+  );
+  t.is((await worker.ended).code, 0);
+  t.regex(worker.said, /! refused .*kind=connect subject=b\.example count=\d detail=".*no endpoint.*"/);
+  t.regex(worker.said, /! not reached .*subject="the route gone \(by .*node\)" .*HOLDFAST_TEST_NOWHERE is not set/);
+});
