@@ -232,12 +232,18 @@ export interface Native {
   write(fd: number, data: Uint8Array, position: number): number;
   /**
    * The folders below a root, relative to it, that git takes for repositories: with a `.git`, or bare. Looks at no more
-   * than so many folders, nearest first, and says whether those were all.
+   * than so many folders, nearest first, and says whether those were all. Folders that were changed since (in nanoseconds
+   * since 1970; below 0: none) and whose mode keeps their owner out are opened to him, and told of with the mode that was.
    */
   findRepositories(
     root: string,
     mostFolders: number,
-  ): { found: readonly { readonly path: Buffer; readonly bare: boolean }[]; complete: boolean };
+    openedSince: bigint,
+  ): {
+    found: readonly { readonly path: Buffer; readonly bare: boolean }[];
+    complete: boolean;
+    opened: readonly { readonly path: Buffer; readonly mode: number }[];
+  };
   /** The names below a root, relative to it, of regular files with these inode numbers. */
   findNames(root: string, inodes: readonly bigint[], mostFolders: number): readonly Buffer[];
   /** A Buffer, null at the end, undefined when nothing is there yet. */

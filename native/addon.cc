@@ -713,7 +713,9 @@ Napi::Value ReadNow(const Napi::CallbackInfo& info) {
 Napi::Value FindRepositories(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   auto most = static_cast<size_t>(info[1].As<Napi::Number>().Int64Value());
-  holdfast::Repositories repositories = holdfast::FindRepositories(ToPath(info[0]), most);
+  bool lossless = false;
+  int64_t since = info[2].As<Napi::BigInt>().Int64Value(&lossless);
+  holdfast::Repositories repositories = holdfast::FindRepositories(ToPath(info[0]), most, since);
   Napi::Array found = Napi::Array::New(env, repositories.found.size());
   for (uint32_t i = 0; i < repositories.found.size(); i++) {
     const holdfast::Repository& repository = repositories.found[i];
@@ -725,6 +727,15 @@ Napi::Value FindRepositories(const Napi::CallbackInfo& info) {
   Napi::Object result = Napi::Object::New(env);
   result.Set("found", found);
   result.Set("complete", repositories.complete);
+  Napi::Array opened = Napi::Array::New(env, repositories.opened.size());
+  for (uint32_t i = 0; i < repositories.opened.size(); i++) {
+    const auto& [path, mode] = repositories.opened[i];
+    Napi::Object item = Napi::Object::New(env);
+    item.Set("path", Napi::Buffer<char>::Copy(env, path.data(), path.size()));
+    item.Set("mode", mode);
+    opened.Set(i, item);
+  }
+  result.Set("opened", opened);
   return result;
 }
 

@@ -43,13 +43,45 @@ std::string Below(const std::string& path, const char* name) {
   return path.empty() ? name : path + "/" + name;
 }
 
-UniqueFd OpenBelow(int root, const std::string& path) {
+UniqueFd OpenBelow(int root, const std::string& path, uint64_t flags = O_RDONLY) {
   open_how how{};
-  how.flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW;
+  how.flags = flags | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW;
   how.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS;
   return UniqueFd(static_cast<int>(
       syscall(SYS_openat2, root, path.empty() ? "." : path.c_str(), &how, sizeof how)));
 }
+
+// Opens folders that a session has shut to their owner.
+struct Opener {
+  int64_t since;
+  std::vector<OpenedFolder>* opened;
+
+  // `folder`: O_PATH or not. False where it was open, or is not ours to change.
+  bool LetIn(int folder, const std::string& path) const {
+    struct stat status;
+    if (fstat(folder, &status) != 0 || (status.st_mode & S_IRWXU) == S_IRWXU) return false;
+    int64_t changed =
+        static_cast<int64_t>(status.st_ctim.tv_sec) * 1000000000 + status.st_ctim.tv_nsec;
+    if (status.st_uid != geteuid() || changed < since) return false;
+    std::string link = "/proc/self/fd/" + std::to_string(folder);
+    uint32_t mode = status.st_mode & 07777;
+    if (chmod(link.c_str(), mode | S_IRWXU) != 0) return false;
+    opened->push_back({path, mode});
+    return true;
+  }
+
+  UniqueFd Open(int top, const std::string& path) const {
+    UniqueFd folder = OpenBelow(top, path);
+    if (folder.Valid()) {
+      LetIn(folder.Get(), path);
+      return folder;
+    }
+    if (errno != EACCES) return folder;
+    UniqueFd shut = OpenBelow(top, path, O_PATH);
+    if (!shut.Valid() || !LetIn(shut.Get(), path)) return UniqueFd();
+    return OpenBelow(top, path);
+  }
+};
 
 bool IsFolder(int folder, const DirectoryEntry& entry) {
   if (entry.type != DT_UNKNOWN) return entry.type == DT_DIR;
@@ -60,9 +92,11 @@ bool IsFolder(int folder, const DirectoryEntry& entry) {
 // Breadth first over at most `most` folders; false when there are more. `enter` is told of each
 // folder and returns what is told of each of its entries, and says whether to look into it.
 template <typename Enter>
-bool Walk(const std::string& root, size_t most, Enter enter) {
-  UniqueFd top(open(root.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+bool Walk(const std::string& root, size_t most, Enter enter, const Opener* opener = nullptr) {
+  UniqueFd top(open(root.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
   if (!top.Valid()) return true;
+  // What it is looked up from has to be open first.
+  if (opener != nullptr) opener->LetIn(top.Get(), "");
   std::deque<std::string> near{""};
   std::deque<std::string> filled;
   alignas(DirectoryEntry) static thread_local char buffer[64 * 1024];
@@ -72,7 +106,8 @@ bool Walk(const std::string& root, size_t most, Enter enter) {
     std::deque<std::string>& left = is_filled ? filled : near;
     std::string path = std::move(left.front());
     left.pop_front();
-    UniqueFd folder = OpenBelow(top.Get(), path);
+    UniqueFd folder =
+        opener == nullptr ? OpenBelow(top.Get(), path) : opener->Open(top.Get(), path);
     if (!folder.Valid()) continue;  // not ours to read, or exchanged: nothing to be tricked by
     auto look = enter(path, folder.Get());
     long size;
@@ -92,8 +127,9 @@ bool Walk(const std::string& root, size_t most, Enter enter) {
 
 }  // namespace
 
-Repositories FindRepositories(const std::string& root, size_t most) {
+Repositories FindRepositories(const std::string& root, size_t most, int64_t since) {
   Repositories result;
+  Opener opener{since, &result.opened};
   struct Look {
     Repositories& result;
     const std::string& path;
@@ -115,9 +151,27 @@ Repositories FindRepositories(const std::string& root, size_t most) {
       if (head && ((objects && refs) || common)) result.found.push_back({path, true});
     }
   };
-  result.complete = Walk(root, most, [&](const std::string& path, int) {
-    return Look{result, path};
-  });
+  const Opener* opens = since < 0 ? nullptr : &opener;
+  auto enter = [&](const std::string& path, int) { return Look{result, path}; };
+  result.complete = Walk(root, most, enter, opens);
+  if (opens == nullptr) return result;
+  // Of git's own folders those that hold hooks, settings, and other repositories.
+  auto pass = [&](const std::string&, int) {
+    return [](const DirectoryEntry& entry) {
+      for (const char* other : {"objects", "refs", "logs", "lfs", "info"})
+        if (Is(entry.name, other)) return false;
+      return true;
+    };
+  };
+  for (const Repository& repository : result.found) {
+    if (repository.bare) continue;
+    std::string git = Below(repository.path, ".git");
+    size_t before = result.opened.size();
+    result.complete = Walk(root + "/" + git, most, pass, opens) && result.complete;
+    for (size_t i = before; i < result.opened.size(); i++)
+      result.opened[i].path =
+          result.opened[i].path.empty() ? git : git + "/" + result.opened[i].path;
+  }
   return result;
 }
 

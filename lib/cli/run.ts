@@ -97,15 +97,18 @@ export async function run(args: readonly string[]): Promise<number> {
       await draft?.finish(sandbox, { status, tell });
       return code;
     } finally {
-      await sandbox.dispose();
-      for (const name of sandbox.refusedNames) {
-        const path = displayPath(Buffer.from(name));
-        const now = `${path}.refused-by-holdfast`;
-        const record = { event: "put-aside", path, now };
-        status(record);
-        tell(record, `${paint("yellow", "put aside")} ${path}: a protected name was made; it is now ${now}`);
+      try {
+        await sandbox.dispose();
+      } finally {
+        for (const name of sandbox.refusedNames) {
+          const path = displayPath(Buffer.from(name));
+          const now = `${path}.refused-by-holdfast`;
+          const record = { event: "put-aside", path, now };
+          status(record);
+          tell(record, `${paint("yellow", "put aside")} ${path}: a protected name was made; it is now ${now}`);
+        }
+        if (sandbox.receipt !== null) await receipt?.write([`${JSON.stringify(sandbox.receipt)}\n`]);
       }
-      if (sandbox.receipt !== null) await receipt?.write([`${JSON.stringify(sandbox.receipt)}\n`]);
     }
   } catch (error) {
     const known = HoldfastError.is(error);

@@ -85,15 +85,28 @@ function foldersIn(path: BytePath): BytePath[] {
   }
 }
 
-/** The projects of a workspace, itself first, at any depth. */
+/**
+ * The projects of a workspace, itself first, at any depth.
+ *
+ * @param openedSince folders that were shut to their owner since then are opened, and are the caller's to shut again
+ */
 export function findProjects(
   root: string,
   limits: LookLimits,
-): { readonly projects: readonly Project[]; readonly complete: boolean } {
-  const { found, complete } = native().findRepositories(root, limits.folders);
+  openedSince = -1n,
+): {
+  readonly projects: readonly Project[];
+  readonly complete: boolean;
+  readonly opened: readonly { readonly path: BytePath; readonly mode: number }[];
+} {
+  const { found, complete, opened } = native().findRepositories(root, limits.folders, openedSince);
   const repositories = found.map(({ path, bare }) => ({ folder: path.toString("latin1"), bare }));
   const projects = [{ folder: "", bare: false }, ...repositories.filter(({ folder, bare }) => folder !== "" || bare)];
-  return { projects: projects.slice(0, limits.projects), complete: complete && projects.length <= limits.projects };
+  return {
+    projects: projects.slice(0, limits.projects),
+    complete: complete && projects.length <= limits.projects,
+    opened: opened.map(({ path, mode }) => ({ path: path.toString("latin1"), mode })),
+  };
 }
 
 /**

@@ -1,5 +1,6 @@
-import { closeSync, lchownSync, readFileSync, renameSync, symlinkSync } from "node:fs";
+import { chmodSync, closeSync, lchownSync, lstatSync, readFileSync, renameSync, symlinkSync } from "node:fs";
 import { posix } from "node:path";
+import { HoldfastError } from "../errors.ts";
 import { isWithin } from "../host/paths.ts";
 import type { Workspace } from "../plan/workspace.ts";
 import {
@@ -7,17 +8,20 @@ import {
   Directory,
   DirectoryChain,
   type Entry,
+  errnoOf,
   joinPath,
   nameOf,
   parentOf,
   toBytes,
 } from "./directory.ts";
+import { displayPath } from "./display-path.ts";
 import { isHarmlessGitConfig } from "./git-settings.ts";
 import {
   absentIn,
   bytePath,
   findProjects,
   foldersAbove,
+  kindOf,
   limitsAfter,
   namesIn,
   type Project,
@@ -39,23 +43,33 @@ export interface Beginning {
   readonly folder: Pick<Entry, "device" | "inode">;
 }
 
+/** What became of names that were planted, relative to the workspace. */
+export interface PutAside {
+  readonly names: readonly string[];
+  /** Those that stay where they are, with why. */
+  readonly left: readonly string[];
+}
+
 /**
  * Puts aside what was planted under a protected name during the call, by renaming it: nothing is lost and nothing runs
  * it. A new repository is let be as far as it is what git itself makes. No link is followed: where one stands on the
- * way to a protected name, it is what was planted.
+ * way to a protected name, it is what was planted. Folders that the session has shut to their owner are opened meanwhile:
+ * git runs a hook by its path, whoever may list its folder.
  *
  * @param workspace what the session could not write, which is as it was, and links that it could replace
- * @returns the names, relative to the workspace
  */
 export function putAside(
   root: string,
   names: readonly string[],
   before: Beginning,
   { readOnly, protectedLinks = [] }: Pick<Workspace, "readOnly" | "protectedLinks">,
-): string[] {
+): PutAside {
+  const { dev, ino } = lstatSync(root, { bigint: true });
+  if (dev !== before.folder.device || ino !== before.folder.inode) return { names: [], left: [] };
+  const { projects, opened } = findProjects(root, limitsAfter, before.since - clockGrainNs);
   using top = Directory.at(root);
   const { device, inode } = top.own();
-  if (device !== before.folder.device || inode !== before.folder.inode) return [];
+  if (device !== before.folder.device || inode !== before.folder.inode) return { names: [], left: [] };
   using chain = new DirectoryChain(top);
   const place = bytePath(root);
   const kept = readOnly.map(bytePath);
@@ -69,7 +83,8 @@ export function putAside(
     refused.add(path);
   };
   const known = new Set(before.found.projects.map(keyOf));
-  for (const project of findProjects(root, limitsAfter).projects) {
+  const left: string[] = [];
+  for (const project of projects) {
     const isAbsent = absentIn(placeOf(place, project.folder));
     const isNew = !known.has(keyOf(project));
     const looked = namesIn(placeOf(place, project.folder), project, names, isAbsent, { limits: limitsAfter, isNew });
@@ -80,15 +95,48 @@ export function putAside(
         if (found === null || !look().isPlanted(chain, project, name) || isHarmless(chain, found, root)) continue;
         // An ordinary folder that was made a repository may have had a `config` of its own.
         take(project.bare && look().isNewProject(project) ? joinPath(project.folder, "HEAD") : found);
-      } catch {
+      } catch (error) {
         // Exchanged at this moment by another sandbox over the same folder, whose own end will look again.
+        const path = joinPath(project.folder, name);
+        if (exchanged.has(errnoOf(error) ?? "") || kindOf(`${place}/${path}`) === "missing") continue;
+        left.push(`${displayPath(toBytes(path))} (${errnoOf(error) ?? String(error)})`);
       }
     }
   }
   for (const { path, target } of protectedLinks) {
     if (restoreLink(chain, path, target)) refused.add(bytePath(path));
   }
-  return [...refused].map((path) => toBytes(path).toString());
+  shutAgain(chain, root, opened);
+  return { names: [...refused].map((path) => toBytes(path).toString()), left };
+}
+
+/** @throws HoldfastError ERR_HOLDFAST_PUT_ASIDE where something stays where it was planted */
+export function assertPutAside({ left }: PutAside): void {
+  if (left.length === 0) return;
+  throw new HoldfastError(`protected names were made that could not be put aside: ${left.join(", ")}`, {
+    code: "ERR_HOLDFAST_PUT_ASIDE",
+    step: "workspace",
+    hint: "Remove them before you work in these folders: programs may run what they hold.",
+  });
+}
+
+/** What a name that was looked at may come to when somebody else changes the folder. */
+const exchanged: ReadonlySet<string> = new Set(["ENOENT", "ENOTDIR", "ELOOP", "ESTALE"]);
+
+/** As the session left them, but for what was put aside; the deepest first. */
+function shutAgain(
+  chain: DirectoryChain,
+  root: string,
+  opened: readonly { readonly path: BytePath; readonly mode: number }[],
+): void {
+  for (const { path, mode } of opened.toReversed()) {
+    try {
+      if (path === "") chmodSync(root, mode);
+      else chain.reach(parentOf(path)).changeMode(nameOf(path), mode);
+    } catch {
+      // It is gone, or its owner's to open again.
+    }
+  }
 }
 
 /** Tells what a session has put under a protected name from what was there before. */
@@ -215,7 +263,13 @@ function isHarmless(chain: DirectoryChain, path: BytePath, root: string): boolea
 function textOf(folder: Directory, name: BytePath): string | null {
   const entry = folder.entry(name);
   if (entry?.type !== "file" || entry.size > mostSettings) return null;
-  const { fd } = folder.openFile(name);
+  let fd: number;
+  try {
+    ({ fd } = folder.openFile(name));
+  } catch (error) {
+    if (errnoOf(error) === "EACCES") return null;
+    throw error;
+  }
   try {
     return readFileSync(fd, "latin1");
   } finally {

@@ -46,7 +46,7 @@ import { checkCall, checkSandboxOptions, environmentList } from "./options.ts";
 import { launchLayered, layersOf, sourceOf } from "./private-layer.ts";
 import { ConfinedProcess, type StartOptions } from "./process.ts";
 import { configuredNames, missingProtected, type ProtectedPaths } from "./protected-paths.ts";
-import { type Beginning, putAside } from "./put-aside.ts";
+import { assertPutAside, type Beginning, type PutAside, putAside } from "./put-aside.ts";
 import { ReachedLimits } from "./reached-limits.ts";
 import { forgetLeftover, registerLeftover } from "./reaper.ts";
 import type { SandboxReceipt } from "./receipt.ts";
@@ -734,9 +734,11 @@ export class Sandbox implements SandboxLike {
     await this.end();
     this.#network.forgetSecrets();
     const { workspace } = this;
+    let aside: PutAside | undefined;
     if (workspace.mode === "direct" && workspace.access === "read-write") {
       const names = ungranted(this.policy, workspace.hostPath);
-      this.refusedNames = putAside(workspace.hostPath, names, this.#beginning, workspace);
+      aside = putAside(workspace.hostPath, names, this.#beginning, workspace);
+      this.refusedNames = aside.names;
       await forgetLeftover("planted", ...this.#beginning.missing);
     }
     for (const folder of foldersOf(workspace)) await clearPrivateFolder(folder);
@@ -747,6 +749,7 @@ export class Sandbox implements SandboxLike {
         folders: foldersOf(workspace),
         controlSocket: this.controlSocket,
       })) ?? null;
+    if (aside !== undefined) assertPutAside(aside);
   }
 
   #live(): Channel {

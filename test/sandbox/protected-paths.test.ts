@@ -14,6 +14,7 @@ import test from "ava";
 import { protectedNameList } from "../../lib/policy/protected-names.ts";
 import { findProtected } from "../../lib/sandbox/protected-paths.ts";
 import { putAside } from "../../lib/sandbox/put-aside.ts";
+import { Sandbox } from "../../lib/sandbox/sandbox.ts";
 import { isRoot, makeFiles, runInside, scratchFolder, sessionOver, snapshot } from "./session.ts";
 
 const hasGit = spawnSync("git", ["--version"]).error === undefined;
@@ -336,6 +337,39 @@ test("What a repository's settings would have git read is not applied from a lay
   t.true(existsSync(join(workspace, "other.config")));
 });
 
+test("What a session shuts away is put aside all the same, and the rest stays shut", async (t) => {
+  const planted =
+    "mkdir -p new/.git/hooks new/.git/modules/m/hooks deep/in/.git far/off/shut; chmod 100 new; chmod 755 new; " +
+    "for git in new/.git new/.git/modules/m; do echo x > $git/HEAD; echo x > $git/hooks/pre-commit; done; " +
+    "echo '[core]' > deep/in/.git/config; echo 'fsmonitor = x' >> deep/in/.git/config; " +
+    "chmod 100 new/.git/hooks new/.git/modules/m/hooks deep; chmod 300 new/.git/modules new/.git; " +
+    "chmod 555 deep/in/.git 2> /dev/null || true; chmod 0 far/off/shut; chmod 444 far/off; chmod 111 .";
+  const { sandbox, workspace } = await sessionOver(t, {}, planted, { workspace: "direct" });
+  await sandbox.dispose();
+  const modeOf = (path: string): string => (lstatSync(join(workspace, path)).mode & 0o777).toString(8);
+  t.deepEqual([".", "deep", "far/off", "new/.git"].map(modeOf), ["111", "100", "444", "300"]);
+  for (const path of [".", "far/off", "deep", "new/.git", "new/.git/modules"]) chmodSync(join(workspace, path), 0o755);
+  t.is(modeOf("far/off/shut"), "0");
+  t.deepEqual([...sandbox.refusedNames].sort(), ["deep/in/.git/config", "new/.git/hooks", "new/.git/modules/m/hooks"]);
+  for (const name of sandbox.refusedNames) {
+    t.false(existsSync(join(workspace, name)), name);
+    t.true(existsSync(join(workspace, `${name}.refused-by-holdfast`)), name);
+  }
+});
+
+test("Where what was planted stays, that is an error", async (t) => {
+  const deep = "d/".repeat(300);
+  const planted = `mkdir -p ${deep}.git/hooks new/.git/hooks; echo x | tee ${deep}.git/hooks/pre-commit > new/.git/hooks/pre-commit`;
+  const sandbox = await Sandbox.create({ workdir: makeFiles(scratchFolder(t), { "a-file": "" }) });
+  t.teardown(() => sandbox.dispose().catch(() => {}));
+  await runInside(sandbox, planted);
+  await t.throwsAsync(sandbox.dispose(), {
+    code: "ERR_HOLDFAST_PUT_ASIDE",
+    message: /d\/\.git\/hooks \(ENAMETOOLONG\)$/,
+  });
+  t.deepEqual(sandbox.refusedNames, ["new/.git/hooks"]);
+});
+
 test("A bare repository's hooks and settings are read-only", async (t) => {
   const { sandbox } = await sessionOver(
     t,
@@ -402,8 +436,8 @@ test("Hooks that nobody could look at before a session stay, unless the session 
   const before = { found, missing: [], folder: { device: begun.dev, inode: begun.ino } };
   const since = BigInt(Date.now() + 60_000) * 1_000_000n;
   const nothing = { readOnly: [], protectedLinks: [] };
-  t.deepEqual(putAside(folder, protectedNameList, { ...before, since }, nothing), []);
-  t.deepEqual(putAside(folder, protectedNameList, { ...before, since: 0n }, nothing).sort(), [
+  t.deepEqual(putAside(folder, protectedNameList, { ...before, since }, nothing).names, []);
+  t.deepEqual([...putAside(folder, protectedNameList, { ...before, since: 0n }, nothing).names].sort(), [
     "one/.git/config",
     "one/.git/hooks",
     "other/.git/config",
@@ -418,6 +452,9 @@ test("Nothing is put aside in a folder that took the workspace's place", (t) => 
   renameSync(join(folder, "work"), join(folder, "old"));
   renameSync(join(folder, "other"), join(folder, "work"));
   const before = { found, missing: [join(folder, "work/.bashrc")], since: 0n, folder: { device: dev, inode: ino } };
-  t.deepEqual(putAside(join(folder, "work"), protectedNameList, before, { readOnly: [], protectedLinks: [] }), []);
+  t.deepEqual(
+    putAside(join(folder, "work"), protectedNameList, before, { readOnly: [], protectedLinks: [] }).names,
+    [],
+  );
   t.true(existsSync(join(folder, "work/.bashrc")));
 });
