@@ -65,7 +65,9 @@ export class SessionCredentials {
       }),
     );
     this.environment = { ...others, ...shown };
-    this.#pattern = new RegExp([...placeholders.values(), openshellForms].join("|"), "g");
+    // Dots are all that means something else in a pattern.
+    const literal = [...placeholders.values()].map((each) => each.replaceAll(".", "\\."));
+    this.#pattern = new RegExp([...literal, openshellForms].join("|"), "g");
   }
 
   /**
