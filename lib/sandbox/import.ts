@@ -32,6 +32,8 @@ export interface ImportResult {
 export interface ImportTarget {
   readonly files: SandboxFiles;
   readonly workspace: Workspace;
+  /** What of a file is a secret that the sandbox may not see, for people; undefined where none is. */
+  readonly secretIn: (content: Buffer) => string | undefined;
   readonly signal?: AbortSignal;
 }
 
@@ -56,25 +58,25 @@ export async function importFiles(sources: readonly string[], to: string, target
   for (const { path, real, kind } of checked) {
     const place = isFolder ? posix.join(top, basename(path)) : top;
     if (kind === "directory") await importing.folder(real, place);
-    else importing.found(real, place);
+    else importing.found(real, place, true);
   }
   return importing.write();
 }
 
 class Importing {
   readonly #target: ImportTarget;
-  readonly #found: { readonly real: string; readonly place: string }[] = [];
+  readonly #found: { readonly real: string; readonly place: string; readonly isNamed: boolean }[] = [];
   readonly #passedOver: { path: string; reason: string }[] = [];
 
   constructor(target: ImportTarget) {
     this.#target = target;
   }
 
-  found(real: string, place: string): void {
+  found(real: string, place: string, isNamed = false): void {
     if (this.#found.length >= mostFiles) {
       throw failed(real, `there are more than ${mostFiles} files`, "Name fewer, or pack them into an archive.");
     }
-    this.#found.push({ real, place });
+    this.#found.push({ real, place, isNamed });
   }
 
   async folder(real: string, place: string): Promise<void> {
@@ -91,10 +93,16 @@ class Importing {
 
   async write(): Promise<ImportResult> {
     const files: ImportedFile[] = [];
-    for (const { real, place } of this.#found) {
+    for (const { real, place, isNamed } of this.#found) {
       this.#target.signal?.throwIfAborted();
       try {
-        files.push(await this.#copy(real, place));
+        const { content, mode } = read(real);
+        const secret = this.#target.secretIn(content);
+        const why = `it holds ${secret}, which the sandbox would see`;
+        if (secret !== undefined && isNamed)
+          throw failed(real, why, "Take it out: programs inside get a placeholder by the credential's env.");
+        if (secret === undefined) files.push(await this.#write(real, place, content, mode));
+        else this.#passedOver.push({ path: displayPath(Buffer.from(place)), reason: why });
       } catch (error) {
         if (!HoldfastError.is(error) || files.length === 0) throw error;
         const { code, step, hint, message, path } = error;
@@ -105,8 +113,7 @@ class Importing {
     return { files, passedOver: this.#passedOver };
   }
 
-  async #copy(real: string, place: string): Promise<ImportedFile> {
-    const { content, mode } = read(real);
+  async #write(real: string, place: string, content: Buffer, mode: number): Promise<ImportedFile> {
     const { files, workspace } = this.#target;
     const outcome = await files.write(join(workspace.path, place), content, {
       roots: [workspace.path],

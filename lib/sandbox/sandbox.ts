@@ -686,7 +686,13 @@ export class Sandbox implements SandboxLike {
   ): Promise<ImportResult> {
     this.#live();
     const { importFiles } = await import("./import.ts");
-    const result = await importFiles(files, to, { ...options, files: this.files, workspace: this.workspace });
+    const mayPass = this.policy.leakGuard?.action === "warn";
+    const secretIn = (content: Buffer): string | undefined => {
+      const [found] = mayPass ? [] : secretsInUse.find(content).found;
+      return found && `${found.name} (${found.form})`;
+    };
+    const target = { ...options, files: this.files, workspace: this.workspace, secretIn };
+    const result = await importFiles(files, to, target);
     for (const { path, bytes, sha256 } of result.files)
       this.#audit?.append({ type: "file.imported", sandbox: this.name, path, bytes, sha256 });
     return result;

@@ -1,5 +1,5 @@
 import { execFileSync } from "node:child_process";
-import { mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { chmodSync, mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import test, { type ExecutionContext } from "ava";
@@ -173,4 +173,39 @@ credentials:
     await t.throwsAsync(async () => await sandbox.exec("env", [], { env: { A } }), seen);
   const { stdout } = await sandbox.exec("env", [], { env: { A: "a" } });
   t.regex(stdout.toString(), /^A=a$/m);
+});
+
+test("No file that holds a secret is brought into a sandbox, but where its policy only warns", async (t) => {
+  const made = folder(t);
+  const workdir = join(made, "work");
+  for (const each of [workdir, join(made, "data")]) mkdirSync(each);
+  chmodSync(workdir, 0o777);
+  const secret = "n4rrow-secret-of-the-api-brought-in";
+  process.env["HOLDFAST_TEST_BROUGHT"] = secret;
+  writeFileSync(join(made, "data", "fine"), "fine");
+  writeFileSync(join(made, "data", "leaky"), Buffer.from(`key=${secret}`).toString("base64"));
+  const policy = (action: string): ReturnType<typeof sound> =>
+    sound(`${runnable()}leak_guard: { action: ${action} }
+network_policies:
+  api:
+    endpoints: [{ host: api.example.com, port: 443, protocol: rest, enforcement: enforce, access: full }]
+    binaries: [{ path: /usr/bin/curl }]
+credentials:
+  one: { source: { env: HOLDFAST_TEST_BROUGHT }, env: ONE, network_policy: api }
+`);
+  await using sandbox = await Sandbox.create({ workdir, workspace: "overlay", policy: policy("redact") });
+  const { files, passedOver } = await sandbox.importFiles([join(made, "data")]);
+  t.deepEqual(
+    files.map(({ path }) => path),
+    ["data/fine"],
+  );
+  const reason = "it holds one (base64), which the sandbox would see";
+  t.deepEqual(passedOver, [{ path: "data/leaky", reason }]);
+  await t.throwsAsync(sandbox.importFiles([join(made, "data", "leaky")]), {
+    code: "ERR_HOLDFAST_IMPORT",
+    message: `${join(made, "data", "leaky")} was not imported: ${reason}`,
+  });
+  t.is((await sandbox.exec("ls", ["data"])).stdout.toString(), "fine\n");
+  await using lenient = await Sandbox.create({ workdir, workspace: "overlay", policy: policy("warn") });
+  t.is((await lenient.importFiles([join(made, "data")])).files.length, 2);
 });
