@@ -151,7 +151,17 @@ export class Directory {
 
   /** Opens a folder of the host by a path that is trusted, links above it included; itself it may not be a link. */
   static at(path: string, { ours = false }: { ours?: boolean } = {}): Directory {
-    return new Directory(openSync(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW), ours);
+    const flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW;
+    const itself = openSync(path, O_PATH | O_DIRECTORY | O_NOFOLLOW);
+    try {
+      const link = `/proc/self/fd/${itself}`;
+      const mode = Number(fstatSync(itself).mode) & 0o7777;
+      const isShut = ours && (mode & 0o500) !== 0o500 && process.geteuid?.() !== 0;
+      if (isShut) chmodSync(link, mode | 0o700);
+      return new Directory(openSync(link, flags & ~O_NOFOLLOW), ours, isShut ? mode : undefined);
+    } finally {
+      closeSync(itself);
+    }
   }
 
   /** The name for another call: resolved by the kernel from this descriptor. */

@@ -1,4 +1,4 @@
-import { chmodSync, existsSync, lstatSync, mkdirSync, symlinkSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, lstatSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import test from "ava";
@@ -148,6 +148,14 @@ test("What the session made unreadable is read all the same, and has its mode ba
     );
     t.deepEqual(set.problems, []);
   }
+});
+
+test("A workspace that the session shut as a whole is looked into all the same", async (t) => {
+  const { sandbox, workspace } = await sessionOver(t, { "a/b": "1\n" }, "echo 2 > a/b; echo 3 > c; chmod 0 .");
+  const set = await sandbox.changes();
+  t.deepEqual(listed(set), ["modified a/b", "added c"]);
+  await sandbox.apply(set);
+  t.is(readFileSync(join(workspace, "c"), "utf8"), "3\n");
 });
 
 test("What changed outside while the session ran is marked as a conflict", async (t) => {
