@@ -45,6 +45,11 @@ export class CredentialFlow {
     return grant.credentials.filter((each) => isBound(each, this.#scheme, path)).map(({ name }) => name);
   }
 
+  /** Whether something may sign requests here. */
+  get signs(): boolean {
+    return this.#inspected.current().grant.credentials.some((each) => each.signs);
+  }
+
   /**
    * What signs a request; undefined where nothing does.
    *

@@ -36,7 +36,7 @@ export function openCredentials(credentials: CredentialFlow, head: RequestHead, 
   const texts = head.upgrade === "websocket" ? credentials.textSwap(request) : undefined;
   // What is compressed cannot be looked into.
   const plain = texts === undefined ? head.fields : withoutExtensions(head.fields);
-  const signer = credentials.signer({ ...request, fields: plain }, hasBody(head));
+  const signer = credentials.signs ? credentials.signer({ ...request, fields: plain }, hasBody(head)) : undefined;
   const fields = signer?.without(plain) ?? plain;
   const { path, query } = signer ?? request;
   const asked = { path, fields, ...(query === undefined ? {} : { query }) };

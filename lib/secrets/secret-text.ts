@@ -23,13 +23,20 @@ const unreserved = new Uint8Array(128).map((_, code) => (/[A-Za-z0-9._~-]/.test(
 
 /** The bytes, for the caller to wipe when they are sent. */
 export function assemble(pieces: readonly Piece[], secretOf: SecretOf): Buffer {
-  const parts = pieces.map((piece) => written(piece, secretOf));
-  const whole = Buffer.allocUnsafe(parts.reduce((sum, { bytes }) => sum + bytes.length, 0));
+  // Texts are written where they go.
+  const parts = pieces.map((piece) => (typeof piece === "string" ? piece : written(piece, secretOf)));
+  let size = 0;
+  for (const part of parts) size += typeof part === "string" ? part.length : part.bytes.length;
+  const whole = Buffer.allocUnsafe(size);
   let at = 0;
-  for (const { bytes, isOwn } of parts) {
-    whole.set(bytes, at);
-    at += bytes.length;
-    if (isOwn) bytes.fill(0);
+  for (const part of parts) {
+    if (typeof part === "string") {
+      at += whole.write(part, at, "latin1");
+      continue;
+    }
+    whole.set(part.bytes, at);
+    at += part.bytes.length;
+    if (part.isOwn) part.bytes.fill(0);
   }
   return whole;
 }
@@ -40,9 +47,11 @@ export function encoded(piece: Piece): Piece {
 }
 
 /** @returns isOwn: nobody else's, and to be wiped */
-function written(piece: Piece, secretOf: SecretOf): { readonly bytes: Buffer; readonly isOwn: boolean } {
+function written(
+  piece: Exclude<Piece, string>,
+  secretOf: SecretOf,
+): { readonly bytes: Buffer; readonly isOwn: boolean } {
   if (Buffer.isBuffer(piece)) return { bytes: piece, isOwn: false };
-  if (typeof piece === "string") return { bytes: Buffer.from(piece, "latin1"), isOwn: false };
   if ("base64" in piece) {
     const inner = assemble(piece.base64, secretOf);
     const bytes = encodeBase64(inner);

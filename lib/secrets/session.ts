@@ -32,6 +32,10 @@ export class SessionCredentials {
   readonly #names: ReadonlyMap<string, string>;
   readonly #byVariable: ReadonlyMap<string, string>;
   readonly #pattern: RegExp;
+  /** What precedes the mark is looked for at each character: of a text without it, in vain. */
+  readonly #dashedPattern: RegExp;
+  /** No text that is shorter holds one. */
+  readonly #shortest: number;
   readonly #way: Way;
   /** Finds its placeholders by the names of their credentials; OpenShell's forms, which everybody knows, it does not. */
   readonly placeholderSearch: SecretSearch;
@@ -66,8 +70,10 @@ export class SessionCredentials {
     );
     this.environment = { ...others, ...shown };
     // Dots are all that means something else in a pattern.
-    const literal = [...placeholders.values()].map((each) => each.replaceAll(".", "\\."));
-    this.#pattern = new RegExp([...literal, openshellForms].join("|"), "g");
+    const usual = [...[...placeholders.values()].map((each) => each.replaceAll(".", "\\.")), openshellForm];
+    this.#pattern = new RegExp(usual.join("|"), "g");
+    this.#dashedPattern = new RegExp([...usual, dashedForm].join("|"), "g");
+    this.#shortest = Math.min(dashedMark.length, ...[...placeholders.values()].map(({ length }) => length));
   }
 
   /**
@@ -174,9 +180,11 @@ export class SessionCredentials {
 
   /** Every placeholder in a text, in order. */
   find(text: string): readonly Occurrence[] {
+    if (text.length < this.#shortest) return none;
     const found: Occurrence[] = [];
-    this.#pattern.lastIndex = 0;
-    for (let match = this.#pattern.exec(text); match !== null; match = this.#pattern.exec(text)) {
+    const pattern = text.includes(dashedMark) ? this.#dashedPattern : this.#pattern;
+    pattern.lastIndex = 0;
+    for (let match = pattern.exec(text); match !== null; match = pattern.exec(text)) {
       const variable = match.groups?.["colons"] ?? match.groups?.["dashes"];
       const name = variable === undefined ? this.#names.get(match[0]) : this.#byVariable.get(variable);
       found.push({ at: match.index, end: match.index + match[0].length, name });
@@ -200,7 +208,9 @@ function refuseShown(source: SecretSource, shown: readonly string[]): void {
   if (over !== undefined) throw new SecretError(`${path} can be read in the sandbox, which sees ${over}`);
 }
 
+const none: readonly Occurrence[] = [];
+
 /** openshell.md 1.12; a revision is passed over, since what is put in is the newest. */
-const openshellForms =
-  "openshell:resolve:env:(?:v\\d+_|s[0-9a-f]{64}_)?(?<colons>[A-Za-z_][A-Za-z0-9_]*)" +
-  "|(?:[A-Za-z0-9._-]{0,16}-)?OPENSHELL-RESOLVE-ENV-(?<dashes>[A-Za-z_][A-Za-z0-9_]*)";
+const openshellForm = "openshell:resolve:env:(?:v\\d+_|s[0-9a-f]{64}_)?(?<colons>[A-Za-z_][A-Za-z0-9_]*)";
+const dashedMark = "OPENSHELL-RESOLVE-ENV-";
+const dashedForm = `(?:[A-Za-z0-9._-]{0,16}-)?${dashedMark}(?<dashes>[A-Za-z_][A-Za-z0-9_]*)`;
