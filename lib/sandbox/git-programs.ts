@@ -35,6 +35,8 @@ const commands: ReadonlySet<string> = new Set([
 ]);
 
 const longest = 1024 * 1024;
+/** Of one project: words that are looked at. Where nothing makes settings read-only a session can write what it likes. */
+const mostLooked = 512;
 /** As git has it (MAX_INCLUDE_DEPTH). */
 const deepest = 10;
 
@@ -84,21 +86,22 @@ export function programsOfGit(project: BytePath, settings: readonly BytePath[]):
     // A repository's own folder is written by every commit.
     return path !== project && isWithin(path, project) && !isWithin(".git", name) ? name : null;
   };
+  let looked = 0;
   const look = (file: BytePath, depth: number): void => {
-    const text = textOf(`${project}/${file}`);
-    if (text === null || depth > deepest) return;
+    const text = looked++ < mostLooked && depth <= deepest ? textOf(`${project}/${file}`) : null;
+    if (text === null) return;
     for (const { section, key, value } of settingsOf(text)) {
       if (section === "core" && key === "hookspath") {
-        const name = resolved("", value);
+        const name = looked++ < mostLooked ? resolved("", value) : null;
         if (name !== null) names.add(name);
       } else if ((section === "include" || section === "includeif") && key === "path") {
         const name = resolved(posix.dirname(file), value);
-        if (name === null || names.has(name)) continue;
+        if (name === null || names.has(name) || looked++ >= mostLooked) continue;
         names.add(name);
         look(name, depth + 1);
       } else if (commands.has(key)) {
         for (const word of value.split(/[\s"'!;|&()<>]+/)) {
-          const name = word.includes("/") ? resolved("", word) : null;
+          const name = word.includes("/") && looked++ < mostLooked ? resolved("", word) : null;
           if (name !== null && isFile(`${project}/${name}`)) names.add(name);
         }
       }
