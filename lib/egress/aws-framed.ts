@@ -37,7 +37,8 @@ export class AwsFraming {
         continue;
       }
       const end = data.indexOf(lineEnd, at);
-      if ((end < 0 ? data.length : end) - at > longestLine) refuse("a line is too long");
+      // The first half of its end may have come.
+      if ((end < 0 ? data.length - 1 : end) - at > longestLine) refuse("a line is too long");
       // The last line of all may have no end.
       if (end < 0 && !(isLast && this.#state === "trailers")) break;
       const next = end < 0 ? data.length : end + lineEnd.length;

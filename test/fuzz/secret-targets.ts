@@ -1,6 +1,7 @@
 // The readers of bodies that credentials go into, and the search for secrets in what leaves.
 import { ok, strictEqual } from "node:assert";
 import { AwsChunks } from "../../lib/egress/aws-chunks.ts";
+import { FramedStream, unframed } from "../../lib/egress/aws-framed.ts";
 import { BodySwap } from "../../lib/egress/body-swap.ts";
 import { HttpError } from "../../lib/egress/http-head.ts";
 import { LeakFault, RequestGuard } from "../../lib/egress/leaks.ts";
@@ -51,6 +52,44 @@ export const secretTargets: Readonly<Record<string, Target>> = {
       `${line("0A")}0123456789\r\n${line("0")}x-amz-checksum-crc32:AAAAAA==\r\nx-amz-trailer-signature:${"0".repeat(64)}\r\n\r\n`,
     ],
   },
+  "aws-framed": {
+    run: (data) => {
+      const searched = (pieces: readonly Buffer[]): string | undefined => {
+        const stream = new FramedStream(
+          guard.stream("body", [], () => {}),
+          (each) => {
+            guard.stream("body", [], () => {}).take(each, [[0, each.length]], true);
+          },
+        );
+        // Between what is data stands what is not.
+        return outcome(pieces, (piece, isLast) => {
+          const half = piece.length >> 1;
+          const framing = Buffer.concat([
+            Buffer.from("<"),
+            piece.subarray(0, half),
+            Buffer.from("|"),
+            piece.subarray(half),
+          ]);
+          const ranges = [
+            [1, 1 + half],
+            [2 + half, framing.length],
+          ] as const;
+          return stream.take(framing, ranges, isLast);
+        })?.replaceAll(/[<|]/g, "");
+      };
+      const given = Buffer.from(data.filter((byte) => byte !== 0x3c && byte !== 0x7c));
+      const whole = searched([given]);
+      strictEqual(searched(cut(given, given.length)), whole);
+      if (whole === undefined) return;
+      strictEqual(whole, given.toString("latin1"));
+      ok(!unframed(given).data.includes(secret));
+    },
+    seeds: [
+      `${line("3")}abc\r\n${line("0")}\r\n`,
+      `8\r\n${secret.slice(0, 8)}\r\n1c\r\n${secret.slice(8)}\r\n0\r\n\r\n`,
+      `4\r\nabcd\r\n0\r\nx-amz-checksum-crc32:AAAAAA==`,
+    ],
+  },
   "json-swap": {
     run: (data) => {
       for (const escapes of ["json", "percent", "none"] as const) {
@@ -88,6 +127,9 @@ export const secretTargets: Readonly<Record<string, Target>> = {
       Buffer.from(secret).toString("base64"),
       [...secret].join("\n"),
       Buffer.from(secret).toString("hex").slice(1),
+      [...secret].join("\\n"),
+      `\\${secret}`,
+      [...secret].map((each) => `\\x${each.charCodeAt(0).toString(16)}`).join(""),
     ],
   },
 };
