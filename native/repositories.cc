@@ -167,7 +167,7 @@ Repositories FindRepositories(const std::string& root, size_t most, int64_t sinc
     if (repository.bare) continue;
     std::string git = Below(repository.path, ".git");
     size_t before = result.opened.size();
-    result.complete = Walk(root + "/" + git, most, pass, opens) && result.complete;
+    result.complete = Walk(Below(root, git.c_str()), most, pass, opens) && result.complete;
     for (size_t i = before; i < result.opened.size(); i++)
       result.opened[i].path =
           result.opened[i].path.empty() ? git : git + "/" + result.opened[i].path;
