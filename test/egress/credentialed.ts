@@ -117,7 +117,8 @@ function onRequest(request: IncomingMessage, response: ServerResponse): void {
   }
   note(url, { url, ...headers });
   if (url.includes("echo")) echo(url, headers.authorization ?? "", headers["accept-encoding"] ?? "", response);
-  else response.end("ok");
+  // Not before it is whole: an answer that has begun is not taken back.
+  else request.resume().on("end", () => response.end("ok"));
 }
 
 /** What came in bodies: an `x` for many. */
