@@ -100,7 +100,9 @@ function variables(entries: readonly string[], policy: Policy): Record<string, s
 }
 
 /** What a variable is for that holds a secret outside, or a placeholder inside; undefined where it may be passed on. */
-function usedForSecrets(name: string, { credentials = {}, inference }: Policy): string | undefined {
+function usedForSecrets(name: string, { credentials = {}, inference, upstreamProxy }: Policy): string | undefined {
+  const proxy = upstreamProxy?.credentials;
+  if (proxy !== undefined && "env" in proxy && proxy.env === name) return "credentials of the upstream proxy are in it";
   for (const [credential, { env, source }] of Object.entries(credentials)) {
     if (env === name) return `the placeholder of the credential ${credential} is in it`;
     if (keptBy(source).some((kept) => kept.kind === "env" && kept.name === name))
@@ -147,7 +149,10 @@ export async function runPolicy(options: RunOptions): Promise<Policy> {
       readOnly: [...base.filesystem.readOnly, ...grants(options.read, "--read")],
       readWrite: [...base.filesystem.readWrite, ...grants(options.write, "--write")],
     },
-    environment: { ...base.environment, set: { ...base.environment.set, ...variables(options.env, base) } },
+    environment: {
+      ...base.environment,
+      set: { ...base.environment.set, ...variables(options.env, { ...base, ...proxy }) },
+    },
     workspace: { ...base.workspace, ...(options.overlay ? { mode: "overlay" as const } : {}) },
   };
 }

@@ -133,6 +133,12 @@ inference:
     t.regex(stderr, message);
     t.false(stderr.includes(secret) || stderr.includes(key));
   }
+  const proxied = { ...env, HTTPS_PROXY: `http://me:${secret}@proxy.example:3128` };
+  const proxy = ["--upstream-proxy", "env", "--env", "HTTPS_PROXY", "--", "env"];
+  const refused = await run(t, proxy, { cwd, env: proxied });
+  t.like(refused, { status: 125 });
+  t.regex(refused.stderr, /--env HTTPS_PROXY: credentials of the upstream proxy are in it/);
+  t.false(`${refused.stderr}${refused.stdout}`.includes(secret));
   const fine = await run(t, [...policy, "--env", "OTHER=fine", "--", "sh", "-c", "echo $OTHER $API_KEY"], { cwd, env });
   t.is(fine.status, 0, fine.stderr);
   t.regex(fine.stdout.toString(), /^fine [A-Za-z0-9]{24}\n$/);
