@@ -71,6 +71,7 @@ struct Environment {
   }
 
   void Close() {
+    holdfast::ResetRelaysOf(this);
     std::lock_guard<std::mutex> lock(mutex);
     open = false;
     for (auto& init : inits) {
@@ -405,9 +406,10 @@ void OnFlow(const Napi::CallbackInfo& info) {
 
 Napi::Value StartRelay(const Napi::CallbackInfo& info) {
   uint64_t relay = 0;
-  ThrowIfFailed(info.Env(), holdfast::StartRelay(info[0].As<Napi::Number>().Int32Value(),
-                                                 info[1].As<Napi::Number>().Int32Value(),
-                                                 Notifier(info, 2, "holdfast-relay"), &relay));
+  ThrowIfFailed(info.Env(),
+                holdfast::StartRelay(info[0].As<Napi::Number>().Int32Value(),
+                                     info[1].As<Napi::Number>().Int32Value(), In(info.Env()).get(),
+                                     Notifier(info, 2, "holdfast-relay"), &relay));
   return Napi::Number::New(info.Env(), static_cast<double>(relay));
 }
 

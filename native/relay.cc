@@ -51,6 +51,7 @@ struct Due {
 struct Relay {
   UniqueFd sockets[2];
   Way ways[2];
+  const void* owner = nullptr;
   bool reset = false;
   std::function<void()> ended;
 };
@@ -65,8 +66,9 @@ void Reset(int socket) {
 
 class Relays {
  public:
-  Status Start(int one, int other, std::function<void()> ended, uint64_t* id) {
+  Status Start(int one, int other, const void* owner, std::function<void()> ended, uint64_t* id) {
     auto relay = std::make_shared<Relay>();
+    relay->owner = owner;
     const int sockets[2] = {one, other};
     for (int i = 0; i < 2; i++) {
       relay->sockets[i].Reset(fcntl(sockets[i], F_DUPFD_CLOEXEC, 3));
@@ -104,13 +106,22 @@ class Relays {
   void Stop(uint64_t id) {
     std::lock_guard<std::mutex> lock(mutex_);
     auto found = relays_.find(id);
-    if (found == relays_.end()) return;
-    found->second->reset = true;
-    // Their thread hears of it by their events, and closes them.
-    for (const UniqueFd& socket : found->second->sockets) holdfast::Reset(socket.Get());
+    if (found != relays_.end()) Reset(found->second.get());
+  }
+
+  void StopAllOf(const void* owner) {
+    std::lock_guard<std::mutex> lock(mutex_);
+    for (auto& [id, relay] : relays_)
+      if (relay->owner == owner) Reset(relay.get());
   }
 
  private:
+  // Their thread hears of it by their events, and closes them.
+  static void Reset(Relay* relay) {
+    relay->reset = true;
+    for (const UniqueFd& socket : relay->sockets) holdfast::Reset(socket.Get());
+  }
+
   void Run() {
     std::vector<Due> going_on;
     do {
@@ -236,10 +247,13 @@ Relays& All() {
 
 }  // namespace
 
-Status StartRelay(int one, int other, std::function<void()> ended, uint64_t* relay) {
-  return All().Start(one, other, std::move(ended), relay);
+Status StartRelay(int one, int other, const void* owner, std::function<void()> ended,
+                  uint64_t* relay) {
+  return All().Start(one, other, owner, std::move(ended), relay);
 }
 
 void ResetRelay(uint64_t relay) { All().Stop(relay); }
+
+void ResetRelaysOf(const void* owner) { All().StopAllOf(owner); }
 
 }  // namespace holdfast

@@ -44,9 +44,9 @@ struct Line {
   std::promise<void> ended;
   uint64_t relay = 0;
 
-  Line() {
+  explicit Line(const void* owner = nullptr) {
     REQUIRE(holdfast::StartRelay(
-                client.near.Get(), server.near.Get(), [this] { ended.set_value(); }, &relay)
+                client.near.Get(), server.near.Get(), owner, [this] { ended.set_value(); }, &relay)
                 .Ok());
   }
 };
@@ -154,4 +154,19 @@ TEST_CASE("A peer that resets its connection has the other's reset, and both dup
   char byte;
   CHECK(recv(line.server.far.Get(), &byte, 1, 0) < 0);
   CHECK(errno == ECONNRESET);
+}
+
+TEST_CASE("An owner's relays are reset with it, and nobody else's") {
+  const int owners[2] = {};
+  Line own(&owners[0]);
+  Line other(&owners[1]);
+  holdfast::ResetRelaysOf(&owners[0]);
+  char byte;
+  CHECK(recv(own.client.far.Get(), &byte, 1, MSG_DONTWAIT) < 0);
+  CHECK(errno == ECONNRESET);
+  CHECK(send(other.client.far.Get(), "x", 1, MSG_NOSIGNAL) == 1);
+  CHECK(recv(other.server.far.Get(), &byte, 1, 0) == 1);
+  shutdown(other.client.far.Get(), SHUT_WR);
+  shutdown(other.server.far.Get(), SHUT_WR);
+  other.ended.get_future().wait();
 }
