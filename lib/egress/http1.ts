@@ -622,7 +622,12 @@ export class Http1 implements OriginUser {
     const client = this.#client;
     client.setTimeout(this.#limits.clientMs);
     client.resume();
-    const close = (): void => void setTimeout(() => client.destroy(), this.#limits.lingerMs).unref();
+    const close = (): void => {
+      if (client.closed) return;
+      const timer = setTimeout(() => client.destroy(), this.#limits.lingerMs).unref();
+      // Else all that belongs to it is kept as long.
+      client.once("close", () => clearTimeout(timer));
+    };
     if (client.writableFinished) close();
     else client.once("finish", close);
   }

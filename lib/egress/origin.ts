@@ -75,6 +75,7 @@ export class Origin {
 /** The idle connections to granted servers: each for the grant that it was made for, and no other. */
 export class Origins {
   readonly #idle = new Map<Grant, Origin[]>();
+  #sweep: NodeJS.Timeout | undefined;
 
   take(grant: Grant): Origin | undefined {
     const idle = this.#idle.get(grant);
@@ -94,11 +95,20 @@ export class Origins {
     }
     if (origin.isBound || idle.length >= mostIdle) return void origin.socket.destroy();
     idle.push(origin);
-    setTimeout(() => {
-      const at = idle.indexOf(origin);
-      if (at < 0 || origin.isFresh) return;
-      idle.splice(at, 1);
-      origin.socket.destroy();
+    this.#sweepLater();
+  }
+
+  /** One timer for all: there may be a thousand connections a second. */
+  #sweepLater(): void {
+    this.#sweep ??= setTimeout(() => {
+      this.#sweep = undefined;
+      for (const [grant, idle] of this.#idle) {
+        const fresh = idle.filter((origin) => origin.isFresh);
+        for (const origin of idle) if (!fresh.includes(origin)) origin.socket.destroy();
+        if (fresh.length === 0) this.#idle.delete(grant);
+        else this.#idle.set(grant, fresh);
+      }
+      if (this.#idle.size > 0) this.#sweepLater();
     }, idleMs).unref();
   }
 

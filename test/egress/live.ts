@@ -143,8 +143,15 @@ try {
     while (said.length < 14 - goesOn) said.push(await next());
     if (goesOn > 0) child.stdin.write("who goes on?\n");
     for (let left = goesOn; left > 0; left--) said.push(await next());
+    // Whether Node's client of HTTP/2 meets the reset of its connection when it writes, and then reads an end, is chance: to
+    // those who read its streams both are said to be their end.
+    const isCut = title === "nothing" || title === "the kill switch";
+    const met = (line: string): string => (isCut ? line.replace(/^(h2 .*): end$/, "$1: error") : line);
     results[title] = {
-      said: said.filter((line) => !line.endsWith("goes on")).sort(),
+      said: said
+        .filter((line) => !line.endsWith("goes on"))
+        .map(met)
+        .sort(),
       "goes on": said.flatMap((line) => (line.endsWith(": goes on") ? line.slice(0, -9) : [])).sort(),
       denials: new Set(sandbox.takeDenials().map(({ subject }) => subject.replace(/ \(by .*/, ""))).size,
     };
