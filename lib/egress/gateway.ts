@@ -104,7 +104,7 @@ export class Gateway {
     });
     credentials?.askBy(askToken);
     this.#guard = new RequestGuard(options.policy.leakGuard, {
-      isPlaceholder: (token) => (credentials?.find(token).length ?? 0) > 0,
+      isPlaceholder: (token) => credentials?.hasPlaceholder(token) === true,
       placeholders: credentials?.placeholderSearch ?? null,
     });
     this.#inspector = new Inspector({

@@ -9,7 +9,7 @@ export function writeSecret(socket: Socket, parts: readonly Buffer[]): boolean {
   const [first] = parts;
   if (first === undefined) return true;
   // Several at once a TLS socket puts together in memory that nobody wipes, also those that had to wait (tls_wrap.cc, DoWrite).
-  Reflect.set(socket, "_writev", null);
+  if (Reflect.get(socket, "_writev") !== null) Reflect.set(socket, "_writev", null);
   let whole = first;
   if (parts.length > 1) {
     whole = Buffer.concat(parts);

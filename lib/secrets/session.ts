@@ -156,6 +156,11 @@ export class SessionCredentials {
     return this.#names.has(text);
   }
 
+  /** Whether a text is a placeholder, or holds one. */
+  hasPlaceholder(text: string): boolean {
+    return this.#names.has(text) || this.find(text).length > 0;
+  }
+
   secretOf(name: string): Secret | undefined {
     return this.#secrets.get(name);
   }
