@@ -38,8 +38,8 @@ import { type TimeLimits, timeLimits } from "./time-limits.ts";
 export interface InspectedHttp2Flow extends InspectedFlow {
   /** The session with the server, made where there is none. Throws an Unreachable. */
   session(): Promise<ClientHttp2Session>;
-  /** How many streams the sandbox has, of all its connections. */
-  readonly streams: { open: number };
+  /** The streams that the sandbox has under way, of all its connections. */
+  readonly streams: Set<ServerHttp2Stream>;
 }
 
 const settings = { maxConcurrentStreams: 128, maxHeaderListSize: 64 * 1024, enablePush: false };
@@ -196,15 +196,16 @@ export class Http2 {
   #begin(source: Source, outgoing: Outgoing, ready?: Promise<unknown>): void {
     const { stream, headers, request } = source;
     const { streams } = this.#flow;
-    if (streams.open >= mostStreams) {
+    if (streams.size >= mostStreams) forgetGone(streams);
+    if (streams.size >= mostStreams) {
       const detail = `this sandbox has as many requests of HTTP/2 under way as it may have at once (${mostStreams})`;
       say(stream, headers, failureAnswer(503, "too_many_requests", detail));
       return;
     }
-    streams.open++;
+    streams.add(stream);
     this.#streams.set(stream, request);
     stream.once("close", () => {
-      streams.open--;
+      streams.delete(stream);
       this.#streams.delete(stream);
     });
     if (ready === undefined) this.#carry(source, outgoing, true);
@@ -244,6 +245,15 @@ export class Http2 {
       (error: unknown) =>
         say(source.stream, source.headers, error instanceof Unreachable ? error.answer : unreachable(error)),
     );
+  }
+}
+
+/** A stream whose connection is gone is not always said to be closed (seen on a busy host); its place is another's. */
+function forgetGone(streams: Set<ServerHttp2Stream>): void {
+  for (const stream of streams) {
+    const { session } = stream;
+    if (stream.destroyed || session === undefined || session.destroyed || session.socket.destroyed)
+      streams.delete(stream);
   }
 }
 

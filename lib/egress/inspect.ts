@@ -1,4 +1,4 @@
-import type { ClientHttp2Session } from "node:http2";
+import type { ClientHttp2Session, ServerHttp2Stream } from "node:http2";
 import type { Socket } from "node:net";
 import type { TLSSocket } from "node:tls";
 import { writeHostPort } from "../policy/host-port.ts";
@@ -51,7 +51,7 @@ export class Inspector {
   /** By which a request has come. */
   readonly spoken: WeakSet<Grant> = new WeakSet();
   /** Streams of HTTP/2 that programs have under way. */
-  readonly streams: { open: number } = { open: 0 };
+  readonly streams: Set<ServerHttp2Stream> = new Set();
   /** Null where no endpoint is inspected. */
   readonly authority: Authority | null;
   /** Null where the policy has none. */
@@ -274,7 +274,7 @@ class InspectedConnection implements InspectedHttp2Flow {
     );
   }
 
-  get streams(): { open: number } {
+  get streams(): Set<ServerHttp2Stream> {
     return this.#inspector.streams;
   }
 

@@ -1,4 +1,4 @@
-import type { ClientHttp2Session } from "node:http2";
+import type { ClientHttp2Session, ServerHttp2Stream } from "node:http2";
 import type { Socket } from "node:net";
 import type { Answer } from "./answer.ts";
 import type { Authority } from "./authority.ts";
@@ -53,7 +53,7 @@ export async function tellRefused(authority: Authority, connection: RefusedConne
 }
 
 class RefusedFlow implements InspectedHttp2Flow {
-  readonly streams = { open: 0 };
+  readonly streams: Set<ServerHttp2Stream> = new Set();
   readonly scheme: "http" | "https";
   readonly host: string;
   readonly port: number;

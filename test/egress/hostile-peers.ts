@@ -53,7 +53,7 @@ export async function startFront(
   const flow: InspectedHttp2Flow = {
     ...{ scheme: "http", host: "h.test", port: 80, encodedSlash: false, credentials: null },
     leaks,
-    streams: { open: 0 },
+    streams: new Set(),
     judge: (request, found) => {
       if (request.path.startsWith("/no")) return failureAnswer(403, "policy_denied", "no");
       return found instanceof LeakFault ? leaks.refuse(found, request) : undefined;
