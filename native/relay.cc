@@ -8,7 +8,6 @@
 #include <map>
 #include <memory>
 #include <mutex>
-#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -93,14 +92,10 @@ class Relays {
     }
     relays_[*id] = std::move(relay);
     if (runs_) return Status::Fine();
-    try {
-      threads_.Post([this] { Run(); });
-    } catch (const std::system_error& error) {
-      relays_.erase(*id);
-      return Status::Failed("relay", "clone", error.code().value());
-    }
-    runs_ = true;
-    return Status::Fine();
+    runs_ = threads_.Post([this] { Run(); });
+    if (runs_) return Status::Fine();
+    relays_.erase(*id);
+    return Status::Failed("relay", "pthread_create", EAGAIN);
   }
 
   void Stop(uint64_t id) {

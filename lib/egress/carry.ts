@@ -114,9 +114,16 @@ export class Relays {
 
   #begin(client: Socket, clientFd: number, upstream: Socket, upstreamFd: number): void {
     const both = [client, upstream];
-    const relay = native().startRelay(clientFd, upstreamFd, () => {
-      for (const socket of both) socket.destroy();
-    });
+    let relay: number;
+    try {
+      relay = native().startRelay(clientFd, upstreamFd, () => {
+        for (const socket of both) socket.destroy();
+      });
+    } catch {
+      // No thread or descriptor is to be had: that ends this connection, and nothing else.
+      for (const socket of both) socket.resetAndDestroy();
+      return;
+    }
     for (const socket of both) {
       this.#relays.set(socket, relay);
       socket.once("close", () => {
