@@ -54,7 +54,17 @@ export class UsageReader {
 
   get usage(): Usage {
     const { input, cached, created, output } = this.#counts;
-    if (this.#isTold) return { input: input + cached + created, output };
+    return this.#isTold ? { input: input + cached + created, output } : this.#estimate;
+  }
+
+  /** Of an answer that did not come to its end, where its server would have said what it came to. */
+  get partialUsage(): Usage {
+    const { input, output } = this.#estimate;
+    const told = this.usage;
+    return { input: told.input || input, output: Math.max(told.output, output) };
+  }
+
+  get #estimate(): Usage {
     const tokens = (bytes: number): number => Math.ceil(bytes / bytesPerToken);
     return { input: tokens(this.#asked), output: tokens(this.#answered) };
   }

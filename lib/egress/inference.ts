@@ -253,23 +253,33 @@ export class InferenceService {
           ...{ inputTokens: input, outputTokens: output, durationMs: Math.round(performance.now() - begun) },
           ...(fault === undefined ? {} : { fault }),
         });
+      const reader = new UsageReader(asked.bytes.length);
+      let status = 0;
+      const close = (usage: Usage, fault?: string): void => {
+        const isFree = asked.shape.isFree === true || status >= 400;
+        this.#spending.spend(route, isFree ? none : usage);
+        record(status, asked.shape.isFree === true ? none : usage, fault);
+      };
       try {
-        const { own, sent } = await this.#send(asked, route, abort.signal);
-        const { status } = own.head;
+        const own = await this.#send(asked, route, abort.signal);
+        ({ status } = own.head);
         if (isRetried(status) && index < routes.length - 1) {
           own.discard();
-          record(status, { input: 0, output: 0 });
+          record(status, none);
           faults.push(`${route.name} answers ${status}`);
           continue;
         }
-        const usage = await this.#pass(own, route, { reader: new UsageReader(sent), response, signal: abort.signal });
-        this.#spending.spend(route, status < 400 ? usage : { input: 0, output: 0 });
-        record(status, usage);
+        await this.#pass(own, route, { reader, response, signal: abort.signal });
+        close(reader.usage);
         return;
       } catch (error) {
-        if (abort.signal.aborted || response.headersSent) return cut(response);
         const fault = error instanceof Error ? error.message : String(error);
-        record(502, { input: 0, output: 0 }, fault);
+        // What was asked and said so far was worked for: whoever hangs up before the end would else be told for nothing.
+        if (abort.signal.aborted || response.headersSent) {
+          close(reader.partialUsage, abort.signal.aborted ? undefined : fault);
+          return cut(response);
+        }
+        record(502, none, fault);
         // Addresses, and where keys are kept, are nothing for the sandbox to know.
         faults.push(`${route.name} ${error instanceof NoAnswer ? `does not answer: ${fault}` : "cannot be asked"}`);
       }
@@ -277,7 +287,7 @@ export class InferenceService {
     answer(response, asked.shape.family, 502, "upstream_unreachable", `no model answers: ${faults.join("; ")}`);
   }
 
-  async #send(asked: Asked, route: InferenceRoute, signal: AbortSignal): Promise<{ own: OwnAnswer; sent: number }> {
+  async #send(asked: Asked, route: InferenceRoute, signal: AbortSignal): Promise<OwnAnswer> {
     const server = this.#servers.get(route.name);
     if (server === undefined) throw new Error(`there is no route ${route.name}`);
     const { path, body } = this.#rewritten(asked, route);
@@ -286,7 +296,7 @@ export class InferenceService {
       return typeof value === "string" ? [`${name}: ${value}`] : [];
     });
     const request = { method: asked.method, target: `${path}${asked.query}`, fields, body };
-    return { own: await server.ask(request, signal), sent: body.length };
+    return await server.ask(request, signal);
   }
 
   #rewritten({ path, shape, body, bytes }: Asked, { model }: InferenceRoute): { path: string; body: Buffer } {
@@ -310,7 +320,7 @@ export class InferenceService {
     { head, body, discard }: OwnAnswer,
     route: InferenceRoute,
     { reader, response, signal }: { reader: UsageReader; response: Answering; signal: AbortSignal },
-  ): Promise<Usage> {
+  ): Promise<void> {
     const secret = this.#options.keys.get(route.name);
     const scrubber = new Scrubber(() => secret?.needles("") ?? []);
     if (secret !== undefined && isCompressed(head)) {
@@ -332,7 +342,6 @@ export class InferenceService {
       if (!isTaken) await once(response, "drain", { signal });
     }
     response.end(scrubber.end());
-    return reader.usage;
   }
 }
 
@@ -342,6 +351,7 @@ const familyNames: Readonly<Record<InferenceFamily, string>> = {
   bedrock: "Bedrock's interface",
 };
 
+const none: Usage = { input: 0, output: 0 };
 const unknown: Caller = { program: null, port: 0 };
 const allowed = { allowed: true, policy: "inference", rule: null } as const;
 const refused = { allowed: false, policy: "inference", rule: null } as const;

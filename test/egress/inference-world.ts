@@ -246,12 +246,14 @@ try {
   const { said, found, unreached } = await run("{ tokens: 100000 }", "inference-client.mjs");
   const limited = await run("{ cost: 0.0003, requests: 50 }", "inference-budget-client.mjs", others);
   const assumed = await run("{ tokens: 100000 }", "inference-assumed-client.mjs", assuming);
-  const all = [...found, ...limited.found, ...assumed.found];
+  const hungUp = await run("{ tokens: 30 }", "inference-cut-client.mjs");
+  const all = [...found, ...limited.found, ...assumed.found, ...hungUp.found];
   process.stdout.write(
     JSON.stringify({
       ...(said as object),
       limited: limited.said,
       assumed: assumed.said,
+      hungUp: hungUp.said,
       unreached,
       came,
       lines,

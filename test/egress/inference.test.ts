@@ -20,6 +20,7 @@ const { found, holds, inThatWorld } = testsOf<
     readonly unreached: readonly string[];
     readonly assumed: readonly Said[];
     readonly limited: readonly Said[];
+    readonly hungUp: readonly number[];
     readonly came: readonly Came[];
     readonly lines: readonly Readonly<Record<string, unknown>>[];
     readonly found: readonly string[];
@@ -123,14 +124,25 @@ inThatWorld(
   },
 );
 
-inThatWorld("A session that has used its budget is refused, by what its answers cost", (t) => {
-  t.deepEqual(
-    found.limited.slice(3).map(({ status }) => status),
-    [200, 429, 429],
-  );
-  t.like(found.limited[4], {
-    body: { type: "error", error: { type: "rate_limit_error", code: "inference_budget_exhausted" } },
+inThatWorld(
+  "A session that has used its budget is refused, by what its answers cost; counts and lists cost nothing",
+  (t) => {
+    t.deepEqual(
+      found.limited.slice(3).map(({ status }) => status),
+      [200, 429, 429],
+    );
+    t.like(found.limited[4], {
+      body: { type: "error", error: { type: "rate_limit_error", code: "inference_budget_exhausted" } },
+    });
+  },
+);
+
+inThatWorld("An answer that its reader hangs up on counts for as far as it came, which is a record", (t) => {
+  t.deepEqual(found.hungUp, [200, 429]);
+  const cut = found.lines.find(({ type, inputTokens, outputTokens }) => {
+    return type === "inference" && inputTokens === 10 && Number(outputTokens) > 20;
   });
+  t.like(cut, { route: "main", status: 200 });
 });
 
 inThatWorld("Each answer is a record with its route, model and tokens, and so is each fault", (t) => {
