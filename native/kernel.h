@@ -69,6 +69,8 @@ constexpr unsigned kLandlockRuleNetPort = 2;
 constexpr unsigned kSeccompSetModeFilter = 1;
 constexpr unsigned kSeccompFilterFlagNewListener = 1u << 3;
 constexpr unsigned kSeccompFilterFlagWaitKillableRecv = 1u << 5;
+constexpr unsigned long kSeccompIoctlNotifSetFlags = _IOW('!', 4, uint64_t);  // Linux 6.6
+constexpr uint64_t kSeccompUserNotifFdSyncWakeUp = 1;
 
 inline int OpenTree(int dir, const char* path, unsigned flags) {
   return static_cast<int>(syscall(kSysOpenTree, dir, path, flags));

@@ -5,6 +5,8 @@
 #include <string.h>
 #include <sys/ioctl.h>
 
+#include "kernel.h"
+
 namespace holdfast {
 
 namespace {
@@ -12,6 +14,12 @@ namespace {
 constexpr size_t kMaxSubjects = 256;
 
 }  // namespace
+
+// The caller sleeps until it is answered: whoever hears of its call runs where it ran, rather than
+// on an idle processor that has to be woken. Before Linux 6.6 the kernel does not know of it.
+NotifiedCalls::NotifiedCalls(UniqueFd listener) : listener_(std::move(listener)) {
+  ioctl(listener_.Get(), kSeccompIoctlNotifSetFlags, kSeccompUserNotifFdSyncWakeUp);
+}
 
 int NotifiedCalls::Receive(seccomp_notif* notification) {
   memset(notification, 0, sizeof *notification);  // the kernel insists on zeroes

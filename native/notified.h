@@ -23,7 +23,7 @@ struct DenialRecord {
 
 class NotifiedCalls {
  public:
-  explicit NotifiedCalls(UniqueFd listener) : listener_(std::move(listener)) {}
+  explicit NotifiedCalls(UniqueFd listener);
 
   int Fd() const { return listener_.Get(); }
 
