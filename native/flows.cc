@@ -3,7 +3,6 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -11,6 +10,8 @@
 #include <unistd.h>
 
 #include <utility>
+
+#include "caller.h"
 
 namespace holdfast {
 
@@ -65,20 +66,18 @@ void Reset(int socket) {
 
 Program ReadProgram(uint32_t tid, const OwnFiles& own) {
   Program program;
-  std::string link = "/proc/" + std::to_string(tid) + "/exe";
-  program.file.Reset(open(link.c_str(), O_PATH | O_CLOEXEC));
+  program.file.Reset(open(ProcPath(tid, "/exe").c_str(), O_PATH | O_CLOEXEC));
   struct stat status;
-  char path[PATH_MAX];
-  ssize_t size = readlink(link.c_str(), path, sizeof path - 1);
-  if (!program.file.Valid() || size <= 0 || fstat(program.file.Get(), &status) != 0) return program;
+  if (!program.file.Valid() || fstat(program.file.Get(), &status) != 0) return program;
+  program.path = PlaceOf(program.file.Get());
+  if (program.path.empty()) return program;
   program.known = true;
-  program.path.assign(path, static_cast<size_t>(size));
   program.device = status.st_dev;
   program.inode = status.st_ino;
   program.changed_ns =
       static_cast<int64_t>(status.st_ctim.tv_sec) * 1000000000 + status.st_ctim.tv_nsec;
   program.links = status.st_nlink;
-  program.read_only = !own.Has(program.file.Get());
+  program.read_only = !own.Has(program.file.Get(), status, program.path);
   return program;
 }
 

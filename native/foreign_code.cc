@@ -13,7 +13,6 @@
 #include <unistd.h>
 
 #include <memory>
-#include <string>
 
 #include "caller.h"
 #include "fd.h"
@@ -24,6 +23,7 @@ namespace holdfast {
 namespace {
 
 constexpr size_t kMostImages = 1 << 18;
+constexpr size_t kMostLoaders = 1024;
 
 }  // namespace
 
@@ -94,28 +94,25 @@ MappedCode JudgeMapping(const seccomp_notif& notification, const OwnFiles& own) 
   return found;
 }
 
-bool HasForeignLoader(uint32_t tid, int program, const OwnFiles& own) {
-  std::string link = "/proc/self/fd/" + std::to_string(program);
-  UniqueFd file(open(link.c_str(), O_RDONLY | O_CLOEXEC));
+std::optional<std::string> LoaderOf(int program) {
+  UniqueFd file(open(("/proc/self/fd/" + std::to_string(program)).c_str(), O_RDONLY | O_CLOEXEC));
   Elf64_Ehdr head;
-  if (pread(file.Get(), &head, sizeof head, 0) != sizeof head) return true;
-  if (memcmp(head.e_ident, ELFMAG, SELFMAG) != 0 || head.e_ident[EI_CLASS] != ELFCLASS64)
-    return true;
+  if (pread(file.Get(), &head, sizeof head, 0) != sizeof head) return {};
+  if (memcmp(head.e_ident, ELFMAG, SELFMAG) != 0 || head.e_ident[EI_CLASS] != ELFCLASS64) return {};
   for (size_t i = 0; i < head.e_phnum; i++) {
     Elf64_Phdr part;
     auto at = static_cast<off_t>(head.e_phoff + i * head.e_phentsize);
-    if (pread(file.Get(), &part, sizeof part, at) != sizeof part) return true;
+    if (pread(file.Get(), &part, sizeof part, at) != sizeof part) return {};
     if (part.p_type != PT_INTERP) continue;
     char path[PATH_MAX] = {};
-    if (part.p_filesz < 2 || part.p_filesz > sizeof path) return true;
+    if (part.p_filesz < 2 || part.p_filesz > sizeof path) return {};
     auto size = static_cast<ssize_t>(part.p_filesz);
     if (pread(file.Get(), path, part.p_filesz, static_cast<off_t>(part.p_offset)) != size)
-      return true;
-    if (path[0] != '/' || path[size - 1] != 0) return true;
-    UniqueFd loader = OpenInside(tid, path, O_PATH);
-    return !loader.Valid() || own.Has(loader.Get());
+      return {};
+    if (path[0] != '/' || path[size - 1] != 0) return {};
+    return path;
   }
-  return false;
+  return "";
 }
 
 void ForeignCode::Mark(uint64_t image) {
@@ -129,6 +126,26 @@ void ForeignCode::Mark(uint64_t image) {
 bool ForeignCode::Has(uint64_t image) {
   std::lock_guard<std::mutex> lock(mutex_);
   return image == 0 || full_ || images_.count(image) != 0;
+}
+
+bool ForeignCode::HasLoader(uint32_t tid, const Program& program, const OwnFiles& own) {
+  const FileState state(program.device, program.inode, program.changed_ns);
+  std::optional<std::string> path;
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    auto known = loaders_.find(state);
+    if (known != loaders_.end()) path = known->second;
+  }
+  if (!path.has_value()) {
+    path = LoaderOf(program.file.Get());
+    if (!path.has_value()) return true;
+    std::lock_guard<std::mutex> lock(mutex_);
+    if (loaders_.size() >= kMostLoaders) loaders_.clear();
+    loaders_[state] = *path;
+  }
+  if (path->empty()) return false;
+  UniqueFd loader = OpenInside(tid, *path, O_PATH);
+  return !loader.Valid() || own.Has(loader.Get());
 }
 
 }  // namespace holdfast

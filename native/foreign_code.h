@@ -5,9 +5,14 @@
 #include <linux/seccomp.h>
 
 #include <cstdint>
+#include <map>
 #include <mutex>
+#include <optional>
+#include <string>
+#include <tuple>
 #include <unordered_set>
 
+#include "flows.h"
 #include "own_files.h"
 
 namespace holdfast {
@@ -30,9 +35,9 @@ struct MappedCode {
 };
 MappedCode JudgeMapping(const seccomp_notif& notification, const OwnFiles& own);
 
-// Whether the loader that a program names (PT_INTERP) is the sandbox's: the kernel maps it by
-// itself when it executes the program. True where that cannot be told.
-bool HasForeignLoader(uint32_t tid, int program, const OwnFiles& own);
+// The loader that an open program names (PT_INTERP), empty where it names none; nothing where that
+// cannot be told.
+std::optional<std::string> LoaderOf(int program);
 
 // Whether a range of a process, by its open /proc/PID/maps, holds memory of a file that is not
 // executable yet. `asks`: by PROCMAP_QUERY, where the kernel has it (Linux 6.11).
@@ -44,8 +49,16 @@ class ForeignCode {
   void Mark(uint64_t image);
   bool Has(uint64_t image);
 
+  // Whether a program's loader is the sandbox's: the kernel maps it by itself when it executes the
+  // program. True where that cannot be told. What a program names is read once for each state of
+  // its file.
+  bool HasLoader(uint32_t tid, const Program& program, const OwnFiles& own);
+
  private:
+  using FileState = std::tuple<uint64_t, uint64_t, int64_t>;  // device, inode, time of change
+
   std::mutex mutex_;
+  std::map<FileState, std::string> loaders_;
   std::unordered_set<uint64_t> images_;
   bool full_ = false;
 };

@@ -21,8 +21,12 @@ bool OwnFiles::HasPath(const std::string& path) const {
 
 bool OwnFiles::Has(int file) const {
   struct stat status;
+  return fstat(file, &status) != 0 || Has(file, status, PlaceOf(file));
+}
+
+bool OwnFiles::Has(int file, const struct stat& status, const std::string& place) const {
   struct statvfs view;
-  if (fstat(file, &status) != 0 || fstatvfs(file, &view) != 0) return true;
+  if (fstatvfs(file, &view) != 0) return true;
   // /dev/zero: what is mapped is anonymous memory. Other devices' memory is written elsewhere.
   if (S_ISCHR(status.st_mode) && status.st_rdev == makedev(1, 5)) return false;
   if (!S_ISREG(status.st_mode)) return true;
@@ -35,8 +39,7 @@ bool OwnFiles::Has(int file) const {
   bool may_write = status.st_uid == uid || (status.st_mode & 0022) != 0;
   if (status.st_nlink > 1 && is_new && may_write) return true;
   // A protected name is read-only, and its content is the workspace's all the same.
-  std::string path = PlaceOf(file);
-  return path.empty() || HasPath(path);
+  return place.empty() || HasPath(place);
 }
 
 }  // namespace holdfast

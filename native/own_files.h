@@ -2,6 +2,7 @@
 // workspace brought them.
 #pragma once
 
+#include <sys/stat.h>
 #include <sys/types.h>
 #include <time.h>
 
@@ -25,6 +26,8 @@ struct OwnFiles {
 
   // Of an open file, O_PATH or not. What cannot be told is the sandbox's.
   bool Has(int file) const;
+  // Where its state and its place (PlaceOf) are known.
+  bool Has(int file, const struct stat& status, const std::string& place) const;
 
  private:
   bool HasPath(const std::string& path) const;

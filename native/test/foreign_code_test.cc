@@ -8,12 +8,16 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <optional>
+#include <string>
+
 #include "fd.h"
 
 namespace {
 
 using holdfast::HasUnseenFile;
 using holdfast::ImageOf;
+using holdfast::LoaderOf;
 using holdfast::UniqueFd;
 
 uint64_t At(const void* address) { return reinterpret_cast<uint64_t>(address); }
@@ -71,6 +75,17 @@ TEST_CASE("An image is the same after a fork, and another after an exec") {
   kill(child, SIGKILL);
   waitpid(child, nullptr, 0);
   close(ends[1]);
+}
+
+TEST_CASE("A program names its loader, or none; what is no program cannot be told") {
+  UniqueFd self(open("/proc/self/exe", O_PATH | O_CLOEXEC));
+  std::optional<std::string> loader = LoaderOf(self.Get());
+  REQUIRE(loader.has_value());
+  CHECK(access(loader->c_str(), X_OK) == 0);
+  UniqueFd itself(open(loader->c_str(), O_PATH | O_CLOEXEC));
+  CHECK(LoaderOf(itself.Get()) == "");
+  UniqueFd text(open("/etc/passwd", O_PATH | O_CLOEXEC));
+  CHECK_FALSE(LoaderOf(text.Get()).has_value());
 }
 
 TEST_CASE("What cannot be told is taken for marked, and so is everything past the bound") {
