@@ -8,6 +8,7 @@ import {
   type SecureContext,
   TLSSocket,
 } from "node:tls";
+import { ciphers } from "./ciphers.ts";
 import { timeLimits } from "./time-limits.ts";
 import type { Dial } from "./upstream.ts";
 
@@ -21,7 +22,8 @@ export function serverTrust(): SecureContext {
   if (trust === undefined) {
     const system = getCACertificates("system");
     const ca = [...(system.length > 0 ? system : getCACertificates("bundled")), ...getCACertificates("extra")];
-    trust = createSecureContext({ ca, minVersion: "TLSv1.2", secureOptions: constants.SSL_OP_NO_RENEGOTIATION });
+    const secureOptions = constants.SSL_OP_NO_RENEGOTIATION;
+    trust = createSecureContext({ ca, ciphers, minVersion: "TLSv1.2", secureOptions });
   }
   return trust;
 }

@@ -117,3 +117,31 @@ test("A client of TLS 1.2 has one handshake", async (t) => {
   });
   t.is(await said, "ERR_SSL_NO_RENEGOTIATION");
 });
+
+test("A client that comes again shakes hands anew: no ticket is worth its price here", async (t) => {
+  const authority = new Authority("hf-test", hour);
+  const server = createTcpServer((socket) => {
+    const secured = new TLSSocket(socket, { isServer: true, secureContext: authority.contextFor("api.example.com") });
+    secured.on("error", () => {});
+    secured.end("x");
+  }).listen(0, "127.0.0.1");
+  t.teardown(() => server.close());
+  await once(server, "listening");
+  const { port } = server.address() as AddressInfo;
+  for (const maxVersion of ["TLSv1.3", "TLSv1.2"] as const) {
+    let session: Buffer | undefined;
+    for (const time of ["first", "second"]) {
+      const socket = connect({
+        ...{ host: "127.0.0.1", port, maxVersion, servername: "api.example.com", ca: authority.certificate },
+        ...(session === undefined ? {} : { session }),
+      });
+      socket.on("session", (made) => (session = made));
+      socket.resume();
+      await once(socket, "secureConnect");
+      t.is(socket.getProtocol(), maxVersion);
+      t.false(socket.isSessionReused(), `${maxVersion}, the ${time}`);
+      await once(socket, "close");
+      t.truthy(session);
+    }
+  }
+});
