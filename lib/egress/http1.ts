@@ -31,6 +31,8 @@ import { writeSecret } from "./write-secret.ts";
 
 /** What a client sent ahead of its turn is held up to here, and then left in the kernel. */
 const mostAhead = 64 * 1024;
+/** What may wait to be written. Node says that it is enough when there is as much as one read brings. */
+const mostUnwritten = 128 * 1024;
 const nothing: Buffer = Buffer.alloc(0);
 
 /** A request on its way, with its answer. */
@@ -184,8 +186,9 @@ export class Http1 implements OriginUser {
 
   #onClientDrain(): void {
     this.#quietMs = 0;
-    if (this.#activeOrigin !== null) {
-      this.#activeOrigin.socket.resume();
+    const socket = this.#activeOrigin?.socket;
+    if (socket !== undefined) {
+      if (socket.isPaused()) socket.resume();
       return;
     }
     if (this.#exchange !== null) return;
@@ -201,7 +204,7 @@ export class Http1 implements OriginUser {
       return;
     }
     exchange.body.take(chunk, 0);
-    if (chunk.length > 0 && !origin.socket.write(chunk)) this.#client.pause();
+    if (chunk.length > 0 && !writesOn(origin.socket, chunk)) this.#client.pause();
   }
 
   #passSwapped({ request }: Exchange, swapped: ChangedBody, { socket }: Origin, data: Buffer, at: number): number {
@@ -508,7 +511,7 @@ export class Http1 implements OriginUser {
   }
 
   #write(origin: Origin, data: Buffer, onWritten?: () => void): void {
-    if (!this.#client.write(data, onWritten)) origin.socket.pause();
+    if (!writesOn(this.#client, data, onWritten)) origin.socket.pause();
   }
 
   #finish(exchange: Exchange, origin: Origin, head: ResponseHead, hasMore: boolean): void {
@@ -614,7 +617,7 @@ export class Http1 implements OriginUser {
     this.#hasHead();
     this.#leaveOrigin();
     this.#client.end();
-    this.#linger();
+    if (!this.#hasClientEnded) this.#linger();
   }
 
   /** What still comes is read and dropped: a reset would take the answer from the client, which may read it slowly. */
@@ -677,6 +680,11 @@ export class Http1 implements OriginUser {
     else if (this.#quietMs >= serverMs) this.#stop(failureAnswer(504, "timeout", "the server does not answer"));
     else this.#client.setTimeout(clientMs);
   }
+}
+
+/** Whether more may be written at once. */
+function writesOn(socket: Socket, data: Buffer, onWritten?: () => void): boolean {
+  return socket.write(data, onWritten) || socket.writableLength <= mostUnwritten;
 }
 
 const byConnection = /^(?:ntlm|negotiate)\b/i;

@@ -12,22 +12,30 @@ interface Slab {
   lent: number;
 }
 
-/** Takes a read on loan: false where it is not wanted, else `giveBack` says when its bytes are not needed any more. */
+/** A read of this size is one of many. */
+const longRead = 8 * 1024;
+
+/** Takes what was read on loan: false where it is not wanted, else `giveBack` says when its bytes are not needed any more. */
 export type Borrower = (read: Buffer, giveBack: () => void) => boolean;
 
 /**
  * Memory that a socket is read into, again and again: with a buffer of its own for each read, a download's time is the
  * garbage collector's. A read that is lent out lies there until it is given back; what never comes back is the collector's.
+ * Long reads that follow each other are lent as one: what is done for each, up to its system call, is then done once.
  */
 export class LentReads {
   readonly #slabs: Slab[] = [];
   #slab: Slab;
+  /** Where in it what was not offered yet begins. */
+  #from = 0;
   /** Where the next read goes. */
   #place: Buffer;
   #borrower: Borrower = () => {
     this.hasDropped = true;
     return false;
   };
+  #mayWait = (): boolean => false;
+  #later: NodeJS.Immediate | undefined;
   /** Whether something was read before there was anybody to lend it to. */
   hasDropped = false;
   /** Of the socket that is to be read so, which emits no data (net.connect). */
@@ -38,19 +46,40 @@ export class LentReads {
     this.#place = this.#slab.buffer;
   }
 
-  /** Who is offered each read from now on; one that is not wanted is written over. */
-  lendTo(borrower: Borrower): void {
+  /**
+   * Who is offered what is read from now on; what is not wanted is written over.
+   *
+   * @param mayWait whether a long read may wait for the next: not where it is to be known at once that it came
+   */
+  lendTo(borrower: Borrower, mayWait: () => boolean): void {
     this.#borrower = borrower;
+    this.#mayWait = mayWait;
+  }
+
+  /** Offers what was read and waits for more. Its end and errors are heard before the loop would come to it. */
+  flush(): void {
+    clearImmediate(this.#later);
+    this.#later = undefined;
+    const slab = this.#slab;
+    const from = this.#from;
+    if (slab.used === from) return;
+    this.#from = slab.used;
+    slab.lent++;
+    if (!this.#borrower(slab.buffer.subarray(from, slab.used), () => slab.lent--)) {
+      slab.lent--;
+      slab.used = from;
+    }
+    this.#turn();
   }
 
   #take(size: number): boolean {
     const slab = this.#slab;
-    slab.lent++;
-    const isLent = this.#borrower(slab.buffer.subarray(slab.used, slab.used + size), () => slab.lent--);
-    if (isLent) {
-      slab.used += size;
-      this.#turn();
-    } else slab.lent--;
+    slab.used += size;
+    if (size < longRead || slab.buffer.length - slab.used < longestRead || !this.#mayWait()) this.flush();
+    else {
+      this.#place = slab.buffer.subarray(slab.used);
+      this.#later ??= setImmediate(() => this.flush());
+    }
     return true;
   }
 
@@ -63,6 +92,7 @@ export class LentReads {
       slab.used = 0;
       this.#slab = slab;
     }
+    this.#from = slab.used;
     this.#place = slab.buffer.subarray(slab.used);
   }
 

@@ -32,12 +32,20 @@ export class Origin {
     this.socket = socket;
     socket.setNoDelay(true);
     if (reads?.hasDropped === true) socket.destroy(); // it speaks without being asked
-    reads?.lendTo((read, giveBack) => this.#onRead(read, giveBack));
+    // What comes while it is nobody's must have ended it before it is the next one's.
+    reads?.lendTo(
+      (read, giveBack) => this.#onRead(read, giveBack),
+      () => this.user !== null,
+    );
     socket.on("data", (chunk: Buffer) => (this.user === null ? socket.destroy() : this.user.onData(chunk)));
     socket.on("drain", () => this.user?.onDrain());
-    socket.on("end", () => this.#end());
-    socket.on("error", (error) => this.#end(error));
-    socket.on("close", () => this.#end());
+    const end = (error?: Error): void => {
+      reads?.flush();
+      this.#end(error);
+    };
+    socket.on("end", () => end());
+    socket.on("error", end);
+    socket.on("close", () => end());
     // A proxy's answer was read from it, and no further.
     if (socket.isPaused()) socket.resume();
   }

@@ -14,7 +14,9 @@ test("What is lent stays as it was read until it is given back, and nothing is l
   let at = 0;
   let isSame = true;
   let turn = 0;
-  reads.lendTo((read, giveBack) => {
+  let longest = 0;
+  const borrow = (read: Buffer, giveBack: () => void): boolean => {
+    longest = Math.max(longest, read.length);
     isSame &&= said.subarray(at, at + read.length).equals(read);
     const mine = { read, at, giveBack };
     at += read.length;
@@ -28,12 +30,15 @@ test("What is lent stays as it was read until it is given back, and nothing is l
       oldest.giveBack();
     }
     return true;
-  });
+  };
+  reads.lendTo(borrow, () => true);
   const { port } = server.address() as AddressInfo;
   const socket = connect({ host: "127.0.0.1", port, onread: reads.onread });
   await once(socket, "close");
+  reads.flush();
   t.is(at, said.length);
   t.true(isSame);
+  t.true(longest > 32 * 1024, `long reads are lent as one: ${longest}`);
   t.false(reads.hasDropped);
 });
 
@@ -45,4 +50,43 @@ test("Who speaks before there is anybody to hear it is known", async (t) => {
   const { port } = server.address() as AddressInfo;
   await once(connect({ host: "127.0.0.1", port, onread: reads.onread }), "close");
   t.true(reads.hasDropped);
+});
+
+test("Long reads are lent as one, and one that may not wait by itself", async (t) => {
+  const reads = new LentReads();
+  const { buffer, callback } = reads.onread as {
+    buffer: () => Buffer;
+    callback: (size: number, read: Buffer) => boolean;
+  };
+  const lent: Buffer[] = [];
+  let mayWait = true;
+  reads.lendTo(
+    (read) => lent.push(Buffer.from(read)) > 0,
+    () => mayWait,
+  );
+  const read = (size: number, byte: number): void => {
+    const place = buffer();
+    t.true(place.length >= 16 * 1024, "room for whatever a record holds");
+    place.fill(byte, 0, size);
+    callback(size, place);
+  };
+  read(16 * 1024, 1);
+  read(16 * 1024, 2);
+  t.deepEqual(lent, []);
+  read(100, 3);
+  t.deepEqual(lent.splice(0), [
+    Buffer.concat([Buffer.alloc(16 * 1024, 1), Buffer.alloc(16 * 1024, 2), Buffer.alloc(100, 3)]),
+  ]);
+  read(16 * 1024, 4);
+  await new Promise((resolve) => setImmediate(resolve));
+  t.deepEqual(lent.splice(0), [Buffer.alloc(16 * 1024, 4)], "nothing waits for longer than a turn of the loop");
+  read(16 * 1024, 5);
+  reads.flush();
+  t.is(lent.splice(0).length, 1);
+  mayWait = false;
+  read(16 * 1024, 6);
+  t.is(lent.splice(0).length, 1);
+  read(16 * 1024, 7);
+  reads.flush();
+  t.is(lent.splice(0).length, 1);
 });

@@ -40,7 +40,7 @@ const downloadBytes = 256 * 1024 * 1024;
 const smallPath = "/repos/acme/widgets/contents/readme";
 
 const scale = Number(process.argv[2] ?? 1);
-const rounds = Math.ceil(5 * scale);
+const rounds = Math.ceil(7 * scale);
 const sliceMs = scale < 1 ? 200 : 700;
 
 /** What each slice does: the words of load.cc, and with how many connections. */
