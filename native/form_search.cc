@@ -9,7 +9,7 @@ namespace holdfast {
 
 namespace {
 
-enum Kind : uint8_t { kSeparator, kText, kPercent, kBackslash };
+enum Kind : uint8_t { kSeparator, kText, kPercent, kBackslash, kAmpersand };
 
 constexpr std::array<uint8_t, 256> MakeKinds() {
   std::array<uint8_t, 256> kinds{};
@@ -19,6 +19,7 @@ constexpr std::array<uint8_t, 256> MakeKinds() {
     kinds[static_cast<uint8_t>(each)] = kSeparator;
   kinds['%'] = kPercent;
   kinds['\\'] = kBackslash;
+  kinds['&'] = kAmpersand;
   return kinds;
 }
 
@@ -44,11 +45,42 @@ constexpr std::array<uint8_t, 256> kDigits = MakeDigits();
 // Or a tabulator, behind a backslash.
 constexpr bool IsLineEnd(uint8_t letter) { return letter == 'n' || letter == 'r' || letter == 't'; }
 
+// As Escape, for HTML's references to characters (html.spec.whatwg.org, 13.1.4). The named ones
+// stand for what parts a text anyhow.
+inline size_t Reference(const uint8_t* data, size_t size, int* byte) {
+  constexpr size_t kLongest = 9;  // with leading zeros
+  if (size < 2) return 0;
+  if (data[1] != '#') {
+    for (const char* name : {"&amp;", "&lt;", "&gt;", "&quot;", "&apos;"}) {
+      const size_t length = strlen(name);
+      if (memcmp(data, name, std::min(size, length)) == 0) return size < length ? 0 : length;
+    }
+    return 1;
+  }
+  if (size < 3) return 0;
+  const bool is_hex = (data[2] | 0x20) == 'x';
+  int meant = 0;
+  const size_t first = is_hex ? 3 : 2;
+  for (size_t i = first; i < kLongest; i++) {
+    if (i >= size) return 0;
+    const uint8_t digit = kDigits[data[i]];
+    if (digit < (is_hex ? 16 : 10)) {
+      meant = std::min(meant * (is_hex ? 16 : 10) + digit, 256);
+      continue;
+    }
+    if (data[i] != ';' || i == first || meant > 255) break;
+    *byte = meant;
+    return i + 1;
+  }
+  return 1;
+}
+
 // The size of the escape that begins here, and the byte that it stands for; without one where it
 // only parts what stands beside it; 0 where it is cut off.
 inline size_t Escape(const uint8_t* data, size_t size, uint8_t kind, int* byte) {
   size_t run = 1;
   size_t before = 1;
+  if (kind == kAmpersand) return Reference(data, size, byte);
   if (kind == kBackslash) {
     // Texts of JSON lie in each other.
     while (run < size && data[run] == '\\') run++;
@@ -139,70 +171,146 @@ std::vector<uint8_t> Base64(const View& secret, size_t shift, const char* letter
   return text;
 }
 
+// As Base64, of base32 (RFC 4648 section 6), whose groups are of five bytes.
+std::vector<uint8_t> Base32(const View& secret, size_t shift, const char* letters) {
+  std::vector<uint8_t> text;
+  text.reserve(secret.second * 8 / 5 + 2);
+  const size_t bits = secret.second * 8;
+  for (size_t bit = (5 - shift * 8 % 5) % 5; bit + 5 <= bits; bit += 5) {
+    uint32_t pair = static_cast<uint32_t>(secret.first[bit / 8]) << 8;
+    if (bit / 8 + 1 < secret.second) pair |= secret.first[bit / 8 + 1];
+    text.push_back(static_cast<uint8_t>(letters[(pair >> (11 - bit % 8)) & 31]));
+  }
+  return text;
+}
+
+// Each byte's number, in at least so many digits.
+std::vector<uint8_t> Numbers(const View& secret, uint32_t base, size_t digits) {
+  std::vector<uint8_t> text;
+  text.reserve(secret.second * 3);
+  const auto add = [&](uint32_t digit) { text.push_back(static_cast<uint8_t>('0' + digit)); };
+  for (size_t i = 0; i < secret.second; i++) {
+    const uint32_t byte = secret.first[i];
+    if (digits > 2 || byte >= base * base) add(byte / (base * base));
+    if (digits > 1 || byte >= base) add(byte / base % base);
+    add(byte % base);
+  }
+  return text;
+}
+
+std::vector<uint8_t> Rot13(const View& secret) {
+  std::vector<uint8_t> text(secret.first, secret.first + secret.second);
+  for (auto& byte : text) {
+    const uint8_t small = byte | 0x20;
+    if (small >= 'a' && small <= 'z') byte = small < 'n' ? byte + 13 : byte - 13;
+  }
+  return text;
+}
+
+// With something before each byte of it, or between each two.
+std::vector<uint8_t> Parted(const View& secret, const char* by, size_t width, bool before_first) {
+  std::vector<uint8_t> text;
+  text.reserve(secret.second * (width + 2));
+  for (size_t i = 0; i < secret.second; i += width) {
+    if (i > 0 || before_first) text.insert(text.end(), by, by + strlen(by));
+    text.insert(text.end(), secret.first + i, secret.first + std::min(i + width, secret.second));
+  }
+  return text;
+}
+
+View ViewOf(const std::vector<uint8_t>& bytes) { return {bytes.data(), bytes.size()}; }
+
+constexpr const char* kStandard =
+    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+constexpr const char* kForUrls = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+// The forms of a secret, and their bytes for each byte of it: see AddForms.
+constexpr size_t kForms = 44;
+constexpr size_t kFormBytes = 80;
+
 }  // namespace
 
 Status FormSearch::Prepare(const std::vector<View>& secrets, const std::vector<View>& marks) {
   size_t bytes = 0;
-  for (const View& secret : secrets) bytes += secret.second * 15 + 64;
+  for (const View& secret : secrets) bytes += (secret.second + 4) * kFormBytes;
   for (const View& mark : marks) bytes += mark.second;
-  constexpr size_t kForms = 11;
   const size_t most = secrets.size() * kForms + marks.size();
   marks_ = marks.size();
   const size_t align = alignof(Needle) - 1;
   const size_t map = (size_t{1} << kMapBits) / 8;
   memory_ = std::make_unique<LockedMemory>();
-  Status made = memory_->Allocate(map + most * sizeof(Needle) + bytes + align);
+  Status made = memory_->Allocate(2 * map + most * sizeof(Needle) + bytes + align);
   if (!made.Ok()) return made;
   map_ = reinterpret_cast<uint64_t*>(memory_->Data());
-  needles_ = reinterpret_cast<Needle*>(memory_->Data() + map);
-  used_ = map + most * sizeof(Needle);
-  const char* const standard = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-  const char* const for_urls = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-  for (uint32_t i = 0; i < secrets.size(); i++) {
-    const View& secret = secrets[i];
-    if (secret.second < kShortest) continue;
-    std::vector<uint8_t> form(secret.first, secret.first + secret.second);
-    Add(i, kPlain, form);
-    // Behind a backslash its first character would be taken for a line end's.
-    if (IsLineEnd(form[0])) {
-      std::vector<uint8_t> rest(form.begin() + 1, form.end());
-      Add(i, kRest, rest);
-      Clear(&rest);
-    }
-    std::reverse(form.begin(), form.end());
-    Add(i, kReversed, form);
-    Clear(&form);
-    for (const char* letters : {"0123456789abcdef", "0123456789ABCDEF"}) {
-      form = Hex(secret, letters);
-      Add(i, kHex, form);
-      Clear(&form);
-    }
-    for (size_t shift = 0; shift < 3; shift++) {
-      for (const char* letters : {standard, for_urls}) {
-        form = Base64(secret, shift, letters);
-        Add(i, kBase64, form);
-        Clear(&form);
-      }
-    }
-  }
+  begins_ = reinterpret_cast<uint64_t*>(memory_->Data() + map);
+  needles_ = reinterpret_cast<Needle*>(memory_->Data() + 2 * map);
+  used_ = 2 * map + most * sizeof(Needle);
+  for (uint32_t i = 0; i < secrets.size(); i++)
+    if (secrets[i].second >= kShortest) AddForms(i, secrets[i]);
   for (uint32_t i = 0; i < marks.size(); i++)
     Add(i, kMark, {marks[i].first, marks[i].first + marks[i].second});
   std::sort(needles_, needles_ + count_,
             [](const Needle& one, const Needle& other) { return one.key < other.key; });
   waited_for_.clear();
-  for (uint32_t i = 0; i < count_; i++)
-    if (needles_[i].form != kMark && needles_[i].size > kLeastBegun) waited_for_.push_back(i);
+  longest_ = 0;
+  for (uint32_t i = 0; i < count_; i++) {
+    const Needle& needle = needles_[i];
+    if (needle.form == kMark || needle.size <= kLeastBegun) continue;
+    waited_for_.push_back(i);
+    longest_ = std::max<size_t>(longest_, needle.size);
+    const uint32_t bit = BitOf(KeyOf(memory_->Data() + needle.at));
+    begins_[bit / 64] |= uint64_t{1} << (bit % 64);
+  }
   return Status::Fine();
+}
+
+void FormSearch::AddForms(uint32_t index, const View& secret) {
+  const auto add = [&](Form form, std::vector<uint8_t> text) {
+    Add(index, form, text);
+    Clear(&text);
+  };
+  const auto add_both_ways = [&](Form form, std::vector<uint8_t> text) {
+    Add(index, form, text);
+    std::reverse(text.begin(), text.end());
+    Add(index, kReversed, text);
+    Clear(&text);
+  };
+  add_both_ways(kPlain, {secret.first, secret.first + secret.second});
+  // Behind a backslash its first character would be taken for a line end's.
+  if (IsLineEnd(secret.first[0])) add(kRest, {secret.first + 1, secret.first + secret.second});
+  for (const char* letters : {"0123456789abcdef", "0123456789ABCDEF"}) {
+    std::vector<uint8_t> hex = Hex(secret, letters);
+    add(kHex, Parted(ViewOf(hex), "0x", 2, true));
+    add_both_ways(kHex, std::move(hex));
+  }
+  for (size_t shift = 0; shift < 3; shift++) {
+    std::vector<uint8_t> once = Base64(secret, shift, kStandard);
+    for (size_t outer = 0; outer < 3; outer++) add(kBase64, Base64(ViewOf(once), outer, kStandard));
+    add_both_ways(kBase64, std::move(once));
+    add_both_ways(kBase64, Base64(secret, shift, kForUrls));
+  }
+  for (size_t shift = 0; shift < 5; shift++)
+    add(kBase32, Base32(secret, shift, "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"));
+  add(kDecimal, Numbers(secret, 10, 1));
+  add(kOctal, Numbers(secret, 8, 3));
+  add(kRot13, Rot13(secret));
+  for (const char* by : {"-", "_", ".", "/", "*"}) add(kParted, Parted(secret, by, 1, false));
 }
 
 void FormSearch::Add(uint32_t secret, Form form, const std::vector<uint8_t>& raw) {
   uint8_t* const to = memory_->Data() + used_;
   const size_t size = Normalise(raw.data(), raw.size(), to);
-  if (size < (form == kMark ? kShortestMark : kShortest)) return;
+  if (size < (form == kMark ? kShortestMark : kShortest)) {
+    if (form != kPlain) return;
+    // Little of it is no separator.
+    memcpy(to, raw.data(), raw.size());
+    verbatim_.push_back({secret, used_, raw.size()});
+    used_ += raw.size();
+    return;
+  }
   // The two alphabets of base64, and hexadecimal digits, may come to the same.
-  for (size_t i = 0; i < count_ && form != kMark; i++) {
-    const Needle& other = needles_[i];
-    if (other.form == form && other.secret == secret && other.size == size &&
+  for (size_t i = count_; i > 0 && form != kMark && needles_[i - 1].secret == secret; i--) {
+    const Needle& other = needles_[i - 1];
+    if (other.form == form && other.size == size &&
         memcmp(memory_->Data() + other.at, to, size) == 0)
       return;
   }
@@ -217,27 +325,36 @@ void FormSearch::Add(uint32_t secret, Form form, const std::vector<uint8_t>& raw
 void FormSearch::Wipe() {
   memory_.reset();
   waited_for_.clear();
+  verbatim_.clear();
   count_ = 0;
 }
 
 size_t FormSearch::Begun(const uint8_t* text, size_t size) const {
-  size_t most = 0;
-  for (uint32_t i : waited_for_) {
-    const Needle& needle = needles_[i];
-    const uint8_t* const bytes = memory_->Data() + needle.at;
-    for (size_t length = std::min<size_t>(size, needle.size - 1);
-         length > most && length >= kLeastBegun; length--) {
-      const uint8_t* const tail = text + size - length;
-      if (tail[0] != bytes[0] || memcmp(tail, bytes, length) != 0) continue;
-      most = length;
-      break;
+  for (size_t at = size - std::min(size, longest_); at + kLeastBegun <= size; at++) {
+    if (!Has(begins_, KeyOf(text + at))) continue;
+    const size_t left = size - at;
+    for (uint32_t i : waited_for_) {
+      const Needle& needle = needles_[i];
+      if (needle.size > left && memcmp(text + at, memory_->Data() + needle.at, left) == 0)
+        return at;
     }
   }
-  return size - most;
+  return size;
 }
 
 size_t FormSearch::Find(const uint8_t* data, size_t size, bool more,
                         std::vector<Found>* found) const {
+  if (memory_ == nullptr) return size;
+  for (const Verbatim& each : verbatim_) {
+    const uint8_t* const bytes = memory_->Data() + each.at;
+    for (size_t at = 0; at + each.size <= size;) {
+      const void* const hit = memmem(data + at, size - at, bytes, each.size);
+      if (hit == nullptr) break;
+      at = static_cast<size_t>(static_cast<const uint8_t*>(hit) - data);
+      found->push_back({each.secret, kPlain, at, at + each.size});
+      at += each.size;
+    }
+  }
   if (count_ == 0) return size;
   // As it reads. Kept for the next call: what is looked at is the sandbox's own.
   thread_local std::vector<uint8_t> text;
@@ -254,8 +371,7 @@ size_t FormSearch::Find(const uint8_t* data, size_t size, bool more,
   std::vector<bool> marked;
   for (size_t end = kShortestMark; end <= length; end++) {
     const uint32_t key = KeyOf(own + end - 4);
-    const uint32_t bit = BitOf(key);
-    if ((map[bit / 64] >> (bit % 64) & 1) == 0) continue;
+    if (!Has(map, key)) continue;
     const Needle* needle =
         std::lower_bound(needles_, needles_ + count_, key,
                          [](const Needle& one, uint32_t other) { return one.key < other; });

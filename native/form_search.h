@@ -18,11 +18,25 @@ using View = std::pair<const uint8_t*, size_t>;
 
 // Both what is looked for and what is looked at are read without what text is cut up with (white
 // space, also as JSON writes it, quotes, brackets, colons and the like, NUL) and with percent
-// escapes, JSON's \u00XX and \xXX undone: a form is found however it is spelled or parted.
+// escapes, JSON's \u00XX, \xXX and HTML's character references undone: a form is found however it
+// is spelled or parted.
 class FormSearch {
  public:
-  // The last is found as plain, where its first character is behind a backslash.
-  enum Form : uint8_t { kPlain, kHex, kReversed, kBase64, kMark, kRest };
+  // What is parted has a character between each two that is no separator elsewhere. The last is
+  // found as plain, where its first character is behind a backslash.
+  enum Form : uint8_t {
+    kPlain,
+    kHex,
+    kReversed,
+    kBase64,
+    kBase32,
+    kDecimal,
+    kOctal,
+    kRot13,
+    kParted,
+    kMark,
+    kRest
+  };
   struct Found {
     uint32_t secret;  // its index; of a mark, that among the marks
     Form form;
@@ -54,19 +68,34 @@ class FormSearch {
     Form form;
   };
 
+  // A secret that is mostly what texts are cut up with is found as it is alone.
+  struct Verbatim {
+    uint32_t secret;
+    size_t at;  // in the memory
+    size_t size;
+  };
+
   static uint32_t BitOf(uint32_t key) { return (key * 2654435761U) >> (32 - kMapBits); }
+  static bool Has(const uint64_t* map, uint32_t key) {
+    const uint32_t bit = BitOf(key);
+    return (map[bit / 64] >> (bit % 64) & 1) != 0;
+  }
   void Add(uint32_t secret, Form form, const std::vector<uint8_t>& raw);
+  void AddForms(uint32_t index, const View& secret);
   size_t Begun(const uint8_t* text, size_t size) const;
 
   std::unique_ptr<LockedMemory>
-      memory_;  // needles, then their table and the map of keys: all tell of secrets
+      memory_;  // two maps, the needles' table, then their bytes: all tell of secrets
   size_t used_ = 0;
   Needle* needles_ = nullptr;
   size_t count_ = 0;
   size_t marks_ = 0;
   std::vector<uint32_t>
       waited_for_;  // by its place: a long form, whose beginning waits for the rest
-  uint64_t* map_ = nullptr;
+  std::vector<Verbatim> verbatim_;
+  size_t longest_ = 0;          // of these
+  uint64_t* map_ = nullptr;     // of keys
+  uint64_t* begins_ = nullptr;  // of the first four bytes of what is waited for
 };
 
 }  // namespace holdfast

@@ -73,8 +73,8 @@ export class LeakGuard {
 
 /** So much of a file is looked at at once; a secret may lie across two of them. */
 const windowBytes = 256 * 1024;
-/** The longest form of the longest secret: three characters a byte. */
-const overlapBytes = 16 * 1024;
+/** The longest form of the longest secret: hexadecimal numbers in a list, six characters a byte. */
+const overlapBytes = 32 * 1024;
 
 export class FileScan {
   readonly #find: (bytes: Buffer) => readonly Leak[];

@@ -26,7 +26,8 @@ interface Prepared {
   readonly secrets: readonly (readonly [name: string, length: number])[];
 }
 
-const forms = ["plain", "hex", "reversed", "base64"];
+/** By their numbers (native/form_search.h). */
+const forms = ["plain", "hex", "reversed", "base64", "base32", "decimal", "octal", "rot13", "in pieces"];
 const marks: readonly Buffer[] = tokenMarks.map(({ mark }) => Buffer.from(mark, "latin1"));
 const unmarked: ReadonlySet<TokenForm> = new Set();
 
@@ -120,6 +121,7 @@ function formOf(form: number, spelled: Buffer, length: number): string {
   if (form !== 0 || spelled.length === length) return name;
   const text = spelled.toString("latin1");
   if (/%[0-9A-Fa-f]{2}/.test(text)) return "percent-encoded";
+  if (/&(?:#\w+|[a-z]+);/.test(text)) return "in HTML";
   return /\\(?:u00|["\\])/.test(text) ? "in JSON" : "in pieces";
 }
 

@@ -105,6 +105,56 @@ TEST_CASE("Behind a backslash, and with one in it, a secret is found all the sam
     CHECK(Find(search, text).found.size() == 1);
 }
 
+TEST_CASE("A secret is found in what other programs print of bytes, and in what is coded twice") {
+  FormSearch search;
+  REQUIRE(search.Prepare({ViewOf("Horse/battery=7")}, {}).Ok());
+  const struct {
+    const char* text;
+    FormSearch::Form form;
+  } cases[] = {
+      {"&#72;orse&#x2F;battery&#0061;7",                                              FormSearch::kPlain   },
+      {"Horse/b&amp;attery=&quot;7",                                                  FormSearch::kPlain   },
+      {"0x48 0x6f 0x72 0x73 0x65 0x2f 0x62 0x61 0x74 0x74 0x65 0x72 0x79 0x3d 0x37",
+       FormSearch::kHex                                                                                    },
+      {"0x48,0x6F,0x72,0x73,0x65,0x2F,0x62,0x61,0x74,0x74,0x65,0x72,0x79,0x3D,0x37",
+       FormSearch::kHex                                                                                    },
+      {"[72, 111, 114, 115, 101, 47, 98, 97, 116, 116, 101, 114, 121, 61, 55]",
+       FormSearch::kDecimal                                                                                },
+      {"\\110\\157\\162\\163\\145\\057\\142\\141\\164\\164\\145\\162\\171\\075\\067",
+       FormSearch::kOctal                                                                                  },
+      {"Ubefr/onggrel=7",                                                             FormSearch::kRot13   },
+      {"30TeyVGd0FmYvU2cy9GS",                                                        FormSearch::kReversed},
+      {"73d397275647471626f2563727f684",                                              FormSearch::kReversed},
+      {"JBXXE43FF5RGC5DUMVZHSPJX",                                                    FormSearch::kBase32  },
+      {"MFRGGSDPOJZWKL3CMF2HIZLSPE6TO",                                               FormSearch::kBase32  },
+      {"WVVodmNuTmxMMkpoZEhSbGNuazlOdz09",                                            FormSearch::kBase64  },
+      {"H-o-r-s-e-/-b-a-t-t-e-r-y-=-7",                                               FormSearch::kParted  },
+      {"H_o_r_s_e_/_b_a_t_t_e_r_y_=_7",                                               FormSearch::kParted  },
+  };
+  for (const auto& each : cases) {
+    CAPTURE(std::string(each.text));
+    const Result result = Find(search, std::string("before ") + each.text + " & after");
+    REQUIRE(result.found.size() == 1);
+    CHECK(result.found[0].form == each.form);
+    CHECK(result.found[0].at >= 7);
+    CHECK(result.found[0].end <= 7 + std::string(each.text).size());
+  }
+  for (const char* text : {"Horse/battery&#6", "Horse/battery&#61;", "Horse/battery=&#567;"})
+    CHECK(Find(search, text).found.empty());
+}
+
+TEST_CASE("What is mostly separators is found as it is, and twice where it stands twice") {
+  FormSearch search;
+  const std::string own = "p:w;(1,2)+3";
+  REQUIRE(search.Prepare({ViewOf(own)}, {}).Ok());
+  const Result result = Find(search, "a " + own + own + "; p w 1 2 3");
+  REQUIRE(result.found.size() == 2);
+  CHECK(result.found[0].at == 2);
+  CHECK(result.found[1].end == 2 + 2 * own.size());
+  search.Wipe();
+  CHECK(Find(search, own).found.empty());
+}
+
 TEST_CASE("Each mark is found once, short secrets and what was wiped not at all") {
   FormSearch search;
   const std::string other = "another secret of several words";

@@ -50,6 +50,22 @@ const forms: readonly (readonly [form: string, text: string])[] = [
     ),
   ],
   ["plain", `C:\\${secret}`],
+  ["in HTML", `<td>${secret.replace(/[&"]/g, (letter) => (letter === "&" ? "&amp;" : "&quot;"))}</td>`],
+  ["in HTML", [...bytes].map((byte) => `&#${byte};`).join("")],
+  ["in HTML", [...bytes].map((byte) => `&#x${byte.toString(16)};`).join("")],
+  ["decimal", JSON.stringify(bytes)],
+  ["decimal", `[${[...bytes].join(" ")}]`],
+  ["octal", [...bytes].map((byte) => `\\${byte.toString(8).padStart(3, "0")}`).join("")],
+  ["hex", `{ ${[...bytes].map((byte) => `0x${byte.toString(16)}`).join(", ")} }`],
+  ["base32", "NY2HE4TPO4XXGZJCMNZGK5BLO5UXI2B5N5SGIJTDNBQXEYLDORSXE4ZFFY======"],
+  ["rot13", secret.replace(/[a-z]/g, (letter) => String.fromCharCode(((letter.charCodeAt(0) - 84) % 26) + 97))],
+  ["reversed", [...encodeHex(secret)].reverse().join("")],
+  ["reversed", [...bytes.toString("base64")].reverse().join("")],
+  ...["", "a", "ab"].map((before): [string, string] => [
+    "base64",
+    Buffer.from(`key ${Buffer.from(`${before}${secret}`).toString("base64")}\n`).toString("base64"),
+  ]),
+  ...["-", "_", ".", "/", "*"].map((by): [string, string] => ["in pieces", [...secret].join(by)]),
 ];
 
 for (const [index, [form, text]] of forms.entries()) {
