@@ -1,5 +1,6 @@
 import { randomBytes } from "node:crypto";
 import { readSync, unlinkSync, writeSync } from "node:fs";
+import type { ByPlace } from "../secrets/packed.ts";
 import type { BytePath, Directory, Walk } from "./directory.ts";
 
 const chunkBytes = 256 * 1024;
@@ -13,6 +14,17 @@ export function readFully(fd: number, buffer: Buffer): number {
     filled += read;
   }
   return filled;
+}
+
+/** An open file by its places. */
+export function byPlace(fd: number, size: number): ByPlace {
+  return {
+    size,
+    read: (at, length) => {
+      const buffer = Buffer.allocUnsafe(Math.min(length, Math.max(0, size - at)));
+      return buffer.subarray(0, buffer.length === 0 ? 0 : readSync(fd, buffer, 0, buffer.length, at));
+    },
+  };
 }
 
 /**

@@ -18,7 +18,7 @@ import { type BytePath, Directory, DirectoryChain, errnoOf, nameOf, parentOf } f
 import { forgetLeftover, registerLeftover } from "./reaper.ts";
 import { removeTree } from "./remove-tree.ts";
 
-const { O_CREAT, O_EXCL, O_NOFOLLOW, O_WRONLY } = constants;
+const { O_CREAT, O_EXCL, O_NOFOLLOW, O_RDWR } = constants;
 
 /** A file that stands ready under a temporary name. */
 export interface StagedFile {
@@ -84,7 +84,7 @@ export class Destination {
   /** A new file for one that is to be published. */
   stage(): { readonly fd: number; readonly name: BytePath } {
     const name = temporaryName();
-    return { name, fd: openSync(this.#staging.at(name), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600) };
+    return { name, fd: openSync(this.#staging.at(name), O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600) };
   }
 
   discard(name: BytePath): void {

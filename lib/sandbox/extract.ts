@@ -5,7 +5,7 @@ import { promisify } from "node:util";
 import { HoldfastError } from "../errors.ts";
 import type { ExtractRule } from "../policy/policy.ts";
 import type { LeakGuard } from "../secrets/leak-guard.ts";
-import { copyContent } from "./content.ts";
+import { byPlace, copyContent } from "./content.ts";
 import { type BytePath, errnoOf, toBytes, Walk } from "./directory.ts";
 import { displayPath } from "./display-path.ts";
 import { Destination, type StagedFile } from "./extract-destination.ts";
@@ -320,7 +320,10 @@ class Extraction {
         return this.#beyond(file.path, rules.find((rule) => rule.bytesLeft < bytes)?.limit ?? "");
       }
       for (const check of checks) fault ??= check.end();
-      const leaks = scan?.end() ?? [];
+      const { guard, signal } = this.#options;
+      // In what leaves, which nobody can change any more.
+      const packed = await guard?.packed(byPlace(into?.fd ?? source.fd, bytes), signal);
+      const leaks = [...(scan?.end() ?? []), ...(packed ?? [])];
       const leak = leaks.find(({ action }) => action !== "warn");
       if (leak !== undefined) fault ??= `it holds ${leak.what} (${leak.form}), which the leak guard keeps back`;
       if (fault !== null) return this.#keepBack(file.path, fault);

@@ -33,7 +33,7 @@ export interface ImportTarget {
   readonly files: SandboxFiles;
   readonly workspace: Workspace;
   /** What of a file is a secret that the sandbox may not see, for people; undefined where none is. */
-  readonly secretIn: (content: Buffer) => string | undefined;
+  readonly secretIn: (content: Buffer) => Promise<string | undefined>;
   readonly signal?: AbortSignal;
 }
 
@@ -97,7 +97,7 @@ class Importing {
       this.#target.signal?.throwIfAborted();
       try {
         const { content, mode } = read(real);
-        const secret = this.#target.secretIn(content);
+        const secret = await this.#target.secretIn(content);
         const why = `it holds ${secret}, which the sandbox would see`;
         if (secret !== undefined && isNamed)
           throw failed(real, why, "Take it out: programs inside get a placeholder by the credential's env.");

@@ -686,11 +686,10 @@ export class Sandbox implements SandboxLike {
   ): Promise<ImportResult> {
     this.#live();
     const { importFiles } = await import("./import.ts");
-    const mayPass = this.policy.leakGuard?.action === "warn";
-    const secretIn = (content: Buffer): string | undefined => {
-      const [found] = mayPass ? [] : secretsInUse.find(content).found;
-      return found && `${found.name} (${found.form})`;
-    };
+    const secretIn =
+      this.policy.leakGuard?.action === "warn"
+        ? async () => undefined
+        : (await import("../secrets/leak-guard.ts")).knownSecretIn;
     const target = { ...options, files: this.files, workspace: this.workspace, secretIn };
     const result = await importFiles(files, to, target);
     for (const { path, bytes, sha256 } of result.files)

@@ -1,4 +1,5 @@
 import { defaultLeakGuard, type LeakAction, type LeakGuardSettings } from "../policy/leak-guard.ts";
+import type { ByPlace } from "./packed.ts";
 import { type SecretSearch, secretsInUse, without } from "./secret-search.ts";
 import { findTokens } from "./token-shapes.ts";
 
@@ -58,6 +59,13 @@ export class LeakGuard {
     return new FileScan((bytes) => this.#find(bytes).map(({ leak }) => leak));
   }
 
+  /** Looks at what a file packs, if it is such a one: gzip, zstd or zip. */
+  async packed(file: ByPlace, signal?: AbortSignal): Promise<readonly Leak[]> {
+    const { searchPacked } = await import("./packed.ts");
+    const { leaks, isWhole } = await searchPacked(file, () => this.scan(), signal);
+    return isWhole || !this.#search.knowsAny ? leaks : [...leaks, { ...unread, action: this.#settings.action }];
+  }
+
   #find(bytes: Buffer): { readonly span: Span; readonly leak: Leak }[] {
     const { action, tokens } = this.#settings;
     const { found, marked } = this.#search.find(bytes);
@@ -70,6 +78,18 @@ export class LeakGuard {
     return [...known, ...others];
   }
 }
+
+/** The first secret that is known in a file's content, packed or not, for people. */
+export async function knownSecretIn(content: Buffer): Promise<string | undefined> {
+  const { inMemory } = await import("./packed.ts");
+  const guard = new LeakGuard({ ...defaultLeakGuard, action: "block" }, () => true);
+  const scan = guard.scan();
+  scan.push(content);
+  const [leak] = [...scan.end(), ...(await guard.packed(inMemory(content)))];
+  return leak && `${leak.what} (${leak.form})`;
+}
+
+const unread = { what: "packed data that is too much to be searched", form: "over 1 GiB as it reads, or five deep" };
 
 /** So much of a file is looked at at once; a secret may lie across two of them. */
 const windowBytes = 256 * 1024;

@@ -50,6 +50,11 @@ export class SecretSearch {
     };
   }
 
+  /** Whether there is anything to be found. */
+  get knowsAny(): boolean {
+    return this.#prepare().secrets.length > 0;
+  }
+
   /** Some secret is another now: what it was looked for by is wiped. */
   changed(): void {
     if (this.#prepared !== null) native().wipeSearch(this.#prepared.search);
@@ -79,7 +84,7 @@ export class SecretSearch {
 
   /** A text without what is known. */
   redact(text: string): string {
-    if (this.#prepare().secrets.length === 0) return text;
+    if (!this.knowsAny) return text;
     const bytes = Buffer.from(text);
     const { found } = this.find(bytes);
     return found.length === 0 ? text : without(bytes, found);

@@ -2,6 +2,7 @@ import { execFileSync } from "node:child_process";
 import { chmodSync, mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { gzipSync } from "node:zlib";
 import test, { type ExecutionContext } from "ava";
 import type { SecretSource } from "../../lib/policy/credentials.ts";
 import { Sandbox } from "../../lib/sandbox/sandbox.ts";
@@ -184,6 +185,7 @@ test("No file that holds a secret is brought into a sandbox, but where its polic
   process.env["HOLDFAST_TEST_BROUGHT"] = secret;
   writeFileSync(join(made, "data", "fine"), "fine");
   writeFileSync(join(made, "data", "leaky"), Buffer.from(`key=${secret}`).toString("base64"));
+  writeFileSync(join(made, "data", "packed"), gzipSync(`key=${secret}`));
   const policy = (action: string): ReturnType<typeof sound> =>
     sound(`${runnable()}leak_guard: { action: ${action} }
 network_policies:
@@ -200,12 +202,19 @@ credentials:
     ["data/fine"],
   );
   const reason = "it holds one (base64), which the sandbox would see";
-  t.deepEqual(passedOver, [{ path: "data/leaky", reason }]);
+  const packed = "it holds one (plain, packed), which the sandbox would see";
+  t.deepEqual(
+    [...passedOver].sort((one, other) => (one.path < other.path ? -1 : 1)),
+    [
+      { path: "data/leaky", reason },
+      { path: "data/packed", reason: packed },
+    ],
+  );
   await t.throwsAsync(sandbox.importFiles([join(made, "data", "leaky")]), {
     code: "ERR_HOLDFAST_IMPORT",
     message: `${join(made, "data", "leaky")} was not imported: ${reason}`,
   });
   t.is((await sandbox.exec("ls", ["data"])).stdout.toString(), "fine\n");
   await using lenient = await Sandbox.create({ workdir, workspace: "overlay", policy: policy("warn") });
-  t.is((await lenient.importFiles([join(made, "data")])).files.length, 2);
+  t.is((await lenient.importFiles([join(made, "data")])).files.length, 3);
 });
