@@ -3,12 +3,12 @@ import type { SessionCredentials } from "../secrets/session.ts";
 import { type Answer, failureAnswer } from "./answer.ts";
 import { isBound } from "./bindings.ts";
 import { BodySwap } from "./body-swap.ts";
-import { configurationOf } from "./decide.ts";
+import { configurationOf, type Grant } from "./decide.ts";
 import type { Request } from "./flow.ts";
 import type { Inspected } from "./inspect.ts";
 import { Scrubber } from "./scrub.ts";
 import { RequestSigner } from "./signed-request.ts";
-import { type Swap, type SwapFault, type SwapField, type SwapRequest, Swaps } from "./swap.ts";
+import { type Swap, type SwapFault, type SwapField, type SwapPlace, type SwapRequest, Swaps } from "./swap.ts";
 import { TextSwap } from "./websocket-swap.ts";
 
 /** What credentials have to do with the requests of one connection. */
@@ -17,6 +17,8 @@ export class CredentialFlow {
   readonly #inspected: Pick<Inspected, "current" | "record" | "recordCredentials">;
   readonly #scheme: "http" | "https";
   readonly #swaps: Swaps;
+  /** Clients ask for the same again and again. */
+  #last: { readonly grant: Grant; readonly path: string; readonly place: SwapPlace } | undefined;
 
   constructor(
     session: SessionCredentials,
@@ -34,9 +36,16 @@ export class CredentialFlow {
     request: SwapRequest<Field>,
     makeField: (name: string, value: string) => Field,
   ): Swap<Field> | SwapFault | undefined {
+    return this.#swaps.of(this.#placeOf(request.path), request, makeField);
+  }
+
+  #placeOf(path: string): SwapPlace {
     const { grant } = this.#inspected.current();
-    const bound = grant.credentials.filter((each) => !each.signs && isBound(each, this.#scheme, request.path));
-    return this.#swaps.of({ bound, isScrubbed: grant.scrubbed.length > 0 }, request, makeField);
+    if (this.#last?.grant === grant && this.#last.path === path) return this.#last.place;
+    const bound = grant.credentials.filter((each) => !each.signs && isBound(each, this.#scheme, path));
+    const place = { bound, isScrubbed: grant.scrubbed.length > 0 };
+    this.#last = { grant, path, place };
+    return place;
   }
 
   /** Those that are for a path, whatever is made of them there. */

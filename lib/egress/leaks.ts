@@ -119,16 +119,16 @@ export class RequestGuard {
 
   find(data: Buffer, where: RequestLeak["where"], more: boolean): Looked {
     const { requests, tokens } = this.#settings;
-    const { found, marked, begun } = this.#search.find(data, more);
+    const { found, marked, firstMark, begun } = this.#search.find(data, more);
     if (found.length === 0 && marked.size === 0) return { spans: [], begun };
     const known = found.map(({ name, form, at, end }): Span => {
       return { at, end, leak: { what: name, form, action: requests, kind: "known", where } };
     });
     if (marked.size === 0) return { spans: known, begun };
     const text = where === "head" ? undefined : data.toString("latin1");
-    const others = (text === undefined ? this.#tokensInHead(data, marked) : findTokens(text, marked))
+    const looks = text === undefined ? this.#tokensInHead(data, marked, firstMark) : this.#tokensIn(text, marked);
+    const others = looks
       .filter(({ at, end }) => !known.some((span) => span.at < end && at < span.end))
-      .filter(({ token }) => !this.#isPlaceholder(token))
       .map(
         ({ kind, form, at, end }): Span => ({
           at,
@@ -140,14 +140,21 @@ export class RequestGuard {
     return { spans: [...known, ...others], begun: waits ? Math.min(begun, begunToken(text)) : begun };
   }
 
+  /** What stands for a key is none. */
+  #tokensIn(text: string, forms: ReadonlySet<TokenForm>): readonly FoundToken[] {
+    return findTokens(text, forms).filter(({ token }) => !this.#isPlaceholder(token));
+  }
+
   /** Clients say the same fields again and again. */
-  #tokensInHead(data: Buffer, forms: ReadonlySet<TokenForm>): readonly FoundToken[] {
+  #tokensInHead(data: Buffer, forms: ReadonlySet<TokenForm>, firstMark: number): readonly FoundToken[] {
     const cut = data.indexOf(0x0a) + 1;
     const fields = data.subarray(cut);
     if (this.#fields === undefined || !this.#fields.bytes.equals(fields) || !isWithin(forms, this.#fields.forms))
-      this.#fields = { bytes: Buffer.from(fields), forms, tokens: findTokens(fields.toString("latin1"), forms) };
-    const later = this.#fields.tokens.map((token) => ({ ...token, at: token.at + cut, end: token.end + cut }));
-    return [...findTokens(data.toString("latin1", 0, cut), forms), ...later];
+      this.#fields = { bytes: Buffer.from(fields), forms, tokens: this.#tokensIn(fields.toString("latin1"), forms) };
+    const inLine = firstMark < cut ? this.#tokensIn(data.toString("latin1", 0, cut), forms) : [];
+    const { tokens } = this.#fields;
+    if (tokens.length === 0) return inLine;
+    return [...inLine, ...tokens.map((token) => ({ ...token, at: token.at + cut, end: token.end + cut }))];
   }
 }
 

@@ -104,6 +104,7 @@ export class Swaps {
 }
 
 function isSamePlace(one: SwapPlace, other: SwapPlace): boolean {
+  if (one === other) return true;
   return (
     one.isScrubbed === other.isScrubbed &&
     one.bound.length === other.bound.length &&

@@ -16,6 +16,8 @@ export interface SearchResult {
   readonly found: readonly Found[];
   /** In which forms something stands there that a token could begin with. */
   readonly marked: ReadonlySet<TokenForm>;
+  /** Where the first of those stands; the data's length where none does. */
+  readonly firstMark: number;
   /** Where the data's end begins that more may make a secret of; its length where none does. */
   readonly begun: number;
 }
@@ -68,18 +70,26 @@ export class SecretSearch {
   find(data: Buffer, more = false): SearchResult {
     const { search, secrets } = this.#prepare();
     const answer = native().search(search, data, more);
-    if (typeof answer === "number") return { found: [], marked: unmarked, begun: answer };
+    if (typeof answer === "number") return { found: [], marked: unmarked, firstMark: data.length, begun: answer };
     const [begun = data.length] = answer;
     const found: Found[] = [];
     const marked = new Set<TokenForm>();
+    let firstMark = data.length;
     for (let i = 1; i + 3 < answer.length; i += 4) {
-      const [index = 0, form = 0, at = 0, end = 0] = answer.slice(i, i + 4);
+      const index = answer[i] ?? 0;
+      const form = answer[i + 1] ?? 0;
+      const at = answer[i + 2] ?? 0;
+      if (form >= forms.length) {
+        marked.add(tokenMarks[index]?.form ?? "plain");
+        firstMark = Math.min(firstMark, at);
+        continue;
+      }
+      const end = answer[i + 3] ?? 0;
       const secret = secrets[index];
-      if (form >= forms.length) marked.add(tokenMarks[index]?.form ?? "plain");
-      else if (secret !== undefined)
+      if (secret !== undefined)
         found.push({ name: secret[0], form: formOf(form, data.subarray(at, end), secret[1]), at, end });
     }
-    return { found, marked, begun };
+    return { found, marked, firstMark, begun };
   }
 
   /** A text without what is known. */
