@@ -1,4 +1,5 @@
 import { type Command, Option } from "commander";
+import type { UpstreamProxySettings } from "../policy/policy.ts";
 import type { ModelClient } from "../queue/model/client.ts";
 import type { ModelBounds } from "../queue/model/driver.ts";
 import type { ModelApi } from "../queue/model/interface.ts";
@@ -19,6 +20,7 @@ export interface ModelFlags {
   maxTurns?: number;
   maxTokens?: number;
   maxTime?: string;
+  upstreamProxy?: string;
 }
 
 export interface ChosenModel {
@@ -42,6 +44,10 @@ export function addModelOptions(command: Command): Command {
     )
     .option("--model-name <name>", "what the server calls it; the only one that it has by default")
     .option("--model-key <source>", "where its key is kept: env:NAME, file:/PATH, systemd:NAME, 'command:/PROGRAM …'")
+    .option(
+      "--upstream-proxy <url>",
+      "the proxy to its server: http://, https:// or socks5://HOST:PORT; env: as HTTPS_PROXY says",
+    )
     .option("--answer-tokens <n>", "the most that one answer may have", wholeNumber(1, most))
     .option("--answer-timeout <duration>", "how long one answer may take; 10m by default")
     .option("--max-turns <n>", "how often it is asked after one message; 100 by default", wholeNumber(1, most))
@@ -57,7 +63,7 @@ export function addModelOptions(command: Command): Command {
 export async function chosenModel(flags: ModelFlags): Promise<ChosenModel | undefined> {
   const { model: url, modelApi: api, modelName, modelKey, answerTokens, answerTimeout, maxTurns, maxTokens } = flags;
   if (url === undefined) {
-    const lone = Object.keys(flags).find((each) => /^(model|answer|max)[A-Z]/.test(each));
+    const lone = Object.keys(flags).find((each) => /^(model|answer|max|upstream)[A-Z]/.test(each));
     if (lone === undefined) return undefined;
     const flag = lone.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
     throw usageError(`--${flag} is of a model, and none is named`, "Give --model URL.");
@@ -67,12 +73,14 @@ export async function chosenModel(flags: ModelFlags): Promise<ChosenModel | unde
     durationOf("--answer-timeout", answerTimeout),
     durationOf("--max-time", flags.maxTime),
   ]);
+  const upstreamProxy = flags.upstreamProxy === undefined ? undefined : await readUpstreamProxy(flags.upstreamProxy);
   const { ModelClient: Client } = await import("../queue/model/client.ts");
   const client = new Client({
     ...{ url },
     ...(api === undefined ? {} : { api }),
     ...(modelName === undefined ? {} : { name: modelName }),
     ...(key === undefined ? {} : { key }),
+    ...(upstreamProxy === undefined ? {} : { upstreamProxy }),
     ...(answerTokens === undefined ? {} : { answerTokens }),
     ...(timeoutMs === undefined ? {} : { timeoutMs }),
   });
@@ -84,6 +92,11 @@ export async function chosenModel(flags: ModelFlags): Promise<ChosenModel | unde
       ...(timeMs === undefined ? {} : { timeMs }),
     },
   };
+}
+
+async function readUpstreamProxy(word: string): Promise<UpstreamProxySettings> {
+  const { upstreamProxy } = await import("./run-upstream.ts");
+  return upstreamProxy(word, []);
 }
 
 async function durationOf(flag: string, text: string | undefined): Promise<number | undefined> {

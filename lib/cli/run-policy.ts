@@ -134,7 +134,12 @@ export async function runPolicy(options: RunOptions): Promise<Policy> {
   const proxy =
     options.upstreamProxy === undefined
       ? {}
-      : { upstreamProxy: await (await import("./run-upstream.ts")).upstreamProxy(options.upstreamProxy, base) };
+      : {
+          upstreamProxy: await (await import("./run-upstream.ts")).upstreamProxy(
+            options.upstreamProxy,
+            base.environment.pass,
+          ),
+        };
   return {
     ...base,
     ...proxy,

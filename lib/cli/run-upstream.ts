@@ -1,13 +1,14 @@
 import { isPassed } from "../policy/environment.ts";
-import type { Policy, UpstreamProxySettings } from "../policy/policy.ts";
+import type { UpstreamProxySettings } from "../policy/policy.ts";
 import { usageError } from "./usage.ts";
 
 /**
  * `--upstream-proxy`, through the reader that policy files go through.
  *
  * @param word a URL, or `env`: what the launcher's own HTTPS_PROXY or ALL_PROXY and NO_PROXY say
+ * @param passed names of variables that the sandbox is given, as a policy has them
  */
-export async function upstreamProxy(word: string, { environment }: Policy): Promise<UpstreamProxySettings> {
+export async function upstreamProxy(word: string, passed: readonly string[]): Promise<UpstreamProxySettings> {
   const { parsePolicy } = await import("../policy/load.ts");
   const settings = word === "env" ? fromEnvironment(process.env) : { url: word };
   const file = { holdfast: 1, version: 1, upstream_proxy: settings };
@@ -20,7 +21,7 @@ export async function upstreamProxy(word: string, { environment }: Policy): Prom
     );
   }
   const { credentials } = policy.upstreamProxy;
-  if (credentials !== undefined && "env" in credentials && isPassed(environment.pass, credentials.env)) {
+  if (credentials !== undefined && "env" in credentials && isPassed(passed, credentials.env)) {
     throw usageError(
       `--upstream-proxy env: ${credentials.env} holds credentials, and the policy passes it into the sandbox`,
       "Take it out of environment.pass: nothing in the sandbox needs to know of a proxy.",

@@ -8,6 +8,7 @@ import { QueueClient, type SessionResults } from "../../lib/queue/client.ts";
 import { ModelClient } from "../../lib/queue/model/client.ts";
 import { QueueServer, type QueueServerOptions } from "../../lib/queue/server.ts";
 import type { Task } from "../../lib/queue/task.ts";
+import { startSocksProxy } from "../egress/proxies.ts";
 import { WorkerProcess, workspace } from "../worker/worker-process.ts";
 import { completion, modelServer, refused, type Said } from "./model-server.ts";
 
@@ -196,10 +197,11 @@ async function oneCommand(
   t: ExecutionContext,
   home: string,
   args: readonly string[],
+  variables: Readonly<Record<string, string>> = {},
 ): Promise<{ status: number | null; said: string; errors: string }> {
   const command = join(dirname(dirname(import.meta.dirname)), "bin", "holdfast");
   const child = spawn(command, ["queue", ...args], {
-    env: { PATH: process.env["PATH"], HOME: home },
+    env: { PATH: process.env["PATH"], HOME: home, ...variables },
     stdio: ["ignore", "pipe", "pipe"],
   });
   t.teardown(() => child.kill("SIGKILL"));
@@ -271,6 +273,23 @@ test("One command has a model of Anthropic's interface do a task, and prints its
   const [, call, answer] = (last?.body.messages ?? []) as { content: Record<string, unknown>[] }[];
   t.like(call?.content[1], { type: "tool_use", name: "bash", input: { command: "cat /proc/self/environ; exit 3" } });
   t.like(answer?.content[0], { type: "tool_result", tool_use_id: call?.content[1]?.["id"], is_error: true });
+});
+
+test("A model is asked through the proxy that is named for it, which may alone know its server's name", async (t) => {
+  const server = await modelServer(t, { hello: [completion("Hello from afar.")] });
+  const proxy = await startSocksProxy({ address: "127.0.0.1", names: { "models.test": "127.0.0.1" } });
+  t.teardown(() => proxy.close());
+  const home = mkdtempSync(join(tmpdir(), "holdfast-model-"));
+  t.teardown(() => rmSync(home, { recursive: true, force: true }));
+  const url = `http://models.test:${new URL(server.url).port}/v1`;
+  const args = ["--model", url, "--model-name", "tiny", "--upstream-proxy", "env", "--task", "hello", "--worker"];
+  const variables = { ALL_PROXY: `socks5h://127.0.0.1:${proxy.port}` };
+  const { said, errors } = await oneCommand(t, home, [...args, "--", "--workdir", workspace(t)], variables);
+  t.is(said, "Hello from afar.\n", errors);
+  t.deepEqual(proxy.asked, [`models.test:${new URL(server.url).port}`]);
+  const lone = await oneCommand(t, home, ["--upstream-proxy", "env"], variables);
+  t.is(lone.status, 125);
+  t.regex(lone.errors, /^holdfast: --upstream-proxy is of a model, and none is named/);
 });
 
 test("A session that its worker does nothing for, or gives back again and again, ends all the same", async (t) => {

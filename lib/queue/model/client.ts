@@ -5,6 +5,7 @@ import { compressed, isCompressed, Scrubber } from "../../egress/scrub.ts";
 import { Upstream } from "../../egress/upstream.ts";
 import { HoldfastError } from "../../errors.ts";
 import type { SecretSource } from "../../policy/credentials.ts";
+import type { UpstreamProxySettings } from "../../policy/policy.ts";
 import { Secret } from "../../secrets/secret.ts";
 import { SecretError } from "../../secrets/sources.ts";
 import { anthropic } from "./anthropic.ts";
@@ -30,6 +31,8 @@ export interface ModelSettings {
   /** Absent: the one that the server has. */
   readonly name?: string;
   readonly key?: SecretSource;
+  /** Absent: the server is dialled from here. */
+  readonly upstreamProxy?: UpstreamProxySettings;
   /** The most tokens of one answer. */
   readonly answerTokens?: number;
   /** How long an answer may take; 10 minutes when absent. */
@@ -59,7 +62,8 @@ export class ModelClient {
     this.#path = url.pathname.replace(/\/+$/, "");
     this.#timeoutMs = settings.timeoutMs ?? 600_000;
     this.#secret = settings.key === undefined ? undefined : new Secret("the model's key", settings.key);
-    const upstream = new Upstream({});
+    const { upstreamProxy } = settings;
+    const upstream = new Upstream(upstreamProxy === undefined ? {} : { upstreamProxy });
     this.#server = new ModelServer({
       ...{ family: this.api, url: url.origin, timeoutMs: this.#timeoutMs, key: this.#secret },
       dial: async (host, port, signal) => upstream.dial(host, await upstream.resolve(host), port, signal),
