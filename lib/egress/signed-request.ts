@@ -19,6 +19,8 @@ const streaming = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD";
 const dropped: ReadonlySet<string> = new Set(["authorization", "x-amz-security-token", "x-amz-date", "date"]);
 const droppedParameters =
   /^x-amz-(?:algorithm|credential|date|expires|signedheaders|signature|security-token|content-sha256)(?:=|$)/i;
+/** Of its version before, which AWS's command line still presigns with. */
+const olderParameters = /^(?:AWSAccessKeyId|Signature|Expires)(?:=|$)/;
 /** Besides all of AWS's own. */
 const signedToo: ReadonlySet<string> = new Set(["host", "content-type", "content-md5"]);
 
@@ -68,11 +70,13 @@ export class RequestSigner {
     this.#session = session;
     this.#method = request.method;
     this.path = strictPath(request.path);
-    const pairs = request.query?.split("&").filter((pair) => !droppedParameters.test(pair));
+    const said = request.query?.split("&");
+    const isOlder = said?.some((pair) => pair.startsWith("AWSAccessKeyId=")) === true;
+    const pairs = said?.filter((pair) => !droppedParameters.test(pair) && !(isOlder && olderParameters.test(pair)));
     this.query = pairs === undefined || pairs.length === 0 ? undefined : pairs.join("&");
-    const isPresigned = pairs !== undefined && pairs.length < (request.query ?? "").split("&").length;
-    const said = request.fields.find((field) => field.name === "x-amz-content-sha256")?.value;
-    this.#payload = payloadOf(endpoint.credentialSigning, said ?? (isPresigned ? unsigned : undefined), hasBody);
+    const isPresigned = pairs !== undefined && pairs.length < (said ?? []).length;
+    const hash = request.fields.find((field) => field.name === "x-amz-content-sha256")?.value;
+    this.#payload = payloadOf(endpoint.credentialSigning, hash ?? (isPresigned ? unsigned : undefined), hasBody);
     const { signingService: service, signingRegion } = endpoint;
     this.#scope = { region: signingRegion || regionOf(host), service, time: timeOf() };
   }

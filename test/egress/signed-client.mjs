@@ -73,6 +73,9 @@ const seen = {
       "4\r\nbody\r\n0\r\nx-amz-checksum-crc32:AAAA\r\n\r\n",
     ),
   ),
+  presignedBefore: await ask(`/s3/presigned-before?Expires=1&AWSAccessKeyId=${id}&Signature=a%2Fb%3D&x=1`, {
+    signs: false,
+  }),
   presigned: await ask(
     `/s3/presigned?x=1&X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=${id}%2F20300101&X-Amz-Date=20300101T000000Z&X-Amz-Expires=60&X-Amz-SignedHeaders=host&X-Amz-Signature=${"0".repeat(64)}`,
     { signs: false },

@@ -29,7 +29,8 @@ inThatWorld("A program holds keys that are none, in the shape of AWS's", (t) => 
 inThatWorld("What it signed with them is signed with the real ones: a hash, or none, of the body", (t) => {
   const { came } = found;
   const s3 = { ...kept, scope: "eu-west-1/s3" };
-  t.like(found, { get: ok, hash: ok, unsigned: ok, presigned: ok, unsignedTrailer: ok });
+  t.like(found, { get: ok, hash: ok, unsigned: ok, presigned: ok, presignedBefore: ok, unsignedTrailer: ok });
+  t.like(came["/s3/presigned-before"]?.[0], { ...s3, url: "/s3/presigned-before?x=1" });
   t.like(came["/s3/a%20b%281%29%3Ac%C3%A9/x"]?.[0], s3);
   t.like(came["/s3/hash"]?.[0], { ...s3, size: 4 });
   t.regex(String(came["/s3/hash"]?.[0]?.["names"]), /content-type;host;x-amz-content-sha256;x-amz-date;x-amz-meta-a/);
