@@ -2,8 +2,8 @@
 // at once as the smallest machine has cores, and a long silence.
 
 /**
- * What takes longest begins first, so that nothing is left to run alone at the end. The attacks without namespaces begin when
- * those with them have ended: what these do outside, to /dev/null for one, the others would take for their own doing.
+ * What takes longest begins first, so that nothing is left to run alone at the end. The attacks without namespaces begin
+ * late: they wait for what those with them do outside (test/attacks/alone.ts).
  */
 const longest = [
   "scale/",

@@ -12,6 +12,7 @@ import type { Policy } from "../../lib/policy/policy.ts";
 import { Sandbox } from "../../lib/sandbox/sandbox.ts";
 import type { Mode } from "../../lib/sandbox/types.ts";
 import { architecture } from "../walls/victim.ts";
+import { alone } from "./alone.ts";
 import { buildCase, World } from "./world.ts";
 
 interface Case {
@@ -120,11 +121,14 @@ function tryCase(each: Case, way: string, other: OtherMode): void {
     });
     t.teardown(() => sandbox.dispose());
     const [file = "", ...args] = inside.argv;
-    const came = await world.watch(
-      inside.mark,
-      () => sandbox.start(file, args, { timeoutMs: 90_000 }),
-      () => sandbox.dispose(),
-    );
+    const tryInside = (): Promise<string[]> =>
+      world.watch(
+        inside.mark,
+        () => sandbox.start(file, args, { timeoutMs: 90_000 }),
+        () => sandbox.dispose(),
+      );
+    // What is tried outside changes what everybody shares (/dev/null for one): not while another mode's file looks.
+    const came = await (other === namespaces ? tryInside() : alone(tryInside));
     if (each.git && world.gitRuns(inside.workdir, inside.mark)) came.push("git outside ran what was planted");
     if (isOpen) t.not(came.length, 0, "it is held now: it comes off the list, and out of docs/hosts.md");
     else t.deepEqual(came, [], "in a sandbox");
@@ -135,10 +139,12 @@ function tryCase(each: Case, way: string, other: OtherMode): void {
     }
     const outside = world.prepare(program, way, false);
     const { unconfined } = world;
-    const done = await world.watch(
-      outside.mark,
-      () => unconfined(outside.argv, outside.workdir),
-      async () => {},
+    const done = await alone(() =>
+      world.watch(
+        outside.mark,
+        () => unconfined(outside.argv, outside.workdir),
+        async () => {},
+      ),
     );
     if (each.git && world.gitRuns(outside.workdir, outside.mark)) done.push("git outside ran what was planted");
     t.not(done.length, 0, "outside it works");

@@ -38,6 +38,8 @@ async function runAvaWith(cache: string, pass: Pass, limitMs: number, patterns: 
   if (first.failed === 0 || files.length === 0 || files.length > mostRepeatedFiles) return first;
   const second = await avaOnce(cache, pass, limitMs - (Date.now() - begin), ["--concurrency=1", ...files]);
   if (second.failed > 0) return { ...first, failed: second.failed, detail: second.detail };
+  // What only a busy machine shows is seen here or nowhere.
+  console.log(`failed at the first try, beside others:\n${first.detail}\n`);
   const notes = files.map((file) => `${file}: passed at the second try, by itself`);
   return { passed: first.passed + first.failed, failed: 0, skipped: [...first.skipped, ...notes], detail: "" };
 }
