@@ -1,5 +1,5 @@
 import { canonicalTarget, TargetError } from "../egress/canonical.ts";
-import { decide, NetworkDecision } from "../egress/decide.ts";
+import { decide, type Grant, NetworkDecision } from "../egress/decide.ts";
 import type { Flow, Request, Verdict } from "../egress/flow.ts";
 import { readHostPort } from "../policy/host-port.ts";
 import type { Policy } from "../policy/policy.ts";
@@ -12,20 +12,27 @@ export interface FlowOptions {
   readonly request?: string;
 }
 
-function requestOf(text: string): Request {
+interface AskedRequest {
+  readonly method: string;
+  readonly target: string;
+}
+
+function readRequest(text: string): AskedRequest {
   const [, method = "", target = ""] = /^([!#$%&'*+.^_`|~0-9A-Za-z-]+) (\/\S*)$/.exec(text) ?? [];
   const hint = 'For example --request "GET /repos/me/project?page=2".';
   if (method === "") throw usageError(`--request ${text}: not a method and a path`, hint);
-  try {
-    const { path, query } = canonicalTarget(target);
-    return { method, path, ...(query === undefined ? {} : { query }) };
-  } catch (error) {
-    if (!(error instanceof TargetError)) throw error;
-    throw usageError(`--request ${text}: ${error.message}`, hint);
-  }
+  return { method, target };
 }
 
-function flowOf({ binary, sha256, to = "", request }: FlowOptions): Flow {
+/** As it would be judged and sent on this connection. @throws TargetError */
+function requestOn({ carry, encodedSlash }: Grant, { method, target }: AskedRequest): Request {
+  // What is not inspected is not read.
+  const { path, query } =
+    carry === "inspect" ? canonicalTarget(target, { encodedSlash }) : { path: target, query: undefined };
+  return { method, path, ...(query === undefined ? {} : { query }) };
+}
+
+function flowOf({ binary, sha256, to = "" }: FlowOptions): Omit<Flow, "request"> {
   const { host = "", port } = readHostPort(to) ?? {};
   if (port === undefined) throw usageError(`--to ${to}: not HOST:PORT`, "For example --to api.github.com:443.");
   if (binary !== undefined && !binary.startsWith("/"))
@@ -37,13 +44,23 @@ function flowOf({ binary, sha256, to = "", request }: FlowOptions): Flow {
     program: binary === undefined ? null : { path: binary, ...content },
     host,
     port,
-    ...(request === undefined ? {} : { request: requestOf(request) }),
   };
 }
 
 /** What the network section of a policy says of one flow, by the decision that the launcher itself asks. */
 export function testFlow(policy: Policy, options: FlowOptions): Verdict {
-  return decide(new NetworkDecision(policy), flowOf(options));
+  const flow = flowOf(options);
+  const asked = options.request === undefined ? undefined : readRequest(options.request);
+  const decision = new NetworkDecision(policy);
+  const connection = decision.connect(flow.program, flow.host, flow.port);
+  if (asked === undefined || "refusal" in connection) return decide(decision, flow);
+  const { grant } = connection;
+  try {
+    return decide(decision, { ...flow, request: requestOn(grant, asked) });
+  } catch (error) {
+    if (!(error instanceof TargetError)) throw error;
+    return { allowed: false, policy: grant.policy, rule: null, reason: "malformed", detail: error.message };
+  }
 }
 
 export function renderVerdict({ allowed, policy, rule, reason, detail, remedy }: Verdict): string {

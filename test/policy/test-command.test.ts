@@ -11,6 +11,8 @@ network_policies:
   github:
     endpoints:
       - { host: api.github.com, port: 443, protocol: rest, enforcement: enforce, access: read-only }
+      - { host: registry.example.com, port: 443, protocol: rest, enforcement: enforce, access: read-only, allow_encoded_slash: true }
+      - { host: tunnel.example.com, port: 443 }
     binaries: [{ path: /usr/bin/curl }]
   pinned:
     endpoints: [{ host: p.example.com, port: 1 }]
@@ -21,6 +23,19 @@ for (const [args, status, says] of [
   [["--to", "api.github.com:443", "--binary", "/usr/bin/curl"], 0, /^allowed by "github"/],
   [["--to", "api.github.com:443", "--binary", "/usr/bin/curl", "--request", "GET /zen"], 0, /^allowed by "github"/],
   [["--to", "api.github.com:443", "--binary", "/usr/bin/curl", "--request", "POST /zen"], 1, /missing: rule/],
+  // What the proxy answers with 400 is refused here too.
+  [
+    ["--to", "api.github.com:443", "--binary", "/usr/bin/curl", "--request", "GET /a%2fb"],
+    1,
+    /^refused by "github": the path holds an encoded slash .*\n {2}missing: malformed/,
+  ],
+  [["--to", "registry.example.com:443", "--binary", "/usr/bin/curl", "--request", "GET /@a%2fb"], 0, /%2Fb is allowed/],
+  [
+    ["--to", "tunnel.example.com:443", "--binary", "/usr/bin/curl", "--request", "GET /a%2fb"],
+    0,
+    /nothing is inspected/,
+  ],
+  [["--to", "example.com:443", "--binary", "/usr/bin/curl", "--request", "GET /a%2fb"], 1, /no endpoint names/],
   [["--to", "api.github.com:443", "--binary", "/usr/bin/wget"], 1, /missing: program\n {2}would allow it: --allow/],
   [["--to", "api.github.com:443"], 1, /missing: identity/],
   [["--to", "example.com:443", "--binary", "/usr/bin/curl"], 1, /no endpoint names example\.com/],
