@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -23,6 +24,12 @@ constexpr size_t kMostKept = 256;
 
 }  // namespace
 
+bool IsUdpSocket(const seccomp_data& call) {
+  auto argument = [&](int place) { return static_cast<int>(call.args[place]); };
+  return call.nr == SYS_socket && (argument(0) == AF_INET || argument(0) == AF_INET6) &&
+         (argument(1) & 0xf) == SOCK_DGRAM && (argument(2) == 0 || argument(2) == IPPROTO_UDP);
+}
+
 void MadeSockets::Answer(const seccomp_notif& notification) {
   auto argument = [&](int place) { return static_cast<int>(notification.data.args[place]); };
   int domain = argument(0);
@@ -31,7 +38,7 @@ void MadeSockets::Answer(const seccomp_notif& notification) {
                 (argument(2) == 0 || argument(2) == IPPROTO_TCP);
   bool is_unix = domain == AF_UNIX && (type == SOCK_STREAM || type == SOCK_SEQPACKET);
   if (!is_tcp && !is_unix) {
-    calls_->Record(notification.data.nr, "");
+    calls_->Record(notification.data.nr, IsUdpSocket(notification.data) ? "udp" : "");
     return calls_->Reply(notification.id, EPERM);
   }
   UniqueFd made;

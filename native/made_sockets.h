@@ -16,6 +16,10 @@
 
 namespace holdfast {
 
+// Whether socket(2) asks for UDP: programs speak it, and C libraries ask the kernel for routes by
+// it.
+bool IsUdpSocket(const seccomp_data& call);
+
 class MadeSockets {
  public:
   MadeSockets(std::shared_ptr<NotifiedCalls> calls, std::shared_ptr<const Territory> territory)

@@ -23,6 +23,7 @@
 #include "flows.h"
 #include "foreign_code.h"
 #include "lookups.h"
+#include "made_sockets.h"
 #include "metadata.h"
 #include "servers.h"
 #include "sessions.h"
@@ -148,7 +149,7 @@ void Sandbox::Handle(const seccomp_notif& notification) {
   }
   switch (found->second.answer) {
     case Answer::kRefuse:
-      calls_->Record(notification.data.nr, "");
+      calls_->Record(notification.data.nr, IsUdpSocket(notification.data) ? "udp" : "");
       calls_->Reply(notification.id, found->second.error);
       break;
     case Answer::kConnect:

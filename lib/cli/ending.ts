@@ -1,4 +1,5 @@
 import { constants } from "node:os";
+import { nameLookup, udp } from "../sandbox/denials.ts";
 import { displayPath } from "../sandbox/display-path.ts";
 import type { Denial, Unreached } from "../sandbox/types.ts";
 import { paint } from "./report.ts";
@@ -31,20 +32,48 @@ function printable(text: string): string {
   return displayPath(Buffer.from(text));
 }
 
+/** What is to be copied: in no quotes but its own. */
+function copyable(text: string): string {
+  return /^[\x20-\x7e]*$/.test(text) ? text : printable(text);
+}
+
 function timesOf(count: number): string {
   return count > 1 ? ` (${count} times)` : "";
 }
 
+/**
+ * C libraries look for names, and by UDP for the nearest of several addresses, on their way to what was granted, and do
+ * without: these are told where a command failed, and nothing else says why.
+ */
+function isTold({ kind, subject }: Denial, { exitCode, denials, unreached }: Ending): boolean {
+  const isAside = (name: string): boolean => name === udp || name === nameLookup;
+  if (kind !== "connect" || !isAside(subject)) return true;
+  if (exitCode === 0 || unreached.length > 0) return false;
+  const others = denials.filter((other) => other.kind === "connect" && other.subject !== udp);
+  return others.every((other) => other.subject === nameLookup) && (subject !== udp || others.length === 0);
+}
+
+function whatOf({ kind, subject }: Denial): string {
+  const name = printable(subject);
+  if (kind === "syscall") return `the system call ${name}`;
+  if (kind !== "connect") return name;
+  if (subject === udp) return "UDP";
+  const isRequest = /^[^ ]+ \/[^ ]* at /.test(subject);
+  return `${isRequest ? "the request" : "a connection to"} ${name}`;
+}
+
 /** What a person is to know: nothing when the command ended by itself with a status that only it gives. */
 export function endingLines(ending: Ending): string[] {
-  const lines = ending.denials.map(({ kind, subject, count, grant, detail }) => {
-    const times = timesOf(count);
-    const name = printable(subject);
-    const what = kind === "syscall" ? `the system call ${name}` : kind === "connect" ? `a connection to ${name}` : name;
-    const advice =
-      grant === undefined ? (detail === undefined ? "no flag grants it" : printable(detail)) : printable(grant);
-    return `${paint("yellow", "refused")} ${what}${times}; ${advice}`;
-  });
+  const lines = ending.denials
+    .filter((denial) => isTold(denial, ending))
+    .map((denial) => {
+      const { count, grant, detail } = denial;
+      const times = timesOf(count);
+      const what = whatOf(denial);
+      const advice =
+        grant === undefined ? (detail === undefined ? "no flag grants it" : printable(detail)) : copyable(grant);
+      return `${paint("yellow", "refused")} ${what}${times}; ${advice}`;
+    });
   // Whoever looks for what to grant is not to look here: it was granted.
   for (const { subject, count, detail } of ending.unreached)
     lines.push(`${paint("yellow", "not reached")} ${printable(subject)}${timesOf(count)}: ${printable(detail)}`);

@@ -286,7 +286,12 @@ function whereOf({ host, port }: Grant): string {
 
 /** A rule of the policy, or, where a flag granted the connection, the flag. */
 function remedyFor(grant: Grant, { method, path }: Request): string {
-  if (!grant.policy.startsWith("--allow ")) return `- allow: { method: ${method}, path: ${JSON.stringify(path)} }`;
+  if (!grant.policy.startsWith("--allow ")) {
+    const pattern = path.replaceAll("*", "\\*");
+    // As YAML, and as a person would write it.
+    const text = /^\/[\w./~%@+=-]*$/.test(pattern) ? pattern : JSON.stringify(pattern);
+    return `- allow: { method: ${method}, path: ${text} }`;
+  }
   const word = `${whereOf(grant)}${path}`;
   return `--allow ${/^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`}`;
 }

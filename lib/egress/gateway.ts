@@ -123,6 +123,8 @@ export class Gateway {
     this.#names.addressesOf(explicitProxy.name);
     this.#resolver = new Resolver({
       ...options.resolver,
+      // Without a network of its own all are asked for over TCP, on connections that count among the sandbox's.
+      ...(options.resolver.streams < 0 ? { mostConnections: mostSockets } : {}),
       names: this.#names,
       knows: (name) =>
         !this.#isOff &&

@@ -6,7 +6,6 @@ import type { NamePool } from "./names.ts";
 /** Short: the pool's addresses stay the same, but a program that asks again is seen again. */
 const ttlSeconds = 30;
 const longestMessage = 4096;
-const mostConnections = 64;
 const loopbackIpv6 = Uint8Array.of(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1);
 
 export interface ResolverOptions {
@@ -17,6 +16,8 @@ export interface ResolverOptions {
   /** Whether the sandbox may be told of a name. */
   readonly knows: (name: string) => boolean;
   readonly onRefused: (name: string) => void;
+  /** How many may ask over TCP at once. */
+  readonly mostConnections?: number;
   /** How long one that asks over TCP has for a question. */
   readonly questionMs?: number;
 }
@@ -24,12 +25,14 @@ export interface ResolverOptions {
 /** The name server of one sandbox: answers from the pool, and asks nobody. */
 export class Resolver {
   readonly #options: ResolverOptions;
+  readonly #mostConnections: number;
   readonly #datagrams: DatagramSocket | null;
   readonly #server: Server | null;
   readonly #connections = new Set<Socket>();
 
   constructor(options: ResolverOptions) {
     this.#options = options;
+    this.#mostConnections = options.mostConnections ?? 64;
     this.#datagrams = options.datagrams < 0 ? null : this.#hear(options.datagrams);
     this.#server = options.streams < 0 ? null : this.#listen(options.streams);
   }
@@ -41,7 +44,8 @@ export class Resolver {
   }
 
   #hear(fd: number): DatagramSocket {
-    const datagrams = createSocket("udp4");
+    // Each question costs the kernel many times its size: by default some hundred fill it.
+    const datagrams = createSocket({ type: "udp4", recvBufferSize: 1024 * 1024 });
     datagrams.on("message", (message, { address, port }) => {
       const reply = this.#reply(message);
       if (reply !== null) datagrams.send(reply, port, address, () => {});
@@ -54,7 +58,7 @@ export class Resolver {
 
   #listen(fd: number): Server {
     const server = createServer((socket) => this.serve(socket));
-    server.maxConnections = mostConnections;
+    server.maxConnections = this.#mostConnections;
     server.on("error", () => {});
     server.listen({ fd });
     server.unref();
@@ -63,7 +67,7 @@ export class Resolver {
 
   /** One that asks over TCP. RFC 1035 section 4.2.2: each message after its length. */
   serve(socket: Socket): void {
-    if (this.#connections.size >= mostConnections) {
+    if (this.#connections.size >= this.#mostConnections) {
       socket.destroy();
       return;
     }

@@ -64,6 +64,9 @@ export function etcSteps(
   return [{ op: "shared", path: "/etc", key, sizeBytes: 8 * 1024 * 1024, inodes: 4096, steps }];
 }
 
+/** Whom programs ask for names where there is no network: nobody, at an address that no name is ever given. */
+export const noNameServer = "198.19.255.254";
+
 /** Its own users, host name and resolver, and the harmless part of the host's. */
 function contentSteps(
   identity: Identity,
@@ -88,10 +91,13 @@ function contentSteps(
     file("group", `root:x:0:\nsandbox:x:${gid}:\nnogroup:x:65534:\n`),
     file("hosts", "127.0.0.1 localhost sandbox\n::1 localhost ip6-localhost ip6-loopback\n"),
     file("hostname", "sandbox\n"),
-    // No resolver is reachable in a sandbox without network: fail at once rather than after a time-out.
+    // Without network a question fails at once, rather than after a time-out, and is refused by name. With it one is lost
+    // where hundreds are asked together, and then asked again.
     file(
       "resolv.conf",
-      `${hasResolver ? "nameserver 127.0.0.53\n" : ""}options timeout:${hasResolver ? 5 : 1} attempts:1\n`,
+      hasResolver
+        ? "nameserver 127.0.0.53\noptions timeout:2 attempts:3\n"
+        : `nameserver ${noNameServer}\noptions timeout:1 attempts:1\n`,
     ),
     file("nsswitch.conf", "passwd: files\ngroup: files\nhosts: files dns\nservices: files\nprotocols: files\n"),
     file("host.conf", "multi on\n"),

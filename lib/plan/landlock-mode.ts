@@ -108,8 +108,9 @@ export function landlockPlan(
           TMPDIR: own.tmp,
           // What is there and cannot be read ends git; what it is told not to look for does not.
           GIT_CONFIG_NOSYSTEM: "1",
-          // There is no UDP: names are asked for over TCP (resolver(5)).
-          ...(hasEgress(policy) ? { RES_OPTIONS: "use-vc", GODEBUG: "netdns=cgo", GRPC_DNS_RESOLVER: "native" } : {}),
+          // There is no UDP: names are asked for over TCP (resolver(5)), at the loopback.
+          RES_OPTIONS: "use-vc",
+          ...(hasEgress(policy) ? { GODEBUG: "netdns=cgo", GRPC_DNS_RESOLVER: "native" } : {}),
           ...workspace.environment,
         },
       },

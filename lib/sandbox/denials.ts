@@ -2,11 +2,19 @@ import { accessSync, constants, statSync } from "node:fs";
 import { reachOf } from "../egress/addresses.ts";
 import { isWithin } from "../host/paths.ts";
 import type { DenialRecord } from "../native.ts";
+import { noNameServer } from "../plan/etc.ts";
 import { isOwn } from "../plan/mounts.ts";
 import type { Architecture } from "../plan/seccomp-profile.ts";
 import { readHostPort } from "../policy/host-port.ts";
 import type { Denial } from "./types.ts";
 import { systemFolders } from "./workspace.ts";
+
+/** Subjects of refused connections that are no place. */
+export const nameLookup = "a name server";
+export const udp = "udp";
+
+/** Where a C library looks for a name server in a sandbox that has none. */
+const askedForNames: ReadonlySet<string> = new Set([`udp:${noNameServer}:53`, `${noNameServer}:53`, "127.0.0.1:53"]);
 
 /** What the broker recorded, in words, with what would grant it where something would. */
 export function describeDenials(
@@ -16,6 +24,14 @@ export function describeDenials(
 ): Denial[] {
   return records.map(({ number, subject, count }) => {
     const call = nameOf(architecture, number);
+    if (call === "connect" && askedForNames.has(subject)) {
+      const detail = "there is no network: --allow HOST grants a host";
+      return { kind: "connect", subject: nameLookup, count, detail };
+    }
+    if (call === "socket" && subject === udp) {
+      const detail = "without namespaces there is TCP alone, for names too: --allow HOST grants a host";
+      return { kind: "connect", subject: udp, count, detail };
+    }
     if (call === "connect") {
       return { kind: "connect", subject, count, ...grantOf(subject) };
     }

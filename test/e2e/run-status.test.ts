@@ -242,6 +242,38 @@ test("A refused connection is named by its address with the flag that would gran
   t.true(denials.some(({ kind, subject }) => kind === "connect" && subject === "192.0.2.7:443"));
 });
 
+test("A name that is looked up where there is no network is told where the command failed, and in the status", async (t) => {
+  const look =
+    "import socket\ntry: socket.getaddrinfo('host.example.com', 443)\nexcept OSError as error: print(error)\n";
+  const failed = await run(t, ["--", "python3", "-c", `${look}raise SystemExit(3)`], { cwd: folder(t) });
+  t.is(failed.status, 3);
+  t.regex(
+    failed.stderr,
+    /^holdfast: refused a connection to a name server.*; there is no network: --allow HOST grants a host$/m,
+  );
+  const fine = await run(t, ["--status-fd", "3", "--", "python3", "-c", look], { cwd: folder(t) });
+  t.like(fine, { status: 0, stderr: "" });
+  t.true(fine.stdout.length > 0, "it was not found");
+  const denials = fine.lines.at(-1)?.["denials"] as { subject: string }[];
+  t.true(denials.some(({ subject }) => subject === "a name server"));
+});
+
+test("UDP is told where the command failed, and in the status", async (t) => {
+  const send =
+    "import socket\ntry: socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b'x', ('192.0.2.7', 9))\nexcept OSError: pass\n";
+  const failed = await run(t, ["--", "python3", "-c", `${send}raise SystemExit(3)`], { cwd: folder(t) });
+  const fine = await run(t, ["--status-fd", "3", "--", "python3", "-c", send], { cwd: folder(t) });
+  t.like(fine, { status: 0, stderr: "" });
+  // In a network namespace it dies unseen.
+  const isSeen = byMode.length > 0;
+  t.is(/^holdfast: refused UDP; without namespaces there is TCP alone/m.test(failed.stderr), isSeen, failed.stderr);
+  const denials = fine.lines.at(-1)?.["denials"] as { subject: string }[];
+  t.is(
+    denials.some(({ subject }) => subject === "udp"),
+    isSeen,
+  );
+});
+
 test("A connection that no flag would grant is named without one", async (t) => {
   const script = `
 import socket

@@ -77,6 +77,17 @@ ask("metadata.example.test", 80)
 ask("127.0.0.1", 9)
 `;
 
+/** Looks names up all at once, and prints how many were found. */
+const lookups = `
+import concurrent.futures, socket, threading
+together = threading.Barrier(200)
+def look(n):
+    together.wait()
+    try: return len(socket.getaddrinfo("api.example.test", 80)) > 0
+    except OSError: return False
+with concurrent.futures.ThreadPoolExecutor(200) as pool: print(sum(pool.map(look, range(200))))
+`;
+
 const results: Record<string, unknown> = {};
 try {
   const site = "http://api.example.test";
@@ -93,6 +104,7 @@ try {
     const log = await holdfastRun(["--mode", mode, "--net", "log", "--net-draft", draft], everywhere);
     results[`--net log, ${mode}`] = log;
     results[`the draft, ${mode}`] = readFileSync(draft, "utf8");
+    results[`many names, ${mode}`] = await holdfastRun(["--mode", mode, "--allow", "api.example.test:80"], lookups);
     results[`by the draft, ${mode}`] = await holdfastRun(["--mode", mode, "--policy", draft], everywhere);
   }
   results["check"] = await command("policy", "check", draft);

@@ -34,7 +34,7 @@ holds("What no rule allows, and what one denies, is answered with what was missi
       host: "api.example.test",
       port: 443,
       rule_missing: { type: "rest_allow", method: "GET", path: "/other" },
-      next_steps: ['add to the endpoint\'s rules: - allow: { method: GET, path: "/other" }'],
+      next_steps: ["add to the endpoint's rules: - allow: { method: GET, path: /other }"],
     },
   },
   denied: { status: 403, body: { error: "policy_denied", rule: "GET /allowed/secret" } },
@@ -216,6 +216,6 @@ inThatWorld(
     t.false(JSON.stringify(lines).includes("b=c"));
     const denials = found["denials"] as readonly { subject: string; grant?: string }[];
     const named = denials.find(({ subject }) => subject.startsWith("GET /other at api.example.test:443 (by "));
-    t.is(named?.grant, '- allow: { method: GET, path: "/other" }');
+    t.is(named?.grant, "- allow: { method: GET, path: /other }");
   },
 );

@@ -79,6 +79,12 @@ for (const mode of ["namespaces", "landlock"]) {
   });
 }
 
+for (const mode of ["namespaces", "landlock"]) {
+  inThatWorld(`Two hundred threads find a name at once, by ${mode}`, (t) => {
+    t.like(found[`many names, ${mode}`], { status: 0, stdout: "200\n", stderr: "" });
+  });
+}
+
 inThatWorld(
   "The draft is a sound policy; without a file it is said, with what flags granted and requests they did not",
   (t) => {

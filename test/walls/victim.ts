@@ -4,6 +4,7 @@ import { existsSync } from "node:fs";
 import { constants } from "node:os";
 import { join } from "node:path";
 import { type Architecture, loadCallTable } from "../../lib/plan/seccomp-profile.ts";
+import { udp } from "../../lib/sandbox/denials.ts";
 import type { Sandbox } from "../../lib/sandbox/sandbox.ts";
 import type { SpawnOptions } from "../../lib/sandbox/types.ts";
 
@@ -74,7 +75,9 @@ function last(calls: readonly Call[], stdout: string, ended: string): Omit<Came,
 export async function inside(sandbox: Sandbox, calls: readonly Call[], options: SpawnOptions = {}): Promise<Came> {
   const program = join(sandbox.workdir, "victim");
   const ran = await sandbox.exec(program, argv(calls), { timeoutMs: 15_000, ...options });
-  const denied = ran.denials.filter(({ kind }) => kind === "syscall").map(({ subject }) => subject);
+  const denied = ran.denials
+    .map(({ kind, subject }) => (kind === "syscall" ? subject : subject === udp ? "socket" : null))
+    .filter((name) => name !== null);
   return { ...last(calls, ran.stdout.toString(), ran.signal ?? `exit status ${ran.exitCode}`), denied };
 }
 
