@@ -257,7 +257,7 @@ int Connects::ConnectOut(const Pending& pending, int socket, const sockaddr_stor
   const uint64_t image = ImageOf(notification.pid);
   program.foreign_code =
       foreign_ != nullptr &&
-      (foreign_->Has(image) || foreign_->HasLoader(notification.pid, program, *own_));
+      (foreign_->Has(image) || foreign_->HasLoader(notification.pid, image, program, *own_));
   program.ancestry = ancestries_.Of(notification.pid, image, init_pid_);
   // What was read was the caller's only if it still stands there.
   if (!calls_->StillValid(notification.id)) return EINTR;

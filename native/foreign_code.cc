@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/personality.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -24,6 +25,8 @@ namespace {
 
 constexpr size_t kMostImages = 1 << 18;
 constexpr size_t kMostLoaders = 1024;
+constexpr size_t kMostLookedAt = 4096;
+constexpr unsigned long kAskPersonality = 0xffffffff;
 
 }  // namespace
 
@@ -128,7 +131,29 @@ bool ForeignCode::Has(uint64_t image) {
   return image == 0 || full_ || images_.count(image) != 0;
 }
 
-bool ForeignCode::HasLoader(uint32_t tid, const Program& program, const OwnFiles& own) {
+// Nothing inside may ask the kernel not to draw them: the filter refuses it (personality(2)).
+bool ImagesAreUnique() {
+  UniqueFd file(open("/proc/sys/kernel/randomize_va_space", O_RDONLY | O_CLOEXEC));
+  char digit = 0;
+  return (personality(kAskPersonality) & ADDR_NO_RANDOMIZE) == 0 &&
+         read(file.Get(), &digit, 1) == 1 && digit == '2';
+}
+
+bool ForeignCode::HasLoader(uint32_t tid, uint64_t image, const Program& program,
+                            const OwnFiles& own) {
+  if (!are_unique_) return LooksForeign(tid, program, own);
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    if (looked_at_.count(image) != 0) return false;
+  }
+  if (LooksForeign(tid, program, own)) return true;
+  std::lock_guard<std::mutex> lock(mutex_);
+  if (looked_at_.size() >= kMostLookedAt) looked_at_.clear();
+  looked_at_.insert(image);
+  return false;
+}
+
+bool ForeignCode::LooksForeign(uint32_t tid, const Program& program, const OwnFiles& own) {
   const FileState state(program.device, program.inode, program.changed_ns);
   std::optional<std::string> path;
   {

@@ -26,6 +26,9 @@ namespace holdfast {
 // the same arguments are alike: then too many are marked, never too few.
 uint64_t ImageOf(uint32_t tid);
 
+// Whether no two execs have the same image: their places are drawn at random here.
+bool ImagesAreUnique();
+
 // Whether a call that the kernel is about to make maps code of a file that the sandbox can write:
 // mmap with PROT_EXEC or by the loader, mprotect or pkey_mprotect with PROT_EXEC. An errno where
 // that cannot be told.
@@ -49,16 +52,21 @@ class ForeignCode {
   void Mark(uint64_t image);
   bool Has(uint64_t image);
 
-  // Whether a program's loader is the sandbox's: the kernel maps it by itself when it executes the
-  // program. True where that cannot be told. What a program names is read once for each state of
-  // its file.
-  bool HasLoader(uint32_t tid, const Program& program, const OwnFiles& own);
+  // Whether the loader of a program, of which a thread is, is the sandbox's: the kernel maps it by
+  // itself when it executes the program. True where that cannot be told. It is looked at once for
+  // each image, where those are unique.
+  bool HasLoader(uint32_t tid, uint64_t image, const Program& program, const OwnFiles& own);
 
  private:
+  // What a program names is read once for each state of its file.
+  bool LooksForeign(uint32_t tid, const Program& program, const OwnFiles& own);
+
+  const bool are_unique_ = ImagesAreUnique();
   using FileState = std::tuple<uint64_t, uint64_t, int64_t>;  // device, inode, time of change
 
   std::mutex mutex_;
   std::map<FileState, std::string> loaders_;
+  std::unordered_set<uint64_t> looked_at_;
   std::unordered_set<uint64_t> images_;
   bool full_ = false;
 };

@@ -36,6 +36,7 @@ for (const mode of ["namespaces", "landlock"] as const) {
     "of a name more": reset,
     protected: reset,
     "a loader of the workspace": reset,
+    "a loader of the workspace, after a connect by another": reset,
     "deleted code": reset,
     "a segment": isLandlock ? "segment: EPERM" : reset,
   });

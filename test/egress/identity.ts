@@ -125,6 +125,7 @@ try {
   await says("protected", "LD_PRELOAD=$W/.vscode/code.so $G/speak say");
   await says("rewritten", "$G/other rewrite:$G/speak say");
   await says("a loader of the workspace", "$G/loaded say");
+  await says("a loader of the workspace, after a connect by another", "$G/speak socket connect exec:$G/loaded say");
   await says("reaching another", "$G/speak reach");
   await says("handing out a socket", "$G/speak getfd");
   // What the mark goes with.
