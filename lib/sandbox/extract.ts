@@ -175,7 +175,7 @@ class Extraction {
       failed.add(path);
       this.#keepBack(path, faultOf(errno));
       if (this.#named === null) return;
-      this.#namedFaults.push({ path: displayPath(toBytes(path)), reason: faultOf(errno) });
+      this.#namedFaults.push({ path: this.#shown(path), reason: faultOf(errno) });
       this.#refuseNamed();
     });
     return this.#staged.filter(({ path }) => !failed.has(path)).map(({ file }) => file);
@@ -252,8 +252,14 @@ class Extraction {
     return null;
   }
 
+  /** A name is the session's to choose as well. */
+  #shown(path: BytePath): string {
+    const shown = displayPath(toBytes(path));
+    return this.#options.guard?.clean(shown) ?? shown;
+  }
+
   #keepBack(path: BytePath, reason: string): void {
-    const kept = { path: displayPath(toBytes(path)), reason };
+    const kept = { path: this.#shown(path), reason };
     this.#keptBackCount++;
     if (this.#keptBack.length < mostKeptBack) this.#keptBack.push(kept);
     if (this.#named?.isNamed(path)) this.#namedFaults.push(kept);
@@ -265,14 +271,11 @@ class Extraction {
       this.#keepBack(path, `the rule lets out no more than ${limit}`);
       return;
     }
-    throw new HoldfastError(
-      `nothing was extracted: with ${displayPath(toBytes(path))} it would be more than ${limit}`,
-      {
-        code: "ERR_HOLDFAST_EXTRACT",
-        step: "workspace",
-        hint: "Name fewer files, or permit more: --max-files and --max-bytes, or the policy's extract rule.",
-      },
-    );
+    throw new HoldfastError(`nothing was extracted: with ${this.#shown(path)} it would be more than ${limit}`, {
+      code: "ERR_HOLDFAST_EXTRACT",
+      step: "workspace",
+      hint: "Name fewer files, or permit more: --max-files and --max-bytes, or the policy's extract rule.",
+    });
   }
 
   /** @throws HoldfastError ERR_HOLDFAST_EXTRACT when something that was named cannot leave */
@@ -295,6 +298,12 @@ class Extraction {
   }
 
   async #take(file: SessionFile, rules: readonly CountedRule[]): Promise<void> {
+    const path = toBytes(file.path).toString();
+    const named = this.#options.guard?.check(path).leaks ?? [];
+    const told = named.find(({ action }) => action !== "warn");
+    if (told !== undefined) {
+      return this.#keepBack(file.path, `its name holds ${told.what} (${told.form}), which the leak guard keeps back`);
+    }
     const source = file.folder.openFile(file.name);
     const into = this.#destination?.stage();
     let isStaged = false;
@@ -323,7 +332,7 @@ class Extraction {
       const { guard, signal } = this.#options;
       // In what leaves, which nobody can change any more.
       const packed = await guard?.packed(byPlace(into?.fd ?? source.fd, bytes), signal);
-      const leaks = [...(scan?.end() ?? []), ...(packed ?? [])];
+      const leaks = [...named, ...(scan?.end() ?? []), ...(packed ?? [])];
       const leak = leaks.find(({ action }) => action !== "warn");
       if (leak !== undefined) fault ??= `it holds ${leak.what} (${leak.form}), which the leak guard keeps back`;
       if (fault !== null) return this.#keepBack(file.path, fault);
@@ -332,7 +341,6 @@ class Extraction {
         await flush(into.fd);
       }
       for (const rule of rules) rule.count(bytes);
-      const path = toBytes(file.path).toString();
       this.#staged.push({
         staged: into?.name ?? "",
         path: file.path,

@@ -16,6 +16,11 @@ interface Span {
   readonly end: number;
 }
 
+interface FoundLeak {
+  readonly span: Span;
+  readonly leak: Leak;
+}
+
 export interface Guarded {
   /** What may leave; null where nothing may. */
   readonly text: string | null;
@@ -49,9 +54,13 @@ export class LeakGuard {
     const bytes = Buffer.from(text);
     const found = this.#find(bytes);
     const leaks = found.map(({ leak }) => leak);
-    if (leaks.some(({ action }) => action === "block")) return { text: null, leaks };
-    const spans = found.filter(({ leak }) => leak.action === "redact").map(({ span }) => span);
-    return { text: spans.length === 0 ? text : without(bytes, spans), leaks };
+    return { text: leaks.some(({ action }) => action === "block") ? null : cleaned(text, bytes, found), leaks };
+  }
+
+  /** A text that something is told by, without what may not leave. */
+  clean(text: string): string {
+    const bytes = Buffer.from(text);
+    return cleaned(text, bytes, this.#find(bytes));
   }
 
   /** Looks at a file as it passes: what is found is not taken out of it, so that `redact` blocks it. */
@@ -66,7 +75,7 @@ export class LeakGuard {
     return isWhole || !this.#search.knowsAny ? leaks : [...leaks, { ...unread, action: this.#settings.action }];
   }
 
-  #find(bytes: Buffer): { readonly span: Span; readonly leak: Leak }[] {
+  #find(bytes: Buffer): FoundLeak[] {
     const { action, tokens } = this.#settings;
     const { found, marked } = this.#search.find(bytes);
     const known = found.map(({ name, form, at, end }) => ({ span: { at, end }, leak: { what: name, form, action } }));
@@ -77,6 +86,11 @@ export class LeakGuard {
       .map(({ kind, form, at, end }) => ({ span: { at, end }, leak: { what: kind, form, action: tokens } }));
     return [...known, ...others];
   }
+}
+
+function cleaned(text: string, bytes: Buffer, found: readonly FoundLeak[]): string {
+  const spans = found.filter(({ leak }) => leak.action !== "warn").map(({ span }) => span);
+  return spans.length === 0 ? text : without(bytes, spans);
 }
 
 /** The first secret that is known in a file's content, packed or not, for people. */

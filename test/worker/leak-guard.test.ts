@@ -39,6 +39,7 @@ for (const [action, isError, text, leaves] of [
     // However it came there: the sandbox is not given it.
     writeFileSync(join(workdir, "found"), `${secret} ${own}`);
     writeFileSync(join(workdir, "found.gz"), gzipSync(secret));
+    writeFileSync(join(workdir, `found in ${secret}`), "");
     const policy = sound(policyText(`leak_guard: { action: ${action} }\n`));
     const said: string[] = [];
     const note = (fields: object, message: string): void => void said.push(`${message} ${JSON.stringify(fields)}`);
@@ -70,10 +71,18 @@ for (const [action, isError, text, leaves] of [
     t.deepEqual(
       told.sort(),
       leaves
-        ? ["found.gz: key (plain, packed)", "found: key (plain),the worker's own key (plain)"]
-        : [`found.gz: it holds key (plain, packed), ${kept}`, `found: it holds key (plain), ${kept}`],
+        ? [
+            `found in ${secret}: key (plain)`,
+            "found.gz: key (plain, packed)",
+            "found: key (plain),the worker's own key (plain)",
+          ]
+        : [
+            `found in [redacted]: its name holds key (plain), ${kept}`,
+            `found.gz: it holds key (plain, packed), ${kept}`,
+            `found: it holds key (plain), ${kept}`,
+          ],
     );
-    t.is(files.length, leaves ? 2 : 0);
+    t.is(files.length, leaves ? 3 : 0);
   });
 }
 
