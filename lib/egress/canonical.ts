@@ -127,10 +127,14 @@ function resolveDots(path: string): string {
   return `/${segments.join("/")}`;
 }
 
-/** Each parameter of a query, decoded in both ways in use: a plus as a space, and as itself. */
-export function queryParameters(query: string): Map<string, readonly QueryValue[]> {
+/**
+ * Each parameter of a query, decoded in both ways in use: a plus as a space, and as itself.
+ *
+ * @param separator what stands between them
+ */
+export function queryParameters(query: string, separator: string | RegExp = "&"): Map<string, readonly QueryValue[]> {
   const found = new Map<string, QueryValue[]>();
-  for (const pair of query.split("&")) {
+  for (const pair of query.split(separator)) {
     if (pair === "") continue;
     const mark = pair.indexOf("=");
     const name = mark < 0 ? pair : pair.slice(0, mark);

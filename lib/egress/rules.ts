@@ -134,8 +134,9 @@ function meets(rule: Rule, request: Request, parameters: Parameters, kind: "allo
   }
   if (!rule.within(request.path) || !rule.path(request.path)) return false;
   return rule.query.every(([key, globs]) => {
-    const values = parameters().get(key);
-    if (values === undefined) return false;
+    const { usual, all } = parameters();
+    const values = all.flatMap((each) => each.get(key) ?? []);
+    if (kind === "allow" ? !usual.has(key) : values.length === 0) return false;
     const matches = (value: string): boolean => globs.some((glob) => glob(value));
     // What a value means is the origin's to say: to allow, every reading must match, to deny any one.
     return kind === "allow"
@@ -144,13 +145,22 @@ function meets(rule: Rule, request: Request, parameters: Parameters, kind: "allo
   });
 }
 
-type Parameters = () => ReadonlyMap<string, readonly QueryValue[]>;
+type Parameters = () => {
+  readonly usual: ReadonlyMap<string, readonly QueryValue[]>;
+  /** By each reading that is in use. */
+  readonly all: readonly ReadonlyMap<string, readonly QueryValue[]>[];
+};
 
 /** The query's parameters, read when the first rule asks for them. */
-export function lazyParameters(query: string | undefined): Parameters {
-  let read: ReadonlyMap<string, readonly QueryValue[]> | undefined;
+export function lazyParameters(query = ""): Parameters {
+  let read: ReturnType<Parameters> | undefined;
   return () => {
-    read ??= queryParameters(query ?? "");
+    if (read === undefined) {
+      const usual = queryParameters(query);
+      // HTML 4.01 appendix B.2.2, and servers after it: a semicolon separates as well.
+      const all = query.includes(";") ? [usual, queryParameters(query, /[&;]/)] : [usual];
+      read = { usual, all };
+    }
     return read;
   };
 }

@@ -105,9 +105,14 @@ export function secure(
 
 function faultOf(error: Error, { authorizationError }: TLSSocket, protocols: readonly string[]): string {
   // Typed as an Error; it is a code of OpenSSL's, and null where the certificate was not reached or is good.
-  if (authorizationError != null) return `this host does not trust the server's certificate: ${error.message}`;
+  if (authorizationError != null) {
+    // Node adds how Node is to be run.
+    const [why] = error.message.split("; if the root CA is installed locally");
+    return `this host does not trust the server's certificate: ${why}`;
+  }
   if ("code" in error && String(error.code).includes("NO_APPLICATION_PROTOCOL"))
     return `the server does not speak ${protocols.join(" or ")}, as its client does`;
+  if ("code" in error && error.code === "ERR_SSL_WRONG_VERSION_NUMBER") return "the server does not speak TLS";
   return tlsFault(error);
 }
 

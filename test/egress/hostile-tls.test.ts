@@ -135,7 +135,7 @@ for (const [what, act, fault] of [
     },
     /does not go on|length|unexpected|wrong|bad/,
   ],
-  ["babbles", (far: Socket) => void far.write(Buffer.alloc(16_384, 0xa5)), /wrong version number|packet length/],
+  ["babbles", (far: Socket) => void far.write(Buffer.alloc(16_384, 0xa5)), /does not speak TLS|packet length/],
   ["closes at once", (far: Socket) => void far.end(), /closed the connection|socket disconnected/],
   [
     "resets at once",

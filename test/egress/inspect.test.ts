@@ -74,7 +74,14 @@ holds("A path is judged and sent in its one form, and refused where it has none"
 });
 
 holds("A server that cannot be proved, and an address that is never dialled, are said to the client", {
-  untrusted: { status: 502, body: { error: "upstream_unreachable" } },
+  untrusted: {
+    status: 502,
+    body: {
+      error: "upstream_unreachable",
+      detail:
+        "other.example.test:444 cannot be reached: this host does not trust the server's certificate: unable to verify the first certificate",
+    },
+  },
   private: { status: 403, body: { error: "ssrf_denied" } },
 });
 

@@ -17,7 +17,7 @@ inThatWorld("A server that the host does not trust is a 502 that says why", (t) 
     expired: /cannot be reached: this host does not trust the server's certificate: certificate has expired/,
     "named otherwise":
       /does not trust the server's certificate: Hostname\/IP does not match .*DNS:other\.example\.test/,
-    "no TLS": /cannot be reached: wrong version number"/,
+    "no TLS": /cannot be reached: the server does not speak TLS"/,
   };
   for (const [name, words] of Object.entries(why)) {
     const answer = found[name] as Answer;
