@@ -39,7 +39,7 @@ export function openCredentials(credentials: CredentialFlow, head: RequestHead, 
   const signer = credentials.signs ? credentials.signer({ ...request, fields: plain }, hasBody(head)) : undefined;
   const fields = signer?.without(plain) ?? plain;
   const { path, query } = signer ?? request;
-  const asked = { path, fields, ...(query === undefined ? {} : { query }) };
+  const asked = query === undefined ? { path, fields } : { path, fields, query };
   return { texts, fields, signer, swap: credentials.swap(asked, makeField) };
 }
 

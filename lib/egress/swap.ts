@@ -31,6 +31,7 @@ export class SwapFault extends Error {
   }
 }
 
+const none: readonly string[] = [];
 const basic = /^basic +([A-Za-z0-9+/_-]+={0,2})$/i;
 
 /** What is put into a request's fields. Clients say the same again and again: it is looked for once. */
@@ -79,8 +80,7 @@ export class Swaps {
       const { path, query } = injectIntoTarget(this.#session, place.bound, request);
       const target = spelled(this.#session, query === undefined ? path : `${path}?${query}`);
       const inTarget = new Map<string, Piece>();
-      const boundNames = place.bound.map((binding) => binding.name);
-      const names = scan(this.#session, boundNames, target, "percent", "target", inTarget);
+      const names = scan(this.#session, place.bound, target, "percent", "target", inTarget);
       if (plan.names.length + names.length === 0 && !plan.isChanged) return undefined;
       return new Swap(this.#session, plan, target, inTarget, names);
     } catch (fault) {
@@ -142,7 +142,7 @@ function planFields<Field extends SwapField>(
       return makeField(name, "identity");
     }
     const plain = spelled(session, value);
-    names.push(...scan(session, boundNames, plain, plain === value ? "plain" : "percent", name, found));
+    names.push(...scan(session, bound, plain, plain === value ? "plain" : "percent", name, found));
     return plain === value ? field : makeField(name, plain);
   });
   return { fields, isChanged, names, found, after: undefined };
@@ -186,14 +186,17 @@ export function bytesOf(session: SessionCredentials, name: string): Buffer {
 /** @throws SwapFault */
 function scan(
   session: SessionCredentials,
-  bound: readonly string[],
+  bound: readonly Binding[],
   text: string,
   form: SecretForm,
   where: string,
   into: Map<string, Piece>,
 ): readonly string[] {
-  return session.find(text).map((occurrence) => {
-    const name = checkBound(bound, occurrence.name, where);
+  const found = session.find(text);
+  if (found.length === 0) return none;
+  const names = bound.map((binding) => binding.name);
+  return found.map((occurrence) => {
+    const name = checkBound(names, occurrence.name, where);
     into.set(text.slice(occurrence.at, occurrence.end), { name, form });
     return name;
   });
@@ -251,9 +254,9 @@ export class Swap<Field extends SwapField> {
     const plan = this.#plan;
     if (typeof after === "function") plan.after ??= replaced(after(), plan.found).map(encoded);
     const rest = typeof after === "function" ? (plan.after ?? []) : replaced(after, plan.found);
-    return assemble([before, ...replaced(this.target, this.#inTarget), ...rest], (name) =>
-      bytesOf(this.#session, name),
-    );
+    const start =
+      this.#inTarget.size === 0 ? [before + this.target] : [before, ...replaced(this.target, this.#inTarget)];
+    return assemble([...start, ...rest], (name) => bytesOf(this.#session, name));
   }
 
   /** As strings, which HTTP/2's sessions take nothing else but. */

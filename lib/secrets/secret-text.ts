@@ -23,21 +23,30 @@ const unreserved = new Uint8Array(128).map((_, code) => (/[A-Za-z0-9._~-]/.test(
 
 /** The bytes, for the caller to wipe when they are sent. */
 export function assemble(pieces: readonly Piece[], secretOf: SecretOf): Buffer {
-  // Texts are written where they go.
-  const parts = pieces.map((piece) => (typeof piece === "string" ? piece : written(piece, secretOf)));
+  const parts: (string | Buffer)[] = [];
+  /** Nobody else's. */
+  let own: Buffer[] | undefined;
   let size = 0;
-  for (const part of parts) size += typeof part === "string" ? part.length : part.bytes.length;
+  for (const piece of pieces) {
+    let part: string | Buffer;
+    if (typeof piece === "string" || Buffer.isBuffer(piece)) part = piece;
+    else if ("name" in piece && piece.form === "plain") part = secretOf(piece.name);
+    else {
+      part = written(piece, secretOf);
+      own = [...(own ?? []), part];
+    }
+    parts.push(part);
+    size += part.length;
+  }
   const whole = Buffer.allocUnsafe(size);
   let at = 0;
   for (const part of parts) {
-    if (typeof part === "string") {
-      at += whole.write(part, at, "latin1");
-      continue;
-    }
-    whole.set(part.bytes, at);
-    at += part.bytes.length;
-    if (part.isOwn) part.bytes.fill(0);
+    // Texts are written where they go.
+    if (typeof part === "string") whole.write(part, at, "latin1");
+    else whole.set(part, at);
+    at += part.length;
   }
+  if (own !== undefined) for (const each of own) each.fill(0);
   return whole;
 }
 
@@ -46,21 +55,15 @@ export function encoded(piece: Piece): Piece {
   return typeof piece === "string" ? Buffer.from(piece, "latin1") : piece;
 }
 
-/** @returns isOwn: nobody else's, and to be wiped */
-function written(
-  piece: Exclude<Piece, string>,
-  secretOf: SecretOf,
-): { readonly bytes: Buffer; readonly isOwn: boolean } {
-  if (Buffer.isBuffer(piece)) return { bytes: piece, isOwn: false };
-  if ("base64" in piece) {
-    const inner = assemble(piece.base64, secretOf);
-    const bytes = encodeBase64(inner);
-    inner.fill(0);
-    return { bytes, isOwn: true };
+function written(piece: Exclude<Piece, string | Buffer>, secretOf: SecretOf): Buffer {
+  if (!("base64" in piece)) {
+    const secret = secretOf(piece.name);
+    return piece.form === "percent" ? percentEncoded(secret) : jsonEscaped(secret);
   }
-  const secret = secretOf(piece.name);
-  if (piece.form === "plain") return { bytes: secret, isOwn: false };
-  return { bytes: piece.form === "percent" ? percentEncoded(secret) : jsonEscaped(secret), isOwn: true };
+  const inner = assemble(piece.base64, secretOf);
+  const bytes = encodeBase64(inner);
+  inner.fill(0);
+  return bytes;
 }
 
 /** Not Buffer's own, whose result is a string. */
