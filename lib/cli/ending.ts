@@ -48,7 +48,7 @@ function timesOf(count: number): string {
 function isTold({ kind, subject }: Denial, { exitCode, denials, unreached }: Ending): boolean {
   const isAside = (name: string): boolean => name === udp || name === nameLookup;
   if (kind !== "connect" || !isAside(subject)) return true;
-  if (exitCode === 0 || unreached.length > 0) return false;
+  if (exitCode === 0 || exitCode === null || unreached.length > 0) return false;
   const others = denials.filter((other) => other.kind === "connect" && other.subject !== udp);
   return others.every((other) => other.subject === nameLookup) && (subject !== udp || others.length === 0);
 }

@@ -2,7 +2,11 @@ import test from "ava";
 import { type Ending, endingLines } from "../../lib/cli/ending.ts";
 import type { Denial, Unreached } from "../../lib/sandbox/types.ts";
 
-function linesOf(denials: readonly Denial[], unreached: readonly Unreached[] = [], exitCode = 1): string[] {
+function linesOf(
+  denials: readonly Denial[],
+  unreached: readonly Unreached[] = [],
+  exitCode: number | null = 1,
+): string[] {
   const ending: Ending = { exitCode, signal: null, limit: null, timedOut: false, denials, unreached };
   return endingLines(ending);
 }
@@ -25,5 +29,6 @@ test("What C libraries try by the way is told where a command failed and nothing
   t.deepEqual(linesOf([udp, lookup, host]), ["refused a connection to api.example.com:443; --allow api.example.com"]);
   t.is(linesOf([udp, lookup], unreached).length, 1);
   t.deepEqual(linesOf([udp, lookup], [], 0), []);
+  t.deepEqual(linesOf([udp, lookup], [], null), [], "whoever ended it knows why");
   t.is(linesOf([udp, { kind: "syscall", subject: "mount", count: 1 }]).length, 2);
 });
