@@ -144,6 +144,9 @@ int Flows::Carry(int socket, const sockaddr_storage& to, socklen_t size, uint32_
     address.s6_addr[10] = address.s6_addr[11] = 0xff;
     address.s6_addr[12] = 127;
     address.s6_addr[15] = 1;
+    // Such an address is none of IPv6 for a socket that wants no other (Go's "tcp6").
+    const int both = 0;
+    setsockopt(socket, IPPROTO_IPV6, IPV6_V6ONLY, &both, sizeof both);
   } else if (on_loopback_) {
     reinterpret_cast<sockaddr_in&>(target).sin_addr.s_addr = htonl(INADDR_LOOPBACK);
   }

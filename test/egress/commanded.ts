@@ -88,6 +88,25 @@ def look(n):
 with concurrent.futures.ThreadPoolExecutor(200) as pool: print(sum(pool.map(look, range(200))))
 `;
 
+/** By IPv6 and nothing else, bound or not, waiting or not. */
+const ipv6Only = `
+import select, socket
+to = socket.getaddrinfo("api.example.test", 80, socket.AF_INET6, socket.SOCK_STREAM)[0][4]
+for waits in True, False:
+    for binds in False, True:
+        s = socket.socket(socket.AF_INET6)
+        s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        if binds: s.bind(("::", 0))
+        s.setblocking(waits)
+        s.connect_ex(to)
+        select.select([], [s], [], 10)
+        s.setblocking(True)
+        try:
+            s.sendall(b"GET / HTTP/1.0\\r\\n\\r\\n")
+            print(s.recv(100)[:4].decode())
+        except OSError as error: print(error)
+`;
+
 const results: Record<string, unknown> = {};
 try {
   const site = "http://api.example.test";
@@ -104,6 +123,7 @@ try {
     const log = await holdfastRun(["--mode", mode, "--net", "log", "--net-draft", draft], everywhere);
     results[`--net log, ${mode}`] = log;
     results[`the draft, ${mode}`] = readFileSync(draft, "utf8");
+    results[`IPv6 only, ${mode}`] = await holdfastRun(["--mode", mode, "--allow", "api.example.test:80"], ipv6Only);
     results[`many names, ${mode}`] = await holdfastRun(["--mode", mode, "--allow", "api.example.test:80"], lookups);
     results[`by the draft, ${mode}`] = await holdfastRun(["--mode", mode, "--policy", draft], everywhere);
   }

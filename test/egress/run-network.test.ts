@@ -80,6 +80,10 @@ for (const mode of ["namespaces", "landlock"]) {
 }
 
 for (const mode of ["namespaces", "landlock"]) {
+  inThatWorld(`A socket that speaks IPv6 alone is carried, by ${mode}`, (t) => {
+    t.like(found[`IPv6 only, ${mode}`], { status: 0, stdout: "HTTP\n".repeat(4), stderr: "" });
+  });
+
   inThatWorld(`Two hundred threads find a name at once, by ${mode}`, (t) => {
     t.like(found[`many names, ${mode}`], { status: 0, stdout: "200\n", stderr: "" });
   });
