@@ -51,7 +51,7 @@ function allowed(word: string): Allowed {
         : "It is one of this host itself, its links or its cloud.",
     );
   }
-  if (isIP(host) !== 0 && /^\/\d{1,3}$/.test(path ?? "")) {
+  if (isIP(host) !== 0 && /^\/\d{1,3}(?::\d+)?$/.test(path ?? "")) {
     throw usageError(
       `--allow ${word}: a range of addresses is not granted by a flag`,
       "Name an address, or write an endpoint with allowed_ips in a policy.",

@@ -9,6 +9,7 @@ for (const [args, says] of [
   [["--allow", "a.example.com/a/../*"], /another form of this path/],
   [["--allow", "a.example.com/[x"], /has a "\[" without its "\]"/],
   [["--allow", "10.0.0.0/8"], /a range of addresses/],
+  [["--allow", "10.0.0.0/8:443"], /a range of addresses/],
   [["--allow", "localhost:3000"], /own loopback.*\n.*--allow host\.holdfast\.internal:3000/],
   [["--allow", "169.254.169.254"], /never dialled/],
   [["--allow", "0177.0.0.1"], /another spelling of an address/],
