@@ -779,7 +779,8 @@ std::vector<holdfast::View> Views(const Napi::Value& value) {
 
 Napi::Value PrepareSearch(const Napi::CallbackInfo& info) {
   auto search = std::make_unique<holdfast::FormSearch>();
-  ThrowIfFailed(info.Env(), search->Prepare(Views(info[0]), Views(info[1])));
+  ThrowIfFailed(info.Env(),
+                search->Prepare(Views(info[0]), Views(info[1]), info[2].As<Napi::Boolean>()));
   return Napi::External<holdfast::FormSearch>::New(
       info.Env(), search.release(), [](Napi::Env, holdfast::FormSearch* owned) { delete owned; });
 }

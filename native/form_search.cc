@@ -226,39 +226,42 @@ constexpr const char* kForUrls = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrst
 // The forms of a secret, and their bytes for each byte of it: see AddForms.
 constexpr size_t kForms = 44;
 constexpr size_t kFormBytes = 80;
+// Of a longer one only some are looked for: they are held in locked memory.
+constexpr size_t kLongestPrinted = 512;
+constexpr size_t kLongFormBytes = 28;
 
 }  // namespace
 
-Status FormSearch::Prepare(const std::vector<View>& secrets, const std::vector<View>& marks) {
+Status FormSearch::Prepare(const std::vector<View>& secrets, const std::vector<View>& marks,
+                           bool are_secret) {
   size_t bytes = 0;
-  for (const View& secret : secrets) bytes += (secret.second + 4) * kFormBytes;
-  for (const View& mark : marks) bytes += mark.second;
-  const size_t most = secrets.size() * kForms + marks.size();
-  marks_ = marks.size();
-  const size_t align = alignof(Needle) - 1;
-  const size_t map = (size_t{1} << kMapBits) / 8;
+  for (const View& secret : secrets)
+    bytes += (secret.second + 4) * (secret.second > kLongestPrinted ? kLongFormBytes : kFormBytes);
+  const size_t most = secrets.size() * kForms;
+  constexpr size_t kMap = (size_t{1} << kMapBits) / 8;
+  constexpr size_t kSmall = (size_t{1} << kSmallBits) / 8;
   memory_ = std::make_unique<LockedMemory>();
-  Status made = memory_->Allocate(2 * map + most * sizeof(Needle) + bytes + align);
+  Status made = memory_->Allocate(kMap + 2 * kSmall + most * sizeof(Needle) + bytes, are_secret);
   if (!made.Ok()) return made;
   map_ = reinterpret_cast<uint64_t*>(memory_->Data());
-  begins_ = reinterpret_cast<uint64_t*>(memory_->Data() + map);
-  needles_ = reinterpret_cast<Needle*>(memory_->Data() + 2 * map);
-  used_ = 2 * map + most * sizeof(Needle);
+  begins_ = reinterpret_cast<uint64_t*>(memory_->Data() + kMap);
+  keys_ = reinterpret_cast<uint64_t*>(memory_->Data() + kMap + kSmall);
+  needles_ = reinterpret_cast<Needle*>(memory_->Data() + kMap + 2 * kSmall);
+  used_ = kMap + 2 * kSmall + most * sizeof(Needle);
   for (uint32_t i = 0; i < secrets.size(); i++)
     if (secrets[i].second >= kShortest) AddForms(i, secrets[i]);
-  for (uint32_t i = 0; i < marks.size(); i++)
-    Add(i, kMark, {marks[i].first, marks[i].first + marks[i].second});
-  std::sort(needles_, needles_ + count_,
-            [](const Needle& one, const Needle& other) { return one.key < other.key; });
+  for (uint32_t i = 0; i < marks.size(); i++) AddMark(i, marks[i]);
+  const auto by_key = [](const Needle& one, const Needle& other) { return one.key < other.key; };
+  std::sort(needles_, needles_ + count_, by_key);
+  std::sort(marks_.begin(), marks_.end(), by_key);
   waited_for_.clear();
   longest_ = 0;
   for (uint32_t i = 0; i < count_; i++) {
     const Needle& needle = needles_[i];
-    if (needle.form == kMark || needle.size <= kLeastBegun) continue;
+    if (needle.size <= kLeastBegun) continue;
     waited_for_.push_back(i);
     longest_ = std::max<size_t>(longest_, needle.size);
-    const uint32_t bit = BitOf(KeyOf(memory_->Data() + needle.at));
-    begins_[bit / 64] |= uint64_t{1} << (bit % 64);
+    Mark<kSmallBits>(begins_, KeyOf(memory_->Data() + needle.at));
   }
   return Status::Fine();
 }
@@ -277,16 +280,21 @@ void FormSearch::AddForms(uint32_t index, const View& secret) {
   add_both_ways(kPlain, {secret.first, secret.first + secret.second});
   // Behind a backslash its first character would be taken for a line end's.
   if (IsLineEnd(secret.first[0])) add(kRest, {secret.first + 1, secret.first + secret.second});
+  for (const char* letters : {"0123456789abcdef", "0123456789ABCDEF"})
+    add_both_ways(kHex, Hex(secret, letters));
+  for (size_t shift = 0; shift < 3; shift++)
+    for (const char* letters : {kStandard, kForUrls})
+      add_both_ways(kBase64, Base64(secret, shift, letters));
+  if (secret.second > kLongestPrinted) return;
   for (const char* letters : {"0123456789abcdef", "0123456789ABCDEF"}) {
     std::vector<uint8_t> hex = Hex(secret, letters);
     add(kHex, Parted(ViewOf(hex), "0x", 2, true));
-    add_both_ways(kHex, std::move(hex));
+    Clear(&hex);
   }
   for (size_t shift = 0; shift < 3; shift++) {
     std::vector<uint8_t> once = Base64(secret, shift, kStandard);
     for (size_t outer = 0; outer < 3; outer++) add(kBase64, Base64(ViewOf(once), outer, kStandard));
-    add_both_ways(kBase64, std::move(once));
-    add_both_ways(kBase64, Base64(secret, shift, kForUrls));
+    Clear(&once);
   }
   for (size_t shift = 0; shift < 5; shift++)
     add(kBase32, Base32(secret, shift, "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"));
@@ -299,7 +307,7 @@ void FormSearch::AddForms(uint32_t index, const View& secret) {
 void FormSearch::Add(uint32_t secret, Form form, const std::vector<uint8_t>& raw) {
   uint8_t* const to = memory_->Data() + used_;
   const size_t size = Normalise(raw.data(), raw.size(), to);
-  if (size < (form == kMark ? kShortestMark : kShortest)) {
+  if (size < kShortest) {
     if (form != kPlain) return;
     // Little of it is no separator.
     memcpy(to, raw.data(), raw.size());
@@ -308,7 +316,7 @@ void FormSearch::Add(uint32_t secret, Form form, const std::vector<uint8_t>& raw
     return;
   }
   // The two alphabets of base64, and hexadecimal digits, may come to the same.
-  for (size_t i = count_; i > 0 && form != kMark && needles_[i - 1].secret == secret; i--) {
+  for (size_t i = count_; i > 0 && needles_[i - 1].secret == secret; i--) {
     const Needle& other = needles_[i - 1];
     if (other.form == form && other.size == size &&
         memcmp(memory_->Data() + other.at, to, size) == 0)
@@ -318,20 +326,32 @@ void FormSearch::Add(uint32_t secret, Form form, const std::vector<uint8_t>& raw
   needles_[count_++] = {key, secret, static_cast<uint32_t>(used_), static_cast<uint32_t>(size),
                         form};
   used_ += size;
-  const uint32_t bit = BitOf(key);
-  map_[bit / 64] |= uint64_t{1} << (bit % 64);
+  Mark(map_, key);
+  Mark<kSmallBits>(keys_, key);
+}
+
+void FormSearch::AddMark(uint32_t index, const View& mark) {
+  const size_t at = mark_bytes_.size();
+  mark_bytes_.resize(at + mark.second);
+  const size_t size = Normalise(mark.first, mark.second, mark_bytes_.data() + at);
+  mark_bytes_.resize(at + size);
+  if (size < kShortestMark) return;
+  const uint32_t key = KeyOf(mark_bytes_.data() + at + size - 4);
+  marks_.push_back({key, index, static_cast<uint32_t>(at), static_cast<uint32_t>(size), kMark});
+  Mark(map_, key);
 }
 
 void FormSearch::Wipe() {
   memory_.reset();
   waited_for_.clear();
   verbatim_.clear();
+  marks_.clear();
   count_ = 0;
 }
 
 size_t FormSearch::Begun(const uint8_t* text, size_t size) const {
   for (size_t at = size - std::min(size, longest_); at + kLeastBegun <= size; at++) {
-    if (!Has(begins_, KeyOf(text + at))) continue;
+    if (!Has<kSmallBits>(begins_, KeyOf(text + at))) continue;
     const size_t left = size - at;
     for (uint32_t i : waited_for_) {
       const Needle& needle = needles_[i];
@@ -355,36 +375,42 @@ size_t FormSearch::Find(const uint8_t* data, size_t size, bool more,
       at += each.size;
     }
   }
-  if (count_ == 0) return size;
+  if (count_ == 0 && marks_.empty()) return size;
   // As it reads. Kept for the next call: what is looked at is the sandbox's own.
   thread_local std::vector<uint8_t> text;
   if (text.size() < size) text.resize(std::max<size_t>(size, 4096));
   uint8_t* const own = text.data();
   const size_t length = Normalise(data, size, own);
-  const uint8_t* const memory = memory_->Data();
   const uint64_t* const map = map_;
   struct Hit {
     const Needle* needle;
     size_t end;
   };
   std::vector<Hit> hits;
+  const auto look = [&](const Needle* first, size_t count, const uint8_t* bytes, size_t end,
+                        uint32_t key, const auto& found_one) {
+    const Needle* const last = first + count;
+    const Needle* needle = std::lower_bound(
+        first, last, key, [](const Needle& one, uint32_t other) { return one.key < other; });
+    for (; needle < last && needle->key == key; needle++)
+      if (needle->size <= end &&
+          memcmp(own + end - needle->size, bytes + needle->at, needle->size) == 0)
+        found_one(*needle);
+  };
   std::vector<bool> marked;
   for (size_t end = kShortestMark; end <= length; end++) {
     const uint32_t key = KeyOf(own + end - 4);
     if (!Has(map, key)) continue;
-    const Needle* needle =
-        std::lower_bound(needles_, needles_ + count_, key,
-                         [](const Needle& one, uint32_t other) { return one.key < other; });
-    for (; needle < needles_ + count_ && needle->key == key; needle++) {
-      if (needle->size > end ||
-          (needle->form == kMark && needle->secret < marked.size() && marked[needle->secret]) ||
-          memcmp(own + end - needle->size, memory + needle->at, needle->size) != 0)
-        continue;
-      hits.push_back({needle, end});
-      if (needle->form != kMark) continue;
-      if (marked.empty()) marked.resize(marks_);
-      marked[needle->secret] = true;
-    }
+    if (Has<kSmallBits>(keys_, key))
+      look(needles_, count_, memory_->Data(), end, key, [&](const Needle& needle) {
+        hits.push_back({&needle, end});
+      });
+    look(marks_.data(), marks_.size(), mark_bytes_.data(), end, key, [&](const Needle& mark) {
+      if (marked.empty()) marked.resize(marks_.size());
+      if (marked[&mark - marks_.data()]) return;
+      marked[&mark - marks_.data()] = true;
+      hits.push_back({&mark, end});
+    });
   }
   const size_t begun = more ? Begun(own, length) : length;
   if (hits.empty() && begun == length) return size;

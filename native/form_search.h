@@ -51,7 +51,8 @@ class FormSearch {
 
   // Marks are no secrets: what a token begins with, of at least four bytes. The first of each is
   // found, and no other.
-  Status Prepare(const std::vector<View>& secrets, const std::vector<View>& marks);
+  Status Prepare(const std::vector<View>& secrets, const std::vector<View>& marks,
+                 bool are_secret = true);
   void Wipe();
 
   // Where the last part of the data begins that more data may make a form of; its size where none
@@ -60,14 +61,14 @@ class FormSearch {
 
  private:
   static constexpr size_t kMapBits = 16;
+  static constexpr size_t kSmallBits = 13;
   struct Needle {
     uint32_t key;  // its last four bytes
     uint32_t secret;
-    uint32_t at;  // in the memory
+    uint32_t at;  // in the memory; of a mark, among their bytes
     uint32_t size;
     Form form;
   };
-
   // A secret that is mostly what texts are cut up with is found as it is alone.
   struct Verbatim {
     uint32_t secret;
@@ -75,26 +76,39 @@ class FormSearch {
     size_t size;
   };
 
-  static uint32_t BitOf(uint32_t key) { return (key * 2654435761U) >> (32 - kMapBits); }
+  template <size_t bits = kMapBits>
+  static uint32_t BitOf(uint32_t key) {
+    return (key * 2654435761U) >> (32 - bits);
+  }
+  template <size_t bits = kMapBits>
+  static void Mark(uint64_t* map, uint32_t key) {
+    const uint32_t bit = BitOf<bits>(key);
+    map[bit / 64] |= uint64_t{1} << (bit % 64);
+  }
+  template <size_t bits = kMapBits>
   static bool Has(const uint64_t* map, uint32_t key) {
-    const uint32_t bit = BitOf(key);
+    const uint32_t bit = BitOf<bits>(key);
     return (map[bit / 64] >> (bit % 64) & 1) != 0;
   }
   void Add(uint32_t secret, Form form, const std::vector<uint8_t>& raw);
   void AddForms(uint32_t index, const View& secret);
+  void AddMark(uint32_t index, const View& mark);
   size_t Begun(const uint8_t* text, size_t size) const;
 
   std::unique_ptr<LockedMemory>
-      memory_;  // two maps, the needles' table, then their bytes: all tell of secrets
+      memory_;  // three maps, the needles' table, then their bytes: all tell of secrets
   size_t used_ = 0;
   Needle* needles_ = nullptr;
   size_t count_ = 0;
-  size_t marks_ = 0;
+  // Marks are no secrets, and many: not in locked memory.
+  std::vector<Needle> marks_;
+  std::vector<uint8_t> mark_bytes_;
   std::vector<uint32_t>
       waited_for_;  // by its place: a long form, whose beginning waits for the rest
   std::vector<Verbatim> verbatim_;
   size_t longest_ = 0;          // of these
-  uint64_t* map_ = nullptr;     // of keys
+  uint64_t* map_ = nullptr;     // of keys, those of marks too
+  uint64_t* keys_ = nullptr;    // of those of secrets alone
   uint64_t* begins_ = nullptr;  // of the first four bytes of what is waited for
 };
 

@@ -8,7 +8,7 @@
 
 namespace holdfast {
 
-Status LockedMemory::Allocate(size_t size) {
+Status LockedMemory::Allocate(size_t size, bool is_secret) {
   const auto page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
   const size_t length = (size + page - 1) / page * page;
   void* made = mmap(nullptr, length, PROT_READ | PROT_WRITE,
@@ -23,7 +23,8 @@ Status LockedMemory::Allocate(size_t size) {
   if (madvise(made, length, MADV_WIPEONFORK) != 0)
     return Status::Failed("secret", "madvise MADV_WIPEONFORK", errno);
   // Not by the library's mlock, which sanitizers make do nothing.
-  if (syscall(SYS_mlock, made, length) != 0) return Status::Failed("secret", "mlock", errno);
+  if (is_secret && syscall(SYS_mlock, made, length) != 0)
+    return Status::Failed("secret", "mlock", errno);
   return Status::Fine();
 }
 

@@ -16,8 +16,9 @@ class LockedMemory {
   LockedMemory(const LockedMemory&) = delete;
   LockedMemory& operator=(const LockedMemory&) = delete;
 
-  // Whole pages of zeros. Fails where RLIMIT_MEMLOCK leaves no room (mlock(2)).
-  Status Allocate(size_t size);
+  // Whole pages of zeros. Fails where RLIMIT_MEMLOCK leaves no room (mlock(2)); what is no secret
+  // need not be locked.
+  Status Allocate(size_t size, bool is_secret = true);
   void Wipe();
   uint8_t* Data() const { return data_; }
   size_t Size() const { return size_; }

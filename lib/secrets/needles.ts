@@ -1,5 +1,5 @@
-import { native } from "../native.ts";
 import { encodeBase64, jsonEscaped, percentEncoded, shortestSought } from "./secret-text.ts";
+import { locked } from "./sources.ts";
 
 /** A form of a secret that is looked for, and what is put in its place: as long as it. */
 export interface Needle {
@@ -30,7 +30,7 @@ export function needlesOf(secret: Buffer, placeholder: string, isEncoded: boolea
     ])
       forms.push([base64Part(secret, shift, before, after), base64Part(empty, shift, before, after)]);
   const used = forms.filter(([bytes]) => bytes.length >= shortestSought);
-  const memory = native().secretBuffer(used.reduce((sum, [bytes]) => sum + bytes.length, 0));
+  const memory = locked(used.reduce((sum, [bytes]) => sum + bytes.length, 0));
   let at = 0;
   const needles = used.map(([bytes, filler]) => {
     const kept = memory.subarray(at, at + bytes.length);

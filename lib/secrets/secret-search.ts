@@ -1,3 +1,4 @@
+import { HoldfastError } from "../errors.ts";
 import { type NativeSearch, native } from "../native.ts";
 import { type TokenForm, tokenMarks } from "./token-shapes.ts";
 
@@ -36,10 +37,13 @@ const unmarked: ReadonlySet<TokenForm> = new Set();
 /** Looks for secrets in all the forms that they could be carried away in (native/form_search.h). */
 export class SecretSearch {
   readonly #sources = new Set<KnownSecrets>();
+  readonly #areSecret: boolean;
   #prepared: Prepared | null = null;
 
-  constructor(...sources: readonly KnownSecrets[]) {
-    for (const source of sources) this.#sources.add(source);
+  /** @param areSecret whether what it is looked for by has to lie in locked memory, of which there may be little */
+  constructor(source?: KnownSecrets, areSecret = true) {
+    if (source !== undefined) this.#sources.add(source);
+    this.#areSecret = areSecret;
   }
 
   /** @returns what makes it forgotten */
@@ -65,7 +69,7 @@ export class SecretSearch {
 
   /**
    * @param more whether the data goes on
-   * @throws NativeFailure where no memory can be locked for it
+   * @throws HoldfastError ERR_HOLDFAST_CREDENTIAL where no memory can be locked for it
    */
   find(data: Buffer, more = false): SearchResult {
     const { search, secrets } = this.#prepare();
@@ -120,13 +124,24 @@ export class SecretSearch {
     // Sessions of one worker have the same.
     const each = all.filter(([, secret], index) => all.findIndex(([, other]) => other.equals(secret)) === index);
     this.#prepared = {
-      search: native().prepareSearch(
-        each.map(([, secret]) => secret),
-        marks,
-      ),
+      search: this.#prepareNative(each.map(([, secret]) => secret)),
       secrets: each.map(([name, secret]) => [name, secret.length] as const),
     };
     return this.#prepared;
+  }
+
+  #prepareNative(secrets: readonly Buffer[]): NativeSearch {
+    try {
+      return native().prepareSearch(secrets, marks, this.#areSecret);
+    } catch (cause) {
+      const why = cause instanceof Error ? cause.message : String(cause);
+      throw new HoldfastError(`no memory can be locked to look for secrets by (${why})`, {
+        code: "ERR_HOLDFAST_CREDENTIAL",
+        step: "egress",
+        hint: "Raise RLIMIT_MEMLOCK (ulimit -l, LimitMEMLOCK= of a service), or have fewer credentials.",
+        cause,
+      });
+    }
   }
 }
 

@@ -51,7 +51,7 @@ export class SessionCredentials {
     this.#secrets = secrets;
     this.#placeholders = placeholders;
     const own = [...placeholders].map(([name, placeholder]) => [name, Buffer.from(placeholder, "latin1")] as const);
-    this.placeholderSearch = new SecretSearch(() => own);
+    this.placeholderSearch = new SecretSearch(() => own, false);
     this.#names = new Map([...placeholders].map(([name, placeholder]) => [placeholder, name]));
     const variables = Object.entries(credentials).flatMap(([name, { env }]) =>
       env === undefined ? [] : [[env, name] as const],

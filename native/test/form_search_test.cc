@@ -143,6 +143,23 @@ TEST_CASE("A secret is found in what other programs print of bytes, and in what 
     CHECK(Find(search, text).found.empty());
 }
 
+TEST_CASE("Of a long secret the forms are found that whole files have") {
+  FormSearch search;
+  std::string own;
+  for (int i = 0; own.size() < 600; i++) own += std::to_string(i * 7919);
+  REQUIRE(search.Prepare({ViewOf(own)}, {}).Ok());
+  std::string hex;
+  std::string octal;
+  for (const char each : own) {
+    hex += "3" + std::string(1, each);
+    octal += "06" + std::string(1, each);
+  }
+  CHECK(Find(search, own).found.size() == 1);
+  CHECK(Find(search, hex).found.size() == 1);
+  CHECK(Find(search, std::string(hex.rbegin(), hex.rend())).found.size() == 1);
+  CHECK(Find(search, octal).found.empty());
+}
+
 TEST_CASE("What is mostly separators is found as it is, and twice where it stands twice") {
   FormSearch search;
   const std::string own = "p:w;(1,2)+3";

@@ -1,3 +1,5 @@
+import { execFileSync } from "node:child_process";
+import { join } from "node:path";
 import test from "ava";
 import { defaultLeakGuard, type LeakGuardSettings } from "../../lib/policy/leak-guard.ts";
 import { LeakGuard } from "../../lib/secrets/leak-guard.ts";
@@ -142,6 +144,21 @@ test("What stands for a key is none in another form either, and a long text in b
   t.deepEqual(guard({}, (token) => token === real).check(inBase64(`key ${real}`)).leaks, []);
   const text = Array.from({ length: 20_000 }, (_, at) => String.fromCharCode((at * 7919) % 251)).join("");
   t.deepEqual(guard().check(inBase64(text)).leaks, []);
+});
+
+test("Where no memory can be locked for what is looked for, that is said, with what to do", (t) => {
+  if (process.getuid?.() === 0) {
+    t.log("skipped: root may lock what it likes");
+    t.pass();
+    return;
+  }
+  const script = `
+    const { SecretSearch } = await import(${JSON.stringify(join(import.meta.dirname, "../../lib/secrets/secret-search.ts"))});
+    const known = () => [["a", Buffer.from("known-to-this-process")]];
+    new SecretSearch(known, false).find(Buffer.from("x"));
+    try { new SecretSearch(known).find(Buffer.from("x")); } catch ({ code, hint }) { console.log(code, hint); }`;
+  const said = execFileSync("prlimit", ["--memlock=8192:8192", process.execPath, "--input-type=module", "-e", script]);
+  t.regex(said.toString(), /^ERR_HOLDFAST_CREDENTIAL Raise RLIMIT_MEMLOCK/);
 });
 
 test("In a file a secret is found wherever it lies, across the pieces that it is read in", (t) => {
