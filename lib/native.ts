@@ -117,11 +117,10 @@ export interface Ready {
 
 /** An executable, as its open file says (native/flows.h). */
 export interface ProgramFacts {
-  /** As the sandbox sees it; ends in ` (deleted)` where it has no name any more. */
-  readonly path: Buffer;
-  readonly device: bigint;
-  readonly inode: bigint;
-  readonly changedNs: bigint;
+  /** As the sandbox sees it; ends in ` (deleted)` where it has no name any more. A name that is no UTF-8 is as it can be shown. */
+  readonly path: string;
+  /** `DEVICE:INODE:NS`, with when it was changed last (st_ctim): another one is another content. */
+  readonly state: string;
   readonly links: number;
   /** Its file is not the sandbox's own (native/own_files.h). */
   readonly isReadOnly: boolean;

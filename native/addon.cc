@@ -432,10 +432,9 @@ Napi::Value TakeFlows(const Napi::CallbackInfo& info) {
     if (flow.program.known) {
       holdfast::Program& program = flow.program;
       Napi::Object made = Napi::Object::New(env);
-      made.Set("path", Napi::Buffer<char>::Copy(env, program.path.data(), program.path.size()));
-      made.Set("device", Napi::BigInt::New(env, program.device));
-      made.Set("inode", Napi::BigInt::New(env, program.inode));
-      made.Set("changedNs", Napi::BigInt::New(env, program.changed_ns));
+      made.Set("path", program.path);
+      made.Set("state", std::to_string(program.device) + ":" + std::to_string(program.inode) + ":" +
+                            std::to_string(program.changed_ns));
       made.Set("links", static_cast<double>(program.links));
       made.Set("isReadOnly", program.read_only);
       made.Set("hasForeignCode", program.foreign_code);

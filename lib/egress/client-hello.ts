@@ -31,6 +31,8 @@ const extensionAlpn = 16;
 const extensionEncryptedHello = 0xfe0d;
 /** RFC 8446 section 5.1: the longest plaintext of a record. */
 const longestRecord = 16_384;
+/** Its type, its version and its length. */
+const recordHeader = 5;
 /** Its type and its length. */
 const messageHeader = 4;
 
@@ -103,6 +105,8 @@ export class HelloReader {
   }
 
   #take(chunk: Buffer): HelloRead {
+    const whole = this.#read === 0 && this.#header.length === 0 && this.#left === 0 ? wholeHello(chunk) : undefined;
+    if (whole !== undefined) return { kind: "hello", hello: parse(whole) };
     for (let at = 0; at < chunk.length; ) {
       if (this.#left === 0) {
         this.#header.push(chunk.readUInt8(at++));
@@ -145,6 +149,17 @@ export class HelloReader {
     if (size > longestHello) throw new Malformed(`the client's hello is longer than ${longestHello} bytes`);
     this.#message = Buffer.concat([this.#message], messageHeader + size);
   }
+}
+
+/** The message, where all of it has come in one record, as from nearly every client. */
+function wholeHello(chunk: Buffer): Buffer | undefined {
+  const from = recordHeader + messageHeader;
+  if (chunk.length < from || chunk[0] !== handshakeRecord || chunk[1] !== 3 || chunk[recordHeader] !== clientHello)
+    return;
+  const record = chunk.readUInt16BE(3);
+  const size = chunk.readUIntBE(recordHeader + 1, 3);
+  if (size === 0 || messageHeader + size > record || record > longestRecord || from + size > chunk.length) return;
+  return chunk.subarray(from, from + size);
 }
 
 function parse(message: Buffer): ClientHello {

@@ -237,7 +237,7 @@ export class Gateway {
 
   #refuseOneTooMany({ program: facts, address, port }: CarriedFlow): void {
     // Its content is not looked at: that takes time, and a descriptor.
-    const program = facts && { path: facts.path.toString() };
+    const program = facts && { path: facts.path };
     const host = this.#names.nameOf(address) ?? address;
     this.#records.note({ program, host, port }, tooMany);
   }

@@ -26,8 +26,7 @@ export class Programs {
 
   async #tell(facts: ProgramFacts): Promise<Program | null> {
     try {
-      const path = facts.path.toString();
-      // A name that is no UTF-8 is in no policy, and shown as it can be.
+      const { path } = facts;
       if (facts.links === 0) return { path: path.replace(/ \(deleted\)$/, ""), doubt: "deleted" };
       if (!facts.isReadOnly) return { path, doubt: "writable" };
       if (facts.hasForeignCode) return { path, doubt: "foreign-code" };
@@ -44,23 +43,23 @@ export class Programs {
     }
   }
 
-  #hash({ device, inode, changedNs, file }: ProgramFacts): Promise<string> {
-    const key = `${device}:${inode}:${changedNs}`;
-    const known = this.#files.get(key);
+  #hash({ state, file }: ProgramFacts): Promise<string> {
+    const known = this.#files.get(state);
     if (known !== undefined) return known;
     if (this.#files.size >= mostKnown) this.#files.clear();
-    const sha256 = hashOf(file, changedNs);
-    this.#files.set(key, sha256);
-    sha256.catch(() => this.#files.delete(key));
+    const sha256 = hashOf(file, state);
+    this.#files.set(state, sha256);
+    sha256.catch(() => this.#files.delete(state));
     return sha256;
   }
 }
 
-async function hashOf(file: number, changedNs: bigint): Promise<string> {
+async function hashOf(file: number, state: string): Promise<string> {
   const path = `/proc/self/fd/${file}`;
   const hash = createHash("sha256");
   await pipeline(createReadStream(path), hash);
   // It is what connected only if nobody has changed it since.
-  if ((await stat(path, { bigint: true })).ctimeNs !== changedNs) throw new Error("it was changed meanwhile");
+  const { dev, ino, ctimeNs } = await stat(path, { bigint: true });
+  if (`${dev}:${ino}:${ctimeNs}` !== state) throw new Error("it was changed meanwhile");
   return hash.digest("hex");
 }
