@@ -207,7 +207,8 @@ export class Gateway {
 
   #takeFlows(): void {
     for (const flow of native().takeFlows(this.#options.broker)) {
-      const client = this.#own(new Socket({ fd: flow.socket, allowHalfOpen: true }));
+      const asksNames = this.#asksNames(flow);
+      const client = this.#own(new Socket({ fd: flow.socket, allowHalfOpen: true }), { leadsOut: !asksNames });
       // Each costs descriptors of this process, which it shares with other sandboxes.
       if (this.#isClosed || this.#sockets.size + this.#dials > mostSockets) {
         client.resetAndDestroy();
@@ -215,7 +216,7 @@ export class Gateway {
         if (flow.program !== null) native().close(flow.program.file);
         continue;
       }
-      if (this.#asksNames(flow)) {
+      if (asksNames) {
         if (flow.program !== null) native().close(flow.program.file);
         this.#resolver.serve(client);
         continue;
@@ -225,8 +226,9 @@ export class Gateway {
     }
   }
 
-  #own(socket: Socket): Socket {
-    if (this.#isClosed || this.#isOff) socket.resetAndDestroy();
+  /** @param options leadsOut ends it where the network is switched off; names are answered, with a refusal, then too */
+  #own(socket: Socket, { leadsOut = true } = {}): Socket {
+    if (this.#isClosed || (this.#isOff && leadsOut)) socket.resetAndDestroy();
     this.#sockets.add(socket);
     socket.on("error", () => {});
     socket.once("close", () => this.#sockets.delete(socket));

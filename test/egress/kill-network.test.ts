@@ -1,4 +1,5 @@
 // The kill switch, in a network of the test's own (killed.ts).
+import { thisHost } from "../../lib/sandbox/sandbox.ts";
 import { testsOf } from "./world-tests.ts";
 
 const { found, holds, inThatWorld } = testsOf("killed.ts");
@@ -46,5 +47,11 @@ inThatWorld("A name that is none is answered with the nearest, and a launcher th
   t.regex(String(found["no name"]), /^125,.*ERR_HOLDFAST_USAGE/s);
   t.regex(String(found["stubborn"]), /^125,holdfast: the sandbox stubborn could not be told: no\n.*SANDBOX_SILENT\]$/s);
 });
+
+if (thisHost().landlockAbi >= 6) {
+  holds("Without namespaces a name that is asked for afterwards is refused, and named, too", {
+    "without namespaces": ["gaierror", "api.example.test: the network of this sandbox was switched off"],
+  });
+}
 
 holds("All of a process is off, with what it makes later", { "the whole process": ["gaierror", "gaierror"] });

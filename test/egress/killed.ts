@@ -1,7 +1,7 @@
 // The scenario of kill-network.test.ts, run where the servers' addresses are this namespace's own.
 import { execFile, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { chmodSync, closeSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync } from "node:fs";
+import { chmodSync, chownSync, closeSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync } from "node:fs";
 import { open } from "node:fs/promises";
 import { createServer as createHttpServer } from "node:http";
 import { createServer, type Socket } from "node:net";
@@ -11,7 +11,7 @@ import { createInterface } from "node:readline";
 import type { Writable } from "node:stream";
 import { Audit } from "../../lib/audit/audit.ts";
 import { killNetworks } from "../../lib/sandbox/network.ts";
-import { Sandbox } from "../../lib/sandbox/sandbox.ts";
+import { Sandbox, thisHost } from "../../lib/sandbox/sandbox.ts";
 import { holdfast } from "../e2e/holdfast.ts";
 import { sound } from "../policy/policy-text.ts";
 import { addresses } from "./world.ts";
@@ -216,6 +216,19 @@ try {
   await once(stubborn.listen(join(folder, "stubborn.sock")), "listening");
   results["stubborn"] = await command("kill-network", "stubborn");
   stubborn.close();
+
+  // Without namespaces names are asked for by connections.
+  const owned = join(top, "owned");
+  mkdirSync(owned);
+  if (process.geteuid?.() === 0) chownSync(owned, 65_533, 65_533);
+  if (thisHost().landlockAbi >= 6) {
+    const bare = await Sandbox.create({ workdir: owned, policy, mode: "landlock" });
+    bare.killNetwork();
+    const name = await next(script(bare, ask, "api.example.test", "19"));
+    const denials = bare.takeDenials().filter(({ subject }) => subject !== "udp");
+    results["without namespaces"] = [name, ...denials.map(({ subject, detail }) => `${subject}: ${detail}`)];
+    await bare.dispose();
+  }
 
   // Of a whole process, also what it makes later.
   const earlier = await sandboxOf();
