@@ -3,6 +3,7 @@ import { decide, type Grant, NetworkDecision } from "../egress/decide.ts";
 import type { Flow, Request, Verdict } from "../egress/flow.ts";
 import { readHostPort } from "../policy/host-port.ts";
 import type { Policy } from "../policy/policy.ts";
+import { networkRefusal } from "../policy/refusal.ts";
 import { usageError } from "./usage.ts";
 
 export interface FlowOptions {
@@ -49,6 +50,9 @@ function flowOf({ binary, sha256, to = "" }: FlowOptions): Omit<Flow, "request">
 
 /** What the network section of a policy says of one flow, by the decision that the launcher itself asks. */
 export function testFlow(policy: Policy, options: FlowOptions): Verdict {
+  // What no sandbox is made with says nothing of any flow.
+  const refusal = networkRefusal(policy);
+  if (refusal !== null) throw refusal;
   const flow = flowOf(options);
   const asked = options.request === undefined ? undefined : readRequest(options.request);
   const decision = new NetworkDecision(policy);

@@ -3,6 +3,7 @@ import { Command, Option } from "commander";
 import { HoldfastError } from "../errors.ts";
 import { currentFolder } from "../host/paths.ts";
 import type { Policy, PolicyProblem } from "../policy/policy.ts";
+import { networkRefusal } from "../policy/refusal.ts";
 import type { FlowOptions } from "./policy-test.ts";
 
 /** The exit status of a policy that cannot be used: nothing was started (building.md 3). */
@@ -81,7 +82,19 @@ function look(
 ): { usable: boolean; problems: readonly PolicyProblem[] } {
   try {
     const { policy, problems } = read(file);
-    return { usable: policy !== null, problems };
+    const refusal = policy && networkRefusal(policy);
+    if (policy === null || refusal === null) return { usable: policy !== null, problems };
+    // Sound, and of more than this version enforces.
+    const [, line, column, message = ""] =
+      /^:(\d+):(\d+): (.*)$/s.exec(refusal.message.slice(policy.source.length)) ?? [];
+    const place = { file, line: Number(line), column: Number(column) };
+    const warning = {
+      severity: "warning",
+      ...place,
+      message: `nothing runs under it: ${message}`,
+      hint: refusal.hint,
+    } as const;
+    return { usable: true, problems: [...problems, warning] };
   } catch (error) {
     if (!HoldfastError.is(error)) throw error;
     const problem = { severity: "error", file, line: 1, column: 1, message: error.message, hint: error.hint } as const;

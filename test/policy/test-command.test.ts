@@ -60,6 +60,19 @@ for (const [args, status, says] of [
   });
 }
 
+test("A policy that nothing runs under gives no verdict, and policy check says so", (t) => {
+  const file = join(folder(t), "p.yaml");
+  writeFileSync(file, policy.replace("protocol: rest", "protocol: graphql"));
+  const run = (...args: string[]): { status: number | null; stdout: string; stderr: string } =>
+    spawnSync(holdfast, ["policy", ...args], { encoding: "utf8", timeout: 60_000 });
+  const tested = run("test", file, "--to", "api.github.com:443", "--binary", "/usr/bin/curl");
+  t.like(tested, { status: 125, stdout: "" });
+  t.regex(tested.stderr, /protocol graphql is not read yet.*ERR_HOLDFAST_NETWORK_UNSUPPORTED/s);
+  const checked = run("check", file);
+  t.is(checked.status, 0);
+  t.regex(checked.stderr, /p\.yaml:4:3: warning: nothing runs under it: the network rule "github" cannot be enforced/);
+});
+
 test("policy test prints the verdict as JSON", (t) => {
   const file = join(folder(t), "p.yaml");
   writeFileSync(file, policy);
