@@ -248,6 +248,8 @@ function parseFields(text: string, from: number, isOne: boolean): Common {
         break;
       case "transfer-encoding":
         if (coding !== undefined) throw new HttpError(400, "there are two transfer codings");
+        // White space to RFC 9110, and part of the word to some: the body would end elsewhere.
+        if (line.includes("\t")) throw new HttpError(400, "a tabulator stands beside the transfer coding");
         coding = value;
         break;
       case "connection":

@@ -56,6 +56,7 @@ const refused: readonly (readonly [string, string])[] = [
   ["chunked twice", `POST / HTTP/1.1\r\n${host}Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n`],
   ["a coding that looks like chunked", `POST / HTTP/1.1\r\n${host}Transfer-Encoding: xchunked\r\n\r\n`],
   ["a coding with a vertical tab", `POST / HTTP/1.1\r\n${host}Transfer-Encoding: \x0bchunked\r\n\r\n`],
+  ["a tabulator behind chunked", `POST / HTTP/1.1\r\n${host}Transfer-Encoding: chunked\t\r\n\r\n`],
   ["chunked in HTTP/1.0", `POST / HTTP/1.0\r\n${host}Transfer-Encoding: chunked\r\n\r\n`],
   ["a space before the colon", `GET / HTTP/1.1\r\n${host}Content-Length : 1\r\n\r\n`],
   ["a name that is no token", `GET / HTTP/1.1\r\n${host}Content Length: 1\r\n\r\n`],
