@@ -56,30 +56,40 @@ export class LentReads {
     this.#mayWait = mayWait;
   }
 
-  /** Offers what was read and waits for more. Its end and errors are heard before the loop would come to it. */
+  /**
+   * Offers what was read and waits for more. Its end and errors are heard before the loop would come to it. The next read goes
+   * where it was to go: Node asks for its place when a read is done, and not again.
+   */
   flush(): void {
+    this.#offer();
+  }
+
+  /** @returns whether it is lent; undefined where nothing waits */
+  #offer(): boolean | undefined {
     clearImmediate(this.#later);
     this.#later = undefined;
     const slab = this.#slab;
     const from = this.#from;
-    if (slab.used === from) return;
+    if (slab.used === from) return undefined;
     this.#from = slab.used;
     slab.lent++;
-    if (!this.#borrower(slab.buffer.subarray(from, slab.used), () => slab.lent--)) {
-      slab.lent--;
-      slab.used = from;
-    }
-    this.#turn();
+    const isLent = this.#borrower(slab.buffer.subarray(from, slab.used), () => slab.lent--);
+    if (!isLent) slab.lent--;
+    return isLent;
   }
 
   #take(size: number): boolean {
     const slab = this.#slab;
+    const from = this.#from;
     slab.used += size;
-    if (size < longRead || slab.buffer.length - slab.used < longestRead || !this.#mayWait()) this.flush();
-    else {
+    if (size >= longRead && slab.buffer.length - slab.used >= longestRead && this.#mayWait()) {
       this.#place = slab.buffer.subarray(slab.used);
       this.#later ??= setImmediate(() => this.flush());
+      return true;
     }
+    // What is not wanted is written over.
+    if (this.#offer() === false) slab.used = from;
+    this.#turn();
     return true;
   }
 
