@@ -18,6 +18,8 @@ holds("A request that a rule allows is carried, over TLS and without, with its q
   chunked: { status: 200, body: "POST /upload 7" },
   trailers: { status: 200, body: "body", trailers: { "x-end": "yes" } },
   large: 4_000_000,
+  "large, as fast as it comes": [4_000_000],
+  "large, after its first part": 4_000_000,
   "byte by byte": "HTTP/1.1 200 OK",
   "own absolute form": "HTTP/1.1 200 OK",
   continued: ["HTTP/1.1 100", "HTTP/1.1 200"],

@@ -10,7 +10,10 @@ const api = "api.example.test";
 const results = {};
 
 /** One request of HTTP/1.1, and what came back of it. */
-function ask(path, { method = "GET", port = 443, host = api, body, headers = {}, agent } = {}) {
+function ask(
+  path,
+  { method = "GET", port = 443, host = api, body, headers = {}, agent, isFast = false, onFirst } = {},
+) {
   return new Promise((resolve) => {
     const make = port === 80 ? httpRequest : httpsRequest;
     const request = make({ host, port, path, method, headers, agent });
@@ -19,9 +22,11 @@ function ask(path, { method = "GET", port = 443, host = api, body, headers = {},
     request.on("response", (response) => {
       status = response.statusCode;
       const parts = [];
+      if (onFirst !== undefined) response.once("data", onFirst);
       // Not read as fast as it comes.
       response.on("data", (part) => {
         parts.push(part);
+        if (isFast) return;
         response.pause();
         setImmediate(() => response.resume());
       });
@@ -78,9 +83,13 @@ results.untrusted = await ask("/", { host: "other.example.test", port: 444 });
 results.private = await ask("/", { host: "mixed.example.test" });
 results.odd = await ask("/allowed/odd");
 results.cut = await ask("/allowed/cut");
-const large = (await ask("/allowed/large")).body;
-const isWhole = large === Array.from({ length: 500_000 }, (_, at) => String(at).padStart(8)).join("");
-results.large = isWhole ? large.length : "other bytes";
+const whole = Array.from({ length: 500_000 }, (_, at) => String(at).padStart(8)).join("");
+const sizeOf = ({ body }) => (body === whole ? body.length : "other bytes");
+results.large = sizeOf(await ask("/allowed/large"));
+const goOn = () => void ask("/allowed/go-on");
+results["large, after its first part"] = sizeOf(await ask("/allowed/begun", { onFirst: goOn }));
+const several = Array.from({ length: 12 }, () => ask("/allowed/large", { isFast: true }));
+results["large, as fast as it comes"] = [...new Set((await Promise.all(several)).map(sizeOf))];
 
 const agent = new Agent({ keepAlive: true, maxSockets: 1 });
 results["kept alive"] = [];

@@ -46,6 +46,10 @@ const policyText = `${runnable(dirname(process.execPath))}network_policies:
     binaries: [{ path: /usr/bin/false }]
 `;
 
+const largeText = Array.from({ length: 500_000 }, (_, at) => String(at).padStart(8)).join("");
+/** What waits for a request to another path. */
+let goOn = (): void => {};
+
 function onRequest(request: IncomingMessage, response: ServerResponse): void {
   const { pathname } = new URL(request.url ?? "/", "http://x");
   if (pathname === "/allowed/cut") {
@@ -64,9 +68,14 @@ function onRequest(request: IncomingMessage, response: ServerResponse): void {
     response.write("body");
     response.addTrailers({ "X-End": "yes" });
     response.end();
-  } else if (pathname === "/allowed/large")
-    response.end(Array.from({ length: 500_000 }, (_, at) => String(at).padStart(8)).join(""));
-  else if (pathname === "/allowed/events") {
+  } else if (pathname === "/allowed/large") response.end(largeText);
+  else if (pathname === "/allowed/begun") {
+    response.write(largeText.slice(0, 16_000));
+    goOn = () => response.end(largeText.slice(16_000));
+  } else if (pathname === "/allowed/go-on") {
+    goOn();
+    response.end();
+  } else if (pathname === "/allowed/events") {
     response.writeHead(200, { "Content-Type": "text/event-stream" });
     response.write("data: first\n\n");
   } else {
