@@ -255,11 +255,13 @@ export interface Native {
   /**
    * What finds secrets in some bytes in all their forms (native/form_search.h), and marks: what a token begins with. It keeps
    * the forms as `secretBuffer` does. Throws a NativeFailure where RLIMIT_MEMLOCK leaves no room.
+   *
+   * @param areSecret false: what is looked for is in everybody's sight, and need not be locked
    */
   prepareSearch(secrets: readonly Buffer[], marks: readonly Buffer[], areSecret: boolean): NativeSearch;
   /**
    * Where the end of the data begins that more may make a form of, its length where none does; where something was found an
-   * array of that, and for each find the secret's index, the form's (plain, hex, reversed, base64, a mark), from and until.
+   * array of that, and for each find the secret's index, the form's number (FormSearch::Form), from and until.
    *
    * @param more whether more may come
    */

@@ -255,9 +255,9 @@ int Connects::ConnectOut(const Pending& pending, int socket, const sockaddr_stor
     return connect_it(reinterpret_cast<sockaddr*>(&peer), peer_size);
   Program program = ReadProgram(notification.pid, *own_);
   const uint64_t image = ImageOf(notification.pid);
-  program.foreign_code =
-      foreign_ != nullptr &&
-      (foreign_->Has(image) || foreign_->HasLoader(notification.pid, image, program, *own_));
+  program.foreign_code = foreign_ != nullptr &&
+                         (foreign_->Has(image) ||
+                          foreign_->HasLoader(notification.pid, image, program.file.Get(), *own_));
   program.ancestry = ancestries_.Of(notification.pid, image, init_pid_);
   // What was read was the caller's only if it still stands there.
   if (!calls_->StillValid(notification.id)) return EINTR;

@@ -24,7 +24,6 @@ namespace holdfast {
 namespace {
 
 constexpr size_t kMostImages = 1 << 18;
-constexpr size_t kMostLoaders = 1024;
 constexpr size_t kMostLookedAt = 4096;
 constexpr unsigned long kAskPersonality = 0xffffffff;
 
@@ -139,38 +138,22 @@ bool ImagesAreUnique() {
          read(file.Get(), &digit, 1) == 1 && digit == '2';
 }
 
-bool ForeignCode::HasLoader(uint32_t tid, uint64_t image, const Program& program,
-                            const OwnFiles& own) {
-  if (!are_unique_) return LooksForeign(tid, program, own);
+bool ForeignCode::HasLoader(uint32_t tid, uint64_t image, int program, const OwnFiles& own) {
   {
     std::lock_guard<std::mutex> lock(mutex_);
     if (looked_at_.count(image) != 0) return false;
   }
-  if (LooksForeign(tid, program, own)) return true;
+  std::optional<std::string> path = LoaderOf(program);
+  if (!path.has_value()) return true;
+  if (!path->empty()) {
+    UniqueFd loader = OpenInside(tid, *path, O_PATH);
+    if (!loader.Valid() || own.Has(loader.Get())) return true;
+  }
+  if (!are_unique_) return false;
   std::lock_guard<std::mutex> lock(mutex_);
   if (looked_at_.size() >= kMostLookedAt) looked_at_.clear();
   looked_at_.insert(image);
   return false;
-}
-
-bool ForeignCode::LooksForeign(uint32_t tid, const Program& program, const OwnFiles& own) {
-  const FileState state(program.device, program.inode, program.changed_ns);
-  std::optional<std::string> path;
-  {
-    std::lock_guard<std::mutex> lock(mutex_);
-    auto known = loaders_.find(state);
-    if (known != loaders_.end()) path = known->second;
-  }
-  if (!path.has_value()) {
-    path = LoaderOf(program.file.Get());
-    if (!path.has_value()) return true;
-    std::lock_guard<std::mutex> lock(mutex_);
-    if (loaders_.size() >= kMostLoaders) loaders_.clear();
-    loaders_[state] = *path;
-  }
-  if (path->empty()) return false;
-  UniqueFd loader = OpenInside(tid, *path, O_PATH);
-  return !loader.Valid() || own.Has(loader.Get());
 }
 
 }  // namespace holdfast

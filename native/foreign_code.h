@@ -5,14 +5,11 @@
 #include <linux/seccomp.h>
 
 #include <cstdint>
-#include <map>
 #include <mutex>
 #include <optional>
 #include <string>
-#include <tuple>
 #include <unordered_set>
 
-#include "flows.h"
 #include "own_files.h"
 
 namespace holdfast {
@@ -52,20 +49,14 @@ class ForeignCode {
   void Mark(uint64_t image);
   bool Has(uint64_t image);
 
-  // Whether the loader of a program, of which a thread is, is the sandbox's: the kernel maps it by
-  // itself when it executes the program. True where that cannot be told. It is looked at once for
-  // each image, where those are unique.
-  bool HasLoader(uint32_t tid, uint64_t image, const Program& program, const OwnFiles& own);
+  // Whether the loader of an open program, of which a thread is, is the sandbox's: the kernel maps
+  // it by itself when it executes the program. True where that cannot be told. It is looked at once
+  // for each image, where those are unique.
+  bool HasLoader(uint32_t tid, uint64_t image, int program, const OwnFiles& own);
 
  private:
-  // What a program names is read once for each state of its file.
-  bool LooksForeign(uint32_t tid, const Program& program, const OwnFiles& own);
-
   const bool are_unique_ = ImagesAreUnique();
-  using FileState = std::tuple<uint64_t, uint64_t, int64_t>;  // device, inode, time of change
-
   std::mutex mutex_;
-  std::map<FileState, std::string> loaders_;
   std::unordered_set<uint64_t> looked_at_;
   std::unordered_set<uint64_t> images_;
   bool full_ = false;

@@ -156,32 +156,25 @@ std::vector<uint8_t> Hex(const View& secret, const char* letters) {
   return hex;
 }
 
-// What base64 makes of a secret that stands so many bytes behind a group's begin, without the
-// characters that hold bits of what stands beside it.
-std::vector<uint8_t> Base64(const View& secret, size_t shift, const char* letters) {
+// What base64 or base32 (RFC 4648) makes of a secret that stands so many bytes behind a group's
+// begin, without the characters that hold bits of what stands beside it. Each stands for so many
+// bits.
+std::vector<uint8_t> Based(const View& secret, size_t shift, const char* letters, size_t bits) {
   std::vector<uint8_t> text;
-  text.reserve(secret.second * 4 / 3 + 2);
-  const size_t bits = secret.second * 8;
-  // Of each group's 24 bits the secret begins with bit 8 * shift.
-  for (size_t bit = (6 - shift * 8 % 6) % 6; bit + 6 <= bits; bit += 6) {
+  text.reserve(secret.second * 8 / bits + 2);
+  const size_t end = secret.second * 8;
+  const uint32_t mask = (1u << bits) - 1;
+  // Of each group the secret begins with bit 8 * shift.
+  for (size_t bit = (bits - shift * 8 % bits) % bits; bit + bits <= end; bit += bits) {
     uint32_t pair = static_cast<uint32_t>(secret.first[bit / 8]) << 8;
     if (bit / 8 + 1 < secret.second) pair |= secret.first[bit / 8 + 1];
-    text.push_back(static_cast<uint8_t>(letters[(pair >> (10 - bit % 8)) & 63]));
+    text.push_back(static_cast<uint8_t>(letters[(pair >> (16 - bits - bit % 8)) & mask]));
   }
   return text;
 }
 
-// As Base64, of base32 (RFC 4648 section 6), whose groups are of five bytes.
-std::vector<uint8_t> Base32(const View& secret, size_t shift, const char* letters) {
-  std::vector<uint8_t> text;
-  text.reserve(secret.second * 8 / 5 + 2);
-  const size_t bits = secret.second * 8;
-  for (size_t bit = (5 - shift * 8 % 5) % 5; bit + 5 <= bits; bit += 5) {
-    uint32_t pair = static_cast<uint32_t>(secret.first[bit / 8]) << 8;
-    if (bit / 8 + 1 < secret.second) pair |= secret.first[bit / 8 + 1];
-    text.push_back(static_cast<uint8_t>(letters[(pair >> (11 - bit % 8)) & 31]));
-  }
-  return text;
+std::vector<uint8_t> Base64(const View& secret, size_t shift, const char* letters) {
+  return Based(secret, shift, letters, 6);
 }
 
 // Each byte's number, in at least so many digits.
@@ -297,7 +290,7 @@ void FormSearch::AddForms(uint32_t index, const View& secret) {
     Clear(&once);
   }
   for (size_t shift = 0; shift < 5; shift++)
-    add(kBase32, Base32(secret, shift, "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"));
+    add(kBase32, Based(secret, shift, "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", 5));
   add(kDecimal, Numbers(secret, 10, 1));
   add(kOctal, Numbers(secret, 8, 3));
   add(kRot13, Rot13(secret));

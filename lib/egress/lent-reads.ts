@@ -59,13 +59,10 @@ export class LentReads {
   /**
    * Offers what was read and waits for more. Its end and errors are heard before the loop would come to it. The next read goes
    * where it was to go: Node asks for its place when a read is done, and not again.
+   *
+   * @returns whether it is lent; undefined where nothing waits
    */
-  flush(): void {
-    this.#offer();
-  }
-
-  /** @returns whether it is lent; undefined where nothing waits */
-  #offer(): boolean | undefined {
+  flush(): boolean | undefined {
     clearImmediate(this.#later);
     this.#later = undefined;
     const slab = this.#slab;
@@ -88,7 +85,7 @@ export class LentReads {
       return true;
     }
     // What is not wanted is written over.
-    if (this.#offer() === false) slab.used = from;
+    if (this.flush() === false) slab.used = from;
     this.#turn();
     return true;
   }
