@@ -11,24 +11,27 @@ export interface AuditEvent {
   readonly [field: string]: unknown;
 }
 
-/** Takes finished lines; must not throw for one that cannot be kept, but say so. */
+/** Takes finished lines. Throws for what it cannot keep: nothing that cannot be recorded is to happen. */
 export interface AuditSink {
-  /** One record, without a line end. */
-  write(line: string): void;
+  /**
+   * One record, without a line end.
+   *
+   * @param mayWait whether it may be kept with those that follow in the same turn of the event loop
+   */
+  write(line: string, mayWait?: boolean): void;
   /** No more will come. */
   close(): void;
 }
 
 /**
- * Appends JSON lines to a file (0600), one write(2) a line, so that lines of several processes do not mix
+ * Appends JSON lines to a file (0600), whole lines in one write(2), so that those of several processes do not mix
  * (open(2), O_APPEND).
  *
  * @throws HoldfastError ERR_HOLDFAST_AUDIT when the file cannot be opened: what cannot be recorded does not run
  */
 export function fileSink(path: string): AuditSink {
-  let fd: number;
   try {
-    fd = openSync(path, "a", 0o600);
+    return new FileSink(openSync(path, "a", 0o600));
   } catch (cause) {
     throw new HoldfastError(`the audit file ${path} cannot be opened`, {
       code: "ERR_HOLDFAST_AUDIT",
@@ -38,12 +41,66 @@ export function fileSink(path: string): AuditSink {
       cause,
     });
   }
-  return {
-    write: (line) => {
-      writeSync(fd, `${line}\n`);
-    },
-    close: () => closeSync(fd),
-  };
+}
+
+/** What a process that ends still has to write. */
+const openSinks = new Set<FileSink>();
+const writeAtExit = (): void => {
+  for (const sink of openSinks) sink.tryToFlush();
+};
+
+/** Records that may wait are written at the end of their turn of the event loop, as one: a write(2) costs what a request does in JavaScript. */
+class FileSink implements AuditSink {
+  readonly #fd: number;
+  #waiting = "";
+  /** What could not be written, as on a full disk: nothing more is taken before it is. */
+  #unwritten: Buffer = Buffer.alloc(0);
+  #later: NodeJS.Immediate | undefined;
+
+  constructor(fd: number) {
+    this.#fd = fd;
+    if (openSinks.size === 0) process.on("exit", writeAtExit);
+    openSinks.add(this);
+  }
+
+  write(line: string, mayWait = false): void {
+    if (this.#unwritten.length > 0) this.#flush();
+    this.#waiting += `${line}\n`;
+    if (mayWait) this.#later ??= setImmediate(() => this.tryToFlush());
+    else this.#flush();
+  }
+
+  /** Leaves it to the next record to say that this one was not written. */
+  tryToFlush(): void {
+    try {
+      this.#flush();
+    } catch {
+      return;
+    }
+  }
+
+  #flush(): void {
+    clearImmediate(this.#later);
+    this.#later = undefined;
+    const lines = Buffer.from(this.#waiting);
+    this.#waiting = "";
+    let rest = this.#unwritten.length === 0 ? lines : Buffer.concat([this.#unwritten, lines]);
+    try {
+      while (rest.length > 0) rest = rest.subarray(writeSync(this.#fd, rest));
+    } finally {
+      this.#unwritten = rest;
+    }
+  }
+
+  close(): void {
+    openSinks.delete(this);
+    if (openSinks.size === 0) process.off("exit", writeAtExit);
+    try {
+      this.#flush();
+    } finally {
+      closeSync(this.#fd);
+    }
+  }
 }
 
 /** A secret in pieces over its fields leaves nothing of an event but that there was one. */
@@ -73,8 +130,13 @@ export class Audit {
     else this.#followers.set(sandbox, follower);
   }
 
-  /** Records one event. Throws what the sink throws: a record that cannot be kept stops what it records. */
-  append(said: AuditEvent): void {
+  /**
+   * Records one event. Throws what the sink throws: a record that cannot be kept stops what it records.
+   *
+   * @param mayWait it may reach the file with others of the same turn of the event loop; where that fails, the next is
+   *   what is stopped
+   */
+  append(said: AuditEvent, mayWait = false): void {
     const follower = this.#followers.get(said.sandbox);
     if (this.#sink === null && follower === undefined) return;
     // What a sandbox names may hold one: a path, a host, a file.
@@ -91,6 +153,7 @@ export class Audit {
     // Not by a copy of the event with two fields more: that costs as much as the rest of it.
     this.#sink.write(
       `{"time":"${this.#time}","sequence":${++this.#sequence},${(isClean ? whole : JSON.stringify(event)).slice(1)}`,
+      mayWait,
     );
   }
 

@@ -1,4 +1,4 @@
-import type { Audit } from "../audit/audit.ts";
+import type { Audit, AuditEvent } from "../audit/audit.ts";
 import { writeHostPort } from "../policy/host-port.ts";
 import type { NetworkEndpoint } from "../policy/network.ts";
 import { FailedConnections } from "./failed-connections.ts";
@@ -41,7 +41,7 @@ export class FlowRecords {
 
   note(flow: FlowSubject, verdict: Verdict, detail: FlowDetail = {}): void {
     const { request, endpoint, isOpaque = false } = detail;
-    this.#append(flow, verdict, detail);
+    this.#verdict(flow, verdict, detail);
     // The usual request, which is to cost no more than its record.
     if (verdict.allowed && verdict.reason === undefined) return;
     const { program, host, port } = flow;
@@ -64,25 +64,25 @@ export class FlowRecords {
     this.refusals.add(name, verdict);
     if (name === this.#lastName) return;
     this.#lastName = name;
-    this.#audit?.append({ type: "name.refused", sandbox: this.#sandbox, name });
+    this.#append({ type: "name.refused", sandbox: this.#sandbox, name });
   }
 
   /** Secrets go out, each to where it may; by name. */
   used({ program, host, port }: FlowSubject, credentials: readonly string[], { method, path }: Request): void {
     const used = { program: program?.path ?? null, host, port, method, path };
-    this.#audit?.append({ type: "credential.used", sandbox: this.#sandbox, credentials, ...used });
+    this.#append({ type: "credential.used", sandbox: this.#sandbox, credentials, ...used });
   }
 
   /** A secret is in what a program sends, by name. */
   leaked({ program, host, port }: FlowSubject, leak: RequestLeak, { method, path }: Request): void {
     const { what, form, where, action } = leak;
     const found = { what, form, where, action, program: program?.path ?? null, host, port, method, path };
-    this.#audit?.append({ type: "leak.found", sandbox: this.#sandbox, ...found });
+    this.#append({ type: "leak.found", sandbox: this.#sandbox, ...found });
   }
 
   /** An issuer was asked for a token, by the launcher. */
   tokenAsked(credential: string, host: string, port: number, status: number): void {
-    this.#audit?.append({ type: "credential.token", sandbox: this.#sandbox, credential, host, port, status });
+    this.#append({ type: "credential.token", sandbox: this.#sandbox, credential, host, port, status });
   }
 
   /** A model was asked, and what that came to. */
@@ -90,12 +90,12 @@ export class FlowRecords {
     const { route, fault } = record;
     if (fault !== undefined)
       this.unreached.add(`the route ${route} (by ${program?.path ?? "an unknown program"})`, { detail: fault });
-    this.#audit?.append({ type: "inference", sandbox: this.#sandbox, program: program?.path ?? null, ...record });
+    this.#append({ type: "inference", sandbox: this.#sandbox, program: program?.path ?? null, ...record });
   }
 
-  #append({ program, host, port }: FlowSubject, verdict: Verdict, { request, credentials }: FlowDetail): void {
+  #verdict({ program, host, port }: FlowSubject, verdict: Verdict, { request, credentials }: FlowDetail): void {
     const { path, sha256, origin } = program ?? {};
-    this.#audit?.append({
+    this.#append({
       type: request === undefined ? "connection" : "request",
       sandbox: this.#sandbox,
       program: path ?? null,
@@ -110,13 +110,17 @@ export class FlowRecords {
     if (verdict.reason === "credential") {
       const { credential, detail } = verdict;
       const refused = { credential: credential ?? null, program: path ?? null, host, port, detail };
-      this.#audit?.append({ type: "credential.refused", sandbox: this.#sandbox, ...refused });
+      this.#append({ type: "credential.refused", sandbox: this.#sandbox, ...refused });
     }
     const expected = verdict.expectedSha256;
     // A violation of its own: whoever reads the records looks for it by its type.
     if (expected !== undefined) {
       const violation = { program: path ?? null, sha256: sha256 ?? null, expected };
-      this.#audit?.append({ type: "program.changed", sandbox: this.#sandbox, ...violation });
+      this.#append({ type: "program.changed", sandbox: this.#sandbox, ...violation });
     }
+  }
+  /** There may be thousands in a second. */
+  #append(event: AuditEvent): void {
+    this.#audit?.append(event, true);
   }
 }

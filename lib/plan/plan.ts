@@ -88,9 +88,12 @@ function makePlan(policy: Policy, host: HostCapabilities, workspace: Workspace, 
     idMapped: mounts.idMapped,
     steps: initSteps,
     // Fast open would start a flow without a connect (kernel-notes B3); the backlog is the egress proxy's.
+    // Between a program and the gateway is no network: what paces and probes one, as bbr does, only takes time there. Reno is
+    // the one that every kernel has and every namespace may choose (tcp(7)).
     // What a user namespace takes counts for its maker as well: some is left to the same user's programs outside.
     sysctls: [
       { path: "/proc/sys/net/ipv4/tcp_fastopen", value: "0" },
+      { path: "/proc/sys/net/ipv4/tcp_congestion_control", value: "reno", optional: true },
       { path: "/proc/sys/user/max_inotify_instances", value: "64", optional: true },
       { path: "/proc/sys/user/max_inotify_watches", value: "131072", optional: true },
     ],
