@@ -276,6 +276,11 @@ export interface Native {
    * it is to be called again), or another errno.
    */
   connectLoopback(fd: number, port: number, broker: number): number;
+  /**
+   * What `make` makes, one TLS context of a server, sends no session tickets (SSL_CTX_set_num_tickets(3)), for which Node has
+   * no option. Where the runtime's TLS is not OpenSSL it is as `make` made it.
+   */
+  withoutTickets<Context>(make: () => Context): Context;
   /** A listening Unix stream socket, non-blocking, its file of mode 0600; or minus the errno. */
   listenUnix(path: string): number;
 }

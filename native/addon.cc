@@ -37,6 +37,7 @@
 #include "repositories.h"
 #include "terminal.h"
 #include "threads.h"
+#include "tls_tickets.h"
 #include "unix_socket.h"
 
 namespace {
@@ -593,6 +594,13 @@ Napi::Value ConnectLoopback(const Napi::CallbackInfo& info) {
                                                    : holdfast::ConnectServer(broker, fd, port));
 }
 
+Napi::Value WithoutTickets(const Napi::CallbackInfo& info) {
+  holdfast::MadeTlsContext made;
+  Napi::Value result = info[0].As<Napi::Function>().Call({});
+  made.StopTickets();
+  return result;
+}
+
 // A path need not be UTF-8: a Buffer is taken byte by byte.
 std::string ToPath(const Napi::Value& value) {
   if (!value.IsBuffer()) return value.As<Napi::String>();
@@ -854,6 +862,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
       {"listenUnix",         ListenUnix        },
       {"findRepositories",   FindRepositories  },
       {"findNames",          FindNames         },
+      {"withoutTickets",     WithoutTickets    },
   };
   for (const auto& item : functions)
     exports.Set(item.name, Napi::Function::New(env, item.function, item.name));

@@ -9,6 +9,7 @@ import {
 } from "node:crypto";
 import { isIP } from "node:net";
 import { createSecureContext, type SecureContext } from "node:tls";
+import { native } from "../native.ts";
 import { addressBytes } from "./addresses.ts";
 import { ciphers } from "./ciphers.ts";
 import { bitString, boolean, integer, octetString, oid, sequence, set, tagged, time, utf8String } from "./der.ts";
@@ -76,16 +77,20 @@ export class Authority {
     const kept = this.#contexts.get(name);
     if (kept !== undefined) return kept;
     if (this.#contexts.size >= mostContexts) this.#contexts.clear();
-    const context = createSecureContext({
-      key: this.leafKey,
-      cert: this.leafFor(name),
-      minVersion: "TLSv1.2",
-      ciphers,
-      honorCipherOrder: true,
-      // A second handshake costs this side ten times what it costs the other. And two tickets cost each handshake a tenth of
-      // it, for what hardly any client does in a sandbox: to come again in the same process, on a new connection.
-      secureOptions: constants.SSL_OP_NO_RENEGOTIATION | constants.SSL_OP_NO_TICKET,
-    });
+    const made = (): SecureContext =>
+      createSecureContext({
+        key: this.leafKey,
+        cert: this.leafFor(name),
+        minVersion: "TLSv1.2",
+        ciphers,
+        honorCipherOrder: true,
+        // A second handshake costs this side ten times what it costs the other. The option takes TLS 1.2's ticket away, and
+        // makes those of 1.3 short where they cannot be done without.
+        secureOptions: constants.SSL_OP_NO_RENEGOTIATION | constants.SSL_OP_NO_TICKET,
+      });
+    // Two tickets cost each handshake a tenth of it, for what hardly any client does in a sandbox: to come again in the same
+    // process, on a new connection.
+    const context = native().withoutTickets(made);
     this.#contexts.set(name, context);
     return context;
   }
