@@ -60,10 +60,6 @@ export function credentialsFor(
   const scrub = credentials.scrubber();
   if (signer !== undefined) return signedCredentials(signer, { swap, texts, fields, scrub }, head, reader);
   if (swap === undefined && body === undefined && texts === undefined && scrub === undefined) return null;
-  const headWith = (change: (fields: readonly Field[]) => readonly Field[]): Buffer =>
-    swap === undefined
-      ? requestBytes({ ...head, fields: change(fields) }, request.sent)
-      : swap.head(`${head.method} `, afterTarget({ ...head, fields: change(swap.fields) }));
   const made = (): Buffer =>
     swap === undefined
       ? requestBytes({ ...head, fields }, request.sent)
@@ -72,10 +68,24 @@ export function credentialsFor(
   return {
     head: swap === undefined && texts === undefined ? undefined : made,
     prepare: isReady ? undefined : () => Promise.all([swap?.prepare(), body?.prepare(), texts?.prepare()]),
-    swapped: body === undefined ? undefined : new SwappedBody(head, reader, body, headWith),
+    swapped:
+      body === undefined ? undefined : new SwappedBody(head, reader, body, writerOf(head, request.sent, fields, swap)),
     texts,
     scrub,
   };
+}
+
+/** Writes the head of a body that becomes another, with the fields that go with that. */
+function writerOf(
+  head: RequestHead,
+  target: string,
+  fields: readonly Field[],
+  swap: Swap<Field> | undefined,
+): (change: (fields: readonly Field[]) => readonly Field[]) => Buffer {
+  return (change) =>
+    swap === undefined
+      ? requestBytes({ ...head, fields: change(fields) }, target)
+      : swap.head(`${head.method} `, afterTarget({ ...head, fields: change(swap.fields) }));
 }
 
 function signedCredentials(
@@ -112,12 +122,17 @@ function hasBody({ framing }: RequestHead): boolean {
   return framing.kind === "chunked" || (framing.kind === "length" && framing.length > 0);
 }
 
-/** What came of a body, as it goes on; whether it stands where it stood. */
+/**
+ * What came of a body, as it goes on; whether it stands where it stood.
+ *
+ * @param isClean the data is the first of its message, and was searched already
+ */
 export function partOf(
   body: BodyReader,
   scrub: Scrubber | undefined,
   data: Buffer,
   at: number,
+  isClean = false,
 ): { readonly end: number; readonly bytes: Buffer; readonly isInPlace: boolean } {
   if (scrub === undefined) {
     const end = at + body.take(data, at);
@@ -127,6 +142,7 @@ export function partOf(
   const ranges: [number, number][] = [];
   const size = body.take(came, 0, ranges, ranges);
   const whole = came.subarray(0, size);
-  const bytes = scrub.take(whole, ranges, body.isDone);
+  if (isClean && body.isDone && ranges.length < 2) return { end: at + size, bytes: whole, isInPlace: true };
+  const bytes = scrub.take(whole, ranges, body.isDone, isClean);
   return { end: at + size, bytes, isInPlace: bytes === whole };
 }

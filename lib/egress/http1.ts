@@ -454,7 +454,9 @@ export class Http1 implements OriginUser {
         return;
       }
       this.#hasHead();
-      exchange.credentials?.scrub?.head(exchange.held.subarray(0, size));
+      const scrub = exchange.credentials?.scrub;
+      const isClean = scrub?.isClean(exchange.held);
+      if (isClean === false) scrub?.head(exchange.held.subarray(0, size));
       const head = parseResponse(exchange.held, size, exchange.head.method);
       data = exchange.held;
       exchange.held = nothing;
@@ -474,11 +476,11 @@ export class Http1 implements OriginUser {
       if (head.framing.kind === "chunked" && exchange.head.minor === 0)
         throw new HttpError(502, "the answer is in chunks, which a client of HTTP/1.0 cannot read");
       if (isBoundAnswer(head)) origin.isBound = true;
-      if (exchange.credentials?.scrub !== undefined && head.framing.kind !== "none" && isCompressed(head))
+      if (scrub !== undefined && head.framing.kind !== "none" && isCompressed(head))
         throw new HttpError(502, compressed);
       const closes = !exchange.head.keepAlive || head.framing.kind === "close";
       const body = new BodyReader(head.framing, 502);
-      const part = partOf(body, exchange.credentials?.scrub, data, size);
+      const part = partOf(body, scrub, data, size, isClean);
       const isWhole = isRaw(head) && !closes && part.isInPlace;
       const bytes = isWhole
         ? data.subarray(0, part.end)

@@ -35,6 +35,12 @@ export class Scrubber {
     this.#needles = needles;
   }
 
+  /** Whether there is nothing to take out of what came first of a message, unless a secret is in pieces in it. */
+  isClean(bytes: Buffer): boolean {
+    for (const needle of this.#needles()) if (bytes.includes(needle.bytes)) return false;
+    return true;
+  }
+
   /** A message's whole head. */
   head(bytes: Buffer): void {
     for (const needle of this.#needles()) mask(bytes, needle);
@@ -53,8 +59,9 @@ export class Scrubber {
    *
    * @param ranges where in them the data lies
    * @param isLast no more will come
+   * @param isClean whether they are known to hold no whole secret
    */
-  take(bytes: Buffer, ranges: Ranges = [[0, bytes.length]], isLast = false): Buffer {
+  take(bytes: Buffer, ranges: Ranges = [[0, bytes.length]], isLast = false, isClean = false): Buffer {
     const needles = this.#needles();
     const before = this.#held.length;
     const all = before === 0 ? bytes : Buffer.concat([this.#held, bytes]);
@@ -63,21 +70,19 @@ export class Scrubber {
         ? ranges
         : [...this.#heldRanges, ...ranges.map(([from, until]) => [from + before, until + before] as const)];
     const [only] = where;
-    const data =
-      where.length === 1 && only !== undefined
-        ? all.subarray(only[0], only[1])
-        : Buffer.concat(where.map(([from, until]) => all.subarray(from, until)));
+    const isOne = where.length === 1 && only !== undefined;
+    const data = isOne
+      ? all.subarray(only[0], only[1])
+      : Buffer.concat(where.map(([from, until]) => all.subarray(from, until)));
     let isChanged = this.#maskAcross(data, needles);
-    for (const needle of needles) isChanged = mask(data, needle) || isChanged;
-    if (isChanged && where.length !== 1) scatter(data, all, where);
+    if (!isClean || before > 0 || !isOne) for (const needle of needles) isChanged = mask(data, needle) || isChanged;
+    if (isChanged && !isOne) scatter(data, all, where);
     if (isLast) {
       this.#forget();
       return all;
     }
     const kept = data.length - this.#begun(data, needles);
-    this.#tail = Buffer.from(
-      Buffer.concat([this.#tail, data.subarray(Math.max(0, kept - leastHeld), kept)]).subarray(1 - leastHeld),
-    );
+    this.#tail = this.#tailWith(data, kept);
     if (kept === data.length) {
       this.#forget();
       return all;
@@ -97,6 +102,12 @@ export class Scrubber {
     return held;
   }
 
+  #tailWith(data: Buffer, kept: number): Buffer {
+    const most = leastHeld - 1;
+    if (kept >= most) return Buffer.from(data.subarray(kept - most, kept));
+    return Buffer.from(Buffer.concat([this.#tail, data.subarray(0, kept)]).subarray(-most));
+  }
+
   #forget(): void {
     this.#held = nothing;
     this.#heldRanges = [];
@@ -108,11 +119,11 @@ export class Scrubber {
     let isChanged = false;
     for (const { bytes, filler } of needles) {
       for (let begun = Math.min(sent, bytes.length - 1); begun > 0; begun--) {
-        const rest = bytes.subarray(begun);
+        const rest = bytes.length - begun;
         const isMet =
           endsWith(this.#tail, bytes, begun) &&
-          data.length >= rest.length &&
-          rest.equals(data.subarray(0, rest.length));
+          data.length >= rest &&
+          bytes.subarray(begun).equals(data.subarray(0, rest));
         if (!isMet) continue;
         filler.copy(data, 0, begun);
         isChanged = true;
@@ -123,11 +134,16 @@ export class Scrubber {
 
   /** How much of the end of the data begins a secret, and has to wait. */
   #begun(data: Buffer, needles: readonly Needle[]): number {
+    const sent = this.#tail.length;
+    /** With what went on before: of short data it takes longer to make than to search. */
+    let known: Buffer | undefined;
     let most = 0;
     for (const { bytes } of needles) {
-      const known = data.length < bytes.length ? Buffer.concat([this.#tail, data]) : data;
-      for (let size = Math.min(known.length, bytes.length - 1); size >= leastHeld; size--) {
-        if (!endsWith(known, bytes, size)) continue;
+      for (let size = Math.min(sent + data.length, bytes.length - 1); size >= leastHeld; size--) {
+        const at = data.length - size;
+        if ((at < 0 ? this.#tail[sent + at] : data[at]) !== bytes[0]) continue;
+        known ??= size > data.length ? Buffer.concat([this.#tail, data]) : undefined;
+        if (!endsWith(known ?? data, bytes, size)) continue;
         most = Math.max(most, Math.min(size, data.length));
         break;
       }

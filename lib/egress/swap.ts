@@ -60,6 +60,15 @@ export class Swaps {
   #last:
     | { readonly came: readonly SwapField[]; readonly place: SwapPlace; readonly plan: FieldPlan<SwapField> }
     | undefined;
+  /** Of a request that is the same as the one before. */
+  #made:
+    | {
+        readonly plan: FieldPlan<SwapField>;
+        readonly path: string;
+        readonly query: string | undefined;
+        readonly swap: Swap<SwapField> | undefined;
+      }
+    | undefined;
 
   constructor(session: SessionCredentials) {
     this.#session = session;
@@ -77,12 +86,18 @@ export class Swaps {
   ): Swap<Field> | SwapFault | undefined {
     try {
       const plan = this.#planOf(place, request.fields, makeField);
+      const made = this.#made;
+      // The plan is the same object, so that its fields are of the same kind.
+      if (made?.plan === plan && made.path === request.path && made.query === request.query)
+        return made.swap as Swap<Field> | undefined;
       const { path, query } = injectIntoTarget(this.#session, place.bound, request);
       const target = spelled(this.#session, query === undefined ? path : `${path}?${query}`);
       const inTarget = new Map<string, Piece>();
       const names = scan(this.#session, place.bound, target, "percent", "target", inTarget);
-      if (plan.names.length + names.length === 0 && !plan.isChanged) return undefined;
-      return new Swap(this.#session, plan, target, inTarget, names);
+      const isSame = plan.names.length + names.length === 0 && !plan.isChanged;
+      const swap = isSame ? undefined : new Swap(this.#session, plan, target, inTarget, names);
+      this.#made = { plan, path: request.path, query: request.query, swap };
+      return swap;
     } catch (fault) {
       if (fault instanceof SwapFault) return fault;
       throw fault;

@@ -1,5 +1,7 @@
 import test from "ava";
 import fc from "fast-check";
+import { BodyReader } from "../../lib/egress/http-body.ts";
+import { partOf } from "../../lib/egress/http1-credentials.ts";
 import { type Ranges, Scrubber } from "../../lib/egress/scrub.ts";
 import { type Needle, needlesOf } from "../../lib/secrets/needles.ts";
 
@@ -87,4 +89,33 @@ test("Of one that was sent in Basic nothing is left in base64, whatever it is th
     const within = clean(base64(`xy${word}z`)).subarray(3, word.length + 1);
     t.deepEqual([...within], Array(word.length - 2).fill(0), more);
   }
+});
+
+test("An answer's first bytes, searched as they came, go on as those that were not", (t) => {
+  const parts = fc.array(fc.constantFrom("words", secret, secret.slice(0, 9), secret.slice(9)), {
+    minLength: 1,
+    maxLength: 5,
+  });
+  const through = (wire: string, cut: number, isSearched: boolean): string => {
+    const scrub = scrubber();
+    const body = new BodyReader({ kind: "chunked" }, 502);
+    const first = Buffer.from(wire.slice(0, cut));
+    const isClean = isSearched && scrub.isClean(first);
+    const said = [partOf(body, scrub, first, 0, isClean).bytes.toString()];
+    said.push(partOf(body, scrub, Buffer.from(wire.slice(cut)), 0).bytes.toString());
+    return said.join("") + scrub.end().toString();
+  };
+  fc.assert(
+    fc.property(parts, fc.nat(200), (chunks, at) => {
+      const wire = `${chunks.map((each) => `${each.length.toString(16)}\r\n${each}\r\n`).join("")}0\r\n\r\n`;
+      const cut = Math.min(at, wire.length);
+      return through(wire, cut, true) === through(wire, cut, false);
+    }),
+  );
+  const whole = (text: string): string => {
+    const wire = `${text.length.toString(16)}\r\n${text}\r\n0\r\n\r\n`;
+    return through(wire, wire.length, true);
+  };
+  t.true(whole(`a${secret}`).includes(`a${"*".repeat(secret.length)}`));
+  t.true(whole("words").includes("words"));
 });
