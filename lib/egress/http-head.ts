@@ -64,6 +64,10 @@ export interface ResponseHead extends Head {
   readonly status: number;
   /** It tells of a body that its status cannot have: some readers wait for one (RFC 9112 section 6.3). */
   readonly hasVainFraming: boolean;
+  /** Of the request that it answers. */
+  readonly method: string;
+  /** All of it, as it came. */
+  readonly text: string;
 }
 
 /** The longest head that is read: request line and fields. */
@@ -154,7 +158,7 @@ export function parseRequest(data: Buffer, size: number, before?: RequestHead): 
   const rest = text.slice(whole.length);
   const minor = digit === "1" ? 1 : 0;
   if (before !== undefined && before.minor === minor && before.rest === rest)
-    return { ...before, size, method, target };
+    return before.method === method && before.target === target ? before : { ...before, size, method, target };
   const common = parseFields(text, whole.length, minor === 1);
   const host = single(common.fields, "host");
   if (host === undefined) throw new HttpError(400, "there is no Host field");
@@ -184,10 +188,12 @@ export function parseRequest(data: Buffer, size: number, before?: RequestHead): 
 
 /**
  * @param method of the request that it answers: the answer to HEAD has no body, whatever its fields say
+ * @param before of the same connection, if any: it is returned where it is the same
  * @throws HttpError 502 when the head is not of the grammar
  */
-export function parseResponse(data: Buffer, size: number, method: string): ResponseHead {
+export function parseResponse(data: Buffer, size: number, method: string, before?: ResponseHead): ResponseHead {
   const text = data.toString("latin1", 0, size);
+  if (before?.text === text && before.method === method) return before;
   const line = statusLine.exec(text);
   if (line === null) throw new HttpError(502, "the status line is malformed");
   const status = Number(line[2]);
@@ -204,8 +210,7 @@ export function parseResponse(data: Buffer, size: number, method: string): Respo
           ? { kind: "none" }
           : { kind: "length", length: common.length };
   return {
-    size,
-    status,
+    ...{ size, status, method, text },
     hasVainFraming: bodiless && !isHead && (common.chunked || (common.length ?? 0) > 0),
     framing,
     fields: common.fields,

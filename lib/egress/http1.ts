@@ -65,8 +65,11 @@ export class Http1 implements OriginUser {
   readonly #flow: InspectedFlow;
   readonly #carriesOne: boolean;
   #held: Buffer = nothing;
-  /** The last request's head. */
-  #before: RequestHead | undefined;
+  /** The last request, and the last answer's head: many clients ask for the same again and again. */
+  #before:
+    | { readonly head: RequestHead; readonly request: Exchange["request"]; readonly encodedSlash: boolean }
+    | undefined;
+  #answered: ResponseHead | undefined;
   #looked = 0;
   /** Of a head that has begun, whosever it is: a client is not heard while a server's answer comes. */
   #headTimer: NodeJS.Timeout | undefined;
@@ -250,8 +253,8 @@ export class Http1 implements OriginUser {
 
   #begin(size: number): void {
     const flow = this.#flow;
-    const parsed = parseRequest(this.#held, size, this.#before);
-    this.#before = parsed;
+    const before = this.#before;
+    const parsed = parseRequest(this.#held, size, before?.head);
     const kept = this.#carriesOne ? { ...parsed, keepAlive: false } : parsed;
     // Messages that were compressed could not be searched: a server is not told that its client can do that.
     const isPlain = kept.upgrade === "websocket" && !flow.leaks.isLenient;
@@ -262,7 +265,12 @@ export class Http1 implements OriginUser {
       this.#stop(failureAnswer(403, "request_authority_mismatch", detail));
       return;
     }
-    const request = requestOf(head.method, head.target, flow, head.fields);
+    const { encodedSlash } = flow;
+    const request =
+      before?.head === parsed && before.encodedSlash === encodedSlash
+        ? before.request
+        : requestOf(head.method, head.target, flow, head.fields);
+    this.#before = { head: parsed, request, encodedSlash };
     const body = new BodyReader(head.framing, 400);
     const opened = flow.credentials && openCredentials(flow.credentials, head, request);
     const found = flow.leaks.head(this.#held.subarray(0, size));
@@ -457,7 +465,8 @@ export class Http1 implements OriginUser {
       const scrub = exchange.credentials?.scrub;
       const isClean = scrub?.isClean(exchange.held);
       if (isClean === false) scrub?.head(exchange.held.subarray(0, size));
-      const head = parseResponse(exchange.held, size, exchange.head.method);
+      const head = parseResponse(exchange.held, size, exchange.head.method, this.#answered);
+      this.#answered = head;
       data = exchange.held;
       exchange.held = nothing;
       exchange.looked = 0;

@@ -250,6 +250,14 @@ class InspectedConnection implements InspectedHttp2Flow {
   readonly #inspected: Inspected;
   /** Whether a request has come on it. */
   hasSpoken = false;
+  #judged:
+    | {
+        readonly decision: NetworkDecision;
+        readonly grant: Grant;
+        readonly request: Request;
+        readonly verdict: Verdict;
+      }
+    | undefined;
   /** What the server was not reached for before the first request, if that took long. */
   #failure: { readonly grant: Grant; readonly cause: unknown } | undefined;
 
@@ -285,11 +293,20 @@ class InspectedConnection implements InspectedHttp2Flow {
   judge(request: Request, swap?: Swap<SwapField> | SwapFault | LeakFault): Answer | undefined {
     const { decision, grant } = this.#inspected.current();
     this.#speak(grant);
-    const verdict = decision.request(grant, request);
+    const verdict = this.#verdictOf(decision, grant, request);
     if (verdict.allowed && swap instanceof LeakFault) return this.leaks.refuse(swap, request);
     if (verdict.allowed && swap instanceof SwapFault) return this.credentials?.refuse(swap, request);
     this.#inspected.record(verdict, request, swap instanceof Error ? undefined : swap?.names);
     return verdict.allowed ? undefined : refusalAnswer({ ...grant, request }, verdict);
+  }
+
+  /** A request that is the same object as the last is judged as that was, by the same policy. */
+  #verdictOf(decision: NetworkDecision, grant: Grant, request: Request): Verdict {
+    const last = this.#judged;
+    if (last?.decision === decision && last.grant === grant && last.request === request) return last.verdict;
+    const verdict = decision.request(grant, request);
+    this.#judged = { decision, grant, request, verdict };
+    return verdict;
   }
 
   malformed(detail: string): void {

@@ -218,3 +218,22 @@ test("A head is read the same whatever was said before it on the connection", (t
     }),
   );
 });
+
+test("A head that is the same as the one before is read once, and no other is taken for it", (t) => {
+  const ask = (line: string, before?: RequestHead, fields = "Host: a\r\nX: 1"): RequestHead => {
+    const data = Buffer.from(`${line} HTTP/1.1\r\n${fields}\r\n\r\n`);
+    return parseRequest(data, data.length, before);
+  };
+  const first = ask("GET /a");
+  t.is(ask("GET /a", first), first);
+  t.like(ask("GET /b", first), { method: "GET", target: "/b" });
+  t.like(ask("HEAD /a", first), { method: "HEAD", target: "/a" });
+  t.like(ask("GET /a", first, "Host: b"), { host: "b", target: "/a" });
+  const answer = Buffer.from("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n");
+  const got = parseResponse(answer, answer.length, "GET");
+  t.is(parseResponse(answer, answer.length, "GET", got), got);
+  t.deepEqual(got.framing, { kind: "length", length: 3 });
+  t.deepEqual(parseResponse(answer, answer.length, "HEAD", got).framing, { kind: "none" });
+  const other = Buffer.from("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n");
+  t.deepEqual(parseResponse(other, other.length, "GET", got).framing, { kind: "length", length: 4 });
+});
