@@ -1,7 +1,5 @@
 #include "tls_tickets.h"
 
-#include <mutex>
-
 // OpenSSL's, as the executable exports them (nodejs.org, "C++ addons: linking to libraries included
 // with Node.js"); weak, since Bun and Electron bring BoringSSL and Deno rustls.
 extern "C" {
@@ -36,11 +34,11 @@ void OnNew(void* parent, void*, void*, int, long, void*) {
 }  // namespace
 
 MadeTlsContext::MadeTlsContext() {
-  static std::once_flag once;
-  if (CRYPTO_get_ex_new_index != nullptr)
-    std::call_once(once, [] {
-      CRYPTO_get_ex_new_index(kIndexSslContext, 0, nullptr, OnNew, nullptr, nullptr);
-    });
+  // Once, and not by std::call_once, which binds to glibc 2.34.
+  [[maybe_unused]] static const int index =
+      CRYPTO_get_ex_new_index == nullptr
+          ? -1
+          : CRYPTO_get_ex_new_index(kIndexSslContext, 0, nullptr, OnNew, nullptr, nullptr);
   made = {true, nullptr, 0};
 }
 
