@@ -190,12 +190,15 @@ class Relays {
         way->sent += static_cast<size_t>(size);
         continue;
       }
-      if (!way->rest.empty()) std::vector<uint8_t>().swap(way->rest);
+      way->rest.clear();
       if (way->ended) return Turn::kWaits;
       const ssize_t size = recv(way->from, buffer_.data(), buffer_.size(), MSG_DONTWAIT);
       if (size < 0 && errno == EINTR) continue;
       if (size < 0 && errno != EAGAIN) return Turn::kFailed;
       if (size < 0) {
+        // Kept as long as there is more, whose reader is slow: memory anew for each read costs as
+        // much as its copy.
+        std::vector<uint8_t>().swap(way->rest);
         way->to_the_end = false;
         return Turn::kWaits;
       }
@@ -211,8 +214,10 @@ class Relays {
       const ssize_t taken = sent < 0 ? 0 : sent;
       if (taken < size) way->rest.assign(buffer_.begin() + taken, buffer_.begin() + size);
       way->sent = 0;
-      if (way->rest.empty() && static_cast<size_t>(size) < buffer_.size() && !way->to_the_end)
+      if (way->rest.empty() && static_cast<size_t>(size) < buffer_.size() && !way->to_the_end) {
+        std::vector<uint8_t>().swap(way->rest);
         return Turn::kWaits;
+      }
     }
     return Turn::kGoesOn;
   }

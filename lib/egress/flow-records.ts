@@ -119,6 +119,7 @@ export class FlowRecords {
       this.#append({ type: "program.changed", sandbox: this.#sandbox, ...violation });
     }
   }
+
   /** There may be thousands in a second. */
   #append(event: AuditEvent): void {
     this.#audit?.append(event, true);
