@@ -44,9 +44,9 @@ MadeTlsContext::MadeTlsContext() {
 
 MadeTlsContext::~MadeTlsContext() { made = {}; }
 
-bool MadeTlsContext::StopTickets() {
-  return made.count == 1 && SSL_CTX_set_num_tickets != nullptr &&
-         SSL_CTX_set_num_tickets(made.context, 0) == 1;
+void MadeTlsContext::StopTickets() {
+  if (made.count == 1 && SSL_CTX_set_num_tickets != nullptr)
+    SSL_CTX_set_num_tickets(made.context, 0);
 }
 
 }  // namespace holdfast

@@ -15,10 +15,9 @@ class MadeTlsContext {
   MadeTlsContext(const MadeTlsContext&) = delete;
   MadeTlsContext& operator=(const MadeTlsContext&) = delete;
 
-  // Has the one that was made, and lives, send no tickets (SSL_CTX_set_num_tickets(3)). Returns
-  // false, and changes nothing, where there is none or more than one, or where the runtime's TLS is
-  // not OpenSSL's.
-  bool StopTickets();
+  // Has the one that was made, and lives, send no tickets (SSL_CTX_set_num_tickets(3)). Changes
+  // nothing where there is none or more than one, or where the runtime's TLS is not OpenSSL's.
+  void StopTickets();
 };
 
 }  // namespace holdfast

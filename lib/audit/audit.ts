@@ -49,7 +49,10 @@ const writeAtExit = (): void => {
   for (const sink of openSinks) sink.tryToFlush();
 };
 
-/** Records that may wait are written at the end of their turn of the event loop, as one: a write(2) costs what a request does in JavaScript. */
+/**
+ * Records that may wait are written at the end of their turn of the event loop, as one: a write(2) costs what a request does
+ * in JavaScript.
+ */
 class FileSink implements AuditSink {
   readonly #fd: number;
   #waiting = "";

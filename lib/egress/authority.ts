@@ -88,8 +88,8 @@ export class Authority {
         // makes those of 1.3 short where they cannot be done without.
         secureOptions: constants.SSL_OP_NO_RENEGOTIATION | constants.SSL_OP_NO_TICKET,
       });
-    // Two tickets cost each handshake a tenth of it, for what hardly any client does in a sandbox: to come again in the same
-    // process, on a new connection.
+    // Tickets are a price of each handshake, for what hardly any client does in a sandbox: to come again in the same process,
+    // on a new connection.
     const context = native().withoutTickets(made);
     this.#contexts.set(name, context);
     return context;

@@ -125,7 +125,7 @@ function hasBody({ framing }: RequestHead): boolean {
 /**
  * What came of a body, as it goes on; whether it stands where it stood.
  *
- * @param isClean the data is the first of its message, and was searched already
+ * @param isClean the data is the first of its message, and no whole secret is in it (Scrubber.isClean)
  */
 export function partOf(
   body: BodyReader,
@@ -142,7 +142,7 @@ export function partOf(
   const ranges: [number, number][] = [];
   const size = body.take(came, 0, ranges, ranges);
   const whole = came.subarray(0, size);
-  if (isClean && body.isDone && ranges.length < 2) return { end: at + size, bytes: whole, isInPlace: true };
-  const bytes = scrub.take(whole, ranges, body.isDone, isClean);
+  // Across several ranges a secret is in pieces.
+  const bytes = scrub.take(whole, ranges, body.isDone, isClean && ranges.length < 2);
   return { end: at + size, bytes, isInPlace: bytes === whole };
 }

@@ -59,7 +59,7 @@ export class Scrubber {
    *
    * @param ranges where in them the data lies
    * @param isLast no more will come
-   * @param isClean whether they are known to hold no whole secret
+   * @param isClean whether they are a message's first, and their data is known to hold no whole secret
    */
   take(bytes: Buffer, ranges: Ranges = [[0, bytes.length]], isLast = false, isClean = false): Buffer {
     const needles = this.#needles();
@@ -75,7 +75,7 @@ export class Scrubber {
       ? all.subarray(only[0], only[1])
       : Buffer.concat(where.map(([from, until]) => all.subarray(from, until)));
     let isChanged = this.#maskAcross(data, needles);
-    if (!isClean || before > 0 || !isOne) for (const needle of needles) isChanged = mask(data, needle) || isChanged;
+    if (!isClean) for (const needle of needles) isChanged = mask(data, needle) || isChanged;
     if (isChanged && !isOne) scatter(data, all, where);
     if (isLast) {
       this.#forget();

@@ -226,8 +226,6 @@ export class Swap<Field extends SwapField> {
   readonly #session: SessionCredentials;
   readonly #plan: FieldPlan<Field>;
   readonly #inTarget: ReadonlyMap<string, Piece>;
-  /** Of a head that was asked for before, all that is no secret as bytes. */
-  #head: { readonly before: string; readonly pieces: readonly Piece[] | undefined } | undefined;
 
   constructor(
     session: SessionCredentials,
@@ -268,18 +266,12 @@ export class Swap<Field extends SwapField> {
    * @param after what stands after the target, with placeholders; the same for the same fields where it is a function
    */
   head(before: string, after: string | (() => string)): Buffer {
-    const secretOf = (name: string): Buffer => bytesOf(this.#session, name);
-    const last = this.#head;
-    const isAgain = typeof after === "function" && last?.before === before;
-    if (isAgain && last.pieces !== undefined) return assemble(last.pieces, secretOf);
+    const plan = this.#plan;
+    if (typeof after === "function") plan.after ??= replaced(after(), plan.found).map(encoded);
+    const rest = typeof after === "function" ? (plan.after ?? []) : replaced(after, plan.found);
     const start =
       this.#inTarget.size === 0 ? [before + this.target] : [before, ...replaced(this.target, this.#inTarget)];
-    if (typeof after === "string") return assemble([...start, ...replaced(after, this.#plan.found)], secretOf);
-    const plan = this.#plan;
-    plan.after ??= replaced(after(), plan.found).map(encoded);
-    const pieces = [...start, ...plan.after];
-    this.#head = { before, pieces: isAgain ? pieces.map(encoded) : undefined };
-    return assemble(pieces, secretOf);
+    return assemble([...start, ...rest], (name) => bytesOf(this.#session, name));
   }
 
   /** As strings, which HTTP/2's sessions take nothing else but. */

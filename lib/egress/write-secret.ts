@@ -15,10 +15,5 @@ export function writeSecret(socket: Socket, parts: readonly Buffer[]): boolean {
     whole = Buffer.concat(parts);
     for (const part of parts) part.fill(0);
   }
-  return socket.write(whole, () => wipe(whole));
-}
-
-/** Not by Buffer's own fill, which looks at each of its arguments first. */
-function wipe(bytes: Buffer): void {
-  Uint8Array.prototype.fill.call(bytes, 0);
+  return socket.write(whole, () => whole.fill(0));
 }
