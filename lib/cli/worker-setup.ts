@@ -78,9 +78,21 @@ function takeCredentials(keyFile: string | undefined, redactor: Redactor, log: W
     delete env[name];
     log.warn({}, `${name} is set: a worker needs none, it was dropped`);
   }
+  for (const name of ["HTTPS_PROXY", "HTTP_PROXY"])
+    redactor.add(passwordIn(env[name]), passwordIn(env[name.toLowerCase()]));
   const key = readEnvironmentKey(keyFile, env);
   redactor.add(key);
   return key;
+}
+
+/** Of the way to the queue: Node keeps it where it is. */
+function passwordIn(proxy = ""): string {
+  const password = URL.canParse(proxy) ? new URL(proxy).password : "";
+  try {
+    return decodeURIComponent(password);
+  } catch {
+    return password;
+  }
 }
 
 function readBaseUrl(text: string | undefined, log: WorkerLog): string | undefined {

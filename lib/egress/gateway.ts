@@ -139,6 +139,7 @@ export class Gateway {
   /** Decides by another policy from now on; what is carried and would be refused by it is reset at once. */
   apply(policy: NetworkSettings): void {
     this.#decision = new NetworkDecision(policy);
+    this.#upstream.close();
     this.#upstream = new Upstream(policy);
     this.#guard.apply(policy.leakGuard);
     // Idle connections were made for grants that are no more.
@@ -181,6 +182,7 @@ export class Gateway {
     this.#isClosed = true;
     this.#dialling.abort(new Error("the sandbox has ended"));
     this.#resolver.close();
+    this.#upstream.close();
     this.#inspector.clear();
     for (const socket of this.#sockets) this.#relays.reset(socket);
   }

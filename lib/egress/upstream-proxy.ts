@@ -3,6 +3,7 @@ import { type BlockList, connect, isIP, type Socket } from "node:net";
 import { connect as connectTls } from "node:tls";
 import { writeHostPort } from "../policy/host-port.ts";
 import type { UpstreamProxySettings } from "../policy/policy.ts";
+import { secretsInUse } from "../secrets/secret-search.ts";
 import { addressBytes, compileRanges } from "./addresses.ts";
 import { readUntil } from "./read-until.ts";
 import { serverTrust } from "./server-tls.ts";
@@ -15,11 +16,15 @@ export class UpstreamProxy {
   readonly #settings: UpstreamProxySettings;
   readonly #url: URL;
   readonly #direct: BlockList;
+  /** As it was read last. */
+  #password: Buffer = Buffer.alloc(0);
+  readonly #retract: () => void;
 
   constructor(settings: UpstreamProxySettings) {
     this.#settings = settings;
     this.#url = new URL(settings.url);
     this.#direct = compileRanges(settings.noProxy.filter((entry) => isIP(entry.split("/")[0] ?? "") !== 0));
+    this.#retract = secretsInUse.add(() => [["the upstream proxy's password", this.#password]]);
   }
 
   /** Whether the proxy resolves names: then nobody here knows where they lead. */
@@ -82,7 +87,13 @@ export class UpstreamProxy {
     }
   }
 
-  /** Read anew each time, so that they can be changed, and kept nowhere. */
+  /** Forgets the password. */
+  close(): void {
+    this.#retract();
+    this.#password.fill(0);
+  }
+
+  /** Read anew each time, so that they can be changed; the password is looked for in what leaves. */
   async #credentials(): Promise<string | undefined> {
     const { credentials } = this.#settings;
     if (credentials === undefined) return undefined;
@@ -92,8 +103,18 @@ export class UpstreamProxy {
         ? process.env[credentials.env]
         : await readFile(credentials.file, "utf8").catch(() => undefined);
     const text = withoutUrl(found?.trim());
-    if (text !== undefined && /^[^:\0-\x1f]{1,255}:[^\0-\x1f]{1,255}$/.test(text)) return text;
+    if (text !== undefined && /^[^:\0-\x1f]{1,255}:[^\0-\x1f]{1,255}$/.test(text)) {
+      this.#remember(Buffer.from(text.slice(text.indexOf(":") + 1)));
+      return text;
+    }
     throw new Error(`the upstream proxy's credentials, from ${from}, are not there as USER:PASSWORD`);
+  }
+
+  #remember(password: Buffer): void {
+    if (password.equals(this.#password)) return;
+    this.#password.fill(0);
+    this.#password = password;
+    secretsInUse.changed();
   }
 }
 

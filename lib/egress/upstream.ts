@@ -43,6 +43,11 @@ export class Upstream {
     this.#names = dns === undefined ? undefined : new NameClient(dns);
   }
 
+  /** Forgets the proxy's password. */
+  close(): void {
+    this.#proxy?.close();
+  }
+
   /** Outside, once: what is checked is what is dialled. Empty where the proxy alone knows where the name leads. */
   async resolve(host: string): Promise<readonly string[]> {
     if (isIP(host) !== 0) return [host];

@@ -54,6 +54,12 @@ export function awsKeysIn(joined: Buffer): AwsKeys {
   };
 }
 
+/** What of them is secret by itself: not the id. */
+export function awsSecretsIn(joined: Buffer): readonly Buffer[] {
+  const { secret, token } = awsKeysIn(joined);
+  return token === null ? [secret] : [secret, token];
+}
+
 /**
  * What STS answers (docs.aws.amazon.com, AssumeRole).
  *

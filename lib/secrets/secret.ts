@@ -7,11 +7,11 @@ import {
   keptBy,
   type TokenSource,
 } from "../policy/token-source.ts";
-import { awsKeysIn, readAwsKeys } from "./aws-keys.ts";
+import { awsSecretsIn, readAwsKeys } from "./aws-keys.ts";
 import { type Needle, needlesOf } from "./needles.ts";
 import { secretsInUse } from "./secret-search.ts";
 import { readSource, SecretError } from "./sources.ts";
-import { issueToken, type TokenFetch } from "./token.ts";
+import { issueToken, type Keep, type TokenFetch } from "./token.ts";
 
 /** A change of a file counts within this time. */
 const fileFreshMs = 1000;
@@ -33,6 +33,8 @@ export class Secret {
   #goodUntil = 0;
   /** The refresh token that its issuer gave instead of the one that is kept. */
   #rotated: Buffer | null = null;
+  /** What issuers are asked with, as it was read last, and what of it is secret by itself. */
+  readonly #kept = new Map<CredentialSource, { readonly whole: Buffer; readonly parts: readonly Buffer[] }>();
   #reading: Promise<void> | undefined;
   #isWiped = false;
   /** While it may be there, it is looked for in what leaves. */
@@ -58,6 +60,7 @@ export class Secret {
   *#known(): Generator<readonly [name: string, secret: Buffer]> {
     for (const part of this.parts) yield [this.name, part];
     if (this.#rotated !== null) yield [this.name, this.#rotated];
+    for (const { parts } of this.#kept.values()) for (const part of parts) yield [this.name, part];
   }
 
   /** Whether a server that it is shown to takes it for a bearer's token (RFC 6750). */
@@ -68,9 +71,7 @@ export class Secret {
   /** What of it is secret by itself: of AWS's keys the secret one, and the token. */
   get parts(): readonly Buffer[] {
     if (this.#bytes === null) return [];
-    if (!isAws(this.#source)) return [this.#bytes];
-    const { secret, token } = awsKeysIn(this.#bytes);
-    return token === null ? [secret] : [secret, token];
+    return isAws(this.#source) ? awsSecretsIn(this.#bytes) : [this.#bytes];
   }
 
   /** It was sent in base64 as well. */
@@ -96,6 +97,7 @@ export class Secret {
     const source = this.#source;
     this.#reading ??= (isToken(source) ? this.#ask(source) : this.#read(source)).finally(() => {
       this.#reading = undefined;
+      if (this.#isWiped) this.#forgetKept();
     });
     await this.#reading;
   }
@@ -124,7 +126,7 @@ export class Secret {
     try {
       const fetch = this.#fetch();
       if (fetch === null) throw new SecretError("no token can be asked for here");
-      const { bytes, rotated, freshMs, goodMs } = await issueToken(this.name, source, fetch, this.#rotated);
+      const { bytes, rotated, freshMs, goodMs } = await issueToken(this.name, source, fetch, this.#keep, this.#rotated);
       this.#forget();
       if (rotated !== undefined) this.#rotated?.fill(0);
       this.#rotated = rotated ?? this.#rotated;
@@ -148,6 +150,17 @@ export class Secret {
     }
   }
 
+  readonly #keep: Keep = (source, whole, parts) => {
+    this.#kept.get(source)?.whole.fill(0);
+    this.#kept.set(source, { whole, parts });
+    secretsInUse.changed();
+  };
+
+  #forgetKept(): void {
+    for (const { whole } of this.#kept.values()) whole.fill(0);
+    this.#kept.clear();
+  }
+
   #forget(): void {
     if (this.#bytes !== null) secretsInUse.changed();
     this.#bytes?.fill(0);
@@ -165,6 +178,8 @@ export class Secret {
     this.#isWiped = true;
     this.#rotated?.fill(0);
     this.#rotated = null;
+    // What an issuer is being asked with is in use.
+    if (this.#reading === undefined) this.#forgetKept();
     this.#forget();
     this.#retract();
   }

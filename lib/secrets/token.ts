@@ -1,9 +1,10 @@
 import { createHash } from "node:crypto";
 import type { SecretSource } from "../policy/credentials.ts";
 import type { AssumeRoleSource, GithubAppSource, GoogleSource, TokenSource } from "../policy/token-source.ts";
-import { awsKeysIn, credentialsIn, joinAwsKeys, readAwsKeys } from "./aws-keys.ts";
+import { awsKeysIn, awsSecretsIn, credentialsIn, joinAwsKeys, readAwsKeys } from "./aws-keys.ts";
 import { membersOf } from "./json-text.ts";
 import { signedJwt } from "./jwt.ts";
+import { keyLinesIn } from "./key-lines.ts";
 import { encodeBase64, percentEncoded } from "./secret-text.ts";
 import { signRequest, timeOf } from "./sigv4.ts";
 import { checkDocument, checkSecret, locked, longestSecret, readSource, SecretError } from "./sources.ts";
@@ -29,6 +30,13 @@ export interface TokenAnswer {
 
 /** How an issuer is asked. Throws a SecretError. */
 export type TokenFetch = (request: TokenRequest) => Promise<TokenAnswer>;
+
+/**
+ * Takes over what was read of what is kept, and wipes it at its time.
+ *
+ * @param parts what of it is secret by itself: views of it
+ */
+export type Keep = (source: SecretSource | TokenSource, whole: Buffer, parts: readonly Buffer[]) => void;
 
 export interface Token {
   /** In locked memory; the caller wipes it. */
@@ -58,6 +66,7 @@ export async function issueToken(
   name: string,
   source: TokenSource,
   fetch: TokenFetch,
+  keep: Keep,
   rotated: Buffer | null,
 ): Promise<Token> {
   const wiped: Buffer[] = [];
@@ -67,7 +76,7 @@ export async function issueToken(
     return bytes;
   };
   try {
-    const request = await requestFor(source, rotated, own);
+    const request = await requestFor(source, rotated, keep, own);
     own(request.body);
     if (request.proof !== undefined) own(request.proof.value);
     const { status, body } = await fetch({ name, url: source.url, ...request });
@@ -86,16 +95,16 @@ export async function issueToken(
 type Request = Omit<TokenRequest, "name" | "url">;
 type Own = (bytes: Buffer) => Buffer;
 
-async function requestFor(source: TokenSource, rotated: Buffer | null, own: Own): Promise<Request> {
+async function requestFor(source: TokenSource, rotated: Buffer | null, keep: Keep, own: Own): Promise<Request> {
   switch (source.kind) {
     case "oauth2_refresh_token":
     case "oauth2_client_credentials": {
       const isRefresh = source.kind === "oauth2_refresh_token";
       const fields: [string, string | Buffer][] = [["grant_type", isRefresh ? "refresh_token" : "client_credentials"]];
-      if (isRefresh) fields.push(["refresh_token", rotated ?? own(await kept(source.refreshToken))]);
+      if (isRefresh) fields.push(["refresh_token", rotated ?? (await kept(source.refreshToken, keep))]);
       else if (source.audience !== undefined) fields.push(["audience", source.audience]);
       if (source.scopes.length > 0) fields.push(["scope", source.scopes.join(" ")]);
-      const secret = source.clientSecret === undefined ? undefined : own(await kept(source.clientSecret));
+      const secret = source.clientSecret === undefined ? undefined : await kept(source.clientSecret, keep);
       if (secret !== undefined && source.clientAuth === "basic") {
         const login = own(
           Buffer.concat([Buffer.from(`${encodeURIComponent(source.clientId)}:`), own(percentEncoded(secret))]),
@@ -108,7 +117,7 @@ async function requestFor(source: TokenSource, rotated: Buffer | null, own: Own)
       return { contentType: form, body: formOf(fields, own) };
     }
     case "google_service_account_jwt": {
-      const assertion = own(googleAssertion(source, own(await kept(source.key, checkDocument)), own));
+      const assertion = own(googleAssertion(source, await keptKey(source.key, keep), own));
       const grant = "urn:ietf:params:oauth:grant-type:jwt-bearer";
       return {
         contentType: form,
@@ -122,9 +131,9 @@ async function requestFor(source: TokenSource, rotated: Buffer | null, own: Own)
       };
     }
     case "github_app":
-      return await githubRequest(source, own);
+      return await githubRequest(source, keep, own);
     case "aws_sts_assume_role":
-      return await assumeRoleRequest(source, own);
+      return await assumeRoleRequest(source, keep, own);
   }
 }
 
@@ -144,10 +153,11 @@ function googleAssertion({ url, scopes, subject }: GoogleSource, file: Buffer, o
 
 async function githubRequest(
   { appId, privateKey, repositories, permissions }: GithubAppSource,
+  keep: Keep,
   own: Own,
 ): Promise<Request> {
   const now = Math.floor(Date.now() / 1000);
-  const key = own(await kept(privateKey, checkDocument));
+  const key = await keptKey(privateKey, keep);
   const jwt = own(signedJwt({}, { iss: appId, iat: now - skewSeconds, exp: now + jwtSeconds }, key));
   const asked = {
     ...(repositories.length === 0 ? {} : { repositories }),
@@ -162,7 +172,7 @@ async function githubRequest(
 }
 
 /** Signed as any request to AWS. */
-async function assumeRoleRequest(source: AssumeRoleSource, own: Own): Promise<Request> {
+async function assumeRoleRequest(source: AssumeRoleSource, keep: Keep, own: Own): Promise<Request> {
   const { url, region, roleArn, sessionName, externalId, durationSeconds } = source;
   const fields: [string, string][] = [
     ["Action", "AssumeRole"],
@@ -173,7 +183,9 @@ async function assumeRoleRequest(source: AssumeRoleSource, own: Own): Promise<Re
   ];
   if (externalId !== undefined) fields.push(["ExternalId", externalId]);
   const body = formOf(fields, own);
-  const keys = awsKeysIn(own(await readAwsKeys(source)));
+  const joined = await readAwsKeys(source);
+  keep(source, joined, awsSecretsIn(joined));
+  const keys = awsKeysIn(joined);
   const { host, pathname } = new URL(url);
   const time = timeOf();
   const { authorization } = signRequest(
@@ -204,7 +216,20 @@ function roleKeys(source: AssumeRoleSource, status: number, body: Buffer, own: O
   return aged(source, joinAwsKeys(found.parts), Date.parse(found.expiration) - Date.now() || 0);
 }
 
-async function kept(source: SecretSource, check = checkSecret): Promise<Buffer> {
+async function kept(source: SecretSource, keep: Keep): Promise<Buffer> {
+  const bytes = await readKept(source, checkSecret);
+  keep(source, bytes, [bytes]);
+  return bytes;
+}
+
+/** PEM, or JSON that holds it. */
+async function keptKey(source: SecretSource, keep: Keep): Promise<Buffer> {
+  const bytes = await readKept(source, checkDocument);
+  keep(source, bytes, keyLinesIn(bytes));
+  return bytes;
+}
+
+async function readKept(source: SecretSource, check: typeof checkSecret): Promise<Buffer> {
   const found = await readSource(source, undefined, check);
   if (found === undefined) throw new SecretError("the kept secret cannot be read");
   return found.bytes;

@@ -6,6 +6,7 @@ import test from "ava";
 import type { GoogleSource, RefreshTokenSource } from "../../lib/policy/token-source.ts";
 import { membersOf } from "../../lib/secrets/json-text.ts";
 import { Secret } from "../../lib/secrets/secret.ts";
+import { secretsInUse } from "../../lib/secrets/secret-search.ts";
 import { SecretError } from "../../lib/secrets/sources.ts";
 import type { TokenFetch } from "../../lib/secrets/token.ts";
 
@@ -131,6 +132,149 @@ test("A service account's statement is signed by its key, and a file that is non
   const said = JSON.parse(Buffer.from(claims, "base64url").toString());
   t.like(said, { iss: "robot@example", sub: "her@example", scope: "one two", aud: google.url });
   t.is(said.exp - said.iat, 3600);
+});
+
+test("What an issuer is asked with is looked for in what leaves until the session ends, whatever the issuer says", async (t) => {
+  process.env["HOLDFAST_TEST_CLIENT"] = "the client's own secret";
+  process.env["HOLDFAST_TEST_FIRST"] = "the first/refresh+token";
+  const { fetch } = issuer(
+    [200, { access_token: "a token of its own", refresh_token: "another/refresh/token" }],
+    [401, { error: "invalid_client" }],
+  );
+  const withSecret: RefreshTokenSource = {
+    ...{ ...source, refreshToken: { kind: "env", name: "HOLDFAST_TEST_FIRST" } },
+    clientSecret: { kind: "env", name: "HOLDFAST_TEST_CLIENT" },
+  };
+  const secret = new Secret("x", withSecret, () => fetch);
+  const clean = (text: string): string => secretsInUse.redact(text);
+  const said = ["the client's own secret", "the first/refresh+token", "a token of its own", "another/refresh/token"];
+  await secret.refresh();
+  await secret.refresh();
+  t.deepEqual(
+    said.map(clean),
+    said.map(() => "[redacted]"),
+  );
+  t.is(clean(Buffer.from("the client's own secret").toString("hex")), "[redacted]");
+  secret.wipe();
+  t.deepEqual(said.map(clean), said);
+});
+
+test("Of two sessions that ask with the same, one's end does not forget it for the other", async (t) => {
+  process.env["HOLDFAST_TEST_SHARED"] = "the shared/refresh+token";
+  const shared: RefreshTokenSource = { ...source, refreshToken: { kind: "env", name: "HOLDFAST_TEST_SHARED" } };
+  const session = async (): Promise<Secret> => {
+    const secret = new Secret("x", shared, () => issuer([200, { access_token: "some token" }]).fetch);
+    await secret.refresh();
+    return secret;
+  };
+  const [one, other] = [await session(), await session()];
+  one.wipe();
+  t.is(secretsInUse.redact("the shared/refresh+token"), "[redacted]");
+  other.wipe();
+  t.is(secretsInUse.redact("the shared/refresh+token"), "the shared/refresh+token");
+});
+
+test("A session that ends while its issuer is asked leaves nothing behind", async (t) => {
+  process.env["HOLDFAST_TEST_ENDED"] = "the ended/refresh+token";
+  const ended: RefreshTokenSource = { ...source, refreshToken: { kind: "env", name: "HOLDFAST_TEST_ENDED" } };
+  let answer: (said: Awaited<ReturnType<TokenFetch>>) => void = () => {};
+  const asked = Promise.withResolvers<string>();
+  const fetch: TokenFetch = ({ body }) => {
+    asked.resolve(body.toString());
+    return new Promise((resolve) => {
+      answer = resolve;
+    });
+  };
+  const secret = new Secret("x", ended, () => fetch);
+  const refreshed = secret.refresh();
+  t.regex(await asked.promise, /refresh_token=the%20ended/);
+  secret.wipe();
+  answer({ status: 200, body: Buffer.from('{"access_token":"a late token"}') });
+  await refreshed;
+  t.is(secret.bytes, null);
+  t.deepEqual(
+    ["the ended/refresh+token", "a late token"].map((text) => secretsInUse.redact(text)),
+    ["the ended/refresh+token", "a late token"],
+  );
+});
+
+for (const [title, type] of [
+  ["PKCS #8", "pkcs8"],
+  ["PKCS #1", "pkcs1"],
+] as const) {
+  test(`Each line of a private key is found (${title}), however the file is spelled, and its name is not`, async (t) => {
+    const folder = mkdtempSync(join(tmpdir(), "holdfast-token-"));
+    t.teardown(() => rmSync(folder, { recursive: true, force: true }));
+    const pem = generateKeyPairSync("rsa", { modulusLength: 2048 })
+      .privateKey.export({ type, format: "pem" })
+      .toString();
+    const account = JSON.stringify({ client_email: "robot@example", private_key: pem }, null, 2);
+    for (const [name, content] of [
+      ["key.json", account],
+      ["escaped.json", account.replaceAll("/", "\\/")],
+      ["key.pem", pem],
+      ["dos.pem", pem.replaceAll("\n", "\r\n")],
+    ] as const) {
+      const path = join(folder, name);
+      writeFileSync(path, content);
+      const kept = { kind: "file", path } as const;
+      const common = { url: "https://issuer.example/token", refreshBeforeMs: 0 };
+      const secret = new Secret(
+        "x",
+        name.endsWith("json")
+          ? { ...common, kind: "google_service_account_jwt", key: kept, scopes: [] }
+          : { ...common, kind: "github_app", appId: "1", privateKey: kept, repositories: [], permissions: {} },
+        () => issuer([201, { access_token: "issued to it", token: "issued to it" }]).fetch,
+      );
+      await secret.refresh();
+      // Its last line may be too short to tell.
+      const lines = pem.split("\n").slice(1, -3);
+      t.true(lines.length > 20, name);
+      const spelled = lines.map((line) => (name === "escaped.json" ? line.replaceAll("/", "\\/") : line));
+      for (const text of [pem, account, content, lines.join(""), JSON.stringify(account)]) {
+        const clean = secretsInUse.redact(text);
+        for (const line of lines)
+          t.false(clean.includes(line.replaceAll("/", text.includes("\\/") ? "\\/" : "/")), name);
+        t.is(
+          secretsInUse.redact(text.replace(/-----(?:BEGIN|END)[^-]*-----/g, "")).match(/[A-Za-z0-9+/]{20,}/),
+          null,
+          name,
+        );
+      }
+      for (const [form, text] of [
+        ["base64", Buffer.from(content).toString("base64")],
+        ["hex", Buffer.from(content).toString("hex")],
+        ["reversed", [...content].reverse().join("")],
+        ["plain", spelled[11] ?? ""],
+      ] as const) {
+        const { found } = secretsInUse.find(Buffer.from(text));
+        t.deepEqual([...new Set(found.map((each) => `${each.name}: ${each.form}`))], [`x: ${form}`], name);
+        t.true(found.length >= (form === "plain" ? 1 : lines.length), `${name} ${form} ${found.length}`);
+      }
+      t.deepEqual(secretsInUse.find(Buffer.from("robot@example -----BEGIN PRIVATE KEY-----")).found, []);
+      secret.wipe();
+      t.is(secretsInUse.redact(pem), pem);
+    }
+  });
+}
+
+test("Keys of AWS's that a role's are asked with are known, and their id is not", async (t) => {
+  process.env["HOLDFAST_TEST_ID"] = "AKIAIOSFODNN7EXAMPLE";
+  process.env["HOLDFAST_TEST_KEY"] = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY";
+  const secret = new Secret(
+    "x",
+    {
+      ...{ kind: "aws_sts_assume_role", url: "https://sts.example/", refreshBeforeMs: 0, region: "eu-central-1" },
+      ...{ roleArn: "arn:aws:iam::1:role/r", sessionName: "s", durationSeconds: 900 },
+      accessKeyId: { kind: "env", name: "HOLDFAST_TEST_ID" },
+      secretAccessKey: { kind: "env", name: "HOLDFAST_TEST_KEY" },
+    },
+    () => issuer([403, "<Error><Code>AccessDenied</Code></Error>"]).fetch,
+  );
+  await t.throwsAsync(secret.refresh(), { message: "sts.example gives no token: it answers 403, AccessDenied" });
+  t.is(secretsInUse.redact("wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"), "[redacted]");
+  t.is(secretsInUse.redact("AKIAIOSFODNN7EXAMPLE"), "AKIAIOSFODNN7EXAMPLE");
+  secret.wipe();
 });
 
 test("Members of an object are read as JSON.parse reads them, and what is no object is none", (t) => {

@@ -26,7 +26,9 @@ test("A worker polls through its environment's proxy, and its sandboxes reach ne
   server.enqueue({ id: "work_1" });
   server.happen(
     toolUse("sevt_1", "bash", {
-      input: { command: `${tries}; ls /sys/class/net 2>/dev/null; env; cut -d: -f1 /proc/net/dev` },
+      input: {
+        command: `echo "it is pr0x"yword; ${tries}; ls /sys/class/net 2>/dev/null; env; cut -d: -f1 /proc/net/dev`,
+      },
     }),
   );
   const worker = WorkerProcess.start(t, ["poll", "--workdir", workspace(t), "--once"], {
@@ -40,6 +42,7 @@ test("A worker polls through its environment's proxy, and its sandboxes reach ne
   t.deepEqual(await worker.ended, { code: 0, signal: null });
   const [result] = server.results();
   t.notRegex(result?.text ?? "", /reached|PROXY|pr0xyword|eth|wlan|en[ops]/);
+  t.regex(result?.text ?? "", /^it is \[redacted\]$/m, "its password does not leave by a result");
   t.regex(result?.text ?? "", /^ *lo$/m, "its own loopback is all the network that it has");
   // What came to the proxy, with whatever the sandbox tried, was for the queue and from the worker.
   t.true(proxy.asked.length > 0);

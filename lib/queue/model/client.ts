@@ -52,6 +52,7 @@ export class ModelClient {
   readonly #timeoutMs: number;
   readonly #server: ModelServer;
   readonly #secret: Secret | undefined;
+  readonly #upstream: Upstream;
 
   /** @throws HoldfastError ERR_HOLDFAST_USAGE */
   constructor(settings: ModelSettings) {
@@ -64,6 +65,7 @@ export class ModelClient {
     this.#secret = settings.key === undefined ? undefined : new Secret("the model's key", settings.key);
     const { upstreamProxy } = settings;
     const upstream = new Upstream(upstreamProxy === undefined ? {} : { upstreamProxy });
+    this.#upstream = upstream;
     this.#server = new ModelServer({
       ...{ family: this.api, url: url.origin, timeoutMs: this.#timeoutMs, key: this.#secret },
       dial: async (host, port, signal) => upstream.dial(host, await upstream.resolve(host), port, signal),
@@ -121,6 +123,7 @@ export class ModelClient {
   /** Wipes the key. */
   close(): void {
     this.#server.close();
+    this.#upstream.close();
     this.#secret?.wipe();
   }
 

@@ -1,0 +1,32 @@
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import test from "ava";
+import { UpstreamProxy } from "../../lib/egress/upstream-proxy.ts";
+import { secretsInUse } from "../../lib/secrets/secret-search.ts";
+import { startConnectProxy } from "./proxies.ts";
+
+test("An upstream proxy's password, as it was read last, is looked for in what leaves", async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), "holdfast-proxy-"));
+  t.teardown(() => rmSync(folder, { recursive: true, force: true }));
+  const file = join(folder, "login");
+  const first = await startConnectProxy({ address: "127.0.0.1", credentials: "build:a first password" });
+  const second = await startConnectProxy({ address: "127.0.0.1", credentials: "build:another password" });
+  t.teardown(() => [first, second].forEach((each) => void each.close()));
+  const { signal } = new AbortController();
+  const settings = (port: number) =>
+    ({ url: `http://127.0.0.1:${port}`, credentials: { file }, noProxy: [], resolve: "here" }) as const;
+  const proxy = new UpstreamProxy(settings(first.port));
+  const said = ["build: a first password", "another password"];
+  const redacted = (): readonly string[] => said.map((text) => secretsInUse.redact(text));
+  t.deepEqual(redacted(), said);
+  writeFileSync(file, "build:a first password\n");
+  (await proxy.connect("127.0.0.1", second.port, signal)).destroy();
+  t.deepEqual(redacted(), ["build: [redacted]", "another password"]);
+  // It is known though the proxy refuses it.
+  writeFileSync(file, "http://build:another%20password@127.0.0.1/");
+  await t.throwsAsync(proxy.connect("127.0.0.1", second.port, signal), { message: /407/ });
+  t.deepEqual(redacted(), ["build: a first password", "[redacted]"]);
+  proxy.close();
+  t.deepEqual(redacted(), said);
+});
