@@ -5,9 +5,11 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
+#include <chrono>
 #include <map>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <utility>
 #include <vector>
 
@@ -23,6 +25,18 @@ constexpr size_t kReadSize = size_t{256} * 1024;
 // What a way may carry before the others have their turn.
 constexpr int kReadsPerTurn = 8;
 
+// Where one peer talks on and the other only listens, the wakeups cost as much as the bytes: such a
+// peer is heard when it has said so much (socket(7), SO_RCVLOWAT).
+constexpr int kBulkLowWater = 512 * 1024;
+// It has said so much without a word of the other's: whoever waits for an answer, or is told how
+// much may be sent as in HTTP/2, is never held up.
+constexpr size_t kBulkFrom = size_t{2} * 1024 * 1024;
+// What it has said is carried after so much silence anyhow; less than so much is no bulk.
+constexpr int kSilenceMs = 1;
+constexpr size_t kBulkLeast = size_t{64} * 1024;
+
+using Clock = std::chrono::steady_clock;
+
 // What became of a way's turn: it has nothing to read or no room, or has ended; there is more; or
 // neither way goes on.
 enum class Turn { kWaits, kGoesOn, kFailed };
@@ -37,6 +51,10 @@ struct Way {
   // after urgent data. Of anything else there will be another event (epoll(7), edge-triggered).
   bool to_the_end = false;
   bool ended = false;
+  // Carried since the other way carried anything.
+  size_t run = 0;
+  bool is_bulk = false;
+  Clock::time_point heard;  // the last time, while it is bulk
 };
 
 // Something happened to a relay's way, or to both.
@@ -61,6 +79,14 @@ void Reset(int socket) {
   sockaddr nowhere{};
   nowhere.sa_family = AF_UNSPEC;
   static_cast<void>(connect(socket, &nowhere, sizeof nowhere));
+}
+
+void SetBulk(Way* way, bool is_bulk) {
+  const int low_water = is_bulk ? kBulkLowWater : 1;
+  // Back at one the kernel tells of what lies there as of anything new (tcp_set_rcvlowat).
+  static_cast<void>(setsockopt(way->from, SOL_SOCKET, SO_RCVLOWAT, &low_water, sizeof low_water));
+  way->is_bulk = is_bulk;
+  way->run = 0;
 }
 
 class Relays {
@@ -121,7 +147,8 @@ class Relays {
     std::vector<Due> going_on;
     do {
       epoll_event events[64];
-      const int count = epoll_wait(epoll_.Get(), events, 64, going_on.empty() ? -1 : 0);
+      const int most_ms = bulk_.empty() ? -1 : kSilenceMs;
+      const int count = epoll_wait(epoll_.Get(), events, 64, going_on.empty() ? most_ms : 0);
       std::vector<Due> turns;
       turns.swap(going_on);
       for (int i = 0; i < count; i++) {
@@ -137,7 +164,33 @@ class Relays {
           going_on.push_back({
               due.id, {true, true}
           });
+      if (!bulk_.empty()) Sweep(&going_on);
     } while (!IsDone());
+  }
+
+  // What was said below the low-water mark may be a peer's last word.
+  void Sweep(std::vector<Due>* going_on) {
+    const auto now = Clock::now();
+    const std::set<uint64_t> bulk = bulk_;
+    for (uint64_t id : bulk) {
+      const auto relay = Find(id);
+      for (Way& way : relay->ways) {
+        if (!way.is_bulk || now - way.heard < std::chrono::milliseconds(kSilenceMs)) continue;
+        const size_t before = way.run;
+        Due due{id};
+        due.reads[&way - relay->ways] = true;
+        if (Carry(due)) going_on->push_back(due);
+        if (bulk_.count(id) == 0) break;
+        if (way.is_bulk && way.run - before < kBulkLeast) SetBulk(&way, false);
+      }
+      if (!relay->ways[0].is_bulk && !relay->ways[1].is_bulk) bulk_.erase(id);
+    }
+  }
+
+  std::shared_ptr<Relay> Find(uint64_t id) {
+    std::lock_guard<std::mutex> lock(mutex_);
+    auto found = relays_.find(id);
+    return found == relays_.end() ? nullptr : found->second;
   }
 
   bool IsDone() {
@@ -164,7 +217,8 @@ class Relays {
       Way& way = relay->ways[i];
       way.to_the_end |= due.is_last[i];
       if (!due.reads[i] && way.rest.empty()) continue;
-      const Turn turn = Carry(&way);
+      const Turn turn = Carry(&way, &relay->ways[1 - i]);
+      if (way.is_bulk) bulk_.insert(due.id);
       if (turn == Turn::kGoesOn) goes_on = true;
       if (turn == Turn::kFailed) has_failed = true;
     }
@@ -175,6 +229,7 @@ class Relays {
     {
       std::lock_guard<std::mutex> lock(mutex_);
       relays_.erase(due.id);
+      bulk_.erase(due.id);
       is_reset = relay->reset;
       for (UniqueFd& socket : relay->sockets) socket.Reset(-1);
     }
@@ -182,7 +237,7 @@ class Relays {
     return false;
   }
 
-  Turn Carry(Way* way) {
+  Turn Carry(Way* way, Way* other) {
     for (int reads = 0; reads < kReadsPerTurn;) {
       if (way->sent < way->rest.size()) {
         const ssize_t size = Send(way->to, &way->rest[way->sent], way->rest.size() - way->sent);
@@ -208,6 +263,7 @@ class Relays {
         shutdown(way->to, SHUT_WR);
         continue;
       }
+      Count(way, static_cast<size_t>(size), other);
       const ssize_t sent = Send(way->to, buffer_.data(), static_cast<size_t>(size));
       if (sent < 0 && errno != EAGAIN) return Turn::kFailed;
       // The next turn of this loop finds that there is no room, and so waits to be told of some.
@@ -220,6 +276,14 @@ class Relays {
       }
     }
     return Turn::kGoesOn;
+  }
+
+  static void Count(Way* way, size_t size, Way* other) {
+    if (other->is_bulk) SetBulk(other, false);
+    other->run = 0;
+    way->run += size;
+    if (!way->is_bulk && way->run >= kBulkFrom) SetBulk(way, true);
+    if (way->is_bulk) way->heard = Clock::now();
   }
 
   static ssize_t Send(int socket, const uint8_t* data, size_t size) {
@@ -237,6 +301,7 @@ class Relays {
   bool runs_ = false;
   uint64_t last_ = 0;
   std::map<uint64_t, std::shared_ptr<Relay>> relays_;
+  std::set<uint64_t> bulk_;  // of the thread alone
 };
 
 // Never destroyed: its thread outlives every static of the process.

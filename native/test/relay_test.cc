@@ -94,6 +94,55 @@ TEST_CASE("Both ways of a relay carry all that is said, in order, and each ends 
   line.ended.get_future().wait();
 }
 
+TEST_CASE("Whoever talks on is heard in larger parts, and its last word arrives without another") {
+  Line line;
+  const auto low_water = [](const Tcp& tcp) {
+    int value = 0;
+    socklen_t size = sizeof value;
+    REQUIRE(getsockopt(tcp.near.Get(), SOL_SOCKET, SO_RCVLOWAT, &value, &size) == 0);
+    return value;
+  };
+  // Bounded, so that a word that is never told of fails and does not hang.
+  const timeval limit{10, 0};
+  for (const Tcp* each : {&line.client, &line.server})
+    setsockopt(each->far.Get(), SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+  std::vector<uint8_t> part(64 * 1024);
+  const auto hear = [&](const Tcp& who, size_t size, int* highest) {
+    for (size_t have = 0; have < size;) {
+      const ssize_t got = recv(who.far.Get(), part.data(), std::min(part.size(), size - have), 0);
+      REQUIRE(got > 0);
+      have += static_cast<size_t>(got);
+      *highest = std::max(*highest, low_water(line.server));
+    }
+  };
+  const auto said = Numbers(64'000'000, 3);
+  for (int round = 0; round < 2; round++) {
+    // Not ended: nothing follows what was said last.
+    std::thread talks([&] {
+      for (size_t at = 0; at < said.size();) {
+        const ssize_t sent = send(line.server.far.Get(), &said[at], said.size() - at, MSG_NOSIGNAL);
+        if (sent <= 0) break;
+        at += static_cast<size_t>(sent);
+      }
+    });
+    int highest = 0;
+    hear(line.client, said.size(), &highest);
+    talks.join();
+    CHECK(highest > 1);
+    CHECK(send(line.server.far.Get(), said.data(), 1000, MSG_NOSIGNAL) == 1000);
+    hear(line.client, 1000, &highest);
+    // What the other says, and what is said for a word of the other's, is told of at once.
+    int none = 0;
+    CHECK(send(line.client.far.Get(), "?", 1, MSG_NOSIGNAL) == 1);
+    hear(line.server, 1, &none);
+    CHECK(low_water(line.server) == 1);
+    CHECK(send(line.server.far.Get(), "!", 1, MSG_NOSIGNAL) == 1);
+    hear(line.client, 1, &none);
+  }
+  for (const Tcp* each : {&line.client, &line.server}) shutdown(each->far.Get(), SHUT_WR);
+  line.ended.get_future().wait();
+}
+
 TEST_CASE("Many relays at once do not take each other's bytes") {
   std::vector<std::thread> threads;
   for (uint8_t i = 0; i < 20; i++) {
