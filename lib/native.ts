@@ -227,6 +227,8 @@ export interface Native {
   setXattr(path: string | Buffer, name: string, value: Buffer): number;
   /** close(2): a runtime's own closes only what it opened itself (Deno). */
   close(fd: number): void;
+  /** recv(2) of what has come on a socket, which stays there: the bytes it put in, or minus the errno (EAGAIN: none has). */
+  peek(fd: number, into: Uint8Array): number;
   /** pwrite(2) at a position, write(2) where it is below 0; the bytes written, or minus the errno. */
   write(fd: number, data: Uint8Array, position: number): number;
   /**

@@ -688,6 +688,16 @@ Napi::Value Write(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), static_cast<double>(size < 0 ? -errno : size));
 }
 
+Napi::Value Peek(const Napi::CallbackInfo& info) {
+  const int fd = info[0].As<Napi::Number>().Int32Value();
+  auto data = info[1].As<Napi::Uint8Array>();
+  ssize_t size;
+  do {
+    size = recv(fd, data.Data(), data.ByteLength(), MSG_PEEK | MSG_DONTWAIT);
+  } while (size < 0 && errno == EINTR);
+  return Napi::Number::New(info.Env(), static_cast<double>(size < 0 ? -errno : size));
+}
+
 Napi::Value Random(const Napi::CallbackInfo& info) {
   auto buffer = Napi::Buffer<uint8_t>::New(info.Env(), info[0].As<Napi::Number>().Uint32Value());
   // Up to 256 bytes come whole once the kernel's generator is ready (getrandom(2)).
@@ -859,6 +869,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
       {"search",             Search            },
       {"wipeSearch",         WipeSearch        },
       {"write",              Write             },
+      {"peek",               Peek              },
       {"listenUnix",         ListenUnix        },
       {"findRepositories",   FindRepositories  },
       {"findNames",          FindNames         },

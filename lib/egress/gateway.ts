@@ -18,7 +18,7 @@ import { InferenceGate } from "./inference-gate.ts";
 import { forward, type Inspected, Inspector, inspect, type Judged, ReachRefusal } from "./inspect.ts";
 import { RequestGuard } from "./leaks.ts";
 import { NamePool } from "./names.ts";
-import { openingFault, readOpening, refuseOpening } from "./opening.ts";
+import { openingFault, peekHello, readOpening, refuseOpening } from "./opening.ts";
 import { Programs } from "./program.ts";
 import { type ProxyRequest, readProxyRequest } from "./proxy-request.ts";
 import { tellRefused } from "./refused.ts";
@@ -66,6 +66,8 @@ interface Carried {
 interface Asked extends ProxyRequest {
   /** It asks the explicit proxy, which answers. */
   readonly isProxied: boolean;
+  /** The client's descriptor, where it has not been read from. */
+  readonly fd?: number;
 }
 
 /** Carries the connections of one sandbox that its policy grants, and resets the others. */
@@ -256,7 +258,7 @@ export class Gateway {
     const host = this.#names.nameOf(flow.address) ?? flow.address;
     if (host === explicitProxy.name && this.#options.hasProxy && flow.port === explicitProxy.port)
       return this.#serveProxy(program, client);
-    await this.#carry(client, program, { host, port: flow.port, ...captured(client) });
+    await this.#carry(client, program, { host, port: flow.port, ...captured(client, flow.socket) });
   }
 
   /** Does for a client that insists on a proxy what is done for one that knows of none. */
@@ -299,7 +301,7 @@ export class Gateway {
     client.once("close", () => this.#carried.delete(client));
     if (grant.carry === "inspect" || asked.isForward) {
       asked.accept();
-      return this.#inspect(client, carried, note, asked.isForward);
+      return this.#inspect(client, carried, note, asked);
     }
     const downstream = new Downstream(client);
     let upstream: Socket;
@@ -341,7 +343,7 @@ export class Gateway {
     client: Socket,
     carried: Carried,
     note: (verdict: Verdict, detail?: FlowDetail) => void,
-    isForward: boolean,
+    { isForward, fd }: Pick<Asked, "isForward" | "fd">,
   ): Promise<void> {
     const { policy, program, carry } = carried.grant;
     const begun = (): void => note(permit(carried.grant, `${program} may connect (${isForward ? "forward" : carry})`));
@@ -365,6 +367,12 @@ export class Gateway {
     if (isForward) {
       begun();
       carried.requests = forward(this.#inspector, inspected);
+      return;
+    }
+    const hello = fd === undefined || this.#isOff ? undefined : peekHello(client, fd);
+    if (hello !== undefined && openingFault(hello, carried.grant) === undefined) {
+      begun();
+      carried.requests = await inspect(this.#inspector, inspected, hello);
       return;
     }
     const opening = await readOpening(client, { firstMs: timeLimits.clientMs, restMs: timeLimits.headMs });
@@ -418,8 +426,8 @@ export class Gateway {
 }
 
 /** A client that knows of no proxy: it is connected already, and is told by a reset. */
-function captured(client: Socket): Omit<Asked, "host" | "port"> {
-  return { isForward: false, isProxied: false, accept: () => {}, reject: () => void client.resetAndDestroy() };
+function captured(client: Socket, fd: number): Omit<Asked, "host" | "port"> {
+  return { fd, isForward: false, isProxied: false, accept: () => {}, reject: () => void client.resetAndDestroy() };
 }
 
 /** Whether what is carried by one grant may go on by another as it is: the same way, to addresses by the same rules. */
