@@ -7,6 +7,7 @@ import { createServer as createWebServer } from "node:https";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setTimeout as wait } from "node:timers/promises";
 import { Authority } from "../../lib/egress/authority.ts";
 import { timeLimits } from "../../lib/egress/time-limits.ts";
 import { Sandbox } from "../../lib/sandbox/sandbox.ts";
@@ -182,13 +183,20 @@ try {
   {
     const before = dialled();
     const sandbox = await Sandbox.create({ workdir, policy, mode });
-    results["gone"] = await run(sandbox, askAndGo);
+    const gone = run(sandbox, askAndGo);
+    // The first may have been given up by the time that the last has been asked for.
+    const many = Promise.withResolvers<void>();
+    let most = 0;
+    const watch = setInterval(() => {
+      most = Math.max(most, dialled() - before);
+      if (most > 500) many.resolve();
+    }, 10);
     // Whose program has gone may not have been dialled for yet.
-    const until = performance.now() + 20_000;
-    while (dialled() - before <= 500 && performance.now() < until)
-      await new Promise((resolve) => setImmediate(resolve));
-    results["dialled"] = dialled() - before;
+    await Promise.race([many.promise, gone.then(() => wait(20_000))]);
     results["elsewhere, dialling"] = await measure(other);
+    results["gone"] = await gone;
+    clearInterval(watch);
+    results["dialled"] = most;
     await sandbox.dispose();
     // Its sockets are closed in the loop's next turn.
     await new Promise((resolve) => setImmediate(resolve));
