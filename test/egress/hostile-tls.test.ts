@@ -1,35 +1,20 @@
 // Clients and servers that are slow, babble or hang up before a connection of theirs is one of TLS.
 import { once } from "node:events";
-import { type AddressInfo, connect, createServer, type Socket } from "node:net";
+import type { Socket } from "node:net";
 import { connect as connectTls } from "node:tls";
 import test, { type ExecutionContext } from "ava";
 import { Authority } from "../../lib/egress/authority.ts";
 import { endTls } from "../../lib/egress/client-tls.ts";
 import { type Opening, readOpening } from "../../lib/egress/opening.ts";
 import { secure } from "../../lib/egress/server-tls.ts";
+import { connectedPair } from "./connected-pair.ts";
 
 const authority = new Authority("test", 3_600_000);
 const limits = { firstMs: 400, restMs: 300 };
 
-/** Both ends of a connection. */
-async function pair(t: ExecutionContext): Promise<{ readonly near: Socket; readonly far: Socket }> {
-  const server = createServer({ allowHalfOpen: true });
-  server.listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const far = connect({ port: (server.address() as AddressInfo).port, host: "127.0.0.1", noDelay: true });
-  const [near] = (await once(server, "connection")) as [Socket];
-  for (const socket of [near, far]) socket.on("error", () => {});
-  t.teardown(() => {
-    near.destroy();
-    far.destroy();
-    server.close();
-  });
-  return { near, far };
-}
-
 /** A hello of a real client. */
 async function helloBytes(t: ExecutionContext): Promise<Buffer> {
-  const { near, far } = await pair(t);
+  const { near, far } = await connectedPair(t);
   connectTls({ socket: far, servername: "h.example" }).on("error", () => {});
   const [hello] = (await once(near, "data")) as [Buffer];
   return hello;
@@ -45,7 +30,7 @@ async function trickle(socket: Socket, bytes: Buffer): Promise<void> {
 }
 
 test("A hello that comes byte by byte is read, and its handshake ends as any", async (t) => {
-  const { near, far } = await pair(t);
+  const { near, far } = await connectedPair(t);
   const slow = connectTls({ socket: await slowed(t, far), servername: "h.example", ca: authority.certificate });
   slow.on("error", () => {});
   const opening = await readOpening(near, { firstMs: 5000, restMs: 20_000 });
@@ -59,7 +44,7 @@ test("A hello that comes byte by byte is read, and its handshake ends as any", a
 
 /** A connection to pass on for a client, whose bytes go one by one. */
 async function slowed(t: ExecutionContext, to: Socket): Promise<Socket> {
-  const { near, far } = await pair(t);
+  const { near, far } = await connectedPair(t);
   (async () => {
     for await (const part of near) await trickle(to, part);
   })().catch(() => {});
@@ -86,7 +71,7 @@ for (const [what, act, expected] of [
 ] as const) {
   test(`A client that ${what} is waited for no longer than its time`, async (t) => {
     const hello = await helloBytes(t);
-    const { near, far } = await pair(t);
+    const { near, far } = await connectedPair(t);
     const opening: Promise<Opening> = readOpening(near, limits);
     act(far, hello);
     t.like(await opening, expected);
@@ -104,7 +89,7 @@ for (const [what, act, fault] of [
 ] as const) {
   test(`A client that ${what} is cut off, and why is said`, async (t) => {
     const hello = await helloBytes(t);
-    const { near, far } = await pair(t);
+    const { near, far } = await connectedPair(t);
     far.resume();
     const said: string[] = [];
     const ended = endTls(
@@ -144,7 +129,7 @@ for (const [what, act, fault] of [
   ],
 ] as const) {
   test(`A server that ${what} is no server of TLS, which is said at its time`, async (t) => {
-    const { near, far } = await pair(t);
+    const { near, far } = await connectedPair(t);
     far.resume();
     const made = secure(near, "h.example", ["http/1.1"], 300);
     act(far);

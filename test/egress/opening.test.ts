@@ -1,30 +1,21 @@
 // A client's hello, looked at where it lies.
 import { once } from "node:events";
-import { type AddressInfo, connect, createServer, type Socket } from "node:net";
+import type { Socket } from "node:net";
 import { connect as connectTls } from "node:tls";
 import test, { type ExecutionContext } from "ava";
 import { Authority } from "../../lib/egress/authority.ts";
 import { endTls } from "../../lib/egress/client-tls.ts";
 import { peekHello, readOpening } from "../../lib/egress/opening.ts";
 import { native } from "../../lib/native.ts";
+import { connectedPair } from "./connected-pair.ts";
 
 const authority = new Authority("test", 3_600_000);
 
-/** Both ends of a connection, of which the near one is not read. */
+/** A connection of which the near end is not read. */
 async function pair(
   t: ExecutionContext,
 ): Promise<{ readonly near: Socket; readonly fd: number; readonly far: Socket }> {
-  const server = createServer({ allowHalfOpen: true, pauseOnConnect: true });
-  server.listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const far = connect({ port: (server.address() as AddressInfo).port, host: "127.0.0.1", noDelay: true });
-  const [near] = (await once(server, "connection")) as [Socket];
-  for (const socket of [near, far]) socket.on("error", () => {});
-  t.teardown(() => {
-    near.destroy();
-    far.destroy();
-    server.close();
-  });
+  const { near, far } = await connectedPair(t, { paused: true });
   return { near, far, fd: (near as unknown as { readonly _handle: { readonly fd: number } })._handle.fd };
 }
 
