@@ -171,6 +171,8 @@ class Relays {
   // What was said below the low-water mark may be a peer's last word.
   void Sweep(std::vector<Due>* going_on) {
     const auto now = Clock::now();
+    if (now < next_sweep_) return;
+    next_sweep_ = now + std::chrono::milliseconds(kSilenceMs);
     const std::set<uint64_t> bulk = bulk_;
     for (uint64_t id : bulk) {
       const auto relay = Find(id);
@@ -301,7 +303,9 @@ class Relays {
   bool runs_ = false;
   uint64_t last_ = 0;
   std::map<uint64_t, std::shared_ptr<Relay>> relays_;
-  std::set<uint64_t> bulk_;  // of the thread alone
+  // Of the thread alone.
+  std::set<uint64_t> bulk_;
+  Clock::time_point next_sweep_;
 };
 
 // Never destroyed: its thread outlives every static of the process.

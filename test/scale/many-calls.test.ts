@@ -97,7 +97,10 @@ test("10,000 tool calls in one session leave no descriptor, process or memory be
   const after = await countAll(sandbox, init);
   if (counted === undefined) throw new Error("the warm-up was not counted");
 
-  t.true(after.descriptors <= counted.descriptors, `${after.descriptors} descriptors instead of ${counted.descriptors}`);
+  t.true(
+    after.descriptors <= counted.descriptors,
+    `${after.descriptors} descriptors instead of ${counted.descriptors}`,
+  );
   t.true(after.timers <= counted.timers, "timers");
   t.is(after.inside, counted.inside, "processes inside");
   t.is(after.initDescriptorTable, counted.initDescriptorTable, "the init's descriptors");
