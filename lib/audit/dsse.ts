@@ -51,8 +51,9 @@ function parseEnvelope(text: string): Envelope {
   let value: unknown;
   try {
     value = JSON.parse(text);
-  } catch (error) {
-    throw invalid(`it is not JSON (${error instanceof Error ? error.message : String(error)})`);
+  } catch {
+    // What the parser says of it quotes it: it may be another file, of secrets.
+    throw invalid("it is not JSON");
   }
   // A name that is there twice, or written in escapes: another reader would see something else. No value has white space.
   if (JSON.stringify(value) !== text.replace(/[ \t\r\n]/g, "")) throw invalid("its JSON could be read in two ways");

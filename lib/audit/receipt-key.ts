@@ -3,6 +3,7 @@ import { chmodSync, closeSync, fstatSync, mkdirSync, openSync, readFileSync, rmS
 import { homedir } from "node:os";
 import { dirname, join } from "node:path";
 import { HoldfastError } from "../errors.ts";
+import { readBounded } from "../policy/bounded-file.ts";
 
 /** Where the key is that receipts are signed with, unless another is named; the public one lies beside it. */
 export function defaultKeyFile(): string {
@@ -81,11 +82,14 @@ export function readKey(keyFile: string): KeyObject {
   return ed25519(keyFile, () => createPrivateKey(pem));
 }
 
+/** More is no key: what is read of it does not read as one. */
+const longestPem = 64 * 1024;
+
 /** Reads a public key, or the public half of a private one. @throws HoldfastError ERR_HOLDFAST_RECEIPT_KEY */
 export function readPublicKey(file: string): KeyObject {
   let pem: Buffer;
   try {
-    pem = readFileSync(file);
+    pem = readBounded(file, longestPem);
   } catch (cause) {
     const { code } = cause as NodeJS.ErrnoException;
     const why = code === "ENOENT" ? "does not exist" : `cannot be read (${code})`;

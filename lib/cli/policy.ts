@@ -166,12 +166,12 @@ async function chosenPolicy(file: string | undefined, preset: string | undefined
 
 /** Nothing is printed of a profile with errors. */
 async function printProfile(file: string, { set = [] }: { set?: readonly string[] }): Promise<void> {
-  const [{ policyOfProfile }, { readBounded }] = await Promise.all([
+  const [{ policyOfProfile }, { readPolicyBytes }] = await Promise.all([
     import("../policy/profile.ts"),
     import("../policy/load.ts"),
   ]);
   const given = new Map(set.map((each) => [each.split("=", 1)[0] ?? "", each.slice(each.indexOf("=") + 1)]));
-  const { text, problems } = policyOfProfile(readBounded(file), file, given);
+  const { text, problems } = policyOfProfile(readPolicyBytes(file), file, given);
   for (const problem of problems) write(process.stderr, render(problem));
   if (text === null) process.exitCode = refused;
   else process.stdout.write(text);

@@ -1,8 +1,8 @@
-import { readFileSync, statSync } from "node:fs";
 import { Command } from "commander";
 import { checkReceipt, compareFiles, type Receipt } from "../audit/receipt-check.ts";
 import { defaultKeyFile, keyId, makeKey, publicKeyFile, readPublicKey } from "../audit/receipt-key.ts";
 import { HoldfastError } from "../errors.ts";
+import { readBounded } from "../policy/bounded-file.ts";
 import { displayPath } from "../sandbox/display-path.ts";
 import { paint, reportError } from "./report.ts";
 
@@ -49,7 +49,7 @@ function attempt(json: boolean, act: () => number): number {
   }
 }
 
-const largestReceipt = 512 * 1024 * 1024;
+const largestReceipt = 256 * 1024 * 1024;
 
 function verify(file: string, { key: keyFile, files, json = false }: VerifyOptions): number {
   const key = readPublicKey(keyFile);
@@ -68,8 +68,9 @@ function verify(file: string, { key: keyFile, files, json = false }: VerifyOptio
 function read(file: string): string {
   let why: string;
   try {
-    if (statSync(file).size <= largestReceipt) return readFileSync(file, "utf8");
-    why = "is too large to be one";
+    const bytes = readBounded(file, largestReceipt);
+    if (bytes.length <= largestReceipt) return bytes.toString();
+    why = `is too large to be one: it has more than ${largestReceipt >> 20} MiB`;
   } catch (error) {
     why = `cannot be read (${(error as NodeJS.ErrnoException).code})`;
   }

@@ -1,5 +1,5 @@
-import { closeSync, openSync, readSync } from "node:fs";
 import { HoldfastError } from "../errors.ts";
+import { readBounded } from "./bounded-file.ts";
 import { credentialsSection } from "./credential-fields.ts";
 import { checkCredentials } from "./credentials.ts";
 import { defaultLimits, defaultPolicy } from "./default-policy.ts";
@@ -192,7 +192,7 @@ function build(found: Read<typeof openshellShape>, context: Context): Policy {
  * @throws HoldfastError ERR_HOLDFAST_POLICY_UNREADABLE when the file cannot be opened or read
  */
 export function readPolicy(file: string): ParsedPolicy {
-  const bytes = readBounded(file);
+  const bytes = readPolicyBytes(file);
   const { policy, problems } = parsePolicy(bytes, file);
   return Object.freeze({ policy: policy && Object.freeze({ ...policy, [policyText]: Buffer.from(bytes) }), problems });
 }
@@ -209,23 +209,13 @@ export function loadPolicy(file: string): Policy {
   return policy;
 }
 
-/** At most one byte more than a policy may have, so that /dev/zero is refused for its size like any large file. */
-export function readBounded(file: string): Uint8Array {
-  const buffer = Buffer.alloc(largestPolicy + 1);
-  let length = 0;
+/** At most one byte more than a policy may have. */
+export function readPolicyBytes(file: string): Uint8Array {
   try {
-    const descriptor = openSync(file, "r");
-    try {
-      for (let count = 1; count > 0 && length < buffer.length; length += count) {
-        count = readSync(descriptor, buffer, length, buffer.length - length, null);
-      }
-    } finally {
-      closeSync(descriptor);
-    }
+    return readBounded(file, largestPolicy);
   } catch (cause) {
     throw unreadable(file, cause);
   }
-  return buffer.subarray(0, length);
 }
 
 function unreadable(file: string, cause: unknown): HoldfastError {

@@ -1,8 +1,8 @@
-import { readFileSync, statSync } from "node:fs";
 import { dirname, resolve } from "node:path";
 import { isMap, isScalar, isSeq, LineCounter, type Pair, parseDocument, type YAMLMap } from "yaml";
 import * as z from "zod";
 import { HoldfastError } from "../errors.ts";
+import { readBounded } from "../policy/bounded-file.ts";
 
 const maxFileBytes = 4 * 1024 * 1024;
 
@@ -279,8 +279,9 @@ function pairOf(map: YAMLMap, key: PropertyKey): Pair | undefined {
 export function readTask(path: string): Task {
   let text: string;
   try {
-    if (statSync(path).size > maxFileBytes) throw new Error(`larger than ${maxFileBytes} bytes`);
-    text = new TextDecoder("utf-8", { fatal: true }).decode(readFileSync(path));
+    const bytes = readBounded(path, maxFileBytes);
+    if (bytes.length > maxFileBytes) throw new Error(`larger than ${maxFileBytes} bytes`);
+    text = new TextDecoder("utf-8", { fatal: true }).decode(bytes);
   } catch (error) {
     throw new HoldfastError(`the task file ${path} cannot be read: ${error instanceof Error ? error.message : error}`, {
       code: "ERR_HOLDFAST_TASK_UNREADABLE",

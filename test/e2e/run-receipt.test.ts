@@ -50,6 +50,14 @@ test("A run leaves a receipt that is checked offline: with exit status 1 where i
   t.is(other.status, 1);
   t.regex(other.stderr, /signed by another key/);
   t.is(call("receipt", "verify", "none.json").status, 125);
+  const endless = call("receipt", "verify", "/dev/zero");
+  t.is(endless.status, 125, "a file without an end");
+  t.regex(endless.stderr, /the receipt \/dev\/zero is too large to be one: it has more than 256 MiB/);
+  t.is(call("receipt", "verify", "r.json", "--key", "/dev/zero").status, 125);
+  writeFileSync(join(cwd, "password"), "hunter2-and-more");
+  const otherFile = call("receipt", "verify", "password");
+  t.is(otherFile.status, 1);
+  t.notRegex(otherFile.stderr, /hunter2/, "what is not a receipt is not quoted");
 
   const shown = call("run", "--receipt", "x.json", "--receipt-key", "own.key", "--", "true");
   t.regex(shown.stderr, /own\.key lies in .*project, where the sandbox could read it/);

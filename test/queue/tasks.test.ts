@@ -51,6 +51,7 @@ test("Broken YAML, doubled keys and aliases that explode are refused", (t) => {
     t.throws(() => parseTask(text, "bad.yaml"), { code: "ERR_HOLDFAST_TASK_INVALID" });
   }
   t.throws(() => readTask("/nowhere/task.yaml"), { code: "ERR_HOLDFAST_TASK_UNREADABLE" });
+  t.throws(() => readTask("/dev/zero"), { code: "ERR_HOLDFAST_TASK_UNREADABLE", message: /larger than/ });
 });
 
 test("An answer is held against what was expected of it", (t) => {
