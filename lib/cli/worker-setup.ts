@@ -1,5 +1,6 @@
 import type { KeyObject } from "node:crypto";
 import { resolve } from "node:path";
+import { decoded } from "../egress/upstream-proxy.ts";
 import { HoldfastError } from "../errors.ts";
 import { inspectPath, isWithin } from "../host/paths.ts";
 import { mountPointFault, normalise } from "../policy/paths.ts";
@@ -87,12 +88,7 @@ function takeCredentials(keyFile: string | undefined, redactor: Redactor, log: W
 
 /** Of the way to the queue: Node keeps it where it is. */
 function passwordIn(proxy = ""): string {
-  const password = URL.canParse(proxy) ? new URL(proxy).password : "";
-  try {
-    return decodeURIComponent(password);
-  } catch {
-    return password;
-  }
+  return URL.canParse(proxy) ? decoded(new URL(proxy).password) : "";
 }
 
 function readBaseUrl(text: string | undefined, log: WorkerLog): string | undefined {

@@ -1,9 +1,9 @@
-import { readFile } from "node:fs/promises";
 import { type BlockList, connect, isIP, type Socket } from "node:net";
 import { connect as connectTls } from "node:tls";
 import { writeHostPort } from "../policy/host-port.ts";
 import type { UpstreamProxySettings } from "../policy/policy.ts";
 import { secretsInUse } from "../secrets/secret-search.ts";
+import { checkDocument, readSource } from "../secrets/sources.ts";
 import { addressBytes, compileRanges } from "./addresses.ts";
 import { readUntil } from "./read-until.ts";
 import { serverTrust } from "./server-tls.ts";
@@ -97,13 +97,16 @@ export class UpstreamProxy {
   async #credentials(): Promise<string | undefined> {
     const { credentials } = this.#settings;
     if (credentials === undefined) return undefined;
-    const from = "env" in credentials ? `the variable ${credentials.env}` : credentials.file;
-    const found =
-      "env" in credentials
-        ? process.env[credentials.env]
-        : await readFile(credentials.file, "utf8").catch(() => undefined);
-    const text = withoutUrl(found?.trim());
-    if (text !== undefined && /^[^:\0-\x1f]{1,255}:[^\0-\x1f]{1,255}$/.test(text)) {
+    const isVariable = "env" in credentials;
+    const from = isVariable ? `the variable ${credentials.env}` : credentials.file;
+    const found = await readSource(
+      isVariable ? { kind: "env", name: credentials.env } : { kind: "file", path: credentials.file },
+      undefined,
+      checkDocument,
+    ).catch(() => undefined);
+    const text = loginIn(found?.bytes.toString().trim() ?? "", this.#url.host);
+    found?.bytes.fill(0);
+    if (/^[^:\0-\x1f]{1,255}:[^\0-\x1f]{1,255}$/.test(text)) {
       this.#remember(Buffer.from(text.slice(text.indexOf(":") + 1)));
       return text;
     }
@@ -118,11 +121,22 @@ export class UpstreamProxy {
   }
 }
 
-/** What HTTPS_PROXY and its like may hold instead: a URL with the credentials in it. */
-function withoutUrl(text: string | undefined): string | undefined {
-  if (text === undefined || !/^[a-z][a-z\d+.-]*:\/\//i.test(text) || !URL.canParse(text)) return text;
-  const { username, password } = new URL(text);
-  return `${decodeURIComponent(username)}:${decodeURIComponent(password)}`;
+/** `USER:PASSWORD`, also of what HTTPS_PROXY and its like may hold instead: a URL, of the proxy's host where it has no scheme. */
+function loginIn(text: string, proxyHost: string): string {
+  const hasScheme = /^[a-z][a-z\d+.-]*:\/\//i.test(text);
+  const written = hasScheme ? text : `http://${text}`;
+  if (!URL.canParse(written)) return text;
+  const { host, username, password } = new URL(written);
+  return hasScheme || (username !== "" && host === proxyHost) ? `${decoded(username)}:${decoded(password)}` : text;
+}
+
+/** As it is where a percent sign stands for itself. */
+export function decoded(part: string): string {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return part;
+  }
 }
 
 function overTls(raw: Socket, host: string): Socket {

@@ -1,3 +1,4 @@
+import { spawnSync } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -29,4 +30,34 @@ test("An upstream proxy's password, as it was read last, is looked for in what l
   t.deepEqual(redacted(), ["build: a first password", "[redacted]"]);
   proxy.close();
   t.deepEqual(redacted(), said);
+});
+
+test("Its login is read out of a proxy's variable as programs write that one, and a pipe is not waited for", async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), "holdfast-proxy-"));
+  t.teardown(() => rmSync(folder, { recursive: true, force: true }));
+  const { signal } = new AbortController();
+  const logins: readonly (readonly [credentials: string, written: (address: string) => string])[] = [
+    ["build:a password", (address) => `build:a%20password@${address}`],
+    ["build:a password", (address) => `http://build:a%20password@${address}/`],
+    ["build:100%sure", (address) => `http://build:100%sure@${address}`],
+    ["build:one@two", () => "build:one@two"],
+  ];
+  const name = "HOLDFAST_TEST_PROXY_LOGIN";
+  t.teardown(() => delete process.env[name]);
+  const settings = { noProxy: [], resolve: "here" } as const;
+  for (const [credentials, written] of logins) {
+    const server = await startConnectProxy({ address: "127.0.0.1", credentials });
+    const address = `127.0.0.1:${server.port}`;
+    process.env[name] = written(address);
+    const proxy = new UpstreamProxy({ url: `http://${address}`, credentials: { env: name }, ...settings });
+    const connected = proxy.connect("127.0.0.1", server.port, signal).then((socket) => void socket.destroy());
+    await t.notThrowsAsync(connected, written("PROXY"));
+    proxy.close();
+    server.close();
+  }
+  const pipe = join(folder, "pipe");
+  t.is(spawnSync("mkfifo", [pipe]).status, 0);
+  const proxy = new UpstreamProxy({ url: "http://127.0.0.1:1", credentials: { file: pipe }, ...settings });
+  await t.throwsAsync(proxy.connect("127.0.0.1", 1, signal), { message: /are not there as USER:PASSWORD/ });
+  proxy.close();
 });
