@@ -344,9 +344,15 @@ function injectIntoFields<Field extends SwapField>(
   for (const { name, inject } of bound) {
     const made = inject === undefined ? undefined : fieldOf(inject, session.placeholderOf(name));
     if (made !== undefined)
-      fields = [...fields.filter((field) => field.name !== made.name), makeField(made.name, made.value)];
+      fields = [...fields.filter((field) => !isReadAs(field.name, made.name)), makeField(made.name, made.value)];
   }
   return fields;
+}
+
+/** Servers behind CGI and its like read an underscore as a hyphen (RFC 3875 section 4.1.18). */
+function isReadAs(name: string, made: string): boolean {
+  if (name === made) return true;
+  return name.length === made.length && name.replaceAll("_", "-") === made.replaceAll("_", "-");
 }
 
 function fieldOf(inject: CredentialInjection, placeholder: string): SwapField | undefined {

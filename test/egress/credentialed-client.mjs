@@ -67,7 +67,10 @@ results.broken = await ask("/x", bearer(BROKEN));
 results.missing = await ask("/x", bearer(MISSING));
 
 // Without a placeholder: what the program sends in that place is replaced.
-const injected = { port: 8443, headers: { Authorization: "Bearer of its own", "X-Api-Key": ["own", "another"] } };
+const injected = {
+  port: 8443,
+  headers: { Authorization: "Bearer of its own", "X-Api-Key": ["own", "another"], X_Api_Key: "third" },
+};
 for (const path of [
   "/inject/bearer",
   "/inject/basic",

@@ -139,13 +139,13 @@ inThatWorld(
     const { came, secrets } = found;
     const { injected } = secrets;
     const of = (path: string): Came | undefined => came["inject"]?.find(({ url }) => url.startsWith(path));
-    const own = { authorization: "Bearer of its own", "x-api-key": "own, another" };
+    const own = { authorization: "Bearer of its own", "x-api-key": "own, another", x_api_key: "third" };
     t.like(of("/inject/bearer"), { ...own, authorization: `Bearer ${injected}` });
     t.like(of("/inject/basic"), {
       ...own,
       authorization: `Basic ${Buffer.from(`me:${injected}`).toString("base64")}`,
     });
-    t.like(of("/inject/header"), { ...own, "x-api-key": `Token ${injected}` });
+    t.like(of("/inject/header"), { ...own, "x-api-key": `Token ${injected}`, x_api_key: undefined });
     t.like(of("/inject/query"), { ...own, url: `/inject/query?a=1&b=2&key=${encodeURIComponent(injected)}` });
     t.like(of("/inject/none"), own);
     t.is(came[`bot${encodeURIComponent(injected)}`]?.[0]?.url, `/bot${encodeURIComponent(injected)}/send?x=1`);
