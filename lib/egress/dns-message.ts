@@ -7,6 +7,8 @@ export interface Question {
   readonly id: number;
   /** Lower case, without the final dot; the root is empty. */
   readonly name: string;
+  /** The same as it was spelled. */
+  readonly spelled: string;
   readonly type: number;
   readonly recursionDesired: boolean;
   /** The question section as it came, to be sent back. */
@@ -48,7 +50,7 @@ export function readQuestion(data: Buffer): QuestionRead {
     if (size === 0) break;
     // 63 at most; anything above is a pointer or of a kind that was never used.
     if (size > 63 || at + size > data.length) return faulty(codes.malformed);
-    labels.push(data.toString("latin1", at, at + size).toLowerCase());
+    labels.push(data.toString("latin1", at, at + size));
     at += size;
     length += size + 1;
     if (length > longestName + 1) return faulty(codes.malformed);
@@ -59,9 +61,10 @@ export function readQuestion(data: Buffer): QuestionRead {
   if (data.readUInt16BE(at + 2) !== classIn) return faulty(codes.refused);
   // A dot within a label would read as two labels: such a name is nobody's.
   if (labels.some((label) => label.includes(".") || /[^\x21-\x7e]/.test(label))) return faulty(codes.refused);
+  const spelled = labels.join(".");
   return {
     kind: "question",
-    question: { id, name: labels.join("."), type, recursionDesired: (flags & 0x100) !== 0, section },
+    question: { id, name: spelled.toLowerCase(), spelled, type, recursionDesired: (flags & 0x100) !== 0, section },
   };
 }
 

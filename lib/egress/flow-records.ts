@@ -74,10 +74,11 @@ export class FlowRecords {
   }
 
   /** A secret is in what a program sends, by name. */
-  leaked({ program, host, port }: FlowSubject, leak: RequestLeak, { method, path }: Request): void {
+  leaked({ program, host, port }: FlowSubject, leak: RequestLeak, request?: Request): void {
     const { what, form, where, action } = leak;
-    const found = { what, form, where, action, program: program?.path ?? null, host, port, method, path };
-    this.#append({ type: "leak.found", sandbox: this.#sandbox, ...found });
+    const found = { what, form, where, action, program: program?.path ?? null, host, port };
+    const asked = request && { method: request.method, path: request.path };
+    this.#append({ type: "leak.found", sandbox: this.#sandbox, ...found, ...asked });
   }
 
   /** An issuer was asked for a token, by the launcher. */

@@ -16,7 +16,8 @@ import type { Program, Verdict } from "./flow.ts";
 import { type FlowDetail, FlowRecords } from "./flow-records.ts";
 import { InferenceGate } from "./inference-gate.ts";
 import { forward, type Inspected, Inspector, inspect, type Judged, ReachRefusal } from "./inspect.ts";
-import { RequestGuard } from "./leaks.ts";
+import { leakRule } from "./leak-flow.ts";
+import { isKeptBack, LeakFault, RequestGuard } from "./leaks.ts";
 import { NamePool } from "./names.ts";
 import { openingFault, peekHello, readOpening, refuseOpening } from "./opening.ts";
 import { Programs } from "./program.ts";
@@ -128,12 +129,12 @@ export class Gateway {
       // Without a network of its own all are asked for over TCP, on connections that count among the sandbox's.
       ...(options.resolver.streams < 0 ? { mostConnections: mostSockets } : {}),
       names: this.#names,
-      knows: (name) =>
+      knows: (name, spelled) =>
         !this.#isOff &&
-        (this.#decision.knows(name) ||
+        ((this.#decision.knows(name) && !isKeptBack(this.#guard.name(spelled))) ||
           (options.hasProxy && name === explicitProxy.name) ||
           (this.#inference !== null && name === inferenceHost)),
-      onRefused: (name) => this.#records.nameRefused(name, this.#isOff ? switchedOff : unnamed(name)),
+      onRefused: (name, spelled) => this.#refuseName(name, spelled),
     });
     native().onFlow(options.broker, () => this.#takeFlows());
   }
@@ -207,6 +208,18 @@ export class Gateway {
   /** What `--net log` alone permitted, from the beginning. */
   unlisted(): UnlistedLog {
     return this.#records.unlisted.log();
+  }
+
+  #refuseName(name: string, spelled: string): void {
+    const leak = this.#guard.name(spelled);
+    // As it is spelled a secret is taken out of what is told.
+    const said = leak === undefined ? name : spelled;
+    if (this.#isOff) this.#records.nameRefused(said, switchedOff);
+    else if (leak === undefined || !this.#decision.knows(name)) this.#records.nameRefused(said, unnamed(said));
+    else {
+      this.#records.nameRefused(said, { detail: new LeakFault(leak).message });
+      this.#records.leaked({ program: null, host: said, port: dnsPort }, leak);
+    }
   }
 
   #takeFlows(): void {
@@ -295,6 +308,13 @@ export class Gateway {
       return tellRefused(authority, { client, host, port, answer: answerTo(connection.refusal) });
     }
     const { grant } = connection;
+    // Before anybody outside is asked where it leads.
+    const leak = this.#guard.name(host);
+    if (leak !== undefined) this.#records.leaked({ program, host, port }, leak);
+    if (isKeptBack(leak)) {
+      const { message: detail } = new LeakFault(leak);
+      return stop({ allowed: false, policy: grant.policy, rule: leakRule(leak), reason: "leak", detail });
+    }
     // From here on another policy may end it.
     const carried: Carried = { program, host, port, grant };
     this.#carried.set(client, carried);

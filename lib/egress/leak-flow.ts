@@ -8,6 +8,11 @@ import { SwapFault } from "./swap.ts";
 /** What of a policy decides. */
 const settingOf = { known: "requests", token: "tokens", placeholder: "placeholders" } as const;
 
+/** The same, with what it says. */
+export function leakRule({ kind, action }: RequestLeak): string {
+  return `leak_guard.${settingOf[kind]}: ${action}`;
+}
+
 /** What of a body goes on, by what was taken from it. */
 export type BodyStream = LeakStream | CodedStream | FramedStream;
 
@@ -111,7 +116,7 @@ export class LeakFlow {
   /** Records what does not go on, and says so. */
   refuse(fault: LeakFault, request: Request): Answer {
     const { leak, message } = fault;
-    const rule = `leak_guard.${settingOf[leak.kind]}: ${leak.action}`;
+    const rule = leakRule(leak);
     const { policy } = this.#refuse(fault, rule, request);
     this.#record(leak, request);
     return { ...failureAnswer(403, leakError, message, { policy, rule }), detail: `${message} (${rule})` };

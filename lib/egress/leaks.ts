@@ -12,7 +12,7 @@ export interface RequestLeak {
   readonly action: LeakAction;
   /** Whether it is known, only looks like one, or stands for one that is not for this place. */
   readonly kind: "known" | "token" | "placeholder";
-  readonly where: "head" | "body" | "message";
+  readonly where: "name" | "head" | "body" | "message";
 }
 
 /** Why a request does not go on, or no further. */
@@ -24,6 +24,11 @@ export class LeakFault extends Error {
     super(`the ${leak.where} holds ${leak.what} (${leak.form}), which the leak guard keeps back`);
     this.leak = leak;
   }
+}
+
+/** Whether what it was found in may not go on as it is. */
+export function isKeptBack(leak: RequestLeak | undefined): leak is RequestLeak {
+  return leak !== undefined && leak.action !== "warn";
 }
 
 interface Span {
@@ -89,6 +94,15 @@ export class RequestGuard {
     const { spans } = this.find(bytes, "head", false);
     const stopped = spans.find(({ leak }) => leak.action !== "warn");
     return stopped === undefined ? spans.map(({ leak }) => leak) : new LeakFault(stopped.leak);
+  }
+
+  /** What is in the name of a server, which others are asked for; nothing is taken out of one. */
+  name(asked: string): RequestLeak | undefined {
+    // What is longer than a label is parted.
+    const texts = [asked, asked.replaceAll(".", "")];
+    const found = texts.flatMap((text) => this.#findAll(Buffer.from(text, "latin1"), "name", false, []).spans);
+    const { leak } = found.find((span) => span.leak.action !== "warn") ?? found[0] ?? {};
+    return leak;
   }
 
   /**

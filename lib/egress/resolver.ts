@@ -14,8 +14,8 @@ export interface ResolverOptions {
   readonly streams: number;
   readonly names: NamePool;
   /** Whether the sandbox may be told of a name. */
-  readonly knows: (name: string) => boolean;
-  readonly onRefused: (name: string) => void;
+  readonly knows: (name: string, spelled: string) => boolean;
+  readonly onRefused: (name: string, spelled: string) => void;
   /** How many may ask over TCP at once. */
   readonly mostConnections?: number;
   /** How long one that asks over TCP has for a question. */
@@ -120,8 +120,8 @@ export class Resolver {
       if (question.type === types.aaaa) return answer(question, [loopbackIpv6], ttlSeconds);
       return answer(question, [], ttlSeconds);
     }
-    if (question.name === "" || !knows(question.name)) {
-      onRefused(question.name);
+    if (question.name === "" || !knows(question.name, question.spelled)) {
+      onRefused(question.name, question.spelled);
       return refusal(question, codes.noSuchName);
     }
     const addresses = names.addressesOf(question.name);

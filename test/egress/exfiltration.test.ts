@@ -8,6 +8,13 @@ interface Arrived {
   readonly said: string;
 }
 
+interface ByName {
+  readonly asked: readonly string[];
+  readonly said: string;
+  readonly leaks: readonly Readonly<Record<string, unknown>>[];
+  readonly told: string;
+}
+
 const missing = missingForWorld();
 const gid = process.getgid?.() ?? 0;
 const setUp = [
@@ -50,3 +57,19 @@ holds("Each of these ways leads out where there is no sandbox", "outside", {
   asked: ["udp secret-question.example.test"],
   said: "icmp was sent\n",
 });
+
+for (const mode of ["namespaces", "landlock"] as const)
+  test(`A name that holds a secret or a placeholder is asked of nobody outside, however it is spelled (${mode})`, (t) => {
+    if (missing !== null) {
+      t.log(`skipped: ${missing}`);
+      t.pass();
+      return;
+    }
+    const { asked, said, leaks, told } = found[`${mode} by name`] as unknown as ByName;
+    t.deepEqual(asked, ["udp fine.wild.example.test"]);
+    t.is(said, `${"refused\n".repeat(3)}HTTP/1.1 403\n`);
+    const ways = new Set(leaks.map(({ what, form, where, action }) => [what, form, where, action].join()));
+    t.deepEqual([...ways], ["held,plain,name,block", "held,hex,name,block"]);
+    t.regex(told, /the name holds held \(plain\), which the leak guard keeps back/);
+    t.notRegex(told, /held-key-0042x|48656c642d4b65792d3030343278/i);
+  });

