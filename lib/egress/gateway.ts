@@ -450,9 +450,12 @@ function captured(client: Socket, fd: number): Omit<Asked, "host" | "port"> {
   return { fd, isForward: false, isProxied: false, accept: () => {}, reject: () => void client.resetAndDestroy() };
 }
 
-/** Whether what is carried by one grant may go on by another as it is: the same way, to addresses by the same rules. */
+/** Whether what is carried by one grant may go on by another as it is: the same way, to addresses that both allow. */
 function isCarriedAlike(one: Grant, other: Grant): boolean {
-  const ranges = ({ endpoints }: Grant): string =>
-    JSON.stringify(endpoints.map(({ host, allowedIps }) => [host, allowedIps]));
-  return one.carry === other.carry && (one.addresses === other.addresses || ranges(one) === ranges(other));
+  // Of what passes by `tcp` even its beginning is not looked at.
+  const goesOn = one.carry === other.carry || (one.carry === "tunnel" && other.carry === "tcp");
+  const rangesOf = ({ endpoints }: Grant): readonly string[] => endpoints.flatMap(({ allowedIps }) => allowedIps);
+  const [before, now] = [rangesOf(one), rangesOf(other)];
+  const keepsRanges = before.length === 0 ? now.length === 0 : before.every((range) => now.includes(range));
+  return goesOn && keepsRanges && (other.addresses.exact || !one.addresses.exact);
 }

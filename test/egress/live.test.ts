@@ -14,6 +14,10 @@ for (const mode of ["namespaces", "landlock"]) {
     "the same again": { said: [], "goes on": all, denials: 0 },
   });
 
+  holds("A policy that permits it by other entries too, and more besides, touches nothing either", {
+    "all and more": { said: [], "goes on": all, denials: 0 },
+  });
+
   holds("What another policy refuses is broken off and recorded, in whatever protocol; the rest goes on", {
     "a part": {
       said: broken(all.filter((name) => !remaining.includes(name))),

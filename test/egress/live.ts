@@ -25,7 +25,7 @@ const everything = {
   skip: "{ host: api.example.test, port: 9443, tls: skip }",
 };
 
-function policyOf({ rest, socket, tcp, skip }: typeof everything): Policy {
+function policyOf({ rest, socket, tcp, skip }: typeof everything, more = ""): Policy {
   const read = `host: api.example.test, ports: [80, 443, 8443]`;
   return sound(`${runnable(dirname(process.execPath))}network_policies:
   one:
@@ -35,11 +35,23 @@ function policyOf({ rest, socket, tcp, skip }: typeof everything): Policy {
       - ${tcp}
       - ${skip}
     binaries: [{ path: "${process.execPath}" }]
-`);
+${more}`);
 }
+
+/** Grants the same places once more, by another entry, and others. */
+const more = `  two:
+    endpoints:
+      - { host: api.example.test, ports: [443, 80, 8443], path: "/more/**", protocol: rest, enforcement: enforce, access: read-only }
+      - { host: "*.example.test", ports: [7, 8], protocol: tcp }
+    binaries: [{ path: "${process.execPath}" }]
+`;
 
 const policies: Readonly<Record<string, (sandbox: Sandbox) => unknown>> = {
   "the same again": (sandbox) => sandbox.applyPolicy(policyOf(everything)),
+  "all and more": (sandbox) =>
+    sandbox.applyPolicy(
+      policyOf({ ...everything, skip: "{ host: api.example.test, port: 9443, protocol: tcp }" }, more),
+    ),
   "a part": (sandbox) =>
     sandbox.applyPolicy(
       policyOf({
@@ -139,7 +151,7 @@ try {
     change(sandbox);
     const said: string[] = [];
     // All fourteen have ended, or said that they go on.
-    const goesOn = title === "the same again" ? 14 : title === "a part" ? 7 : 0;
+    const goesOn = title === "the same again" || title === "all and more" ? 14 : title === "a part" ? 7 : 0;
     while (said.length < 14 - goesOn) said.push(await next());
     if (goesOn > 0) child.stdin.write("who goes on?\n");
     for (let left = goesOn; left > 0; left--) said.push(await next());
