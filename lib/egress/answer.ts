@@ -25,7 +25,8 @@ export function refusalAnswer({ host, port, program, request }: Asked, verdict: 
       : verdict.reason === "malformed"
         ? "malformed_request"
         : "policy_denied";
-  const asked = { ...(request === undefined ? {} : { method: request.method, path: request.path }), host, port };
+  const method = verdict.method ?? request?.method;
+  const asked = { ...(request === undefined ? {} : { method, path: request.path }), host, port };
   const isMissing = verdict.reason === "rule" || verdict.reason === "path";
   const next = verdict.remedy === undefined ? [] : [step(verdict.remedy)];
   return {
@@ -35,7 +36,7 @@ export function refusalAnswer({ host, port, program, request }: Asked, verdict: 
       error,
       detail: verdict.detail,
       policy: verdict.policy,
-      rule: verdict.rule ?? (request === undefined ? null : `${request.method} ${request.path}`),
+      rule: verdict.rule ?? (request === undefined ? null : `${method} ${request.path}`),
       layer: "l7",
       protocol: "rest",
       ...asked,

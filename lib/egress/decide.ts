@@ -199,7 +199,8 @@ export class NetworkDecision {
     for (const method of request.alsoMethods ?? []) {
       if (!verdict.allowed) break;
       const also = this.#request(grant, { ...request, method });
-      if (!also.allowed || also.reason !== undefined) return also;
+      if (!also.allowed || also.reason !== undefined)
+        return { ...also, method, detail: `${also.detail} (named by a field of the ${request.method})` };
     }
     return verdict;
   }

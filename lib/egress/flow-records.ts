@@ -46,7 +46,8 @@ export class FlowRecords {
     if (verdict.allowed && verdict.reason === undefined) return;
     const { program, host, port } = flow;
     const place = `${writeHostPort(host, port)} (by ${program?.path ?? "an unknown program"})`;
-    const subject = request === undefined ? place : `${request.method} ${request.path} at ${place}`;
+    const method = verdict.method ?? request?.method ?? "";
+    const subject = request === undefined ? place : `${method} ${request.path} at ${place}`;
     if (verdict.reason === "unreachable") this.unreached.add(place, verdict);
     if (!verdict.allowed) this.refusals.add(subject, verdict);
     if (verdict.unlisted !== true) return;
@@ -54,7 +55,7 @@ export class FlowRecords {
       ...{ program: program?.path ?? null, host, port, isOpaque },
       ...(program?.doubt === undefined ? {} : { doubt: program.doubt }),
       ...(verdict.reason === "unreachable" ? { unreached: verdict.detail } : {}),
-      ...(request === undefined ? {} : { request: { method: request.method, path: request.path } }),
+      ...(request === undefined ? {} : { request: { method, path: request.path } }),
       ...(endpoint === undefined ? {} : { endpoint }),
     });
   }

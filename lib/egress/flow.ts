@@ -77,6 +77,8 @@ export interface Verdict {
   readonly reason?: Reason;
   /** One sentence for people. */
   readonly detail: string;
+  /** The method that was judged, where a field of the request names another than its first line. */
+  readonly method?: string;
   /** What would allow it, as a line of a policy or a flag. */
   readonly remedy?: string;
   /** No entry grants it: `--net log` alone does. */

@@ -61,7 +61,10 @@ export function isAuthority(given: string, { scheme, host, port }: InspectedFlow
   return said === `${name}:${port}` || (isUsual && said === name);
 }
 
-/** Fields by which some servers take a request for one of another method (Google's APIs, Rails, Symfony). */
+/**
+ * Fields by which some servers take a request for one of another method (Google's APIs, Rails, Symfony). To those that name
+ * fields as CGI does (RFC 3875 section 4.1.18), an underscore is a hyphen.
+ */
 const methodFields: ReadonlySet<string> = new Set(["x-http-method-override", "x-http-method", "x-method-override"]);
 /** And for another path (IIS, Symfony, Laminas): front ends alone send these. */
 const targetFields: ReadonlySet<string> = new Set(["x-original-url", "x-rewrite-url"]);
@@ -69,8 +72,9 @@ const targetFields: ReadonlySet<string> = new Set(["x-original-url", "x-rewrite-
 /** What tells of the methods that a request may have by its fields. Throws a TargetError where it may have another path. */
 function alsoMethodsOf(fields: readonly SwapField[]): readonly string[] | undefined {
   let found: string[] | undefined;
-  for (const { name, value } of fields) {
-    if (!name.startsWith("x-")) continue;
+  for (const { name: given, value } of fields) {
+    if (!given.startsWith("x")) continue;
+    const name = given.replaceAll("_", "-");
     if (targetFields.has(name)) throw new TargetError(`${name} names another target than the request line`);
     if (!methodFields.has(name)) continue;
     found ??= [];

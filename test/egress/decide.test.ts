@@ -1,4 +1,5 @@
 import test from "ava";
+import { refusalAnswer } from "../../lib/egress/answer.ts";
 import { decide, NetworkDecision } from "../../lib/egress/decide.ts";
 import type { Program, Request, Verdict } from "../../lib/egress/flow.ts";
 import { parsePolicy } from "../../lib/policy/load.ts";
@@ -144,6 +145,16 @@ test("A request whose fields name another method needs a rule for each of them",
   t.false(is("/a", "PUT", "DELETE"));
   t.true(is("/b", "PUT"));
   t.false(is("/b", "delete"));
+  // What is said of it names that one.
+  const request = { method: "POST", path: "/a", alsoMethods: ["DELETE"] };
+  const verdict = asked(decision, "h.example", 443, request);
+  t.like(verdict, {
+    method: "DELETE",
+    detail: "no rule allows DELETE /a at h.example (named by a field of the POST)",
+    remedy: "- allow: { method: DELETE, path: /a }",
+  });
+  const answer = refusalAnswer({ host: "h.example", port: 443, program: "/usr/bin/curl", request }, verdict);
+  t.like(JSON.parse(answer.body), { method: "DELETE", rule: "DELETE /a", rule_missing: { method: "DELETE" } });
 });
 
 test("One deny anywhere wins, one allow anywhere is enough, over all entries that the program has", (t) => {

@@ -112,6 +112,7 @@ holds("What two readers could take for two things is refused", {
     "many fields": "HTTP/1.1 431 Request Header Fields Too Large",
     "no HTTP": badRequest,
     "another method": "HTTP/1.1 403 Forbidden by policy",
+    "another method, to CGI": "HTTP/1.1 403 Forbidden by policy",
     "another target": badRequest,
     "a message's method": badRequest,
   },

@@ -117,6 +117,7 @@ results.smuggled = {
   "many fields": status(await say(get("/allowed/a", ...Array.from({ length: 300 }, (_, i) => `X${i}: 1`)))),
   "no HTTP": status(await say("hello\r\n\r\n")),
   "another method": status(await say(get("/allowed/a", "X-HTTP-Method-Override: DELETE", "Connection: close"))),
+  "another method, to CGI": status(await say(get("/allowed/a", "X_HTTP_Method_Override: DELETE", "Connection: close"))),
   "another target": status(await say(get("/allowed/a", "X-Original-URL: /other"))),
   "a message's method": status(await say("WEBSOCKET_TEXT /ws/talk HTTP/1.1\r\nHost: api.example.test\r\n\r\n")),
 };
