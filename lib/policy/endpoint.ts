@@ -1,6 +1,6 @@
 import { isIP } from "node:net";
 import { blockedOverlap, readRange } from "./address.ts";
-import { hostDoubt, hostFault } from "./host-pattern.ts";
+import { hostDoubt, hostFault, pathDoubt } from "./host-pattern.ts";
 import type { NetworkEndpoint, Protocol } from "./network.ts";
 import type { EndpointSection } from "./network-fields.ts";
 import { record } from "./network-fields.ts";
@@ -104,6 +104,9 @@ function checkPathAndTls(found: EndpointSection, what: string, ports: readonly n
   const path = values.path ?? "";
   if (path !== "" && path !== "**" && !path.startsWith("/")) {
     problems.error(found.valuePlace("path"), `${what}.path must start with "/" or be "**", not ${quote(path)}`);
+  } else {
+    const doubt = isInspected(values.protocol) ? pathDoubt(path, values.allow_encoded_slash === true) : undefined;
+    if (doubt !== undefined) problems.warning(found.valuePlace("path"), `${what}.path: ${quote(path)} ${doubt}`);
   }
   if (values.tls === "terminate" || values.tls === "passthrough") {
     const hint = "leave it out, or write skip to pass the bytes on";

@@ -38,6 +38,35 @@ export function hostDoubt(host: string): string | undefined {
   return undefined;
 }
 
+/**
+ * Why a path that loads matches no request, or undefined: requests' paths are compared in one form (openshell.md 1.11). What
+ * brackets, braces and backslashes make of a pattern is not looked into.
+ */
+export function pathDoubt(pattern: string, keepsSlash: boolean): string | undefined {
+  if (pattern === "" || pattern === "**" || /[[\]{}\\]/.test(pattern)) return undefined;
+  if (!/^(?:\/|\*+\/)/.test(pattern)) return "matches nothing: a path begins with a slash";
+  if (pattern.includes("//")) return "matches nothing: slashes are joined before a path is compared";
+  if (/\/\.\.?(?:\/|$)/.test(pattern)) return "matches nothing: dots are resolved before a path is compared";
+  if (pattern.includes(";")) return 'matches nothing: what follows a ";" is cut before a path is compared';
+  if (/\?[\w.-]+=/.test(pattern))
+    return 'holds no query: "?" stands for one character of a path, and `query` is for the rest';
+  const [odd] = /[^!-~]|["#<>^`|]/u.exec(pattern) ?? [];
+  if (odd !== undefined) return `matches nothing: ${quote(odd)} is compared as ${percentEncoded(odd)}`;
+  for (const [encoded, digits = ""] of pattern.matchAll(/%([0-9A-Za-z]{2})/g)) {
+    const octet = /^[0-9A-Fa-f]{2}$/.test(digits) ? Number.parseInt(digits, 16) : 0;
+    const character = String.fromCharCode(octet);
+    if (octet <= 0x1f || octet === 0x7f || character === "\\") return `matches nothing: no path holds ${encoded}`;
+    if (character === "/" && !keepsSlash) return `matches nothing: ${encoded} is refused without allow_encoded_slash`;
+    if (/[A-Za-z0-9._~-]/.test(character)) return `matches nothing: ${encoded} is compared as ${character}`;
+    if (encoded !== encoded.toUpperCase()) return `matches nothing: ${encoded} is compared as ${encoded.toUpperCase()}`;
+  }
+  return undefined;
+}
+
+function percentEncoded(text: string): string {
+  return [...Buffer.from(text)].map((octet) => `%${octet.toString(16).toUpperCase().padStart(2, "0")}`).join("");
+}
+
 /** Whether a host is an address, or a name of plain labels (RFC 1123 section 2.1, and underscores): no pattern, no oddity. */
 export function isPlainHost(host: string): boolean {
   if (isIP(host) !== 0) return !host.includes("%");

@@ -1,3 +1,4 @@
+import { pathDoubt } from "./host-pattern.ts";
 import type { Matcher } from "./network.ts";
 import type { EndpointSection, ReadRule } from "./network-fields.ts";
 import type { Place } from "./problem.ts";
@@ -77,7 +78,8 @@ function checkRule(
   const protocol = found.values.protocol;
   const { problems } = context;
   const { section, body } = rule;
-  if (protocol === "rest" || protocol === "websocket") {
+  const isHttp = protocol === "rest" || protocol === "websocket";
+  if (isHttp) {
     const known = protocol === "rest" ? httpMethods : websocketMethods;
     if (body.method !== "" && !known.includes(body.method.toUpperCase())) {
       const message = `${what}.method is ${quote(body.method)}, which is not a standard method`;
@@ -90,6 +92,10 @@ function checkRule(
       `${what}.path: ${quote(body.path)} matches only paths that end in "/"`,
       'write "/**"',
     );
+  }
+  const doubt = isHttp ? pathDoubt(body.path, found.values.allow_encoded_slash === true) : undefined;
+  if (doubt !== undefined) {
+    problems.warning(section.valuePlace("path"), `${what}.path: ${quote(body.path)} ${doubt}`);
   }
   if (protocol === "rest" && body.command !== "") {
     problems.warning(section.place("command"), `${what}.command has no effect unless protocol is sql`);

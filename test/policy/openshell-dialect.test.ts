@@ -128,6 +128,38 @@ const loads: readonly (readonly [string, string, readonly string[]])[] = [
       '6:103: warning: network_policies.api.endpoints[0].rules[0].allow.path: "/**/" matches only paths that end in "/" (write "/**")',
     ],
   ],
+  ...(
+    [
+      ["/s%65cret", "matches nothing: %65 is compared as e"],
+      ["/caf%c3%a9", "matches nothing: %c3 is compared as %C3"],
+      ["/café", 'matches nothing: "é" is compared as %C3%A9'],
+      ["/an admin/**", 'matches nothing: " " is compared as %20'],
+      ["/a%2Fb", "matches nothing: %2F is refused without allow_encoded_slash"],
+      ["/a%00", "matches nothing: no path holds %00"],
+      ["/a//b", "matches nothing: slashes are joined before a path is compared"],
+      ["/a/../b", "matches nothing: dots are resolved before a path is compared"],
+      ["/a;v=1", 'matches nothing: what follows a ";" is cut before a path is compared'],
+      ["a/b", "matches nothing: a path begins with a slash"],
+      ["*", "matches nothing: a path begins with a slash"],
+      ["/a?b=1", 'holds no query: "?" stands for one character of a path, and `query` is for the rest'],
+    ] as const
+  ).map(
+    ([path, doubt]) =>
+      [
+        `a denied path that no request has, ${path}`,
+        withEndpoint(
+          `host: a.example.com, port: 443, protocol: rest, enforcement: enforce, access: full, deny_rules: [{path: "${path}"}]`,
+        ),
+        [`6:114: warning: network_policies.api.endpoints[0].deny_rules[0].path: "${path}" ${doubt}`],
+      ] as const,
+  ),
+  [
+    "a path of an endpoint that no request has",
+    withEndpoint('host: a.example.com, port: 443, protocol: rest, enforcement: enforce, access: full, path: "/a//b"'),
+    [
+      '6:100: warning: network_policies.api.endpoints[0].path: "/a//b" matches nothing: slashes are joined before a path is compared',
+    ],
+  ],
   [
     "an entry without binaries, which nobody may use",
     "version: 1\nfilesystem_policy: {include_workdir: true}\nnetwork_policies: {a: {endpoints: [{host: h.example.com, port: 1}]}}\n",
@@ -169,6 +201,13 @@ for (const [title, text, expected] of loads) {
     t.deepEqual(warnings(text), expected);
   });
 }
+
+test("A path that requests can have is no reason for a warning", (t) => {
+  for (const path of ["/.well-known/x", "/caf%C3%A9", "/v?/x", "/a%2*", "/a%2Fb", "**/x", "**", "/a:b@c", "/a[; ]b"]) {
+    const rest = "host: a.example.com, port: 443, protocol: rest, enforcement: enforce, allow_encoded_slash: true";
+    t.deepEqual(warnings(withEndpoint(`${rest}, rules: [{allow: {path: "${path}"}}]`)), [], path);
+  }
+});
 
 const refused: readonly (readonly [string, string, RegExp])[] = [
   [
