@@ -2,9 +2,9 @@ import type { KeyObject } from "node:crypto";
 import { resolve } from "node:path";
 import { defaultKeyFile, readKey } from "../audit/receipt-key.ts";
 import { HoldfastError } from "../errors.ts";
-import { inspectPath, isWithin } from "../host/paths.ts";
 import type { Policy } from "../policy/policy.ts";
 import type { ResultPurpose } from "./result-file.ts";
+import { folderThatShows } from "./shown-file.ts";
 
 /** The file of `--receipt`. */
 export const receiptFile: ResultPurpose = {
@@ -20,11 +20,7 @@ export const receiptFile: ResultPurpose = {
  */
 export function receiptKey(file: string | undefined, workdir: string, policy: Policy): KeyObject {
   const keyFile = resolve(file ?? defaultKeyFile());
-  const { real } = inspectPath(keyFile);
-  const granted = [...policy.filesystem.readOnly, ...policy.filesystem.readWrite].map(({ path }) => path);
-  // /tmp and home are the sandbox's own inside, unless a path below them is granted by name.
-  const seen = [workdir, ...granted.filter((path) => path !== "/tmp")].map((path) => inspectPath(path).real);
-  const shows = seen.find((folder) => isWithin(real, folder) || isWithin(keyFile, folder));
+  const shows = folderThatShows(keyFile, workdir, policy);
   if (shows === undefined) return readKey(keyFile);
   throw new HoldfastError(`the receipt key ${keyFile} lies in ${shows}, where the sandbox could read it`, {
     code: "ERR_HOLDFAST_RECEIPT_KEY",

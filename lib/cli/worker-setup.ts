@@ -2,7 +2,6 @@ import type { KeyObject } from "node:crypto";
 import { resolve } from "node:path";
 import { decoded } from "../egress/upstream-proxy.ts";
 import { HoldfastError } from "../errors.ts";
-import { inspectPath, isWithin } from "../host/paths.ts";
 import { mountPointFault, normalise } from "../policy/paths.ts";
 import type { Policy } from "../policy/policy.ts";
 import { SandboxPool } from "../sandbox/pool.ts";
@@ -13,6 +12,7 @@ import { checkExtraction, checkReceiptFolder, type Extraction, extractSession } 
 import type { ItemSettings } from "../worker/item.ts";
 import { createLog, type WorkerLog } from "../worker/log.ts";
 import { SessionSandbox } from "../worker/session-sandbox.ts";
+import { folderThatShows } from "./shown-file.ts";
 import { usageError } from "./usage.ts";
 import type { WorkerFlags } from "./worker-options.ts";
 
@@ -46,20 +46,21 @@ export async function readSetup(flags: WorkerFlags): Promise<WorkerSetup> {
   const format = flags.json === true ? "json" : (flags.logFormat ?? (process.stdout.isTTY ? "text" : "json"));
   const log = createLog(format, redactor);
   const workdir = resolve(flags.workdir);
-  refuseVisible(flags.environmentKeyFile, workdir);
+  const policy = await readPolicy(flags, log);
+  refuseVisible(flags.environmentKeyFile, workdir, policy);
   const environmentKey = takeCredentials(flags.environmentKeyFile, redactor, log);
   const baseUrl = readBaseUrl(flags.baseUrl ?? process.env["ANTHROPIC_BASE_URL"], log);
   const maxIdleMs = await readMaxIdle(flags.maxIdle);
   const mountAt = readMountPoint(flags.mountAt);
-  const policy = await readPolicy(flags, log);
   const extraction = readExtraction(flags, policy, workdir, log);
   const receipts = await readReceipts(flags, policy, workdir);
   return { flags, log, redactor, environmentKey, baseUrl, maxIdleMs, policy, workdir, mountAt, extraction, receipts };
 }
 
-function refuseVisible(keyFile: string | undefined, workdir: string): void {
-  if (keyFile === undefined || !isWithin(inspectPath(resolve(keyFile)).real, inspectPath(workdir).real)) return;
-  throw new HoldfastError(`the environment key file ${keyFile} lies in the workspace, where sessions can read it`, {
+function refuseVisible(keyFile: string | undefined, workdir: string, policy: Policy): void {
+  const shows = keyFile === undefined ? undefined : folderThatShows(keyFile, workdir, policy);
+  if (keyFile === undefined || shows === undefined) return;
+  throw new HoldfastError(`the environment key file ${keyFile} lies in ${shows}, where sessions can read it`, {
     code: "ERR_HOLDFAST_KEY_FILE",
     step: "usage",
     path: keyFile,

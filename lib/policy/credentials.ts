@@ -152,6 +152,9 @@ function isSigned(
   return endpoints.some(({ host }) => signed.some((other) => hostsOverlap(host, other.host, budget)));
 }
 
+/** /tmp is the sandbox's own, and empty; which names of the host's /etc it sees is known when it is made. */
+const areOwn: ReadonlySet<string> = new Set(["/tmp", "/etc"]);
+
 /** Why a secret may not be kept there: the sandbox sees it. */
 export function sourceFault(
   source: SecretSource,
@@ -163,9 +166,8 @@ export function sourceFault(
     return { message: `${source.name} is passed into the sandbox`, hint: "take it out of environment" };
   }
   if (source.kind !== "file") return undefined;
-  // /tmp is the sandbox's own, and empty.
   const grant = [...filesystem.readOnly, ...filesystem.readWrite].find(
-    ({ path }) => path !== "/tmp" && `${source.path}/`.startsWith(path === "/" ? path : `${path}/`),
+    ({ path }) => !areOwn.has(path) && `${source.path}/`.startsWith(path === "/" ? path : `${path}/`),
   );
   if (grant === undefined) return undefined;
   return { message: `${source.path} can be read in the sandbox, by ${grant.path}`, hint: "keep it elsewhere" };

@@ -1,6 +1,6 @@
 import { isIP } from "node:net";
 import { readRange } from "./address.ts";
-import { matchesName } from "./environment.ts";
+import { type SecretSource, sourceFault } from "./credentials.ts";
 import { readHostPort } from "./host-port.ts";
 import { absolutePath } from "./paths.ts";
 import type { DnsSettings, Policy, UpstreamProxySettings } from "./policy.ts";
@@ -118,30 +118,10 @@ export const upstreamProxySection: Reader<UpstreamProxySettings> = mapped(
 );
 
 /** The proxy's credentials may not be where the sandbox reads them. */
-export function checkProxySecret(
-  { upstreamProxy, environment, filesystem }: Policy,
-  at: Place,
-  { problems }: Context,
-): void {
-  const kept = upstreamProxy?.credentials;
+export function checkProxySecret(policy: Policy, at: Place, { problems }: Context): void {
+  const kept = policy.upstreamProxy?.credentials;
   if (kept === undefined) return;
-  if ("env" in kept) {
-    const names = [...environment.pass, ...Object.keys(environment.set)];
-    if (names.some((name) => matchesName(name, kept.env)))
-      problems.error(
-        at,
-        `upstream_proxy.credentials: ${kept.env} is passed into the sandbox`,
-        "take it out of environment",
-      );
-    return;
-  }
-  const grant = [...filesystem.readOnly, ...filesystem.readWrite].find(({ path }) =>
-    `${kept.file}/`.startsWith(path === "/" ? path : `${path}/`),
-  );
-  if (grant !== undefined)
-    problems.error(
-      at,
-      `upstream_proxy.credentials: ${kept.file} can be read in the sandbox, by ${grant.path}`,
-      "keep it elsewhere",
-    );
+  const source: SecretSource = "env" in kept ? { kind: "env", name: kept.env } : { kind: "file", path: kept.file };
+  const fault = sourceFault(source, policy);
+  if (fault !== undefined) problems.error(at, `upstream_proxy.credentials: ${fault.message}`, fault.hint);
 }

@@ -7,6 +7,7 @@ import type { Workspace } from "../plan/workspace.ts";
 import { hasEgress, hasInspection, namesPrograms } from "../policy/network.ts";
 import type { Policy } from "../policy/policy.ts";
 import type { SessionCredentials } from "../secrets/session.ts";
+import { checkOwnSecrets } from "../secrets/shown.ts";
 import { type Forward, type ForwardOptions, PortForward } from "./forward.ts";
 import type { InsideSockets } from "./inside-sockets.ts";
 
@@ -35,6 +36,8 @@ export class SandboxNetwork {
   #gateway: Gateway | null = null;
   #looksAtCode = false;
   #credentials: SessionCredentials | null = null;
+  /** What of the host the sandbox sees. */
+  #shown: readonly string[] = [];
   readonly #forwards = new Set<PortForward>();
   /** What came to ports inside where nobody listened. */
   readonly #unreached = new FailedConnections();
@@ -57,19 +60,24 @@ export class SandboxNetwork {
   /**
    * Opens the session's credentials, which end with it.
    *
+   * @param etcNames what of the host's /etc is in the sandbox's own
    * @returns the variables that hold their placeholders; null where there are none
    * @throws HoldfastError ERR_HOLDFAST_CREDENTIAL
    */
   async openCredentials(
-    { credentials }: Policy,
+    policy: Policy,
     { hostPath, access, grants }: Workspace,
+    etcNames: Iterable<string>,
   ): Promise<Readonly<Record<string, string>> | null> {
-    if (credentials === undefined) return null;
-    const { SessionCredentials } = await import("../secrets/session.ts");
-    this.#credentials = await SessionCredentials.open(credentials, [
+    this.#shown = [
       ...(access === "none" ? [] : [hostPath]),
       ...grants.map(({ source }) => source),
-    ]);
+      ...[...etcNames].map((name) => `/etc/${name}`),
+    ];
+    checkOwnSecrets(policy, this.#shown);
+    if (policy.credentials === undefined) return null;
+    const { SessionCredentials } = await import("../secrets/session.ts");
+    this.#credentials = await SessionCredentials.open(policy.credentials, this.#shown);
     return this.#credentials.environment;
   }
 
@@ -106,8 +114,12 @@ export class SandboxNetwork {
     return made;
   }
 
-  /** @throws HoldfastError ERR_HOLDFAST_POLICY_STATIC for a network that there is no way to any more */
+  /**
+   * @throws HoldfastError ERR_HOLDFAST_POLICY_STATIC for a network that there is no way to any more;
+   * ERR_HOLDFAST_CREDENTIAL for a secret that the sandbox sees
+   */
   apply(policy: Policy): void {
+    checkOwnSecrets(policy, this.#shown);
     if (this.#gateway === null && hasEgress(policy)) throw madeWithout("network");
     if (this.#gateway?.inspects === false && hasInspection(policy))
       throw madeWithout("a certificate authority: no request can be read");

@@ -232,7 +232,7 @@ export class Sandbox implements SandboxLike {
     let cgroup: SandboxCgroup | null = null;
     const network = new SandboxNetwork(name, audit);
     try {
-      const placeholders = await network.openCredentials(policy, prepared);
+      const placeholders = await network.openCredentials(policy, prepared, capabilities.etc.keys());
       network.checkVariables({ ...prepared.environment, ...policy.environment.set });
       if (placeholders !== null) workspace = { ...prepared, environment: { ...prepared.environment, ...placeholders } };
       const certified =

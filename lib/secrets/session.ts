@@ -1,12 +1,12 @@
 import { HoldfastError } from "../errors.ts";
-import { inspectPath, isWithin } from "../host/paths.ts";
-import type { Credential, SecretSource } from "../policy/credentials.ts";
+import type { Credential } from "../policy/credentials.ts";
 import { isAws, isToken, keptBy, secretKeyOf } from "../policy/token-source.ts";
 import type { Needle } from "./needles.ts";
 import { placeholderLike, placeholderOf } from "./placeholder.ts";
 import { Secret } from "./secret.ts";
 import { SecretSearch, secretsInUse } from "./secret-search.ts";
-import { SecretError, systemdPath } from "./sources.ts";
+import { refuseShown } from "./shown.ts";
+import { SecretError } from "./sources.ts";
 import { type Escapes, Spelling } from "./spelling.ts";
 import type { TokenFetch } from "./token.ts";
 
@@ -202,15 +202,6 @@ export class SessionCredentials {
     for (const secret of this.#secrets.values()) secret.wipe();
     this.placeholderSearch.changed();
   }
-}
-
-/** @throws SecretError */
-function refuseShown(source: SecretSource, shown: readonly string[]): void {
-  const path = source.kind === "file" ? source.path : source.kind === "systemd" ? systemdPath(source.name) : undefined;
-  if (path === undefined) return;
-  const { real } = inspectPath(path);
-  const over = shown.find((each) => isWithin(real, each));
-  if (over !== undefined) throw new SecretError(`${path} can be read in the sandbox, which sees ${over}`);
 }
 
 const none: readonly Occurrence[] = [];

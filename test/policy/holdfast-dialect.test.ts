@@ -305,8 +305,8 @@ const refusals: readonly (readonly [string, string, readonly string[]])[] = [
   ],
   [
     "credentials in a file that the sandbox reads",
-    "filesystem_policy: {read_only: [/etc]}\nupstream_proxy: {url: 'http://proxy:1', credentials: {file: /etc/proxy}}",
-    ["3:1: upstream_proxy.credentials: /etc/proxy can be read in the sandbox, by /etc (keep it elsewhere)"],
+    "filesystem_policy: {read_only: [/etc/proxy]}\nupstream_proxy: {url: 'http://proxy:1', credentials: {file: /etc/proxy/login}}",
+    ["3:1: upstream_proxy.credentials: /etc/proxy/login can be read in the sandbox, by /etc/proxy (keep it elsewhere)"],
   ],
   ["another version", "version: 2", ["2:10: version must be 1, not 2"]],
   ["a key without a value", "limits:", ["2:8: limits must be a map, not nothing (write {} or remove the key)"]],

@@ -156,6 +156,42 @@ credentials:
     message: /can be read in the sandbox, which sees .*work/,
   });
   (await SessionCredentials.open(credentials, [join(made, "other")])).close();
+  // A link that the sandbox could lead elsewhere.
+  await t.throwsAsync(SessionCredentials.open(credentials, [elsewhere]), {
+    code: "ERR_HOLDFAST_CREDENTIAL",
+    message: /is found by the link .*link, and the sandbox sees .*elsewhere/,
+  });
+});
+
+test.serial("Nor may models' keys and the upstream proxy's login be kept where the sandbox sees them", async (t) => {
+  const [workdir, elsewhere] = [folder(t), folder(t)];
+  writeFileSync(join(workdir, "key"), "sk-kept-in-the-workspace");
+  symlinkSync(join(workdir, "key"), join(elsewhere, "link"));
+  writeFileSync(join(elsewhere, "key"), "sk-kept-elsewhere");
+  const route = (key: string): string =>
+    `inference: { routes: { local: { family: openai, url: "http://127.0.0.1:1", key: ${key} } } }`;
+  const login = (file: string): string =>
+    `upstream_proxy: { url: "http://127.0.0.1:1", credentials: { file: ${file} } }`;
+  const [seen, linked, apart] = [join(workdir, "key"), join(elsewhere, "link"), join(elsewhere, "key")];
+  const client = (secret: string): string =>
+    `{ oauth2_client_credentials: { token_url: "https://a.example", client_id: me, client_secret: { file: ${secret} } } }`;
+  const policy = (section: string): ReturnType<typeof sound> => sound(`${runnable()}${section}\n`);
+  const refused = { code: "ERR_HOLDFAST_CREDENTIAL", message: /can be read in the sandbox, which sees / };
+  // Of /etc the sandbox sees some names of the host's.
+  const shown = "/etc/ld.so.conf.d/key";
+  for (const section of [
+    route(`{ file: ${shown} }`),
+    route(`{ file: ${seen} }`),
+    route(`{ file: ${linked} }`),
+    route(client(seen)),
+    login(seen),
+  ])
+    await t.throwsAsync(Sandbox.create({ workdir, policy: policy(section) }), refused, section);
+  process.env["CREDENTIALS_DIRECTORY"] = workdir;
+  t.teardown(() => delete process.env["CREDENTIALS_DIRECTORY"]);
+  await t.throwsAsync(Sandbox.create({ workdir, policy: policy(route("{ systemd: key }")) }), refused);
+  await using sandbox = await Sandbox.create({ workdir, policy: policy(login(apart)) });
+  t.throws(() => sandbox.applyPolicy(policy(login(linked))), refused, "nor by a later policy");
 });
 
 test("No call is given a secret in a variable, however it is written, nor is a policy's sandbox", async (t) => {

@@ -51,7 +51,7 @@ const cases: Readonly<Record<string, Misuse>> = {
   "The key as a word": { args: [environmentKey], says: /too many arguments.*\[redacted\]/ },
   "A key file that sessions could read": {
     args: ["--environment-key-file", "{workdir}/key"],
-    says: /lies in the workspace/,
+    says: /lies in .*, where sessions can read it/,
   },
   "No environment id": {
     env: { ANTHROPIC_ENVIRONMENT_ID: "" },
@@ -116,6 +116,21 @@ test("A misspelt command names the right one", async (t) => {
   const worker = WorkerProcess.start(t, ["pol"]);
   t.deepEqual(await worker.ended, { code: 125, signal: null });
   t.regex(worker.stderr, /Did you mean poll/);
+});
+
+test("A key file in a folder that the policy grants is refused before anything is claimed", async (t) => {
+  await turn(t);
+  const granted = scratch(t);
+  const [key, policy] = [join(granted, "environment.key"), join(scratch(t), "policy.yaml")];
+  writeFileSync(key, environmentKey);
+  writeFileSync(policy, `holdfast: 1\nfilesystem_policy:\n  include_workdir: true\n  read_only: [/usr, ${granted}]\n`);
+  const worker = WorkerProcess.start(
+    t,
+    ["poll", "--workdir", workspace(t), "--policy", policy, "--environment-key-file", key],
+    { ANTHROPIC_ENVIRONMENT_ID: "env_test", ANTHROPIC_BASE_URL: "http://127.0.0.1:1" },
+  );
+  t.deepEqual(await worker.ended, { code: 125, signal: null });
+  t.regex(worker.stderr, /environment\.key lies in .*, where sessions can read it/);
 });
 
 test("A policy with a misspelt field is refused with its place before anything is claimed", async (t) => {
