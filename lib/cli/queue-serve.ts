@@ -6,6 +6,7 @@ import { homedir } from "node:os";
 import { basename, dirname, join, resolve } from "node:path";
 import { setTimeout as wait } from "node:timers/promises";
 import { HoldfastError } from "../errors.ts";
+import { inspectPath, isWithin } from "../host/paths.ts";
 import type { QueueServer } from "../queue/server.ts";
 import type { Task } from "../queue/task.ts";
 import { describeEvent } from "./queue-events.ts";
@@ -45,6 +46,7 @@ export async function serve(flags: ServeFlags, workerArgs: readonly string[]): P
     throw usageError(`there is no queue command ${JSON.stringify(workerArgs[0])}`, "See holdfast queue --help.");
   if (flags.task.length > 0 && flags.model === undefined)
     throw usageError("--task is for a model to do, and none is named", "Give --model URL.");
+  if (flags.worker === true) refuseShownFiles(flags, workerArgs);
   const [{ QueueServer: Server }, { readOrMakeKeyFile }, { readTask }] = await Promise.all([
     import("../queue/server.ts"),
     import("../queue/keys.ts"),
@@ -103,6 +105,29 @@ export async function serve(flags: ServeFlags, workerArgs: readonly string[]): P
     stop.abort();
     await worker?.end();
     await queue.close();
+  }
+}
+
+/** Nothing that the queue keeps may lie where the sessions of its own worker see it. */
+function refuseShownFiles(
+  { state, keyFile, operatorKeyFile, modelKey }: ServeFlags,
+  workerArgs: readonly string[],
+): void {
+  const given = workerArgs.findLast((_, index) => workerArgs[index - 1] === "--workdir");
+  const joined = workerArgs.findLast((each) => each.startsWith("--workdir="))?.slice("--workdir=".length);
+  const { path: named, real } = inspectPath(given ?? joined ?? ".");
+  const kept = [state, keyFile, operatorKeyFile, /^file:(.+)$/.exec(modelKey ?? "")?.[1]];
+  for (const file of kept.filter((each) => each !== undefined)) {
+    const path = resolve(file);
+    // It may not be there yet.
+    const places = [path, inspectPath(path).real, join(inspectPath(dirname(path)).real, basename(path))];
+    if (!places.some((place) => isWithin(place, real) || isWithin(place, named))) continue;
+    throw new HoldfastError(`${file} lies in the workspace ${named}, where the worker's sessions can read it`, {
+      code: "ERR_HOLDFAST_KEY_FILE",
+      step: "queue",
+      path: file,
+      hint: "Keep what --state, --key-file, --operator-key-file and --model-key name elsewhere, or name another --workdir.",
+    });
   }
 }
 

@@ -1,6 +1,6 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import test, { type ExecutionContext } from "ava";
@@ -259,6 +259,23 @@ test("One command has a model of Anthropic's interface do a task, and prints its
   t.teardown(() => rmSync(home, { recursive: true, force: true }));
   const keyFile = join(home, "model.key");
   writeFileSync(keyFile, `${key}\n`, { mode: 0o600 });
+  // What it keeps is not to be seen by the sessions of its own worker.
+  symlinkSync(workdir, join(home, "alias"));
+  for (const kept of [
+    ["--key-file", join(workdir, "environment.key")],
+    ["--operator-key-file", join(home, "alias", "operator.key")],
+    ["--state", join(workdir, "queue.db")],
+    ["--model-key", `file:${join(workdir, "model.key")}`],
+  ]) {
+    const words = ["--model", server.url, "--model-name", "claude", ...kept, "--task", "x", "--worker"];
+    const shown = await oneCommand(t, home, [...words, "--", "--workdir", workdir]);
+    t.is(shown.status, 125, kept[0]);
+    t.regex(shown.errors, /lies in the workspace .*, where the worker's sessions can read it\n.*ERR_HOLDFAST_KEY_FILE/);
+    t.deepEqual(
+      readdirSync(workdir).filter((name) => /key|db/.test(name)),
+      [],
+    );
+  }
   const { status, said, errors } = await oneCommand(t, home, [
     ...["--model", server.url, "--model-api", "anthropic", "--model-name", "claude", "--model-key"],
     ...[`file:${keyFile}`, "--task", "count the files", "--worker", "--", "--workdir", workdir],
