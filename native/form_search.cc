@@ -273,6 +273,12 @@ void FormSearch::AddForms(uint32_t index, const View& secret) {
   add_both_ways(kPlain, {secret.first, secret.first + secret.second});
   // Behind a backslash its first character would be taken for a line end's.
   if (IsLineEnd(secret.first[0])) add(kRest, {secret.first + 1, secret.first + secret.second});
+  const size_t last = secret.second - 1;
+  if (IsLineEnd(secret.first[last])) {
+    std::vector<uint8_t> rest(secret.first, secret.first + last);
+    std::reverse(rest.begin(), rest.end());
+    add(kReversedRest, std::move(rest));
+  }
   for (const char* letters : {"0123456789abcdef", "0123456789ABCDEF"})
     add_both_ways(kHex, Hex(secret, letters));
   for (size_t shift = 0; shift < 3; shift++)
@@ -413,10 +419,11 @@ size_t FormSearch::Find(const uint8_t* data, size_t size, bool more,
   for (const Hit& hit : hits) {
     const size_t at = places[hit.end - hit.needle->size].first;
     const size_t until = places[hit.end - 1].second;
-    if (hit.needle->form != kRest)
-      found->push_back({hit.needle->secret, hit.needle->form, at, until});
+    const Form form = hit.needle->form;
+    if (form != kRest && form != kReversedRest)
+      found->push_back({hit.needle->secret, form, at, until});
     else if (at >= 2 && data[at - 2] == '\\' && IsLineEnd(data[at - 1]))
-      found->push_back({hit.needle->secret, kPlain, at - 1, until});
+      found->push_back({hit.needle->secret, form == kRest ? kPlain : kReversed, at - 1, until});
   }
   return begun == length ? size : places[begun].first;
 }

@@ -22,8 +22,8 @@ using View = std::pair<const uint8_t*, size_t>;
 // is spelled or parted.
 class FormSearch {
  public:
-  // What is parted has a character between each two that is no separator elsewhere. The last is
-  // found as plain, where its first character is behind a backslash.
+  // What is parted has a character between each two that is no separator elsewhere. The last two
+  // are found as plain and reversed, where their first character is behind a backslash.
   enum Form : uint8_t {
     kPlain,
     kHex,
@@ -35,7 +35,8 @@ class FormSearch {
     kRot13,
     kParted,
     kMark,
-    kRest
+    kRest,
+    kReversedRest
   };
   struct Found {
     uint32_t secret;  // its index; of a mark, that among the marks

@@ -24,19 +24,30 @@ export function keyLinesIn(document: Buffer): readonly Buffer[] {
   return lines;
 }
 
-/** A slash may be behind a backslash in JSON: it stays, since searches read over it. */
+/** Escaped as in JSON a character stays as it is spelled, since searches read it. */
 function* runsIn(text: Buffer): Generator<Buffer> {
   let from = 0;
-  for (let at = 0; at <= text.length; at++) {
-    if (isBase64(text[at]) || (text[at] === backslash && text[at + 1] === slash)) continue;
-    yield text.subarray(from, at);
-    // A line end is a letter there.
-    if (text[at] === backslash) at++;
-    from = at + 1;
+  for (let at = 0; at <= text.length; ) {
+    const [code, size] = characterAt(text, at);
+    if (!isBase64(code)) {
+      yield text.subarray(from, at);
+      from = at + size;
+    }
+    at += size;
   }
 }
 
-function isBase64(byte = 0): boolean {
+/** What stands there, and in how many bytes. */
+function characterAt(text: Buffer, at: number): readonly [code: number, size: number] {
+  const code = text[at] ?? 0;
+  if (code !== backslash) return [code, 1];
+  const escaped = text[at + 1] ?? 0;
+  if (escaped === slash) return [slash, 2];
+  // A line end is a letter there.
+  return escaped === 0x75 ? [Number.parseInt(text.toString("latin1", at + 2, at + 6), 16), 6] : [0, 2];
+}
+
+function isBase64(byte: number): boolean {
   const small = byte | 0x20;
   return (small >= 0x61 && small <= 0x7a) || (byte >= 0x30 && byte <= 0x39) || [0x2b, slash, 0x3d].includes(byte);
 }

@@ -105,6 +105,22 @@ TEST_CASE("Behind a backslash, and with one in it, a secret is found all the sam
     CHECK(Find(search, text).found.size() == 1);
 }
 
+TEST_CASE(
+    "A line of JSON that is reversed stands behind the backslash of its line end, and is found") {
+  // Its last character is one that a line end is written with.
+  const std::string own = "bG9uZyBsaW5lIG9mIGEga2V5t";
+  FormSearch search;
+  REQUIRE(search.Prepare({ViewOf(own)}, {}).Ok());
+  const std::string reversed(own.rbegin(), own.rend());
+  const std::string text = "txen eht n\\" + reversed + "n\\erofeb";
+  const Result result = Find(search, text);
+  REQUIRE(result.found.size() == 1);
+  CHECK(result.found[0].form == FormSearch::kReversed);
+  CHECK(text.substr(result.found[0].at, result.found[0].end - result.found[0].at) == reversed);
+  CHECK(Find(search, reversed).found.size() == 1);
+  CHECK(Find(search, reversed.substr(1)).found.empty());
+}
+
 TEST_CASE("A secret is found in what other programs print of bytes, and in what is coded twice") {
   FormSearch search;
   REQUIRE(search.Prepare({ViewOf("Horse/battery=7")}, {}).Ok());

@@ -198,6 +198,10 @@ test("A session that ends while its issuer is asked leaves nothing behind", asyn
   );
 });
 
+/** As some writers of JSON escape characters. */
+const inNumbers = (text: string): string =>
+  text.replaceAll("+", "\\u002B").replaceAll("/", "\\u002f").replaceAll("=", "\\u003d").replaceAll("\\n", "\\u000a");
+
 for (const [title, type] of [
   ["PKCS #8", "pkcs8"],
   ["PKCS #1", "pkcs1"],
@@ -212,6 +216,7 @@ for (const [title, type] of [
     for (const [name, content] of [
       ["key.json", account],
       ["escaped.json", account.replaceAll("/", "\\/")],
+      ["numbers.json", inNumbers(account)],
       ["key.pem", pem],
       ["dos.pem", pem.replaceAll("\n", "\r\n")],
     ] as const) {
@@ -230,7 +235,11 @@ for (const [title, type] of [
       // Its last line may be too short to tell.
       const lines = pem.split("\n").slice(1, -3);
       t.true(lines.length > 20, name);
-      const spelled = lines.map((line) => (name === "escaped.json" ? line.replaceAll("/", "\\/") : line));
+      const spell: Readonly<Record<string, (line: string) => string>> = {
+        "escaped.json": (line) => line.replaceAll("/", "\\/"),
+        "numbers.json": inNumbers,
+      };
+      const spelled = lines.map((line) => spell[name]?.(line) ?? line);
       for (const text of [pem, account, content, lines.join(""), JSON.stringify(account)]) {
         const clean = secretsInUse.redact(text);
         for (const line of lines)
