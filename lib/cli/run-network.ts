@@ -124,7 +124,7 @@ export async function allowedNetwork(
   if (policy === null || first !== undefined) {
     throw usageError(
       (first?.message ?? "--allow: not understood").replace(
-        /^network_policies\.(.*)\.endpoints\[0\]\.(?:host|rules\[\d\]\.allow\.path)/,
+        /^network_policies\.(.*)\.endpoints\[0\](?:\.(?:host|rules\[\d\]\.allow\.path))?/,
         "$1",
       ),
       first?.hint ?? "For example --allow api.github.com.",

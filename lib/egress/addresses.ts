@@ -1,4 +1,5 @@
 import { BlockList, isIP } from "node:net";
+import { clusterPorts } from "../policy/address.ts";
 
 /**
  * Which addresses a permitted name may stand for (openshell.md 1.9): a name is only as good as where it leads, and DNS
@@ -54,9 +55,6 @@ function listOf(ranges: readonly Range[]): BlockList {
 const neverList = listOf(never);
 const notPublicList = listOf(notPublic);
 const globalUnicast = listOf([["2000::", 3]]);
-
-/** Services of clusters that no agent is to reach by a private address (openshell.md 1.9). */
-const clusterPorts: ReadonlySet<number> = new Set([2379, 2380, 6443, 10250, 10255]);
 
 /**
  * Names of this host's loopback: ours, and those that OpenShell, Docker and Podman give a container's host. What the
@@ -154,6 +152,12 @@ export interface AddressRule {
   readonly isThisHost: boolean;
 }
 
+/** Why nothing is dialled on a port for this rule, wherever the name leads. */
+export function portFault(port: number, rule: AddressRule): string | undefined {
+  const special = rule.allowed !== undefined || rule.literal !== undefined || rule.exact;
+  return special && clusterPorts.has(port) ? `port ${port} is a cluster's own and never dialled` : undefined;
+}
+
 /** Why an address is not dialled for this rule, in words for the record; undefined where it is. */
 export function addressFault(address: string, port: number, rule: AddressRule): string | undefined {
   const reach = reachOf(address);
@@ -162,8 +166,8 @@ export function addressFault(address: string, port: number, rule: AddressRule): 
     return `${address} is an address of this host, its links or its cloud, which is never dialled`;
   const family = familyOf(address);
   const isListed = rule.allowed?.check(address, family) === true;
-  const special = rule.allowed !== undefined || rule.literal !== undefined || rule.exact;
-  if (special && clusterPorts.has(port)) return `port ${port} is a cluster's own and never dialled`;
+  const ofPort = portFault(port, rule);
+  if (ofPort !== undefined) return ofPort;
   if (rule.allowed !== undefined) return isListed ? undefined : `${address} is not in the endpoint's allowed_ips`;
   if (rule.literal !== undefined) {
     return sameAddress(rule.literal, address) ? undefined : `${address} is not the address that the endpoint names`;

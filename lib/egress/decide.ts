@@ -3,7 +3,15 @@ import { isPlainHost, pathSpecificity } from "../policy/host-pattern.ts";
 import { writeHostPort } from "../policy/host-port.ts";
 import { type NetworkEndpoint, type NetworkPolicy, type Protocol, readsRequests } from "../policy/network.ts";
 import type { Policy } from "../policy/policy.ts";
-import { type AddressRule, addressFault, compileRanges, isHostName, reachOf, sameAddress } from "./addresses.ts";
+import {
+  type AddressRule,
+  addressFault,
+  compileRanges,
+  isHostName,
+  portFault,
+  reachOf,
+  sameAddress,
+} from "./addresses.ts";
 import { type Binding, Bindings } from "./bindings.ts";
 import type { Flow, Program, ProgramDoubt, Reason, Request, Verdict } from "./flow.ts";
 import { compileGlob, type Glob, hostGlob } from "./glob.ts";
@@ -248,6 +256,8 @@ export function decide(decision: NetworkDecision, flow: Flow): Verdict {
   // A name has yet to be looked up; an address is what it is.
   const address = isIP(flow.host) === 0 ? undefined : decision.address(grant, flow.host);
   if (address?.allowed === false) return address;
+  const fault = address === undefined ? portFault(flow.port, grant.addresses) : undefined;
+  if (fault !== undefined) return refuse("address", fault, grant.policy);
   if (flow.request !== undefined) return decision.request(grant, flow.request);
   const where = address === undefined && grant.addresses.allowed !== undefined ? " to what is in allowed_ips" : "";
   return permit(grant, `${grant.program} may connect${where} (${grant.carry})`);

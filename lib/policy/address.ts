@@ -48,3 +48,6 @@ function holds(range: AddressRange, address: string): boolean {
   list.addSubnet(range.address, range.prefix, range.family);
   return list.check(address, range.family);
 }
+
+/** Services of clusters that no agent is to reach by a private address (openshell.md 1.9). */
+export const clusterPorts: ReadonlySet<number> = new Set([2379, 2380, 6443, 10250, 10255]);

@@ -1,5 +1,5 @@
 import { isIP } from "node:net";
-import { blockedOverlap, readRange } from "./address.ts";
+import { blockedOverlap, clusterPorts, readRange } from "./address.ts";
 import { hostDoubt, hostFault, pathDoubt } from "./host-pattern.ts";
 import type { NetworkEndpoint, Protocol } from "./network.ts";
 import type { EndpointSection } from "./network-fields.ts";
@@ -75,7 +75,13 @@ function checkPorts(found: EndpointSection, what: string, context: Context): rea
   if (several.length === 0 && single === 0 && !found.isBroken("port") && !found.isBroken("ports")) {
     context.problems.error(found.valuePlace("port"), `${what} needs a port`, "port: 443, or ports: [80, 443]");
   }
-  return several.length > 0 ? several.map((port) => port.value) : single > 0 ? [single] : [];
+  const ports = several.length > 0 ? several.map((port) => port.value) : single > 0 ? [single] : [];
+  const isPublicAlone = values.host?.includes("*") === true && !found.has("allowed_ips");
+  for (const port of isPublicAlone ? [] : ports.filter((each) => clusterPorts.has(each))) {
+    const at = found.place(several.length > 0 ? "ports" : "port");
+    context.problems.warning(at, `${what}: port ${port} is a cluster's own and never dialled`);
+  }
+  return ports;
 }
 
 function checkAddresses(found: EndpointSection, what: string, { problems }: Context): void {

@@ -89,6 +89,7 @@ test("What can be no host or no port is refused, with what it is", async (t) => 
     ["[2606:2800:220:1::34]:", /"" is no port$/],
     ["api.example.com:443-445", /"443-445" is no port$/],
     ["api.example.com:80:81", /not HOST, HOST:PORT or HOST:PORT\/PATH$/],
+    ["api.example.com:6443", /^--allow api.example.com:6443: port 6443 is a cluster's own and never dialled$/],
     ["{a,b}.example.com", /is not a host's name and matches nothing$/],
     ["a..example.com", /is not a host's name and matches nothing$/],
     ["bücher.example:80", /is asked for in ASCII \(xn--bcher-kva\.example\): so written it matches nothing$/],

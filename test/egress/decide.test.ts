@@ -132,6 +132,13 @@ test("A rule on GET is one on HEAD, to allow and to deny; methods are compared w
   t.false(is("head", "/a/secret"));
 });
 
+test("A host that is named exactly is refused on a cluster's port before it is looked up", (t) => {
+  const isAllowed = (host: string): boolean =>
+    asked(decisionOf(endpoint(`host: "${host}"\nport: 6443`)), "a.h.example", 6443).allowed;
+  t.false(isAllowed("a.h.example"));
+  t.true(isAllowed("*.h.example"));
+});
+
 test("A request whose fields name another method needs a rule for each of them", (t) => {
   const decision = decisionOf(
     endpoint(

@@ -154,6 +154,11 @@ const loads: readonly (readonly [string, string, readonly string[]])[] = [
       ] as const,
   ),
   [
+    "a port that is never dialled",
+    withEndpoint("host: a.example.com, ports: [443, 6443]"),
+    ["6:31: warning: network_policies.api.endpoints[0]: port 6443 is a cluster's own and never dialled"],
+  ],
+  [
     "a path of an endpoint that no request has",
     withEndpoint('host: a.example.com, port: 443, protocol: rest, enforcement: enforce, access: full, path: "/a//b"'),
     [
@@ -201,6 +206,10 @@ for (const [title, text, expected] of loads) {
     t.deepEqual(warnings(text), expected);
   });
 }
+
+test("A cluster's port of public addresses alone is no reason for a warning", (t) => {
+  t.deepEqual(warnings(withEndpoint('host: "*.example.com", port: 6443')), []);
+});
 
 test("A path that requests can have is no reason for a warning", (t) => {
   for (const path of ["/.well-known/x", "/caf%C3%A9", "/v?/x", "/a%2*", "/a%2Fb", "**/x", "**", "/a:b@c", "/a[; ]b"]) {
