@@ -58,7 +58,8 @@ const unread: Buffer = Buffer.alloc(0);
 
 /**
  * A TLS client's hello that has come as a whole, and stays to be read: what TLS is ended with reads it faster than a stream
- * that is given it back.
+ * that is given it back. Only for where TLS ends: what is read then may be another (pages that a client spliced into its
+ * socket are still its own to change), and whatever it asks for, the granted name is served.
  *
  * @param fd of the client, whose stream has not been read from
  */
