@@ -386,13 +386,17 @@ function unreachable(error: unknown): Answer {
   return failureAnswer(502, "upstream_unreachable", error instanceof Error ? tlsFault(error) : String(error));
 }
 
-/** What a client is told instead of the server's answer; one of gRPC by gRPC's own fields, which is all that it shows. */
+/**
+ * What a client is told instead of the server's answer; one of gRPC by gRPC's own fields, which is all that it shows. Some of
+ * its clients do not read them beside another status of HTTP's than 200 (its PROTOCOL-HTTP2.md, "Trailers-Only").
+ */
 function say(stream: ServerHttp2Stream, asked: IncomingHttpHeaders, { status, detail, body }: Answer): void {
   if (stream.destroyed || stream.headersSent) return;
-  if (asked["content-type"]?.startsWith("application/grpc") === true) {
+  const type = asked["content-type"];
+  if (type?.startsWith("application/grpc") === true) {
     const message = detail.replace(/[^\x20-\x7e]|%/gu, encodeURIComponent);
-    const own = { "content-type": "application/grpc", "grpc-status": grpcStatus(status), "grpc-message": message };
-    stream.respond({ ":status": status, ...own }, { endStream: true });
+    const own = { "content-type": type, "grpc-status": grpcStatus(status), "grpc-message": message };
+    stream.respond({ ":status": 200, ...own }, { endStream: true });
   } else {
     const own = { "content-type": "application/json", "content-length": Buffer.byteLength(body) };
     stream.respond({ ":status": status, ...own });

@@ -135,6 +135,11 @@ holds("HTTP/2 is carried stream by stream, with trailers, where the server speak
     protocol: "h2",
     streams: [1, 2, 3].map((n) => ({ status: 200, text: `h2 /allowed/${n}`, trailers: "0" })),
     refused: { status: 403 },
+    "refused, gRPC": {
+      status: 200,
+      trailers:
+        "7 no rule allows POST /other at api.example.test; add to the endpoint's rules: - allow: { method: POST, path: /other }",
+    },
     upload: { status: 200, length: 200_000, trailers: "0" },
     "another authority": { status: 403 },
     "another target": { status: 400 },

@@ -192,6 +192,7 @@ const stream = (headers, body, on = session) =>
     let text = "";
     request.on("response", (fields) => {
       out.status = fields[":status"];
+      if (fields["grpc-status"] !== undefined) out.trailers = `${fields["grpc-status"]} ${fields["grpc-message"]}`;
     });
     request.on("trailers", (fields) => {
       out.trailers = fields["grpc-status"] ?? null;
@@ -210,6 +211,10 @@ results.h2 = {
   protocol: session.alpnProtocol,
   streams: await Promise.all([1, 2, 3].map((n) => stream({ ":path": `/allowed/${n}` }))),
   refused: await stream({ ":path": "/other" }),
+  "refused, gRPC": await stream(
+    { ":path": "/other", ":method": "POST", "content-type": "application/grpc+proto" },
+    "x",
+  ),
   upload: await stream({ ":path": "/allowed/echo", ":method": "POST", te: "trailers" }, "x".repeat(200_000)),
   "another authority": await stream({ ":path": "/allowed/1", ":authority": "other.example.test:8443" }),
   "another target": await stream({ ":path": "/allowed/1", "x-rewrite-url": "/other" }),
