@@ -3,11 +3,12 @@ import { type FailedConnection, FailedConnections } from "../egress/failed-conne
 import type { Gateway } from "../egress/gateway.ts";
 import type { UnlistedLog } from "../egress/unlisted.ts";
 import { HoldfastError } from "../errors.ts";
+import { writableSources } from "../plan/mounts.ts";
 import type { Workspace } from "../plan/workspace.ts";
 import { hasEgress, hasInspection, namesPrograms } from "../policy/network.ts";
 import type { Policy } from "../policy/policy.ts";
 import type { SessionCredentials } from "../secrets/session.ts";
-import { checkOwnSecrets } from "../secrets/shown.ts";
+import { checkOwnSecrets, type Shown } from "../secrets/shown.ts";
 import { type Forward, type ForwardOptions, PortForward } from "./forward.ts";
 import type { InsideSockets } from "./inside-sockets.ts";
 
@@ -37,7 +38,7 @@ export class SandboxNetwork {
   #looksAtCode = false;
   #credentials: SessionCredentials | null = null;
   /** What of the host the sandbox sees. */
-  #shown: readonly string[] = [];
+  #shown: Shown = { seen: [], written: [] };
   readonly #forwards = new Set<PortForward>();
   /** What came to ports inside where nobody listened. */
   readonly #unreached = new FailedConnections();
@@ -66,14 +67,13 @@ export class SandboxNetwork {
    */
   async openCredentials(
     policy: Policy,
-    { hostPath, access, grants }: Workspace,
+    workspace: Workspace,
     etcNames: Iterable<string>,
   ): Promise<Readonly<Record<string, string>> | null> {
-    this.#shown = [
-      ...(access === "none" ? [] : [hostPath]),
-      ...grants.map(({ source }) => source),
-      ...[...etcNames].map((name) => `/etc/${name}`),
-    ];
+    const { hostPath, access, grants } = workspace;
+    const etc = [...etcNames].map((name) => `/etc/${name}`);
+    const seen = [...(access === "none" ? [] : [hostPath]), ...grants.map(({ source }) => source), ...etc];
+    this.#shown = { seen, written: writableSources(workspace) };
     checkOwnSecrets(policy, this.#shown);
     if (policy.credentials === undefined) return null;
     const { SessionCredentials } = await import("../secrets/session.ts");

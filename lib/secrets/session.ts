@@ -5,7 +5,7 @@ import type { Needle } from "./needles.ts";
 import { placeholderLike, placeholderOf } from "./placeholder.ts";
 import { Secret } from "./secret.ts";
 import { SecretSearch, secretsInUse } from "./secret-search.ts";
-import { refuseShown } from "./shown.ts";
+import { refuseShown, type Shown } from "./shown.ts";
 import { SecretError } from "./sources.ts";
 import { type Escapes, Spelling } from "./spelling.ts";
 import type { TokenFetch } from "./token.ts";
@@ -79,12 +79,12 @@ export class SessionCredentials {
   /**
    * Draws placeholders; reads what has no `format`, for its shape.
    *
-   * @param shown the host's folders and files that the sandbox sees, links followed: no secret is kept there
+   * @param shown where no secret is kept, and no command that prints one
    * @throws HoldfastError ERR_HOLDFAST_CREDENTIAL
    */
   static async open(
     credentials: Readonly<Record<string, Credential>>,
-    shown: readonly string[] = [],
+    shown: Shown = { seen: [], written: [] },
   ): Promise<SessionCredentials> {
     const secrets = new Map<string, Secret>();
     const way: Way = { fetch: null };

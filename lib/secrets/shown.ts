@@ -5,13 +5,28 @@ import type { Policy } from "../policy/policy.ts";
 import { keptBy } from "../policy/token-source.ts";
 import { SecretError, systemdPath } from "./sources.ts";
 
+/** The host's folders and files that a sandbox sees, links followed, and those of them that it writes to. */
+export interface Shown {
+  readonly seen: readonly string[];
+  readonly written: readonly string[];
+}
+
 /**
- * Refuses a secret that is kept where the sandbox sees it, or behind a link that it sees, and could lead elsewhere.
+ * Refuses a secret that is kept where the sandbox sees it, or behind a link that it sees, and could lead elsewhere; and a
+ * command that it could change, which runs outside.
  *
- * @param shown the host's folders and files that the sandbox sees, links followed
  * @throws SecretError
  */
-export function refuseShown(source: SecretSource, shown: readonly string[]): void {
+export function refuseShown(source: SecretSource, { seen: shown, written }: Shown): void {
+  if (source.kind === "command") {
+    for (const word of source.argv.filter((each) => each.startsWith("/"))) {
+      const { real, links } = inspectPath(word);
+      const folder = written.find((each) => [real, ...links.map((link) => link.path)].some((at) => isWithin(at, each)));
+      if (folder !== undefined)
+        throw new SecretError(`the command's ${word} can be changed in the sandbox, which writes to ${folder}`);
+    }
+    return;
+  }
   const path = source.kind === "file" ? source.path : source.kind === "systemd" ? systemdPath(source.name) : undefined;
   if (path === undefined) return;
   const { real, links } = inspectPath(path);
@@ -30,7 +45,7 @@ export function refuseShown(source: SecretSource, shown: readonly string[]): voi
  */
 export function checkOwnSecrets(
   { inference, upstreamProxy }: Pick<Policy, "inference" | "upstreamProxy">,
-  shown: readonly string[],
+  shown: Shown,
 ): void {
   const own: [what: string, source: SecretSource][] = [];
   for (const { name, key } of inference?.routes ?? [])

@@ -8,6 +8,7 @@ import type { SecretSource } from "../../lib/policy/credentials.ts";
 import { Sandbox } from "../../lib/sandbox/sandbox.ts";
 import { Secret } from "../../lib/secrets/secret.ts";
 import { SessionCredentials } from "../../lib/secrets/session.ts";
+import type { Shown } from "../../lib/secrets/shown.ts";
 import { readSource, SecretError } from "../../lib/secrets/sources.ts";
 import { runnable, sound } from "../policy/policy-text.ts";
 
@@ -136,6 +137,30 @@ test("A wiped secret stays so, whatever is still being read", async (t) => {
   t.is(secret.bytes, null);
 });
 
+const shown = (...seen: readonly string[]): Shown => ({ seen, written: [] });
+
+test("A command that the sandbox could change, and the launcher would run, is refused", async (t) => {
+  const [workdir, elsewhere] = [folder(t), folder(t)];
+  for (const each of [workdir, elsewhere])
+    writeFileSync(join(each, "print.sh"), "#!/bin/sh\necho abcdefgh\n", { mode: 0o755 });
+  symlinkSync(join(elsewhere, "print.sh"), join(workdir, "link.sh"));
+  const policy = (...argv: readonly string[]): ReturnType<typeof sound> =>
+    sound(`${runnable(elsewhere)}network_policies:
+  api:
+    endpoints: [{ host: api.example.com, port: 443, protocol: rest, enforcement: enforce, access: full }]
+    binaries: [{ path: /usr/bin/curl }]
+credentials:
+  one: { source: { command: ${JSON.stringify(argv)} }, env: ONE, network_policy: api, format: generic }
+`);
+  const refused = { code: "ERR_HOLDFAST_CREDENTIAL", message: /can be changed in the sandbox, which writes to / };
+  for (const argv of [[join(workdir, "print.sh")], ["/bin/sh", join(workdir, "print.sh")], [join(workdir, "link.sh")]])
+    await t.throwsAsync(Sandbox.create({ workdir, policy: policy(...argv) }), refused, argv.join(" "));
+  // What it only reads, and what it writes to a layer of its own, stays as it is.
+  await (await Sandbox.create({ workdir, policy: policy(join(elsewhere, "print.sh")) })).dispose();
+  const overlaid = { workdir, workspace: "overlay", policy: policy(join(workdir, "print.sh")) } as const;
+  await (await Sandbox.create(overlaid)).dispose();
+});
+
 test("A secret that the sandbox would see is refused, whatever links lead to it", async (t) => {
   const made = folder(t);
   const [workdir, elsewhere] = [join(made, "work"), join(made, "elsewhere")];
@@ -151,13 +176,13 @@ network_policies:
 credentials:
   one: { source: { file: ${join(elsewhere, "link")} }, env: ONE, network_policy: api, format: generic }
 `);
-  await t.throwsAsync(SessionCredentials.open(credentials, [workdir]), {
+  await t.throwsAsync(SessionCredentials.open(credentials, shown(workdir)), {
     code: "ERR_HOLDFAST_CREDENTIAL",
     message: /can be read in the sandbox, which sees .*work/,
   });
-  (await SessionCredentials.open(credentials, [join(made, "other")])).close();
+  (await SessionCredentials.open(credentials, shown(join(made, "other")))).close();
   // A link that the sandbox could lead elsewhere.
-  await t.throwsAsync(SessionCredentials.open(credentials, [elsewhere]), {
+  await t.throwsAsync(SessionCredentials.open(credentials, shown(elsewhere)), {
     code: "ERR_HOLDFAST_CREDENTIAL",
     message: /is found by the link .*link, and the sandbox sees .*elsewhere/,
   });
@@ -178,9 +203,8 @@ test.serial("Nor may models' keys and the upstream proxy's login be kept where t
   const policy = (section: string): ReturnType<typeof sound> => sound(`${runnable()}${section}\n`);
   const refused = { code: "ERR_HOLDFAST_CREDENTIAL", message: /can be read in the sandbox, which sees / };
   // Of /etc the sandbox sees some names of the host's.
-  const shown = "/etc/ld.so.conf.d/key";
   for (const section of [
-    route(`{ file: ${shown} }`),
+    route("{ file: /etc/ld.so.conf.d/key }"),
     route(`{ file: ${seen} }`),
     route(`{ file: ${linked} }`),
     route(client(seen)),
