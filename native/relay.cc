@@ -23,7 +23,7 @@ namespace {
 // One reading of a socket: what lies there ahead of a busy reader, in as few calls as it takes.
 constexpr size_t kReadSize = size_t{256} * 1024;
 // What a way may carry before the others have their turn.
-constexpr int kReadsPerTurn = 8;
+constexpr int kReadsPerTurn = 2;
 
 // Where one peer talks on and the other only listens, the wakeups cost as much as the bytes: such a
 // peer is heard when it has said so much (socket(7), SO_RCVLOWAT).
