@@ -8,7 +8,7 @@ import type { Workspace } from "../plan/workspace.ts";
 import { hasEgress, hasInspection, namesPrograms } from "../policy/network.ts";
 import type { Policy } from "../policy/policy.ts";
 import type { SessionCredentials } from "../secrets/session.ts";
-import { checkOwnSecrets, type Shown } from "../secrets/shown.ts";
+import type { checkOwnSecrets, Shown } from "../secrets/shown.ts";
 import { type Forward, type ForwardOptions, PortForward } from "./forward.ts";
 import type { InsideSockets } from "./inside-sockets.ts";
 
@@ -39,6 +39,8 @@ export class SandboxNetwork {
   #credentials: SessionCredentials | null = null;
   /** What of the host the sandbox sees. */
   #shown: Shown = { seen: [], written: [] };
+  /** There where a policy, or a later one, may name such secrets. */
+  #checkOwn: typeof checkOwnSecrets | undefined;
   readonly #forwards = new Set<PortForward>();
   /** What came to ports inside where nobody listened. */
   readonly #unreached = new FailedConnections();
@@ -74,7 +76,10 @@ export class SandboxNetwork {
     const etc = [...etcNames].map((name) => `/etc/${name}`);
     const seen = [...(access === "none" ? [] : [hostPath]), ...grants.map(({ source }) => source), ...etc];
     this.#shown = { seen, written: writableSources(workspace) };
-    checkOwnSecrets(policy, this.#shown);
+    if (hasEgress(policy) || policy.upstreamProxy !== undefined) {
+      ({ checkOwnSecrets: this.#checkOwn } = await import("../secrets/shown.ts"));
+      this.#checkOwn(policy, this.#shown);
+    }
     if (policy.credentials === undefined) return null;
     const { SessionCredentials } = await import("../secrets/session.ts");
     this.#credentials = await SessionCredentials.open(policy.credentials, this.#shown);
@@ -119,7 +124,7 @@ export class SandboxNetwork {
    * ERR_HOLDFAST_CREDENTIAL for a secret that the sandbox sees
    */
   apply(policy: Policy): void {
-    checkOwnSecrets(policy, this.#shown);
+    this.#checkOwn?.(policy, this.#shown);
     if (this.#gateway === null && hasEgress(policy)) throw madeWithout("network");
     if (this.#gateway?.inspects === false && hasInspection(policy))
       throw madeWithout("a certificate authority: no request can be read");

@@ -254,7 +254,8 @@ for (const [title, type] of [
         ["base64", Buffer.from(content).toString("base64")],
         ["hex", Buffer.from(content).toString("hex")],
         ["reversed", [...content].reverse().join("")],
-        ["plain", spelled[11] ?? ""],
+        // A plus at its end parts it from what stands beside it.
+        ["plain", spelled[lines.findIndex((line) => /^[^+].*[^+]$/.test(line))] ?? ""],
       ] as const) {
         const { found } = secretsInUse.find(Buffer.from(text));
         t.deepEqual([...new Set(found.map((each) => `${each.name}: ${each.form}`))], [`x: ${form}`], name);
