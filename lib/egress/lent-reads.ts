@@ -3,6 +3,9 @@ import type { OnReadOpts } from "node:net";
 /** What a TLS record holds at most (RFC 8446 section 5.1): no read of a secured socket is longer. */
 const longestRead = 16 * 1024;
 const slabBytes = 64 * 1024;
+/** Where so many of those were filled, each in one turn, and none was still lent then: server and client are fast. */
+const bulkSlabBytes = 256 * 1024;
+const fillsBeforeBulk = 16;
 
 interface Slab {
   readonly buffer: Buffer;
@@ -25,6 +28,8 @@ export type Borrower = (read: Buffer, giveBack: () => void) => boolean;
  */
 export class LentReads {
   readonly #slabs: Slab[] = [];
+  #slabBytes = slabBytes;
+  #fills = 0;
   #slab: Slab;
   /** Where in it what was not offered yet begins. */
   #from = 0;
@@ -79,10 +84,13 @@ export class LentReads {
     const slab = this.#slab;
     const from = this.#from;
     slab.used += size;
-    if (size >= longRead && slab.buffer.length - slab.used >= longestRead && this.#mayWait()) {
-      this.#place = slab.buffer.subarray(slab.used);
-      this.#later ??= setImmediate(() => this.flush());
-      return true;
+    if (size >= longRead && this.#mayWait()) {
+      if (slab.buffer.length - slab.used >= longestRead) {
+        this.#place = slab.buffer.subarray(slab.used);
+        this.#later ??= setImmediate(() => this.flush());
+        return true;
+      }
+      this.#onFull(slab);
     }
     // What is not wanted is written over.
     if (this.flush() === false) slab.used = from;
@@ -90,11 +98,20 @@ export class LentReads {
     return true;
   }
 
+  #onFull(slab: Slab): void {
+    if (this.#slabBytes === bulkSlabBytes) return;
+    this.#fills = this.#slabs.some((each) => each !== slab && each.lent > 0) ? 0 : this.#fills + 1;
+    if (this.#fills < fillsBeforeBulk) return;
+    this.#slabBytes = bulkSlabBytes;
+    // What is lent of them is the collector's once it is given back.
+    this.#slabs.length = 0;
+  }
+
   /** Where nothing is lent any more there is room from the beginning on. */
   #turn(): void {
     let slab = this.#slab;
     if (slab.lent === 0) slab.used = 0;
-    if (slab.buffer.length - slab.used < longestRead) {
+    if (slab.buffer.length < this.#slabBytes || slab.buffer.length - slab.used < longestRead) {
       slab = this.#slabs.find(({ lent }) => lent === 0) ?? this.#make();
       slab.used = 0;
       this.#slab = slab;
@@ -104,7 +121,7 @@ export class LentReads {
   }
 
   #make(): Slab {
-    const slab = { buffer: Buffer.allocUnsafeSlow(slabBytes), used: 0, lent: 0 };
+    const slab = { buffer: Buffer.allocUnsafeSlow(this.#slabBytes), used: 0, lent: 0 };
     this.#slabs.push(slab);
     return slab;
   }

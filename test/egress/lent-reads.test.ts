@@ -98,3 +98,42 @@ test("Long reads are lent as one, and one that may not wait by itself", async (t
   read(long, 40);
   t.deepEqual(lent.splice(0), [Buffer.alloc(long, 40)]);
 });
+
+for (const [title, isKept, longest] of [
+  ["whose reader keeps up are lent in longer parts", false, 256 * 1024],
+  ["whose reader does not keep up take no more memory each", true, 64 * 1024],
+] as const) {
+  test(`Long reads ${title}`, async (t) => {
+    const reads = new LentReads();
+    const { buffer, callback } = reads.onread as {
+      buffer: () => Buffer;
+      callback: (size: number, read: Buffer) => boolean;
+    };
+    const sizes: number[] = [];
+    const kept: (() => void)[] = [];
+    reads.lendTo(
+      (read, giveBack) => {
+        sizes.push(read.length);
+        kept.push(giveBack);
+        // The last two are still under way.
+        while (kept.length > (isKept ? 2 : 0)) kept.shift()?.();
+        return true;
+      },
+      () => true,
+    );
+    let place = buffer();
+    for (let turns = 0; turns < 80; turns++) {
+      for (let read = 0; read < 16; read++) {
+        t.true(place.length >= 16 * 1024);
+        callback(16 * 1024, place);
+        place = buffer();
+      }
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    t.is(Math.max(...sizes), longest);
+    t.is(
+      sizes.reduce((sum, size) => sum + size, 0),
+      80 * 16 * 16 * 1024,
+    );
+  });
+}
