@@ -285,7 +285,6 @@ export class Gateway {
 
   async #carry(client: Socket, program: Program | null, asked: Asked): Promise<void> {
     const { host, port } = asked;
-    const where = writeHostPort(host, port);
     const note = (verdict: Verdict, detail?: FlowDetail): void =>
       this.#records.note({ program, host, port }, verdict, detail);
     const answerTo = (verdict: Verdict): Answer => refusalAnswer({ host, port, program: program?.path ?? "" }, verdict);
@@ -308,8 +307,8 @@ export class Gateway {
       return tellRefused(authority, { client, host, port, answer: answerTo(connection.refusal) });
     }
     const { grant } = connection;
-    // Before anybody outside is asked where it leads.
-    const leak = this.#guard.name(host);
+    // Before anybody outside is asked where it leads; a name that the policy says itself is nobody's choice.
+    const leak = grant.addresses.exact ? undefined : this.#guard.name(host);
     if (leak !== undefined) this.#records.leaked({ program, host, port }, leak);
     if (isKeptBack(leak)) {
       const { message: detail } = new LeakFault(leak);
@@ -331,6 +330,7 @@ export class Gateway {
       if (error instanceof ReachRefusal) return stop(error.verdict);
       const verdict = unreachable(grant, error);
       note(verdict);
+      const where = writeHostPort(host, port);
       asked.reject(failureAnswer(502, "upstream_unreachable", `${where} cannot be reached: ${verdict.detail}`));
       return;
     }
