@@ -16,8 +16,8 @@ const scale = Number(process.argv[2] ?? 1);
 /**
  * Two processes that do the same differ by several per cent for as long as they live: each asks for both, and there are some.
  */
-const processes = 3;
-const rounds = processes * Math.ceil(16 * scale);
+const processes = 6;
+const rounds = processes * Math.ceil(10 * scale);
 const requests = Math.ceil(1000 * scale);
 /** Two names of one server. */
 const hosts = { with: "api.example.test", without: "good.example.test" } as const;

@@ -3,7 +3,7 @@ import type { Benchmark, Line } from "./result.ts";
 import type { Times } from "./rounds.ts";
 
 /** What the compiler makes of the launcher is for as long as it runs: one run is not enough of them. */
-const launchers = 2;
+const launchers = 3;
 
 /**
  * Inspected requests with a placeholder in a header, side by side with the same requests of the same program to a name
