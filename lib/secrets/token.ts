@@ -203,7 +203,7 @@ async function assumeRoleRequest(source: AssumeRoleSource, keep: Keep, own: Own)
   );
   return {
     ...{ contentType: form, body, fields: [`X-Amz-Date: ${time}`, `Authorization: ${authorization}`] },
-    ...(keys.token === null ? {} : { proof: { name: "X-Amz-Security-Token", value: keys.token } }),
+    ...(keys.token === null ? {} : { proof: { name: "X-Amz-Security-Token", value: Buffer.from(keys.token) } }),
   };
 }
 

@@ -271,6 +271,7 @@ for (const [title, type] of [
 test("Keys of AWS's that a role's are asked with are known, and their id is not", async (t) => {
   process.env["HOLDFAST_TEST_ID"] = "AKIAIOSFODNN7EXAMPLE";
   process.env["HOLDFAST_TEST_KEY"] = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY";
+  process.env["HOLDFAST_TEST_SESSION"] = "a session of AWS's";
   const secret = new Secret(
     "x",
     {
@@ -278,11 +279,14 @@ test("Keys of AWS's that a role's are asked with are known, and their id is not"
       ...{ roleArn: "arn:aws:iam::1:role/r", sessionName: "s", durationSeconds: 900 },
       accessKeyId: { kind: "env", name: "HOLDFAST_TEST_ID" },
       secretAccessKey: { kind: "env", name: "HOLDFAST_TEST_KEY" },
+      sessionToken: { kind: "env", name: "HOLDFAST_TEST_SESSION" },
     },
     () => issuer([403, "<Error><Code>AccessDenied</Code></Error>"]).fetch,
   );
   await t.throwsAsync(secret.refresh(), { message: "sts.example gives no token: it answers 403, AccessDenied" });
   t.is(secretsInUse.redact("wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"), "[redacted]");
+  t.is(secretsInUse.redact("a session of AWS's"), "[redacted]");
+  t.is(secretsInUse.redact("0".repeat(64)), "0".repeat(64));
   t.is(secretsInUse.redact("AKIAIOSFODNN7EXAMPLE"), "AKIAIOSFODNN7EXAMPLE");
   secret.wipe();
 });
