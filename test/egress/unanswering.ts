@@ -204,6 +204,8 @@ try {
     results["gone"] = await run(sandbox, askAndGo);
     // Whose program has gone may not have been dialled for yet.
     await Promise.race([many.promise, wait(20_000)]);
+    // What is left of the program's connections is looked at first.
+    await measure(other);
     results["elsewhere, dialling"] = await measure(other);
     clearInterval(watch);
     results["dialled"] = most;
