@@ -424,7 +424,7 @@ export class Gateway {
     this.#dials++;
     try {
       const upstream = this.#upstream;
-      const addresses = await upstream.resolve(host);
+      const addresses = await upstream.resolve(host, port);
       const refused = addresses.find((address) => reachOf(address) === "never" && !isLoopback(address));
       if (refused !== undefined) throw new Error(`${refused} is an address of this host's links or its cloud`);
       return this.#own(await upstream.dial(host, addresses, port, AbortSignal.any([signal, this.#dialling.signal])));
@@ -435,7 +435,7 @@ export class Gateway {
 
   async #dial(grant: Grant, dial?: Dial): Promise<Socket> {
     const upstream = this.#upstream;
-    const addresses = await upstream.resolve(grant.host);
+    const addresses = await upstream.resolve(grant.host, grant.port);
     // Where the proxy resolves there is nothing to check but that no check was asked for.
     if (addresses.length === 0 && grant.addresses.allowed !== undefined)
       throw new Error("allowed_ips cannot be held where the upstream proxy resolves names");

@@ -1,6 +1,6 @@
 import { type BlockList, connect, isIP, type Socket } from "node:net";
 import { connect as connectTls } from "node:tls";
-import { writeHostPort } from "../policy/host-port.ts";
+import { readHostPort, writeHostPort } from "../policy/host-port.ts";
 import type { UpstreamProxySettings } from "../policy/policy.ts";
 import { secretsInUse } from "../secrets/secret-search.ts";
 import { checkDocument, readSource } from "../secrets/sources.ts";
@@ -11,11 +11,31 @@ import { timeLimits } from "./time-limits.ts";
 
 const longestHead = 8192;
 
+/** An entry of `no_proxy`. */
+interface Direct {
+  /** Every port where there is none. */
+  readonly port?: number;
+  /** Of addresses; else it is of names. */
+  readonly ranges?: BlockList;
+  readonly matches?: (host: string) => boolean;
+}
+
+function directOf(entry: string): Direct {
+  if (entry === "*") return { matches: () => true };
+  if (entry.includes("/")) return { ranges: compileRanges([entry]) };
+  const { host, ...port } = readHostPort(entry) ?? { host: entry };
+  if (isIP(host) !== 0) return { ...port, ranges: compileRanges([host]) };
+  const name = host.replace(/^\*?\./, "");
+  const matches = (asked: string): boolean =>
+    isIP(asked) === 0 && (asked.endsWith(`.${name}`) || (asked === name && name === host));
+  return { ...port, matches };
+}
+
 /** The proxy of a closed site, through which connections are made that leave it. */
 export class UpstreamProxy {
   readonly #settings: UpstreamProxySettings;
   readonly #url: URL;
-  readonly #direct: BlockList;
+  readonly #direct: readonly Direct[];
   /** As it was read last. */
   #password: Buffer = Buffer.alloc(0);
   readonly #retract: () => void;
@@ -23,7 +43,7 @@ export class UpstreamProxy {
   constructor(settings: UpstreamProxySettings) {
     this.#settings = settings;
     this.#url = new URL(settings.url);
-    this.#direct = compileRanges(settings.noProxy.filter((entry) => isIP(entry.split("/")[0] ?? "") !== 0));
+    this.#direct = settings.noProxy.map(directOf);
     this.#retract = secretsInUse.add(() => [["the upstream proxy's password", this.#password]]);
   }
 
@@ -32,15 +52,13 @@ export class UpstreamProxy {
     return this.#settings.resolve === "proxy";
   }
 
-  /** Whether `no_proxy` has a host: by name, or by its addresses, all of them. */
-  isDirect(host: string, addresses: readonly string[]): boolean {
+  /** Whether `no_proxy` has a host's port: by name, or by its addresses, all of them. */
+  isDirect(host: string, port: number, addresses: readonly string[]): boolean {
+    const own = this.#direct.filter((entry) => entry.port === undefined || entry.port === port);
     const list = isIP(host) === 0 ? addresses : [host];
-    if (list.length > 0 && list.every((each) => this.#direct.check(each, isIP(each) === 6 ? "ipv6" : "ipv4")))
-      return true;
-    return this.#settings.noProxy.some((entry) => {
-      const name = entry.replace(/^\*?\./, "");
-      return entry === "*" || (isIP(host) === 0 && (host.endsWith(`.${name}`) || (host === name && name === entry)));
-    });
+    const isListed = (address: string): boolean =>
+      own.some(({ ranges }) => ranges?.check(address, isIP(address) === 6 ? "ipv6" : "ipv4"));
+    return own.some(({ matches }) => matches?.(host)) || (list.length > 0 && list.every(isListed));
   }
 
   /**

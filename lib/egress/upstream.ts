@@ -49,11 +49,11 @@ export class Upstream {
   }
 
   /** Outside, once: what is checked is what is dialled. Empty where the proxy alone knows where the name leads. */
-  async resolve(host: string): Promise<readonly string[]> {
+  async resolve(host: string, port: number): Promise<readonly string[]> {
     if (isIP(host) !== 0) return [host];
     if (isHostName(host)) return loopback;
     if (oddAddress.test(host)) throw new Error(`${host} is another spelling of an address, which leads nowhere`);
-    if (this.#proxy?.resolves === true && !this.#proxy.isDirect(host, [])) return [];
+    if (this.#proxy?.resolves === true && !this.#proxy.isDirect(host, port, [])) return [];
     const asked = await this.#names?.resolve(host);
     if (asked !== undefined) return asked;
     return this.#askHost(host);
@@ -95,7 +95,7 @@ export class Upstream {
     signal: AbortSignal,
     dial: Dial = connect,
   ): Promise<Socket> {
-    const proxy = isHostName(host) || this.#proxy?.isDirect(host, addresses) === true ? undefined : this.#proxy;
+    const proxy = isHostName(host) || this.#proxy?.isDirect(host, port, addresses) === true ? undefined : this.#proxy;
     if (proxy !== undefined && addresses.length === 0) return proxy.connect(host, port, signal);
     let failure: unknown = new Error("no address");
     const until = performance.now() + timeLimits.connectMs;

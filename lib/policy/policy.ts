@@ -73,7 +73,7 @@ export interface UpstreamProxySettings {
   readonly url: string;
   /** Where `USER:PASSWORD` is kept, outside the policy and the sandbox. */
   readonly credentials?: { readonly env: string } | { readonly file: string };
-  /** Hosts, domains, addresses and ranges that are dialled without it; lower case. */
+  /** Hosts, domains and addresses, of one port or all, and ranges that are dialled without it; lower case. */
   readonly noProxy: readonly string[];
   /** `here`: names are resolved and checked, and the proxy is told an address. `proxy`: it is told the name. */
   readonly resolve: "here" | "proxy";

@@ -1,7 +1,7 @@
 import { isIP } from "node:net";
 import { readRange } from "./address.ts";
 import { type SecretSource, sourceFault } from "./credentials.ts";
-import { readHostPort } from "./host-port.ts";
+import { readHostPort, writeHostPort } from "./host-port.ts";
 import { absolutePath } from "./paths.ts";
 import type { DnsSettings, Policy, UpstreamProxySettings } from "./policy.ts";
 import { type Place, quote } from "./problem.ts";
@@ -71,11 +71,16 @@ const proxyUrl = mapped(text, (written, at, what, { problems }) => {
   return undefined;
 });
 
+/** As programs read NO_PROXY: each with a port, if it is that port's alone; a range has none (Go's httpproxy). */
 const direct = mapped(text, (written, at, what, { problems }) => {
   const entry = written.toLowerCase();
-  if (entry === "*" || readRange(entry) !== undefined) return entry;
-  if (/^(?:\*?\.)?[a-z0-9_-]+(?:\.[a-z0-9_-]+)*$/.test(entry)) return entry;
-  const hint = "a host, a domain such as corp.example or .corp.example, an address or a range";
+  if (entry === "*" || (entry.includes("/") && readRange(entry) !== undefined)) return entry;
+  const { host: named, port } = readHostPort(entry) ?? { host: "" };
+  const host = isIP(named) === 0 ? named.replace(/(?<=[a-z0-9])\.$/, "") : named;
+  if (isIP(host) !== 0 || /^(?:\*?\.)?[a-z0-9_-]+(?:\.[a-z0-9_-]+)*$/.test(host))
+    return port === undefined ? host : writeHostPort(host, port);
+  const hint =
+    "a host, a domain such as corp.example or .corp.example, an address, each with :PORT or without, or a range";
   problems.error(at, `${what} is no host: ${quote(written)}`, hint);
   return undefined;
 });

@@ -170,7 +170,7 @@ try {
   const upstream = new Upstream({});
   results["odd spellings"] = Object.fromEntries(
     await Promise.all(
-      odd.map(async (name) => [name, await upstream.resolve(name).then(String, (error: Error) => error.message)]),
+      odd.map(async (name) => [name, await upstream.resolve(name, 80).then(String, (error: Error) => error.message)]),
     ),
   );
   results["transports"] = Object.fromEntries(
@@ -259,6 +259,15 @@ try {
     "a private address": await through(`{ url: "${plainUrl}", ${secret} }`, `loopback.example.test:${service}`),
     "no_proxy by name": await through(`{ url: "http://192.0.2.1:1", no_proxy: [example.test] }`, api),
     "no_proxy by address": await through(`{ url: "http://192.0.2.1:1", no_proxy: [93.184.0.0/16] }`, api),
+    "no_proxy by port": await through(`{ url: "http://192.0.2.1:1", no_proxy: ["example.test:${service}"] }`, api),
+    "no_proxy by address and port": await through(
+      `{ url: "http://192.0.2.1:1", no_proxy: ["${addresses.api}:${service}"], resolve: here }`,
+      api,
+    ),
+    "no_proxy by another port": await through(
+      `{ url: "http://${addresses.other}:${shutting}", no_proxy: ["api.example.test:1", "${addresses.api}:1"] }`,
+      api,
+    ),
     "this host": await through(`{ url: "http://192.0.2.1:1" }`, `host.holdfast.internal:${port}`),
   };
   // The same for what is read on the way: each request by its own connection, and several by one.

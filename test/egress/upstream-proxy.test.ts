@@ -61,3 +61,32 @@ test("Its login is read out of a proxy's variable as programs write that one, an
   await t.throwsAsync(proxy.connect("127.0.0.1", 1, signal), { message: /are not there as USER:PASSWORD/ });
   proxy.close();
 });
+
+test("What no_proxy names with a port is dialled without the proxy at that port alone", (t) => {
+  const noProxy = [
+    ...["git.example:8443", ".deep.example:1", "plain.example", "192.0.2.1:80", "2001:db8::1", "[2001:db8::2]:443"],
+    ...["192.0.2.2:80", "10.0.0.0/8"],
+  ];
+  const proxy = new UpstreamProxy({ url: "http://127.0.0.1:1", noProxy, resolve: "here" });
+  t.teardown(() => proxy.close());
+  for (const [host, port, addresses, expected] of [
+    ["git.example", 8443, [], true],
+    ["a.git.example", 8443, [], true],
+    ["git.example", 443, [], false],
+    ["xgit.example", 8443, [], false],
+    ["deep.example", 1, [], false],
+    ["a.deep.example", 1, [], true],
+    ["a.deep.example", 2, [], false],
+    ["plain.example", 2, [], true],
+    ["192.0.2.1", 80, ["192.0.2.1"], true],
+    ["192.0.2.1", 81, ["192.0.2.1"], false],
+    ["named.example", 80, ["192.0.2.1", "192.0.2.2"], true],
+    ["named.example", 80, ["192.0.2.1", "10.0.0.1"], true],
+    ["named.example", 81, ["192.0.2.1", "10.0.0.1"], false],
+    ["named.example", 80, ["192.0.2.1", "192.0.2.3"], false],
+    ["2001:db8::1", 1, [], true],
+    ["2001:db8:0::2", 443, [], true],
+    ["2001:db8::2", 444, [], false],
+  ] as const)
+    t.is(proxy.isDirect(host, port, addresses), expected, `${host} ${port}`);
+});

@@ -115,6 +115,7 @@ inThatWorld("What an upstream proxy says no with is in the record, and no creden
     ["babbling", /: what it answers is no HTTP$/],
     ["babbling socks", /: what it answers is no SOCKS5$/],
     ["endless", /: its answer does not end$/],
+    ["no_proxy by another port", /: it closed the connection$/],
     ["shutting", /: it closed the connection$/],
     ["another certificate", /: unable to verify the first certificate/],
   ] as const)
@@ -129,6 +130,8 @@ inThatWorld(
     t.like(found["proxies"], {
       "no_proxy by name": "got service",
       "no_proxy by address": "got service",
+      "no_proxy by port": "got service",
+      "no_proxy by address and port": "got service",
       "this host": "got host",
     });
   },

@@ -39,7 +39,7 @@ dns:
 upstream_proxy:
   url: http://proxy.example:3128
   credentials: {env: PROXY_LOGIN}
-  no_proxy: [.Corp.example, 10.0.0.0/8]
+  no_proxy: [.Corp.example, 10.0.0.0/8, "Git.Example.:8443", 192.0.2.1, "192.0.2.1:80", "::1", "[::1]", "[2001:DB8::1]:443", "*.a:1"]
   resolve: proxy
 `;
 
@@ -86,7 +86,10 @@ test("Every key of the dialect is read", (t) => {
     upstreamProxy: {
       url: "http://proxy.example:3128/",
       credentials: { env: "PROXY_LOGIN" },
-      noProxy: [".corp.example", "10.0.0.0/8"],
+      noProxy: [
+        ...[".corp.example", "10.0.0.0/8", "git.example:8443", "192.0.2.1", "192.0.2.1:80", "::1", "::1"],
+        ...["[2001:db8::1]:443", "*.a:1"],
+      ],
       resolve: "proxy",
     },
   });
@@ -287,12 +290,18 @@ const refusals: readonly (readonly [string, string, readonly string[]])[] = [
   ],
   [
     "an upstream proxy whose credentials would be seen",
-    "environment: {pass: [LOGIN_*]}\nupstream_proxy: {url: ftp://proxy, credentials: {env: LOGIN_A}, no_proxy: [a b], resolve: her}",
+    "environment: {pass: [LOGIN_*]}\nupstream_proxy: {url: ftp://proxy, credentials: {env: LOGIN_A}, no_proxy: [a b, 'a:0', '*:1', '10.0.0.0/8:1', '[::1', '::1:443x'], resolve: her}",
     [
       "3:1: upstream_proxy.credentials: LOGIN_A is passed into the sandbox (take it out of environment)",
       "3:23: upstream_proxy.url is not a proxy's address (http://HOST:PORT, https://HOST:PORT or socks5://HOST:PORT)",
-      '3:76: upstream_proxy.no_proxy[0] is no host: "a b" (a host, a domain such as corp.example or .corp.example, an address or a range)',
-      '3:91: upstream_proxy.resolve must be here or proxy, not "her" (did you mean "here"?)',
+      ...["3:76 0 a b", "3:81 1 a:0", "3:88 2 *:1", "3:95 3 10.0.0.0/8:1", "3:111 4 [::1", "3:119 5 ::1:443x"].map(
+        (one) =>
+          one.replace(
+            /^(\S+) (\d) (.*)$/,
+            '$1: upstream_proxy.no_proxy[$2] is no host: "$3" (a host, a domain such as corp.example or .corp.example, an address, each with :PORT or without, or a range)',
+          ),
+      ),
+      '3:141: upstream_proxy.resolve must be here or proxy, not "her" (did you mean "here"?)',
     ],
   ],
   [

@@ -68,7 +68,7 @@ export class ModelClient {
     this.#upstream = upstream;
     this.#server = new ModelServer({
       ...{ family: this.api, url: url.origin, timeoutMs: this.#timeoutMs, key: this.#secret },
-      dial: async (host, port, signal) => upstream.dial(host, await upstream.resolve(host), port, signal),
+      dial: async (host, port, signal) => upstream.dial(host, await upstream.resolve(host, port), port, signal),
     });
   }
 
