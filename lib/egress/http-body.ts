@@ -1,4 +1,5 @@
 import { type Framing, HttpError } from "./http-head.ts";
+import { isWrongTrailer } from "./overrides.ts";
 
 /** The longest line of a chunk's size, and all trailers together. */
 const longestSizeLine = 18;
@@ -8,19 +9,6 @@ type Range = [from: number, until: number];
 type State = "size" | "data" | "data-end" | "trailers" | "done";
 
 const trailerLine = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e\x80-\xff]*$/;
-/** Fields that no trailer may bring: they say how a message is framed and for whom it is (RFC 9110 section 6.5.1). */
-const notInTrailers: ReadonlySet<string> = new Set([
-  "transfer-encoding",
-  "content-length",
-  "host",
-  "trailer",
-  "connection",
-  "upgrade",
-  "authorization",
-  "cookie",
-  "set-cookie",
-]);
-
 /**
  * Follows one message's body through the bytes of a connection, which are passed on as they come; finds its end by the
  * strict grammar of RFC 9112 sections 6 and 7. Chunk extensions are refused: nobody needs them, and readers differ.
@@ -124,7 +112,8 @@ export class BodyReader {
     else {
       this.#trailers += line.length;
       const name = text.slice(0, text.indexOf(":")).toLowerCase();
-      if (!trailerLine.test(text) || notInTrailers.has(name)) this.#refuse("a trailer is malformed");
+      if (!trailerLine.test(text) || isWrongTrailer(name, this.#refusal === 400))
+        this.#refuse("a trailer is malformed");
     }
   }
 

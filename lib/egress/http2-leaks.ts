@@ -1,6 +1,8 @@
 import type { IncomingHttpHeaders, ServerHttp2Stream } from "node:http2";
 import { Transform } from "node:stream";
+import { HttpError } from "./http-head.ts";
 import type { BodyStream } from "./leak-flow.ts";
+import { isWrongTrailer } from "./overrides.ts";
 
 const nothing: Buffer = Buffer.alloc(0);
 
@@ -37,6 +39,12 @@ export class CheckedBody extends Transform {
   }
 
   override _flush(done: (error: null, data: Buffer) => void): void {
+    const wrong = Object.keys(this.trailers).find((name) => isWrongTrailer(name, true));
+    if (wrong !== undefined) {
+      this.#onFault(new HttpError(400, `${wrong} has no place in trailers`));
+      this.destroy();
+      return;
+    }
     this.#take(nothing, true, (_, data) => {
       // They stand behind the data: what a secret begins with may be in it.
       const trailers = headBytes(this.trailers);

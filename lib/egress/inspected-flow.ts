@@ -6,6 +6,7 @@ import type { Request } from "./flow.ts";
 import type { LeakFlow } from "./leak-flow.ts";
 import type { LeakFault } from "./leaks.ts";
 import type { Origin } from "./origin.ts";
+import { alsoMethodsOf } from "./overrides.ts";
 import type { Swap, SwapFault, SwapField } from "./swap.ts";
 
 /** One connection of a program to an inspected endpoint: what the readers of HTTP ask of the rest. */
@@ -59,28 +60,6 @@ export function isAuthority(given: string, { scheme, host, port }: InspectedFlow
   const said = given.toLowerCase();
   const isUsual = port === (scheme === "https" ? 443 : 80);
   return said === `${name}:${port}` || (isUsual && said === name);
-}
-
-/**
- * Fields by which some servers take a request for one of another method (Google's APIs, Rails, Symfony). To those that name
- * fields as CGI does (RFC 3875 section 4.1.18), an underscore is a hyphen.
- */
-const methodFields: ReadonlySet<string> = new Set(["x-http-method-override", "x-http-method", "x-method-override"]);
-/** And for another path (IIS, Symfony, Laminas): front ends alone send these. */
-const targetFields: ReadonlySet<string> = new Set(["x-original-url", "x-rewrite-url"]);
-
-/** What tells of the methods that a request may have by its fields. Throws a TargetError where it may have another path. */
-function alsoMethodsOf(fields: readonly SwapField[]): readonly string[] | undefined {
-  let found: string[] | undefined;
-  for (const { name: given, value } of fields) {
-    if (!given.startsWith("x")) continue;
-    const name = given.replaceAll("_", "-");
-    if (targetFields.has(name)) throw new TargetError(`${name} names another target than the request line`);
-    if (!methodFields.has(name)) continue;
-    found ??= [];
-    found.push(...value.split(",").map((each) => each.trim()));
-  }
-  return found;
 }
 
 /**

@@ -171,6 +171,10 @@ for (const body of [
   "0\r\nContent-Length: 5\r\n\r\n",
   "0\r\nTransfer-Encoding: chunked\r\n\r\n",
   "0\r\nbad trailer\r\n\r\n",
+  "0\r\nX-HTTP-Method-Override: DELETE\r\n\r\n",
+  "0\r\nA: b\r\nx_method_override: DELETE\r\n\r\n",
+  "0\r\nX-Original-URL: /b\r\n\r\n",
+  "0\r\nProxy-Authorization: b\r\n\r\n",
   `0\r\n${"a: b\r\n".repeat(4000)}\r\n`,
 ]) {
   test(`A chunked body ${JSON.stringify(body.slice(0, 24))} is refused`, (t) => {
