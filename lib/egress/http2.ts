@@ -10,6 +10,7 @@ import {
   type ServerHttp2Stream,
 } from "node:http2";
 import type { TLSSocket } from "node:tls";
+import { AbandonedRequests } from "./abandoned.ts";
 import { type Answer, failureAnswer } from "./answer.ts";
 import { TargetError } from "./canonical.ts";
 import { codingOf } from "./coded-body.ts";
@@ -84,6 +85,7 @@ export class Http2 {
   readonly #flow: InspectedHttp2Flow;
   readonly #session: ServerHttp2Session;
   readonly #streams = new Map<ServerHttp2Stream, Request>();
+  readonly #abandoned = new AbandonedRequests();
   readonly #clientMs: number;
   readonly #serverMs: number;
 
@@ -98,7 +100,10 @@ export class Http2 {
       stream.on("error", () => {});
       this.#take(stream, headers);
     });
-    client.on("close", () => this.#session.destroy());
+    client.on("close", () => {
+      this.#abandoned.close();
+      this.#session.destroy();
+    });
     // A session waits for it; Node says it of a client's socket and of one that a tls.Server accepted.
     client.emit("secureConnect");
   }
@@ -208,12 +213,9 @@ export class Http2 {
       streams.delete(stream);
       this.#streams.delete(stream);
     });
-    if (ready === undefined) this.#carry(source, outgoing, true);
-    else
-      ready.then(
-        () => this.#carry(source, outgoing, true),
-        (fault: unknown) => this.#refuseLate(stream, headers, request, fault),
-      );
+    const go = (): void => this.#abandoned.next(() => this.#carry(source, outgoing, true));
+    if (ready === undefined) go();
+    else ready.then(go, (fault: unknown) => this.#refuseLate(stream, headers, request, fault));
   }
 
   /** A request's body and trailers as they are searched for secrets, before anybody else reads them. */
@@ -241,7 +243,10 @@ export class Http2 {
     const again = isFirst ? (): void => this.#carry(source, outgoing, false) : undefined;
     const scrub = this.#flow.credentials?.scrubber();
     this.#flow.session().then(
-      (session) => carry(source, outgoing, session, { serverMs: this.#serverMs, again, scrub }),
+      (session) => {
+        const onAbandoned = (): void => this.#abandoned.add();
+        carry(source, outgoing, session, { serverMs: this.#serverMs, again, scrub, onAbandoned });
+      },
       (error: unknown) =>
         say(source.stream, source.headers, error instanceof Unreachable ? error.answer : unreachable(error)),
     );
@@ -294,10 +299,13 @@ function carry(
     serverMs,
     again,
     scrub,
+    onAbandoned,
   }: {
     readonly serverMs: number;
     readonly again: (() => void) | undefined;
     readonly scrub: Scrubber | undefined;
+    /** The client took it back before there was an answer. */
+    readonly onAbandoned: () => void;
   },
 ): void {
   if (stream.destroyed || stream.closed) return;
@@ -378,7 +386,9 @@ function carry(
     } else if (code !== constants.NGHTTP2_NO_ERROR) stream.close(code);
   });
   stream.on("close", () => {
-    if (!upstream.destroyed && !upstream.closed) upstream.close(stream.rstCode || constants.NGHTTP2_CANCEL);
+    if (upstream.destroyed || upstream.closed) return;
+    if (!stream.headersSent) onAbandoned();
+    upstream.close(stream.rstCode || constants.NGHTTP2_CANCEL);
   });
 }
 
