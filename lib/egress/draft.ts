@@ -91,9 +91,11 @@ function namelessness({ program, doubt }: Unlisted): string | undefined {
 
 /** Why no entry could permit it. */
 function faultOf(one: Unlisted, { given, readPlaces }: Surroundings): string | undefined {
-  const { program, doubt, host, isOpaque } = one;
+  const { program, doubt, host, isOpaque, request } = one;
   if (program === null) return "the program could not be told";
   if (doubt === "deleted") return "the program was deleted, so that what it was cannot be told";
+  if (request !== undefined && [request.method, ...(request.alsoMethods ?? [])].includes("*"))
+    return "a rule for this method would be one for every method";
   if (!isOpaque) return undefined;
   if (isIP(host) !== 0) return "TLS to an address that hides the name that it asks for";
   const isRead = readPlaces.has(placeOf(one)) || given.some((other) => isAt(other, one) && other.protocol !== "tcp");
@@ -173,15 +175,17 @@ function endpointOf(
     const carried = beside === undefined ? {} : settingsOf({ ...beside, path: "", protocol: "" });
     return { fields: { host, port, ...(isTcp ? { protocol: "tcp" } : {}), ...carried }, comment };
   }
-  const rules = alike.flatMap((one) => (one.request === undefined ? [] : [ruleOf(one.request)]));
+  const rules = alike.flatMap((one) => (one.request === undefined ? [] : rulesFor(one.request)));
   const unique = [...new Map(rules.map((rule) => [JSON.stringify(rule), rule])).values()];
   const settings = endpoint === undefined ? { protocol: "rest", enforcement: "enforce" } : settingsOf(endpoint);
   return { fields: { host, port, ...settings, rules: unique }, comment };
 }
 
-function ruleOf({ method, path }: { readonly method: string; readonly path: string }): object {
+/** One for each method that it may be taken by. */
+function rulesFor({ method, path, alsoMethods = [] }: NonNullable<Unlisted["request"]>): readonly object[] {
   // A star in a request's path is one; in a rule it would stand for others too.
-  return { allow: { method, path: path.replaceAll("*", "\\*") } };
+  const pattern = path.replaceAll("*", "\\*");
+  return [method, ...alsoMethods].map((each) => ({ allow: { method: each.toUpperCase(), path: pattern } }));
 }
 
 /** How an endpoint is carried and read, in which all that stand for the same place have to agree. */

@@ -55,7 +55,7 @@ export class FlowRecords {
       ...{ program: program?.path ?? null, host, port, isOpaque },
       ...(program?.doubt === undefined ? {} : { doubt: program.doubt }),
       ...(verdict.reason === "unreachable" ? { unreached: verdict.detail } : {}),
-      ...(request === undefined ? {} : { request: { method, path: request.path } }),
+      ...(request === undefined ? {} : { request: withoutQuery(request) }),
       ...(endpoint === undefined ? {} : { endpoint }),
     });
   }
@@ -126,4 +126,9 @@ export class FlowRecords {
   #append(event: AuditEvent): void {
     this.#audit?.append(event, true);
   }
+}
+
+/** What rules are made of: a path that is permitted is so with every query. */
+function withoutQuery({ method, path, alsoMethods }: Request): Omit<Request, "query"> {
+  return { method, path, ...(alsoMethods === undefined ? {} : { alsoMethods }) };
 }

@@ -1,6 +1,6 @@
 import type { NetworkEndpoint } from "../policy/network.ts";
 import { secretsInUse } from "../secrets/secret-search.ts";
-import type { ProgramDoubt } from "./flow.ts";
+import type { ProgramDoubt, Request } from "./flow.ts";
 
 /** What no entry of a policy grants and `--net log` permitted: one program's connections to one place, or requests on them. */
 export interface Unlisted {
@@ -19,7 +19,7 @@ export interface Unlisted {
   /** Why it led nowhere, where it never led anywhere. */
   readonly unreached?: string;
   /** Of an endpoint where requests are read: which it would have refused. */
-  readonly request?: { readonly method: string; readonly path: string };
+  readonly request?: Pick<Request, "method" | "path" | "alsoMethods">;
   /** Whose settings hold for the request; absent where its path is no endpoint's. */
   readonly endpoint?: NetworkEndpoint;
 }
@@ -50,7 +50,7 @@ export class UnlistedConnections {
   add(named: Omit<Unlisted, "count">): void {
     const one = withoutSecrets(named);
     const { program, doubt, host, port, request } = one;
-    const key = JSON.stringify([program, doubt, host, port, request?.method, request?.path]);
+    const key = JSON.stringify([program, doubt, host, port, request?.method, request?.path, request?.alsoMethods]);
     const known = this.#byKey.get(key);
     if (known === undefined && this.#byKey.size >= mostKept) {
       this.#isCut = true;

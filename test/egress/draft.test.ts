@@ -20,6 +20,17 @@ function draft(connections: readonly Unlisted[], text: string = bare): ReturnTyp
   return draftPolicy({ text, flags: {} }, { connections, isCut: false });
 }
 
+function requestOf({
+  alsoMethods,
+  ...own
+}: {
+  method: string;
+  path: string;
+  alsoMethods: readonly string[] | undefined;
+}): NonNullable<Unlisted["request"]> {
+  return { ...own, ...(alsoMethods === undefined ? {} : { alsoMethods }) };
+}
+
 /** What the draft says of a connection of a program. */
 function permits(text: string, { program, doubt, host, port, request }: Unlisted): boolean {
   const flow = { program: { path: program ?? "", ...(doubt === undefined ? {} : { doubt }) }, host, port };
@@ -100,6 +111,7 @@ test("A draft is a policy without a fault, and permits what was connected to and
   const request = fc.record({
     method: fc.constantFrom("GET", "POST"),
     path: fc.constantFrom("/", "/a", "/a*b", "/x/y%20z", "/{a}"),
+    alsoMethods: fc.constantFrom(undefined, undefined, ["DELETE"], ["put", "PATCH"], ["*"]),
   });
   const connection = fc
     .record({
@@ -113,7 +125,7 @@ test("A draft is a policy without a fault, and permits what was connected to and
         ...rest,
         ...(doubt === undefined ? {} : { doubt }),
         ...(unreached === undefined ? {} : { unreached }),
-        ...(asked === undefined ? {} : { request: asked, isOpaque: false }),
+        ...(asked === undefined ? {} : { request: requestOf(asked), isOpaque: false }),
       }),
     );
   fc.assert(
@@ -165,6 +177,21 @@ test("Requests that were permitted by the log alone are rules under the settings
   for (const each of connections) t.true(permits(text, each), each.request?.path);
   t.true(permits(text, { ...asked("/v1/zen"), request: { method: "GET", path: "/v1/zen" } }), "what it granted before");
   for (const path of ["/v1/ab", "/v1/c", "/v2/x", "/v1/secret"]) t.false(permits(text, asked(path)), path);
+});
+
+test("A request that names a second method is drafted with a rule for each, and every method is none", (t) => {
+  const asked = (method: string, ...alsoMethods: string[]): Unlisted =>
+    one("api.example.com", 443, { request: { method, path: "/v2", alsoMethods } });
+  const connections = [asked("POST", "delete"), asked("POST", "*"), asked("*")];
+  const { text, leftOut, permitted } = draft(connections, inspected);
+  t.deepEqual(permitted, connections.slice(0, 1));
+  t.deepEqual(
+    leftOut.map(({ why }) => why),
+    Array.from({ length: 2 }, () => "a rule for this method would be one for every method"),
+  );
+  t.true(permits(text, asked("POST", "delete")));
+  t.true(permits(text, asked("DELETE")));
+  t.false(permits(text, asked("PUT")));
 });
 
 test("A program that no entry can name is permitted with every program, and said by name", (t) => {
