@@ -70,6 +70,8 @@ mount = ctypes.c_int()
 AT_EMPTY_PATH, NAME_TO_HANDLE_AT = 0x1000, {"x86_64": 303, "aarch64": 264}[os.uname().machine]
 named = libc.syscall(NAME_TO_HANDLE_AT, pidfd, b"", handle, ctypes.byref(mount), AT_EMPTY_PATH)
 abstract = f"attack-{number:x}"
+group = "239.%d.%d.%d" % tuple(number.to_bytes(4, "big")[1:])
+group6 = f"ff0e::{number >> 16:x}:{number & 0xffff:x}"
 facts = {
     "pid": os.getpid(),
     "address": ctypes.addressof(in_memory),
@@ -84,6 +86,8 @@ facts = {
     "abstract": abstract,
     "service": f"{folder}/service.sock",
     "granted-service": f"{granted}/service.sock",
+    "group": group,
+    "group6": group6,
     "pidfd-handle": handle.raw.hex() if named == 0 else "",
 }
 listen("abstract", socket.AF_UNIX, "\0" + abstract)
@@ -133,7 +137,18 @@ def stores():
         left["descriptors"] = False
     here.close()
     there.close()
+    # As the kernel writes them (net/ipv4/igmp.c, net/ipv6/mcast.c).
+    own = f"{int.from_bytes(socket.inet_aton(group), sys.byteorder):08X}"
+    own6 = socket.inet_pton(socket.AF_INET6, group6).hex()
+    left["groups that nobody joined"] = own not in table("igmp") and own6 not in table("igmp6")
     return left
+
+
+def table(name):
+    try:
+        return open(f"/proc/net/{name}").read()
+    except OSError:
+        return ""
 
 
 def visit(family, address):

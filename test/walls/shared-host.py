@@ -52,6 +52,8 @@ attempt("connect", lambda: tcp().connect(("127.0.0.1", port)))
 attempt("UDP", lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b"x", ("127.0.0.1", port)))
 attempt("vsock", lambda: socket.socket(40, socket.SOCK_STREAM))
 attempt("share a port", lambda: tcp().setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1))
+attempt("join a group", lambda: tcp().setsockopt(socket.IPPROTO_IP, 42, struct.pack("=I4xH2x4s120x", 1, socket.AF_INET, socket.inet_aton("239.1.2.3"))))
+attempt("leave a server open", lambda: tcp().setsockopt(socket.SOL_SOCKET, 44, 1))  # SO_LOCK_FILTER
 attempt("Unix socket outside", unix_stream)
 attempt("Unix datagrams", lambda: socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
 attempt("Unix datagram pair", lambda: socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM))
