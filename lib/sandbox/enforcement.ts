@@ -10,7 +10,10 @@ export const missingWithoutNamespaces: readonly WallStatus[] = Object.freeze(
         "mount-namespace",
         "whether a name is there, its size and its times can be seen: no list, no content, not where links lead",
       ],
-      ["pid-namespace", "that the host's processes are there can be seen; nothing can be read of them or done to them"],
+      [
+        "pid-namespace",
+        "the host's processes can be seen by number, with parent, user, priority and limits; no more, and nothing done to them",
+      ],
       [
         "protected-names",
         "Landlock cannot make a name read-only in a writable folder: new ones are put aside at the end",
