@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -120,6 +121,9 @@ UniqueFd Flows::AcceptPeerOf(int socket) {
     }
     if (errno == EINTR || errno == ECONNABORTED) continue;
     if (errno != EAGAIN) return UniqueFd();
+    // One that answers late (TCP_DEFER_ACCEPT, TCP_QUICKACK, a write that waits) answers now.
+    const int now = 1;
+    setsockopt(socket, IPPROTO_TCP, TCP_QUICKACK, &now, sizeof now);
     pollfd source{listener_.Get(), POLLIN, 0};
     if (poll(&source, 1, kAcceptMs) <= 0) return UniqueFd();
   }

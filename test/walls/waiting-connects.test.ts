@@ -5,6 +5,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import test, { type ExecutionContext } from "ava";
 import { Sandbox, thisHost } from "../../lib/sandbox/sandbox.ts";
 import type { Mode } from "../../lib/sandbox/types.ts";
+import { runnable, sound } from "../policy/policy-text.ts";
 import { scratchFolder } from "../sandbox/session.ts";
 
 const prelude = `
@@ -37,8 +38,8 @@ function ownFolder(t: ExecutionContext): string {
   return folder;
 }
 
-async function python(sandbox: Sandbox, script: string): Promise<string> {
-  const ran = await sandbox.exec("python3", ["-c", prelude + script], { timeoutMs: 30_000 });
+async function python(sandbox: Sandbox, script: string, ...args: readonly string[]): Promise<string> {
+  const ran = await sandbox.exec("python3", ["-c", prelude + script, ...args], { timeoutMs: 30_000 });
   return ran.stdout.toString() + ran.stderr.toString() + (ran.timedOut ? "timed out" : "");
 }
 
@@ -106,3 +107,48 @@ print("full", flush=True); threading.Event().wait()
   // For the next sandbox; of all those that have ended.
   t.is(threads("holdfast-idle"), 1);
 });
+
+for (const mode of modes) {
+  test(`A connect that leads out waits for nobody inside, whatever was set on its socket (${mode})`, async (t) => {
+    const policy = sound(`${runnable()}network_policies:
+  one: { endpoints: [{ host: api.example.test, port: 7 }], binaries: [{ path: "/**" }] }
+`);
+    const sandbox = await Sandbox.create({ workdir: ownFolder(t), mode, policy });
+    t.teardown(() => sandbox.dispose());
+    const script = `
+def lead_out(name, prepare, family=socket.AF_INET):
+    client = socket.socket(family)
+    try: prepare(client); said = "set"
+    except OSError as error: said = errno.errorcode[error.errno]
+    try: client.connect(("192.0.2.1", 7) if family == socket.AF_INET else ("2001:4860:4860::8888", 7)); print(name, said, "made")
+    except OSError as error: print(name, said, errno.errorcode[error.errno])
+setting = lambda level, option, value: lambda client: client.setsockopt(level, option, value)
+def begun(client):
+    server, make, address = tcp("full"); held.append(server); fill(server, make, address, 3)
+    client.setblocking(False)
+    try: client.connect(address)
+    except BlockingIOError: pass
+    client.setblocking(True)
+header = bytes([0, 4, 4, 1, 1, 0, 0, 0]) + socket.inet_pton(socket.AF_INET6, "::1") + socket.inet_pton(socket.AF_INET6, "fd99::2")
+signature = struct.pack("HH4s120xBBHi80s", 2, 0, socket.inet_aton(sys.argv[1]), 0, 0, 4, 0, b"word")
+lead_out("quickly", setting(6, 12, 0))
+lead_out("deferred", setting(6, 9, 30))
+lead_out("of few hops", setting(0, 21, 255))
+lead_out("of few hops in IPv6", setting(41, 73, 255), socket.AF_INET6)
+lead_out("by a route", setting(41, 57, header), socket.AF_INET6)
+lead_out("signed", setting(6, 14, signature))
+lead_out("begun", begun)
+sys.stdout.flush(); os._exit(0)
+`;
+    t.deepEqual((await python(sandbox, script, mode === "landlock" ? "127.0.0.1" : "192.0.2.1")).split("\n"), [
+      "quickly set made",
+      "deferred set made",
+      "of few hops ENOPROTOOPT made",
+      "of few hops in IPv6 ENOPROTOOPT made",
+      "by a route ENOPROTOOPT made",
+      "signed ENOPROTOOPT made",
+      "begun set EALREADY",
+      "",
+    ]);
+  });
+}
