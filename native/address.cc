@@ -2,6 +2,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <netinet/tcp.h>
 
 #include "caller.h"
 
@@ -25,6 +26,12 @@ int DomainOf(int socket) {
   int domain = -1;
   socklen_t size = sizeof domain;
   return getsockopt(socket, SOL_SOCKET, SO_DOMAIN, &domain, &size) == 0 ? domain : -1;
+}
+
+bool IsConnecting(int socket) {
+  uint8_t state = TCP_CLOSE;  // the first of struct tcp_info (tcp(7))
+  socklen_t size = sizeof state;
+  return getsockopt(socket, IPPROTO_TCP, TCP_INFO, &state, &size) == 0 && state == TCP_SYN_SENT;
 }
 
 }  // namespace holdfast

@@ -18,4 +18,7 @@ uint16_t PortOf(const sockaddr_storage& address);
 // The address family of a socket, or -1 and errno.
 int DomainOf(int socket);
 
+// Whether a TCP socket's connect is under way: its peer has not answered yet.
+bool IsConnecting(int socket);
+
 }  // namespace holdfast

@@ -5,7 +5,6 @@
 #include <fcntl.h>
 #include <linux/netlink.h>
 #include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -53,12 +52,6 @@ std::string Name(const sockaddr_storage& address) {
   const auto& in6 = reinterpret_cast<const sockaddr_in6&>(address);
   inet_ntop(AF_INET6, &in6.sin6_addr, text, sizeof text);
   return "[" + std::string(text) + "]:" + std::to_string(ntohs(in6.sin6_port));
-}
-
-bool IsConnecting(int socket) {
-  uint8_t state = TCP_CLOSE;  // the first of struct tcp_info (tcp(7))
-  socklen_t size = sizeof state;
-  return getsockopt(socket, IPPROTO_TCP, TCP_INFO, &state, &size) == 0 && state == TCP_SYN_SENT;
 }
 
 // A blocking connect may wait for as long as its peer likes (a full backlog): it is made in slices,

@@ -178,6 +178,11 @@ uint32_t Servers::ServerAt(const sockaddr_storage& address) {
 }
 
 int Servers::Connect(int socket, uint16_t port) {
+  // Asked again: whoever took it may listen no more.
+  sockaddr_storage peer{};
+  socklen_t peer_size = sizeof peer;
+  if (getpeername(socket, reinterpret_cast<sockaddr*>(&peer), &peer_size) == 0) return 0;
+  if (IsConnecting(socket)) return EALREADY;
   int domain = DomainOf(socket);
   sockaddr_storage asked{};
   asked.ss_family = static_cast<sa_family_t>(domain);

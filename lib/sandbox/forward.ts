@@ -64,6 +64,9 @@ export class PortForward implements Forward {
     for (const server of servers) {
       server.on("connection", (client: Socket) => void this.#serve(client));
       server.on("error", () => {});
+      server.on("drop", (from) =>
+        this.#refuse(from?.remoteAddress, from?.remotePort, `there are ${mostConnections} at once already`),
+      );
       // The sandbox's calls keep the process alive, its connections do not.
       server.unref();
     }
@@ -136,8 +139,18 @@ export class PortForward implements Forward {
       refusal = error instanceof Error ? error.message : String(error);
       if (!this.#isClosed) this.#settings.onUnreached(refusal);
     }
-    const { sandbox, target, audit } = this.#settings;
     if (refusal !== "") client.resetAndDestroy();
+    this.#record(from, refusal);
+  }
+
+  /** One that the kernel took and nobody serves. */
+  #refuse(address = "", port = 0, refusal: string): void {
+    this.#settings.onUnreached(refusal);
+    this.#record(writeHostPort(address, port), refusal);
+  }
+
+  #record(from: string, refusal: string): void {
+    const { sandbox, target, audit } = this.#settings;
     const detail = refusal === "" ? "carried" : refusal;
     audit?.append({ type: "forward", sandbox, target, port: this.port, from, allowed: refusal === "", detail });
   }

@@ -111,6 +111,40 @@ for (const mode of ["namespaces", "landlock"] as const) {
   });
 }
 
+for (const mode of ["namespaces", "landlock"] as const) {
+  test(`A server that takes one connection and listens no more has served it, by ${mode}`, async (t) => {
+    if (mode === "landlock" && thisHost().landlockAbi < 6) {
+      t.log(`skipped: this kernel's Landlock has ABI ${thisHost().landlockAbi}, the mode needs 6`);
+      t.pass();
+      return;
+    }
+    // As those do that wait for a browser to come back with a code.
+    const oneShot = `
+import socket
+server = socket.socket(); server.bind(("127.0.0.1", 7007)); server.listen(); print("ready", flush=True)
+client = server.accept()[0]; server.close(); client.sendall(client.recv(9)); client.close()
+`;
+    const { sandbox, records } = await served(t, oneShot, mode);
+    const socket = client(t, await sandbox.forward(7007));
+    socket.end("the code");
+    t.is(await heard(socket), "the code");
+    t.deepEqual(forwards(records), [[7007, true]]);
+  });
+}
+
+test("Of a forward's connections 512 are served at once, and each that is more is recorded", async (t) => {
+  const { sandbox, records } = await served(t);
+  const forward = await sandbox.forward(7008);
+  for (let i = 0; i < 512; i++) {
+    const socket = client(t, forward);
+    socket.write("x");
+    await once(socket, "data");
+  }
+  t.not(await heard(client(t, forward)), "x");
+  t.like(records.at(-1), { type: "forward", allowed: false, detail: "there are 512 at once already" });
+  t.like(sandbox.takeUnreached(), [{ subject: "port 7008 inside", detail: "there are 512 at once already" }]);
+});
+
 test("A server that does not read holds its client up, and no other", async (t) => {
   const { sandbox } = await served(t);
   const [slow, other] = [await sandbox.forward(7009), client(t, await sandbox.forward(7008))];
