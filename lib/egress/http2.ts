@@ -9,6 +9,7 @@ import {
   type ServerHttp2Session,
   type ServerHttp2Stream,
 } from "node:http2";
+import type { Socket } from "node:net";
 import type { TLSSocket } from "node:tls";
 import { AbandonedRequests } from "./abandoned.ts";
 import { type Answer, failureAnswer } from "./answer.ts";
@@ -89,7 +90,7 @@ export class Http2 {
   readonly #clientMs: number;
   readonly #serverMs: number;
 
-  constructor(client: TLSSocket, flow: InspectedHttp2Flow, limits: TimeLimits = timeLimits) {
+  constructor(client: Socket, flow: InspectedHttp2Flow, limits: TimeLimits = timeLimits) {
     this.#flow = flow;
     this.#clientMs = limits.clientMs;
     this.#serverMs = limits.serverMs;

@@ -18,6 +18,7 @@ import { LeakFault, type RequestGuard, type RequestLeak } from "./leaks.ts";
 import { LentReads } from "./lent-reads.ts";
 import type { Opening } from "./opening.ts";
 import { Origin, Origins } from "./origin.ts";
+import { tellHttp2 } from "./refused.ts";
 import { secure, securedDial } from "./server-tls.ts";
 import { type Swap, SwapFault, type SwapField } from "./swap.ts";
 import type { Dial } from "./upstream.ts";
@@ -185,8 +186,10 @@ export async function inspect(
   if (opening.read.length > 0) client.unshift(opening.read);
   if (opening.kind === "other") {
     if (opening.read.toString("latin1", 0, 4) === "PRI ") {
-      inspected.onFault("HTTP/2 without TLS is not inspected");
-      client.end();
+      const detail = "HTTP/2 without TLS is not inspected: speak it over TLS, or HTTP/1.1";
+      inspected.onFault(detail);
+      const { host, port } = inspected.current().grant;
+      tellHttp2({ client, host, port, answer: failureAnswer(403, "unsupported_l7_protocol", detail) });
       return undefined;
     }
     return new Http1(client, new InspectedConnection(inspector, inspected, "http"));

@@ -29,16 +29,17 @@ export interface RefusedConnection {
  */
 export async function tellRefused(authority: Authority, connection: RefusedConnection): Promise<void> {
   const { client, host } = connection;
-  const reset = (): void => void client.resetAndDestroy();
-  const end = setTimeout(reset, mostMs).unref();
-  client.once("close", () => clearTimeout(end));
+  const reset = bounded(client);
   const opening = await readOpening(client, { firstMs: silenceMs, restMs: mostMs });
   if (client.destroyed || opening.kind === "malformed" || opening.kind === "silent") return reset();
   if (opening.kind === "other") {
-    // As a request begins, and not as HTTP/2 does.
-    if (!/^(?!PRI )[A-Z]+(?: |$)/.test(opening.read.toString("latin1", 0, 16))) return reset();
+    const beginning = opening.read.toString("latin1", 0, 16);
+    // As a request begins.
+    if (!/^[A-Z]+(?: |$)/.test(beginning)) return reset();
     client.unshift(opening.read);
-    new Http1(client, new RefusedFlow("http", connection), { carriesOne: true });
+    const flow = new RefusedFlow("http", connection);
+    if (beginning.startsWith("PRI ")) new Http2(client, flow);
+    else new Http1(client, flow, { carriesOne: true });
     return;
   }
   const { serverName, protocols } = opening.hello;
@@ -50,6 +51,20 @@ export async function tellRefused(authority: Authority, connection: RefusedConne
   const flow = new RefusedFlow("https", connection);
   if (secured.alpnProtocol === "h2") new Http2(secured, flow);
   else new Http1(secured, flow, { carriesOne: true });
+}
+
+/** Tells a client of HTTP/2 without TLS, request by request, why it is not carried. */
+export function tellHttp2(connection: RefusedConnection): void {
+  bounded(connection.client);
+  new Http2(connection.client, new RefusedFlow("http", connection));
+}
+
+/** Ends the conversation at its time. @returns what ends it at once */
+function bounded(client: Socket): () => void {
+  const reset = (): void => void client.resetAndDestroy();
+  const end = setTimeout(reset, mostMs).unref();
+  client.once("close", () => clearTimeout(end));
+  return reset;
 }
 
 class RefusedFlow implements InspectedHttp2Flow {

@@ -46,10 +46,13 @@ holds("What no rule allows, and what one denies, is answered with what was missi
 inThatWorld(
   "A program that an inspected endpoint is not granted to is told so in HTTP, and in anything else by a reset",
   (t) => {
-    const { tls, plain, ...others } = found["another program's"] as Readonly<
-      Record<string, { status: number; body: Told }>
-    >;
-    for (const answer of [tls, plain]) {
+    const {
+      tls,
+      plain,
+      "HTTP/2 without TLS": http2,
+      ...others
+    } = found["another program's"] as Readonly<Record<string, { status: number; body: Told }>>;
+    for (const answer of [tls, plain, http2]) {
       t.is(answer?.status, 403);
       t.like(answer?.body, { error: "policy_denied", policy: "two", host: "other.example.test" });
       t.regex(answer?.body.detail ?? "", /is granted to \/usr\/bin\/false, not to .*node$/);
@@ -63,7 +66,6 @@ inThatWorld(
       h2: 403,
       silent: reset,
       "other words": reset,
-      "HTTP/2 without TLS": reset,
     });
   },
 );
@@ -116,6 +118,10 @@ holds("What two readers could take for two things is refused", {
     "another target": badRequest,
     "a message's method": badRequest,
   },
+});
+
+holds("HTTP/2 without TLS is refused, and told so in it", {
+  "without TLS": [1, 2].map(() => ({ status: 403, body: { error: "unsupported_l7_protocol" } })),
 });
 
 holds("No client changes to HTTP/2 without TLS", { "upgrade to h2c": "HTTP/1.1 200 OK" });
