@@ -5,6 +5,7 @@ import type { UpstreamProxySettings } from "../policy/policy.ts";
 import { secretsInUse } from "../secrets/secret-search.ts";
 import { checkDocument, readSource } from "../secrets/sources.ts";
 import { addressBytes, compileRanges } from "./addresses.ts";
+import { mostInterim } from "./http-head.ts";
 import { readUntil } from "./read-until.ts";
 import { serverTrust } from "./server-tls.ts";
 import { timeLimits } from "./time-limits.ts";
@@ -124,7 +125,7 @@ export class UpstreamProxy {
     ).catch(() => undefined);
     const text = loginIn(found?.bytes.toString().trim() ?? "", this.#url.host);
     found?.bytes.fill(0);
-    if (/^[^:\0-\x1f]{1,255}:[^\0-\x1f]{1,255}$/.test(text)) {
+    if (/^[^:\0-\x1f]{1,255}:[^\0-\x1f]{0,255}$/.test(text)) {
       this.#remember(Buffer.from(text.slice(text.indexOf(":") + 1)));
       return text;
     }
@@ -186,15 +187,22 @@ async function askConnect(socket: Socket, target: string, port: number, credenti
   const own =
     credentials === undefined ? "" : `Proxy-Authorization: Basic ${Buffer.from(credentials).toString("base64")}\r\n`;
   socket.write(`CONNECT ${authority} HTTP/1.1\r\nHost: ${authority}\r\n${own}\r\n`);
+  let [status, reason] = await takeStatus(socket);
+  for (let interim = 0; status.startsWith("1") && interim < mostInterim; interim++)
+    [status, reason] = await takeStatus(socket);
+  if (status === "407") throw new Error(`it wants ${credentials === undefined ? "" : "other "}credentials (407)`);
+  if (!status.startsWith("2"))
+    throw new Error(`it does not connect: ${status} ${reason.replace(/[^\x20-\x7e]/g, "?").slice(0, 100)}`.trim());
+}
+
+async function takeStatus(socket: Socket): Promise<readonly [status: string, reason: string]> {
   const head = await take(socket, (held) => {
     const end = held.indexOf("\r\n\r\n");
     return end < 0 ? Number.POSITIVE_INFINITY : end + 4;
   });
   const [, status, reason = ""] = /^HTTP\/1\.[01] (\d{3})(?: ([^\r\n]*))?\r\n/.exec(head.toString("latin1")) ?? [];
   if (status === undefined) throw new Error("what it answers is no HTTP");
-  if (status === "407") throw new Error(`it wants ${credentials === undefined ? "" : "other "}credentials (407)`);
-  if (!status.startsWith("2"))
-    throw new Error(`it does not connect: ${status} ${reason.replace(/[^\x20-\x7e]/g, "?").slice(0, 100)}`.trim());
+  return [status, reason];
 }
 
 /** RFC 1928 section 6. */

@@ -1,5 +1,7 @@
 import { spawnSync } from "node:child_process";
+import { once } from "node:events";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { type AddressInfo, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import test from "ava";
@@ -41,6 +43,8 @@ test("Its login is read out of a proxy's variable as programs write that one, an
     ["build:a password", (address) => `http://build:a%20password@${address}/`],
     ["build:100%sure", (address) => `http://build:100%sure@${address}`],
     ["build:one@two", () => "build:one@two"],
+    ["a-token:", (address) => `http://a-token@${address}`],
+    ["a-token:", () => "a-token:"],
   ];
   const name = "HOLDFAST_TEST_PROXY_LOGIN";
   t.teardown(() => delete process.env[name]);
@@ -89,4 +93,25 @@ test("What no_proxy names with a port is dialled without the proxy at that port 
     ["2001:db8::2", 444, [], false],
   ] as const)
     t.is(proxy.isDirect(host, port, addresses), expected, `${host} ${port}`);
+});
+
+test("What a proxy says before its answer is passed over, and what it says without end is none", async (t) => {
+  const interim = "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n";
+  const answers = [`${interim}${interim}HTTP/1.1 200 OK\r\n\r\nfirst word`, interim.repeat(40)];
+  const server = createServer((socket) => {
+    socket.on("error", () => {});
+    socket.once("data", () => socket.write(answers.shift() ?? ""));
+  }).listen(0, "127.0.0.1");
+  t.teardown(() => server.close());
+  await once(server, "listening");
+  const { port } = server.address() as AddressInfo;
+  const proxy = new UpstreamProxy({ url: `http://127.0.0.1:${port}`, noProxy: [], resolve: "here" });
+  t.teardown(() => proxy.close());
+  const { signal } = new AbortController();
+  const socket = await proxy.connect("127.0.0.1", 1, signal);
+  socket.resume();
+  const [word] = (await once(socket, "data")) as [Buffer];
+  t.is(word.toString(), "first word");
+  socket.destroy();
+  await t.throwsAsync(proxy.connect("127.0.0.1", 1, signal), { message: /it does not connect: 103 Early Hints$/ });
 });
