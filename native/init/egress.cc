@@ -17,8 +17,26 @@ namespace {
 constexpr int kLoopbackIndex = 1;  // of every network namespace
 constexpr int kBacklog = 4096;
 constexpr uint16_t kDnsPort = 53;
+constexpr uint32_t kResolver = 0x7F000035;  // 127.0.0.53
 
-// `ip route add local default dev lo`: rtnetlink(7). Whoever connects to any address connects to
+// rtnetlink(7). @returns what the kernel answers: an errno, or 0; that it is there already is no
+// fault.
+int Ask(int netlink, const void* request, size_t request_size) {
+  if (send(netlink, request, request_size, 0) < 0) return errno;
+  struct {
+    nlmsghdr header;
+    nlmsgerr error;
+    char rest[512];
+  } reply{};
+  ssize_t size = read(netlink, &reply, sizeof reply);
+  if (size < 0) return errno;
+  if (static_cast<size_t>(size) < sizeof reply.header + sizeof reply.error ||
+      reply.header.nlmsg_type != NLMSG_ERROR)
+    return EPROTO;
+  return reply.error.error == -EEXIST ? 0 : -reply.error.error;
+}
+
+// `ip route add local default dev lo`. Whoever connects to any address connects to
 // this namespace.
 int AddLocalRoute(int netlink, uint8_t family) {
   struct {
@@ -38,18 +56,31 @@ int AddLocalRoute(int netlink, uint8_t family) {
   request.attribute.rta_len = RTA_LENGTH(sizeof request.device);
   request.attribute.rta_type = RTA_OIF;
   request.device = kLoopbackIndex;
-  if (send(netlink, &request, sizeof request, 0) < 0) return errno;
+  return Ask(netlink, &request, sizeof request);
+}
+
+// `ip addr add ADDRESS dev lo`. Where a namespace has no address but 127.0.0.1 and ::1, glibc finds
+// none of a name's for who asks for one family and AI_ADDRCONFIG (its check_pf.c). These two are
+// enough for it, and no address that anybody takes for one to be reached at. A kernel that does not
+// want them loses nothing else.
+void AddAddress(int netlink, uint8_t family, const void* address, uint32_t size) {
   struct {
     nlmsghdr header;
-    nlmsgerr error;
-    char rest[512];
-  } reply{};
-  ssize_t size = read(netlink, &reply, sizeof reply);
-  if (size < 0) return errno;
-  if (static_cast<size_t>(size) < sizeof reply.header + sizeof reply.error ||
-      reply.header.nlmsg_type != NLMSG_ERROR)
-    return EPROTO;
-  return reply.error.error == -EEXIST ? 0 : -reply.error.error;
+    ifaddrmsg message;
+    rtattr attribute;
+    uint8_t address[sizeof(in6_addr)];
+  } request{};
+  request.header.nlmsg_len = NLMSG_LENGTH(sizeof request.message) + RTA_LENGTH(size);
+  request.header.nlmsg_type = RTM_NEWADDR;
+  request.header.nlmsg_flags = NLM_F_REQUEST | NLM_F_CREATE | NLM_F_ACK;
+  request.message.ifa_family = family;
+  request.message.ifa_prefixlen = static_cast<uint8_t>(8 * size);
+  request.message.ifa_scope = family == AF_INET ? RT_SCOPE_HOST : RT_SCOPE_LINK;
+  request.message.ifa_index = kLoopbackIndex;
+  request.attribute.rta_len = static_cast<uint16_t>(RTA_LENGTH(size));
+  request.attribute.rta_type = IFA_LOCAL;
+  memcpy(request.address, address, size);
+  static_cast<void>(Ask(netlink, &request, request.header.nlmsg_len));
 }
 
 int BindIpv4(int type, uint32_t address, uint16_t port, int* out) {
@@ -100,13 +131,16 @@ int RaiseEgress(uint16_t port, int (&sockets)[kEgressSockets], const char** what
   int error = AddLocalRoute(netlink, AF_INET);
   // A kernel without IPv6 has nothing to be routed.
   int ipv6_error = error == 0 ? AddLocalRoute(netlink, AF_INET6) : 0;
+  const uint32_t resolver = htonl(kResolver);
+  AddAddress(netlink, AF_INET, &resolver, sizeof resolver);
+  const in6_addr link_local{{{0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1}}};
+  if (error == 0 && ipv6_error == 0) AddAddress(netlink, AF_INET6, &link_local, sizeof link_local);
   close(netlink);
   if (error != 0) return error;
   bool has_ipv6 = ipv6_error == 0;
   if (!has_ipv6 && ipv6_error != EAFNOSUPPORT && ipv6_error != EOPNOTSUPP) return ipv6_error;
   *what = "listen";
   error = BindProxy(port, has_ipv6, &sockets[0]);
-  constexpr uint32_t kResolver = 0x7F000035;  // 127.0.0.53
   if (error == 0) error = BindIpv4(SOCK_DGRAM, kResolver, kDnsPort, &sockets[1]);
   if (error == 0) error = BindIpv4(SOCK_STREAM, kResolver, kDnsPort, &sockets[2]);
   return error;

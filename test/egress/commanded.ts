@@ -88,6 +88,13 @@ def look(n):
 with concurrent.futures.ThreadPoolExecutor(200) as pool: print(sum(pool.map(look, range(200))))
 `;
 
+/** getaddrinfo(3) for one family, of those that this host has. */
+const oneFamily = `import socket
+for family in (socket.AF_INET, socket.AF_INET6):
+    try: print(len(socket.getaddrinfo("api.example.test", 80, family, socket.SOCK_STREAM, 0, socket.AI_ADDRCONFIG)))
+    except OSError as error: print(error)
+`;
+
 /** By IPv6 and nothing else, bound or not, waiting or not. */
 const ipv6Only = `
 import select, socket
@@ -124,6 +131,7 @@ try {
     results[`--net log, ${mode}`] = log;
     results[`the draft, ${mode}`] = readFileSync(draft, "utf8");
     results[`IPv6 only, ${mode}`] = await holdfastRun(["--mode", mode, "--allow", "api.example.test:80"], ipv6Only);
+    results[`one family, ${mode}`] = await holdfastRun(["--mode", mode, "--allow", "api.example.test:80"], oneFamily);
     results[`many names, ${mode}`] = await holdfastRun(["--mode", mode, "--allow", "api.example.test:80"], lookups);
     results[`by the draft, ${mode}`] = await holdfastRun(["--mode", mode, "--policy", draft], everywhere);
   }

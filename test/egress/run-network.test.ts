@@ -79,6 +79,12 @@ for (const mode of ["namespaces", "landlock"]) {
   });
 }
 
+inThatWorld("Who asks for the addresses of one family that the host has finds them", (t) => {
+  t.like(found["one family, namespaces"], { status: 0, stdout: "1\n1\n", stderr: "" });
+  // There the host's own addresses count, and that world has some of IPv4 alone.
+  t.regex((found["one family, landlock"] as Ran).stdout, /^1\n/);
+});
+
 for (const mode of ["namespaces", "landlock"]) {
   inThatWorld(`A socket that speaks IPv6 alone is carried, by ${mode}`, (t) => {
     t.like(found[`IPv6 only, ${mode}`], { status: 0, stdout: "HTTP\n".repeat(4), stderr: "" });
