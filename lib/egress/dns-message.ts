@@ -15,7 +15,7 @@ export interface Question {
   readonly section: Buffer;
 }
 
-export const types = { a: 1, soa: 6, aaaa: 28 } as const;
+export const types = { a: 1, soa: 6, ptr: 12, aaaa: 28 } as const;
 
 /** RFC 1035 section 4.1.1. */
 export const codes = { fine: 0, malformed: 1, failed: 2, noSuchName: 3, notImplemented: 4, refused: 5 } as const;
@@ -68,9 +68,24 @@ export function readQuestion(data: Buffer): QuestionRead {
   };
 }
 
-/** An answer with addresses of one family; without any it says that the name has none of this type. */
-export function answer(question: Question, addresses: readonly Uint8Array[], ttlSeconds: number): Buffer {
-  const records = addresses.map((address) => {
+/** The address that a name of the reverse zones stands for (RFC 1035 section 3.5, RFC 3596 section 2.5). */
+export function reversedAddress(name: string): string | undefined {
+  const [, four, six] = /^(?:((?:\d{1,3}\.){4})in-addr|((?:[\da-f]\.){32})ip6)\.arpa$/.exec(name) ?? [];
+  const parts = (four ?? six)?.slice(0, -1).split(".").reverse();
+  if (six === undefined) return parts?.join(".");
+  const written = parts?.join("").replace(/.{4}(?!$)/g, "$&:");
+  return new URL(`http://[${written}]`).hostname.slice(1, -1);
+}
+
+/** A name as a record holds it. */
+export function nameData(name: string): Uint8Array {
+  const labels = name.split(".").map((label) => Buffer.from(label, "latin1"));
+  return Buffer.concat([...labels.flatMap((label) => [Buffer.of(label.length), label]), Buffer.of(0)]);
+}
+
+/** An answer with what it is asked for, addresses or a name; without any it says that the name has none of this type. */
+export function answer(question: Question, found: readonly Uint8Array[], ttlSeconds: number): Buffer {
+  const records = found.map((address) => {
     const record = Buffer.alloc(12 + address.length);
     record.writeUInt16BE(0xc000 | headerSize, 0); // the question's name
     record.writeUInt16BE(question.type, 2);

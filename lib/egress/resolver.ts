@@ -1,6 +1,17 @@
 import { createSocket, type Socket as DatagramSocket } from "node:dgram";
 import { createServer, type Server, type Socket } from "node:net";
-import { answer, codes, fault, type Question, readQuestion, refusal, types } from "./dns-message.ts";
+import { isLoopback } from "./addresses.ts";
+import {
+  answer,
+  codes,
+  fault,
+  nameData,
+  type Question,
+  readQuestion,
+  refusal,
+  reversedAddress,
+  types,
+} from "./dns-message.ts";
 import type { NamePool } from "./names.ts";
 
 /** Short: the pool's addresses stay the same, but a program that asks again is seen again. */
@@ -120,6 +131,8 @@ export class Resolver {
       if (question.type === types.aaaa) return answer(question, [loopbackIpv6], ttlSeconds);
       return answer(question, [], ttlSeconds);
     }
+    const named = question.type === types.ptr ? this.#nameAt(reversedAddress(question.name)) : undefined;
+    if (named !== undefined) return answer(question, [nameData(named)], ttlSeconds);
     if (question.name === "" || !knows(question.name, question.spelled)) {
       onRefused(question.name, question.spelled);
       return refusal(question, codes.noSuchName);
@@ -129,5 +142,13 @@ export class Resolver {
     if (question.type === types.a) return answer(question, [addresses.ipv4], ttlSeconds);
     if (question.type === types.aaaa) return answer(question, [addresses.ipv6], ttlSeconds);
     return answer(question, [], ttlSeconds);
+  }
+
+  /** What an address inside was given out for: it is no question about anything outside. */
+  #nameAt(address: string | undefined): string | undefined {
+    if (address === undefined) return undefined;
+    if (isLoopback(address)) return "localhost";
+    const name = this.#options.names.nameOf(address);
+    return name !== undefined && this.#options.knows(name, name) ? name : undefined;
   }
 }

@@ -24,6 +24,8 @@ export const tooMany: Verdict = {
 
 export function unnamed(name: string): Verdict {
   const detail = `no endpoint names ${name}`;
-  const remedy = isPlainHost(name) ? { remedy: `--allow ${name}` } : {};
+  // Nothing has such a name that could be connected to.
+  const isNameable = isPlainHost(name) && !name.endsWith(".arpa");
+  const remedy = isNameable ? { remedy: `--allow ${name}` } : {};
   return { allowed: false, policy: null, rule: null, reason: "host", detail, ...remedy };
 }

@@ -25,13 +25,16 @@ async function start(
   return { port: (server.address() as AddressInfo).port, refused };
 }
 
-/** A question for A, with its length before it. */
-function question(name: string, { kind = 1 }: { readonly kind?: number } = {}): Buffer {
+/** A question for A, or another type, with its length before it. */
+function question(
+  name: string,
+  { kind = 1, type = 1 }: { readonly kind?: number; readonly type?: number } = {},
+): Buffer {
   const labels = name.split(".").map((label) => Buffer.from([label.length, ...Buffer.from(label)]));
   const message = Buffer.concat([
     Buffer.from([0, 7, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0]),
     ...labels,
-    Buffer.from([0, 0, 1, 0, kind]),
+    Buffer.from([0, 0, type, 0, kind]),
   ]);
   return Buffer.concat([Buffer.from([0, message.length]), message]);
 }
@@ -65,6 +68,30 @@ test("Questions are answered one after the other, whole or byte by byte, up to t
   t.is(code(whole), 0);
   t.is(code(whole.subarray(2 + whole.readUInt16BE(0))), 3);
   t.deepEqual(refused, ["other.test", "other.test"]);
+});
+
+test("Who asks what an address inside is called is told the name that it was given out for", async (t) => {
+  const { port, refused } = await start(t);
+  const called = async (name: string): Promise<string> => {
+    const reply = await ask(port, [question(name, { type: 12 })]);
+    const asked = 14 + name.length + 2 + 4;
+    return code(reply) === 0 ? reply.toString("latin1", asked + 12) : `code ${code(reply)}`;
+  };
+  const six = (last: string): string => `${last}${".0".repeat(19)}.6.6.4.6.c.6.f.6.8.6.d.f.ip6.arpa`;
+  t.is(await called("1.0.18.198.in-addr.arpa"), "code 3", "nobody has asked for a name yet");
+  await ask(port, [question("api.test")]);
+  t.is(await called("1.0.18.198.in-addr.arpa"), "\x03api\x04test\0");
+  t.is(await called(six("1")), "\x03api\x04test\0");
+  t.is(await called("9.0.0.127.in-addr.arpa"), "\x09localhost\0");
+  const others = [
+    "2.0.18.198.in-addr.arpa",
+    six("2"),
+    "8.8.8.8.in-addr.arpa",
+    "a.0.0.127.in-addr.arpa",
+    "999.1.1.1.in-addr.arpa",
+  ];
+  for (const name of others) t.is(await called(name), "code 3", name);
+  t.deepEqual(refused, ["1.0.18.198.in-addr.arpa", ...others]);
 });
 
 test("What is no question, of another class, or a name that leads to itself is answered with what is wrong", async (t) => {
