@@ -10,6 +10,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/syscall.h>
@@ -45,6 +46,11 @@ bool MakesSockets(const std::vector<NotifyRule>& rules) {
   for (const NotifyRule& rule : rules)
     if (rule.answer == Answer::kMakeSocket) return true;
   return false;
+}
+
+bool IsLinger(const seccomp_data& call) {
+  return static_cast<int>(call.args[1]) == SOL_SOCKET &&
+         static_cast<int>(call.args[2]) == SO_LINGER;
 }
 
 class Sandbox {
@@ -93,6 +99,7 @@ class Sandbox {
   void NoteCode(const seccomp_notif& notification);
   bool Harvest();
   void CountDescriptors(const seccomp_notif& notification, const NotifyRule& rule);
+  void SetLinger(const seccomp_notif& notification);
   bool Reached(LimitKind kind, int32_t session);
   void TellOfLimits();
 
@@ -182,6 +189,13 @@ void Sandbox::Handle(const seccomp_notif& notification) {
     case Answer::kLookup:
       if (lookups_ == nullptr) return calls_->Reply(notification.id, found->second.error);
       lookups_->Answer(notification, found->second.error);
+      break;
+    case Answer::kLinger:
+      if (!IsLinger(notification.data)) {
+        calls_->Record(notification.data.nr, "");
+        return calls_->Reply(notification.id, found->second.error);
+      }
+      SetLinger(notification);
       break;
     case Answer::kServe:
       if (servers_ == nullptr) return calls_->Reply(notification.id, found->second.error);
@@ -287,6 +301,22 @@ void Sandbox::NoteCode(const seccomp_notif& notification) {
     foreign_->Mark(image);
   }
   calls_->GoOn(notification.id);
+}
+
+// A close that resets is the caller's to choose. One that waits is not: whoever closes a socket
+// last waits, and that is the broker where a caller was killed, or closed it, in a connect.
+void Sandbox::SetLinger(const seccomp_notif& notification) {
+  const auto& args = notification.data.args;
+  auto answer = [&](int error) { calls_->Reply(notification.id, error); };
+  UniqueFd socket = Duplicate(notification.pid, static_cast<int>(args[0]));
+  if (!socket.Valid()) return answer(errno == EBADF ? EBADF : EACCES);
+  linger wish{};
+  if (static_cast<int>(args[4]) < static_cast<int>(sizeof wish)) return answer(EINVAL);
+  if (ReadMemory(notification.pid, args[3], &wish, sizeof wish) != sizeof wish)
+    return answer(EFAULT);
+  if (wish.l_linger != 0) wish.l_onoff = 0;
+  if (!calls_->StillValid(notification.id)) return;
+  answer(setsockopt(socket.Get(), SOL_SOCKET, SO_LINGER, &wish, sizeof wish) == 0 ? 0 : errno);
 }
 
 // How many descriptors a process has from a number on. All of them: the size of its folder (Linux

@@ -34,6 +34,8 @@ enum class Answer : uint32_t {
   kMappedCode = 8,  // remember of the caller's image that it maps code that the sandbox can write
   kMakeSocket = 9,  // make it and hand it in
   kLookup = 10,     // say where links lead and the caller stands, and watch, where that is granted
+  kLinger = 11,     // set what a socket's close does, but never have it wait; other options are
+                    // refused and recorded
 };
 
 struct NotifyRule {

@@ -30,7 +30,8 @@ export type NotificationPurpose =
   | "bind"
   | "metadata"
   | "socket"
-  | "lookup";
+  | "lookup"
+  | "linger";
 
 /** What happens to a call. `return` answers with success without doing anything. */
 export type SeccompAction =
@@ -147,9 +148,10 @@ const PURPOSES: ReadonlySet<string> = new Set<NotificationPurpose>([
   "metadata",
   "socket",
   "lookup",
+  "linger",
 ]);
 /** What the broker sees by a call's arguments that it refuses. */
-const JUDGED: ReadonlySet<NotificationPurpose> = new Set<NotificationPurpose>(["socket"]);
+const JUDGED: ReadonlySet<NotificationPurpose> = new Set<NotificationPurpose>(["socket", "linger"]);
 const WORD_MASK = 0xffff_ffffn;
 const LONG_MASK = 0xffff_ffff_ffff_ffffn;
 
@@ -219,7 +221,7 @@ export function settleProfile(architecture: Architecture, options: SeccompOption
 
 /**
  * Which calls can reach the broker and what for. A call is notified for one purpose only (a test holds that), so the
- * broker needs no argument to know what it is asked; but for sockets and processes, of which it refuses some.
+ * broker needs no argument to know what it is asked; but for sockets and their options, of which it refuses some.
  */
 export function notificationPurposes(
   architecture: Architecture,

@@ -78,6 +78,7 @@ const answers: Readonly<Record<NotificationPurpose, number>> = {
   code: 8,
   socket: 9,
   lookup: 10,
+  linger: 11,
 };
 
 const errors: Readonly<Partial<Record<NotificationPurpose, number>>> = {
@@ -86,6 +87,7 @@ const errors: Readonly<Partial<Record<NotificationPurpose, number>>> = {
   metadata: eperm,
   socket: eacces,
   lookup: eacces,
+  linger: eperm,
   connect: enetunreach,
   map: eacces,
 };

@@ -152,3 +152,48 @@ sys.stdout.flush(); os._exit(0)
     ]);
   });
 }
+
+for (const mode of modes) {
+  test(`Who is killed in a connect leaves no close behind that waits (${mode})`, async (t) => {
+    const policy = sound(`${runnable()}network_policies:
+  one: { endpoints: [{ host: api.example.test, port: 7 }], binaries: [{ path: "/**" }] }
+`);
+    const sandbox = await Sandbox.create({ workdir: ownFolder(t), mode, policy });
+    t.teardown(() => sandbox.dispose());
+    // Its peer reads nothing, so that what is left to send is never sent; a last close would wait for that (SO_LINGER).
+    const script = `
+import signal
+linger = lambda *wish: struct.pack("ii", *wish)
+server = socket.socket(); server.bind(("127.0.0.1", 0)); server.listen(400)
+def killed():
+    client = socket.socket(); client.connect(server.getsockname())
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger(1, 100000)); client.setblocking(False)
+    try:
+        while True: client.send(bytes(65536))
+    except BlockingIOError: pass
+    client.setblocking(True); os.write(ready[1], b"x")
+    while True:
+        try: client.connect(("192.0.2.1", 7))
+        except OSError: pass
+ready = os.pipe()
+for _ in range(100):
+    child = os.fork()
+    if child == 0: killed()
+    os.read(ready[0], 1); os.kill(child, signal.SIGKILL); os.waitpid(child, 0)
+socket.socket().connect(("192.0.2.1", 7)); print("connected")
+resets, peer = socket.socket(), socket.socket(); resets.connect(server.getsockname())
+while True:
+    peer = server.accept()[0]
+    if peer.getpeername() == resets.getsockname(): break
+for wish in (1, 9), (1, -1), (0, 9), (1, 0):
+    resets.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger(*wish))
+    print(struct.unpack("ii", resets.getsockopt(socket.SOL_SOCKET, socket.SO_LINGER, 8))[0])
+resets.close()
+try: peer.recv(1)
+except ConnectionResetError: print("reset")
+try: peer.setsockopt(socket.SOL_SOCKET, 25, b"lo")  # SO_BINDTODEVICE
+except PermissionError: print("refused")
+`;
+    t.is(await python(sandbox, script), "connected\n0\n0\n0\n1\nreset\nrefused\n");
+  });
+}
