@@ -1,11 +1,20 @@
 import type { Socket } from "node:net";
 import { TLSSocket } from "node:tls";
 import type { Authority } from "./authority.ts";
+import { dropListenersOnClose } from "./closed-socket.ts";
 import { tlsFault } from "./server-tls.ts";
 import { timeLimits } from "./time-limits.ts";
 
 /** What lets a client through that does not trust this sandbox's authority. */
 export const skip = "tls: skip";
+
+/** Only a TCP socket can be reset. Apart, so that it leads to nothing but that: it is a closed connection's too. */
+function resetThrough(client: Socket): (this: TLSSocket) => TLSSocket {
+  return function (this: TLSSocket) {
+    client.resetAndDestroy();
+    return this.destroy();
+  };
+}
 
 /**
  * Ends TLS towards a client, as the server of a name.
@@ -28,11 +37,8 @@ export function endTls(
       secureContext: authority.contextFor(host),
       ...(protocols.length === 0 ? {} : { ALPNProtocols: [...protocols] }),
     });
-    // Only a TCP socket can be reset.
-    secured.resetAndDestroy = () => {
-      client.resetAndDestroy();
-      return secured.destroy();
-    };
+    dropListenersOnClose(secured);
+    secured.resetAndDestroy = resetThrough(client);
     const timer = setTimeout(() => client.resetAndDestroy(), limitMs);
     let isSecure = false;
     let isSaid = false;

@@ -10,6 +10,7 @@ import { isLoopback, reachOf } from "./addresses.ts";
 import { type Answer, failureAnswer, refusalAnswer } from "./answer.ts";
 import type { Authority } from "./authority.ts";
 import { Downstream, join, Relays } from "./carry.ts";
+import { dropListenersOnClose } from "./closed-socket.ts";
 import { configurationOf, type Grant, NetworkDecision, permit, unreachable } from "./decide.ts";
 import type { FailedConnection } from "./failed-connections.ts";
 import type { Program, Verdict } from "./flow.ts";
@@ -247,6 +248,7 @@ export class Gateway {
   #own(socket: Socket, { leadsOut = true } = {}): Socket {
     if (this.#isClosed || (this.#isOff && leadsOut)) socket.resetAndDestroy();
     this.#sockets.add(socket);
+    dropListenersOnClose(socket);
     socket.on("error", () => {});
     socket.once("close", () => this.#sockets.delete(socket));
     // The sandbox's calls keep the process alive, its connections do not.

@@ -146,7 +146,7 @@ export function parseConnect(data: Buffer, size: number): string | undefined {
 }
 
 /**
- * @param before of the same connection, if any: most clients say the same after the request line, and that is read once
+ * @param before to the same server, if any: most clients say the same after the request line, and that is read once
  * @throws HttpError 400 when the head is not of the grammar
  */
 export function parseRequest(data: Buffer, size: number, before?: RequestHead): RequestHead {
@@ -188,7 +188,7 @@ export function parseRequest(data: Buffer, size: number, before?: RequestHead): 
 
 /**
  * @param method of the request that it answers: the answer to HEAD has no body, whatever its fields say
- * @param before of the same connection, if any: it is returned where it is the same
+ * @param before of the same server, if any: it is returned where it is the same
  * @throws HttpError 502 when the head is not of the grammar
  */
 export function parseResponse(data: Buffer, size: number, method: string, before?: ResponseHead): ResponseHead {

@@ -17,7 +17,15 @@ import {
 import { credentialsFor, type ExchangeCredentials, openCredentials, partOf } from "./http1-credentials.ts";
 import { answerBytes, isRaw, requestBytes } from "./http1-forward.ts";
 import { BodyLeaks } from "./http1-leaks.ts";
-import { type InspectedFlow, isAuthority, mayRepeat, requestOf, Unreachable, webSocketText } from "./inspected-flow.ts";
+import {
+  type InspectedFlow,
+  isAuthority,
+  mayRepeat,
+  type ReadRequest,
+  requestOf,
+  Unreachable,
+  webSocketText,
+} from "./inspected-flow.ts";
 import { LeakFault } from "./leaks.ts";
 import type { Origin, OriginUser } from "./origin.ts";
 import { compressed, isCompressed, type Scrubber } from "./scrub.ts";
@@ -66,9 +74,7 @@ export class Http1 implements OriginUser {
   readonly #carriesOne: boolean;
   #held: Buffer = nothing;
   /** The last request, and the last answer's head: many clients ask for the same again and again. */
-  #before:
-    | { readonly head: RequestHead; readonly request: Exchange["request"]; readonly encodedSlash: boolean }
-    | undefined;
+  #before: ReadRequest | undefined;
   #answered: ResponseHead | undefined;
   #looked = 0;
   /** Of a head that has begun, whosever it is: a client is not heard while a server's answer comes. */
@@ -102,6 +108,8 @@ export class Http1 implements OriginUser {
   ) {
     this.#client = client;
     this.#flow = flow;
+    this.#before = flow.last.request;
+    this.#answered = flow.last.answer;
     this.#carriesOne = carriesOne;
     this.#limits = limits;
     client.setNoDelay(true);
@@ -266,11 +274,13 @@ export class Http1 implements OriginUser {
       return;
     }
     const { encodedSlash } = flow;
-    const request =
+    const read =
       before?.head === parsed && before.encodedSlash === encodedSlash
-        ? before.request
-        : requestOf(head.method, head.target, flow, head.fields);
-    this.#before = { head: parsed, request, encodedSlash };
+        ? before
+        : { head: parsed, request: requestOf(head.method, head.target, flow, head.fields), encodedSlash };
+    this.#before = read;
+    flow.last.request = read;
+    const { request } = read;
     const body = new BodyReader(head.framing, 400);
     const opened = flow.credentials && openCredentials(flow.credentials, head, request);
     const found = flow.leaks.head(this.#held.subarray(0, size));
@@ -467,6 +477,7 @@ export class Http1 implements OriginUser {
       if (isClean === false) scrub?.head(exchange.held.subarray(0, size));
       const head = parseResponse(exchange.held, size, exchange.head.method, this.#answered);
       this.#answered = head;
+      this.#flow.last.answer = head;
       data = exchange.held;
       exchange.held = nothing;
       exchange.looked = 0;

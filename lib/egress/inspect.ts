@@ -12,7 +12,7 @@ import { type Grant, type NetworkDecision, unreachable } from "./decide.ts";
 import type { Request, Verdict } from "./flow.ts";
 import { Http1 } from "./http1.ts";
 import { Http2, type InspectedHttp2Flow, sessionOn } from "./http2.ts";
-import { Unreachable } from "./inspected-flow.ts";
+import { type LastRead, Unreachable } from "./inspected-flow.ts";
 import { LeakFlow } from "./leak-flow.ts";
 import { LeakFault, type RequestGuard, type RequestLeak } from "./leaks.ts";
 import { LentReads } from "./lent-reads.ts";
@@ -40,6 +40,17 @@ export class ReachRefusal extends Error {
   }
 }
 
+/** With how the request was judged. */
+interface Last extends LastRead {
+  readonly grant: Grant;
+  judged?: {
+    readonly decision: NetworkDecision;
+    readonly grant: Grant;
+    readonly request: Request;
+    readonly verdict: Verdict;
+  };
+}
+
 /** What inspected connections of one sandbox share. */
 export class Inspector {
   readonly origins: Readonly<Record<"http" | "https", Origins>> = { http: new Origins(), https: new Origins() };
@@ -51,6 +62,8 @@ export class Inspector {
   readonly #asking = new Map<Grant, Promise<"h2" | "http/1.1">>();
   /** By which a request has come. */
   readonly spoken: WeakSet<Grant> = new WeakSet();
+  /** Of the server that was spoken to last by either. */
+  readonly #last: Partial<Record<"http" | "https", Last>> = {};
   /** Streams of HTTP/2 that programs have under way. */
   readonly streams: Set<ServerHttp2Stream> = new Set();
   /** Null where no endpoint is inspected. */
@@ -74,6 +87,15 @@ export class Inspector {
     this.origins.https.clear();
     for (const session of this.#sessions.values()) session.close();
     this.#sessions.clear();
+  }
+
+  /** Where what is read at a server is remembered, until another one is spoken to. */
+  last(grant: Grant, scheme: "http" | "https"): Last {
+    const last = this.#last[scheme];
+    if (last?.grant === grant) return last;
+    const made: Last = { grant };
+    this.#last[scheme] = made;
+    return made;
   }
 
   /** A new connection to a server for HTTP/1.1. */
@@ -253,14 +275,8 @@ class InspectedConnection implements InspectedHttp2Flow {
   readonly #inspected: Inspected;
   /** Whether a request has come on it. */
   hasSpoken = false;
-  #judged:
-    | {
-        readonly decision: NetworkDecision;
-        readonly grant: Grant;
-        readonly request: Request;
-        readonly verdict: Verdict;
-      }
-    | undefined;
+  readonly last: Last;
+  #judged: Last["judged"];
   /** What the server was not reached for before the first request, if that took long. */
   #failure: { readonly grant: Grant; readonly cause: unknown } | undefined;
 
@@ -268,9 +284,11 @@ class InspectedConnection implements InspectedHttp2Flow {
     this.#inspector = inspector;
     this.#inspected = inspected;
     this.scheme = scheme;
-    const { host, port } = inspected.current().grant;
-    this.host = host;
-    this.port = port;
+    const { grant } = inspected.current();
+    this.host = grant.host;
+    this.port = grant.port;
+    this.last = inspector.last(grant, scheme);
+    this.#judged = this.last.judged;
     const { credentials } = inspector;
     this.credentials = credentials === null ? null : new CredentialFlow(credentials, inspected, scheme);
     this.leaks = new LeakFlow(
@@ -308,7 +326,9 @@ class InspectedConnection implements InspectedHttp2Flow {
     const last = this.#judged;
     if (last?.decision === decision && last.grant === grant && last.request === request) return last.verdict;
     const verdict = decision.request(grant, request);
-    this.#judged = { decision, grant, request, verdict };
+    const judged = { decision, grant, request, verdict };
+    this.#judged = judged;
+    this.last.judged = judged;
     return verdict;
   }
 

@@ -3,14 +3,29 @@ import type { Answer } from "./answer.ts";
 import { canonicalTarget, TargetError } from "./canonical.ts";
 import type { CredentialFlow } from "./credential-flow.ts";
 import type { Request } from "./flow.ts";
+import type { RequestHead, ResponseHead } from "./http-head.ts";
 import type { LeakFlow } from "./leak-flow.ts";
 import type { LeakFault } from "./leaks.ts";
 import type { Origin } from "./origin.ts";
 import { alsoMethodsOf } from "./overrides.ts";
 import type { Swap, SwapFault, SwapField } from "./swap.ts";
 
+/** A request as it was read, and what it is taken for. */
+export interface ReadRequest {
+  readonly head: RequestHead;
+  readonly request: ReturnType<typeof requestOf>;
+  readonly encodedSlash: boolean;
+}
+
+/** The last of what was read at a server, on whichever connection: the next one begins with it, as many clients do. */
+export interface LastRead {
+  request?: ReadRequest;
+  answer?: ResponseHead;
+}
+
 /** One connection of a program to an inspected endpoint: what the readers of HTTP ask of the rest. */
 export interface InspectedFlow {
+  readonly last: LastRead;
   readonly scheme: "http" | "https";
   readonly host: string;
   readonly port: number;

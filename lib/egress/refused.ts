@@ -73,6 +73,7 @@ class RefusedFlow implements InspectedHttp2Flow {
   readonly host: string;
   readonly port: number;
   readonly encodedSlash = true;
+  readonly last = {};
   readonly credentials = null;
   readonly leaks: LeakFlow = LeakFlow.unrecorded();
   readonly #answer: Answer;

@@ -53,6 +53,7 @@ export async function startFront(
   const flow: InspectedHttp2Flow = {
     ...{ scheme: "http", host: "h.test", port: 80, encodedSlash: false, credentials: null },
     leaks,
+    last: {},
     streams: new Set(),
     judge: (request, found) => {
       if (request.path.startsWith("/no")) return failureAnswer(403, "policy_denied", "no");

@@ -22,6 +22,7 @@ holds("A request that a rule allows is carried, over TLS and without, with its q
   "large, after its first part": 4_000_000,
   "byte by byte": "HTTP/1.1 200 OK",
   "own absolute form": "HTTP/1.1 200 OK",
+  "own absolute form, again": "HTTP/1.1 200 OK",
   continued: ["HTTP/1.1 100", "HTTP/1.1 200"],
 });
 
@@ -110,6 +111,7 @@ holds("What two readers could take for two things is refused", {
     "bad chunk": badRequest,
     "another authority": "HTTP/1.1 403 Forbidden by policy",
     "absolute form": badRequest,
+    "absolute form of another scheme": badRequest,
     "length named by Connection": badRequest,
     "many fields": "HTTP/1.1 431 Request Header Fields Too Large",
     "no HTTP": badRequest,

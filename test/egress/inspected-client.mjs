@@ -42,14 +42,14 @@ function ask(
 }
 
 /** Bytes on a connection of its own, and all that came back until it ended. */
-async function say(text, { port = 443, end = false } = {}) {
-  const socket = port === 80 ? connectTcp(port, api) : connectTls({ host: api, port, servername: api });
+async function say(text, { port = 443, end = false, isPlain = port === 80 } = {}) {
+  const socket = isPlain ? connectTcp(port, api) : connectTls({ host: api, port, servername: api });
   let got = "";
   socket.on("data", (part) => {
     got += part.toString("latin1");
   });
   socket.on("error", () => {});
-  await once(socket, port === 80 ? "connect" : "secureConnect");
+  await once(socket, isPlain ? "connect" : "secureConnect");
   for (const part of [text].flat()) {
     socket.write(part);
     await new Promise((resolve) => setImmediate(resolve));
@@ -121,9 +121,11 @@ results.smuggled = {
   "another target": status(await say(get("/allowed/a", "X-Original-URL: /other"))),
   "a message's method": status(await say("WEBSOCKET_TEXT /ws/talk HTTP/1.1\r\nHost: api.example.test\r\n\r\n")),
 };
-results["own absolute form"] = status(
-  await say(`GET https://${api}/allowed/a HTTP/1.1\r\nHost: ${api}\r\nConnection: close\r\n\r\n`),
-);
+const absolute = `GET https://${api}:443/allowed/a HTTP/1.1\r\nHost: ${api}:443\r\nConnection: close\r\n\r\n`;
+results["own absolute form"] = status(await say(absolute));
+results["own absolute form, again"] = status(await say(absolute));
+// It is remembered for what speaks TLS alone.
+results.smuggled["absolute form of another scheme"] = status(await say(absolute, { isPlain: true }));
 results.continued = (
   await say(
     `POST /upload HTTP/1.1\r\nHost: ${api}\r\nContent-Length: 2\r\nExpect: 100-continue\r\nConnection: close\r\n\r\nab`,

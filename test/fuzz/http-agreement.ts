@@ -13,6 +13,7 @@ const flow: InspectedFlow = {
   host: "h",
   port: 80,
   encodedSlash: true,
+  last: {},
   credentials: null,
   leaks: LeakFlow.unrecorded(),
   judge: () => undefined,
