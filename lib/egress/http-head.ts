@@ -72,7 +72,8 @@ export interface ResponseHead extends Head {
 
 /** The longest head that is read: request line and fields. */
 export const longestHead: number = 64 * 1024;
-const mostFields = 256;
+/** Of one head. */
+export const mostFields: number = 256;
 /** A server may say this often that there will be an answer (RFC 9110 section 15.2). */
 export const mostInterim: number = 32;
 

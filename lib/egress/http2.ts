@@ -16,7 +16,7 @@ import { type Answer, failureAnswer } from "./answer.ts";
 import { TargetError } from "./canonical.ts";
 import { codingOf } from "./coded-body.ts";
 import type { Request } from "./flow.ts";
-import { HttpError, mostInterim } from "./http-head.ts";
+import { HttpError, mostFields, mostInterim } from "./http-head.ts";
 import {
   fieldsOf,
   headersFor,
@@ -44,6 +44,8 @@ export interface InspectedHttp2Flow extends InspectedFlow {
   readonly streams: Set<ServerHttp2Stream>;
 }
 
+/** What Node takes of a head, its pseudo-header fields too; by itself it takes 128. Of a request it is told when there are more. */
+const pairs = { ofRequest: 2 * mostFields, ofAnswer: mostFields + 1 };
 const settings = { maxConcurrentStreams: 128, maxHeaderListSize: 64 * 1024, enablePush: false };
 /**
  * What a server may send of a stream before it hears that it was read (RFC 9113 section 5.2): its answer is as fast as that,
@@ -64,6 +66,7 @@ export function sessionOn(socket: TLSSocket, host: string, port: number): Client
   const session = connect(`https://${name}:${port}`, {
     createConnection: () => socket,
     settings: { ...settings, initialWindowSize: wideWindow },
+    maxHeaderListPairs: pairs.ofAnswer,
   });
   session.once("connect", () => session.setLocalWindowSize(sessionWindow));
   session.on("error", () => {});
@@ -94,7 +97,7 @@ export class Http2 {
     this.#flow = flow;
     this.#clientMs = limits.clientMs;
     this.#serverMs = limits.serverMs;
-    this.#session = performServerHandshake(client, { settings });
+    this.#session = performServerHandshake(client, { settings, maxHeaderListPairs: pairs.ofRequest });
     this.#session.on("error", () => {});
     this.#session.setTimeout(limits.clientMs, () => this.#onQuiet(limits.clientMs));
     this.#session.on("stream", (stream: ServerHttp2Stream, headers: IncomingHttpHeaders) => {
@@ -129,14 +132,9 @@ export class Http2 {
     } catch (error) {
       const detail = error instanceof Error ? error.message : String(error);
       flow.malformed(detail);
-      const isElsewhere = error instanceof AuthorityError;
-      say(
-        stream,
-        headers,
-        isElsewhere
-          ? failureAnswer(403, "request_authority_mismatch", detail)
-          : failureAnswer(400, "malformed_request", detail),
-      );
+      const status = error instanceof HttpError ? error.status : error instanceof AuthorityError ? 403 : 400;
+      const word = error instanceof AuthorityError ? "request_authority_mismatch" : "malformed_request";
+      say(stream, headers, failureAnswer(status, word, detail));
       return;
     }
     const { credentials } = flow;
@@ -289,7 +287,9 @@ function requestIn(headers: IncomingHttpHeaders, flow: InspectedFlow): ReturnTyp
     if (headers[name] !== undefined) throw new TargetError(`${name} has no place in HTTP/2`);
   if (headers["te"] !== undefined && headers["te"] !== "trailers") throw new TargetError("te says more than trailers");
   if (!/^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/.test(method)) throw new TargetError("the method is malformed");
-  return requestOf(method, path, flow, fieldsOf(headers));
+  const fields = fieldsOf(headers);
+  if (fields.length > mostFields) throw new HttpError(431, `there are more than ${mostFields} fields`);
+  return requestOf(method, path, flow, fields);
 }
 
 function carry(

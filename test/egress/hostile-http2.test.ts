@@ -28,7 +28,7 @@ async function start(
   const asked: string[] = [];
   const fields: string[][] = [];
   const serve = (socket: Socket): void => {
-    const session = performServerHandshake(socket);
+    const session = performServerHandshake(socket, { maxHeaderListPairs: 1000 });
     session.on("error", () => {});
     session.on("stream", (stream, headers) => {
       asked.push(String(headers[":path"]));
@@ -41,7 +41,8 @@ async function start(
 }
 
 async function session(t: ExecutionContext, port: number): Promise<ClientHttp2Session> {
-  const made = connectHttp2("http://h.test", { createConnection: () => connect(port, "127.0.0.1") });
+  const createConnection = (): Socket => connect(port, "127.0.0.1");
+  const made = connectHttp2("http://h.test", { createConnection, maxHeaderListPairs: 1000 });
   made.on("error", () => {});
   t.teardown(() => made.destroy());
   await once(made, "connect");
@@ -205,10 +206,29 @@ test("A session on which nothing is asked is ended", async (t) => {
   t.pass();
 });
 
+test("A head of HTTP/2 has as many fields as one of HTTP/1.1 may have, and more are told of", async (t) => {
+  const many = (count: number): Record<string, string> =>
+    Object.fromEntries(Array.from({ length: count }, (_, i) => [`x-${i}`, "1"]));
+  const { port, fields } = await start(t, (stream) => {
+    stream.respond({ ":status": 200, ...many(asMany) });
+    stream.end("fine");
+  });
+  let asMany = 255; // with its date
+  const made = await session(t, port);
+  t.like(await ask(made, "/", many(256)), { status: 200, body: "fine" });
+  t.is(fields[0]?.length, 4 + 256);
+  asMany = 256;
+  t.is((await ask(made, "/")).status, 502);
+  const refused = await ask(made, "/", many(257));
+  t.is(refused.status, 431);
+  t.regex(refused.body, /more than 256 fields/);
+  t.is(fields.length, 2);
+});
+
 test("A bomb of fields is refused, and the server hears nothing of it", async (t) => {
   const { port, asked } = await start(t);
   for (const fields of [
-    Object.fromEntries(Array.from({ length: 300 }, (_, i) => [`x-${i}`, "1"])),
+    Object.fromEntries(Array.from({ length: 2000 }, (_, i) => [`x-${i}`, "1"])),
     Object.fromEntries(Array.from({ length: 20 }, (_, i) => [`x-${i}`, "a".repeat(8000)])),
   ]) {
     const { status, code } = await ask(await session(t, port), "/", fields);
