@@ -372,6 +372,7 @@ function carry(
   upstream.on("close", () => {
     if (stream.destroyed) return;
     // What is still to come of the request nobody reads: unread it would hold the stream's place, of which there are few.
+    if (hasBody) stream.unpipe(body);
     stream.resume();
     const code = upstream.rstCode;
     if (!stream.headersSent) {

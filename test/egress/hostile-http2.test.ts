@@ -192,6 +192,28 @@ test("An answer of HTTP/2 that does not end is held up where it is not read, and
   endless.close(constants.NGHTTP2_CANCEL);
 });
 
+test("A large request whose server answers without reading it is answered, and its client is not held up", async (t) => {
+  for (const more of [{}, { "content-length": "7" }]) {
+    const { port } = await start(t, (stream) => {
+      stream.respond({ ":status": 413, ...more });
+      // As servers do that want no more of it.
+      stream.end("too big", () => stream.close(constants.NGHTTP2_NO_ERROR));
+    });
+    const made = await session(t, port);
+    const stream = made.request({ ":path": "/", ":method": "POST" });
+    stream.on("error", () => {});
+    const sent = Buffer.alloc(8_000_000);
+    stream.end(sent);
+    const [headers] = (await once(stream, "response")) as [Record<string, unknown>];
+    let body = "";
+    for await (const part of stream) body += part;
+    t.deepEqual([headers[":status"], body], [413, "too big"]);
+    if (!stream.closed) await once(stream, "close");
+    t.is(stream.rstCode, 0);
+    t.like(await ask(made, "/again"), { status: 413, body: "too big" });
+  }
+});
+
 test("A server that says again and again that it will answer is a 502", async (t) => {
   const { port } = await start(t, (stream) => {
     for (let i = 0; i < 40; i++) stream.additionalHeaders({ ":status": 103 });
