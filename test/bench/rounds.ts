@@ -26,6 +26,20 @@ export function summarise(values: readonly number[], best: (...values: number[])
   return { median: median(values), best: best(...values) };
 }
 
+/**
+ * Of two that were measured in the same rounds: what one is of the other in a round holds where the machine's speed changes
+ * between rounds, so that its median is the base's, times the middle of that.
+ */
+export function paired(
+  values: readonly number[],
+  baseValues: readonly number[],
+  best?: (...values: number[]) => number,
+): { readonly times: Times; readonly baseTimes: Times } {
+  const baseTimes = summarise(baseValues, best);
+  const ratios = values.map((value, round) => value / (baseValues[round] ?? Number.NaN));
+  return { baseTimes, times: { ...summarise(values, best), median: baseTimes.median * median(ratios) } };
+}
+
 function shuffle<Item>(items: readonly Item[]): Item[] {
   const out = [...items];
   for (let i = out.length - 1; i > 0; i--) {

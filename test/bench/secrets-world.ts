@@ -10,7 +10,7 @@ import { Sandbox } from "../../lib/sandbox/sandbox.ts";
 import { addresses } from "../egress/world.ts";
 import { runnable, sound } from "../policy/policy-text.ts";
 import type { Line } from "./result.ts";
-import { inRounds, summarise } from "./rounds.ts";
+import { inRounds, paired, summarise } from "./rounds.ts";
 
 const scale = Number(process.argv[2] ?? 1);
 /**
@@ -58,16 +58,6 @@ class Client {
     const { value } = await this.#lines.next();
     return Number(value);
   }
-}
-
-/**
- * Both of a round are within a fifth of a second: what they are of each other holds where the machine's speed changes. The
- * median with a secret is the one without, times the middle of that.
- */
-function paired(values: Record<"without" | "with", readonly number[]>): Pick<Line, "times" | "baseTimes"> {
-  const baseTimes = summarise(values.without);
-  const ratios = values.with.map((value, round) => value / (values.without[round] ?? Number.NaN));
-  return { baseTimes, times: { ...summarise(values.with), median: baseTimes.median * summarise(ratios).median } };
 }
 
 /** Where a quarter of the values are above it, of their median: what is not further away is no other than they are. */
@@ -137,8 +127,8 @@ try {
     });
     const line = { name: `secrets, ${kind}`, what: "a secret in a header", base: "the same without one" };
     const bar = kind === "a download" ? null : kind === "first byte of a stream" ? upperQuartile(times.without) : 1.05;
-    lines.push({ ...line, unit: "us", ...paired(times), bar });
-    if (kind !== "first byte of a stream") lines.push({ ...line, unit: "CPU us", ...paired(cpu), bar: null });
+    lines.push({ ...line, unit: "us", ...paired(times.with, times.without), bar });
+    if (kind !== "first byte of a stream") lines.push({ ...line, unit: "CPU us", ...paired(cpu.with, cpu.without), bar: null });
   }
   console.log(JSON.stringify(lines));
 } finally {

@@ -1,5 +1,5 @@
 import type { Outcome } from "../result.ts";
-import { summarise } from "../rounds.ts";
+import { paired } from "../rounds.ts";
 
 export type Kind = "kept alive" | "one connection" | "new connections" | "download";
 
@@ -83,11 +83,10 @@ export function lines(
   const made = comparisons
     .filter(([, , name, base]) => names.includes(name) && names.includes(base))
     .map(([kind, { unit, isRate, of }, name, base, bar]): Outcome => {
-      const times = (of_: string): ReturnType<typeof summarise> =>
-        summarise(slicesOf(of_, kind).map(of), isRate ? Math.max : Math.min);
+      const [values = [], baseValues = []] = [name, base].map((each) => slicesOf(each, kind).map(of));
       return {
         ...{ name: "egress", what: `${kind}: ${name}`, base, unit, isRate, bar },
-        ...{ times: times(name), baseTimes: times(base) },
+        ...paired(values, baseValues, isRate ? Math.max : Math.min),
       };
     });
   return [...made, ...skipped.map((why) => ({ name: "egress", skipped: why }))];
