@@ -40,8 +40,8 @@ const downloadBytes = 256 * 1024 * 1024;
 const smallPath = "/repos/acme/widgets/contents/readme";
 
 const scale = Number(process.argv[2] ?? 1);
-const rounds = Math.ceil(14 * scale);
-const sliceMs = scale < 1 ? 200 : 350;
+const rounds = Math.ceil(9 * scale);
+const sliceMs = scale < 1 ? 200 : 700;
 
 /** What each slice does: the words of load.cc, and with how many connections. */
 const kinds = {
@@ -191,8 +191,8 @@ try {
   const found = new Map<string, Slice[]>();
   for (const kind of all) {
     const those = ways.filter((way) => way.kinds.includes(kind));
-    // Short ones, so that those of a round are near each other.
-    await inRounds(those, rounds, 4, async (way, counts) => {
+    // A download is over in a quarter of a second, in which any neighbour shows.
+    await inRounds(those, kind === "download" ? 2 * rounds : rounds, 2, async (way, counts) => {
       const slice = await take(way, kind);
       if (!counts) return;
       const key = `${way.name}: ${kind}`;
