@@ -117,6 +117,8 @@ function withoutSecrets(event: AuditEvent): AuditEvent {
 export class Audit {
   readonly #sink: AuditSink | null;
   readonly #followers = new Map<string, (event: AuditEvent) => void>();
+  /** The last event that holds no secret, as it is written: the same one comes again and again. */
+  #clean: { readonly event: AuditEvent; readonly text: string; readonly version: number } | undefined;
   #sequence = 0;
   /** The last millisecond that was asked for, and as it is written. */
   #ms = 0;
@@ -136,16 +138,14 @@ export class Audit {
   /**
    * Records one event. Throws what the sink throws: a record that cannot be kept stops what it records.
    *
+   * @param said stays as it is from here on: given again, it is the same record once more
    * @param mayWait it may reach the file with others of the same turn of the event loop; where that fails, the next is
    *   what is stopped
    */
   append(said: AuditEvent, mayWait = false): void {
     const follower = this.#followers.get(said.sandbox);
     if (this.#sink === null && follower === undefined) return;
-    // What a sandbox names may hold one: a path, a host, a file.
-    const whole = JSON.stringify(said);
-    const isClean = secretsInUse.redact(whole) === whole;
-    const event = isClean ? said : withoutSecrets(said);
+    const { event, text } = this.#withoutSecrets(said);
     follower?.(event);
     if (this.#sink === null) return;
     const now = Date.now();
@@ -154,10 +154,20 @@ export class Audit {
       this.#time = new Date(now).toISOString();
     }
     // Not by a copy of the event with two fields more: that costs as much as the rest of it.
-    this.#sink.write(
-      `{"time":"${this.#time}","sequence":${++this.#sequence},${(isClean ? whole : JSON.stringify(event)).slice(1)}`,
-      mayWait,
-    );
+    this.#sink.write(`{"time":"${this.#time}","sequence":${++this.#sequence},${text.slice(1)}`, mayWait);
+  }
+
+  /** What a sandbox names may hold one: a path, a host, a file. */
+  #withoutSecrets(said: AuditEvent): { readonly event: AuditEvent; readonly text: string } {
+    const { version } = secretsInUse;
+    if (this.#clean?.event === said && this.#clean.version === version) return this.#clean;
+    const text = JSON.stringify(said);
+    if (secretsInUse.redact(text) !== text) {
+      const event = withoutSecrets(said);
+      return { event, text: JSON.stringify(event) };
+    }
+    this.#clean = { event: said, text, version };
+    return this.#clean;
   }
 
   /** Closes the sink. */

@@ -33,6 +33,15 @@ export class FlowRecords {
   readonly #sandbox: string;
   readonly #audit: Audit | undefined;
   #lastName: string | undefined;
+  /** The last request, and what was recorded of it. */
+  #last:
+    | {
+        readonly request: Request;
+        readonly verdict: Verdict;
+        readonly credentials: readonly string[] | undefined;
+        readonly event: AuditEvent & Readonly<Record<"program" | "sha256" | "host", string | null> & { port: number }>;
+      }
+    | undefined;
 
   constructor(sandbox: string, audit: Audit | undefined) {
     this.#sandbox = sandbox;
@@ -95,20 +104,10 @@ export class FlowRecords {
     this.#append({ type: "inference", sandbox: this.#sandbox, program: program?.path ?? null, ...record });
   }
 
-  #verdict({ program, host, port }: FlowSubject, verdict: Verdict, { request, credentials }: FlowDetail): void {
-    const { path, sha256, origin } = program ?? {};
-    this.#append({
-      type: request === undefined ? "connection" : "request",
-      sandbox: this.#sandbox,
-      program: path ?? null,
-      sha256: sha256 ?? null,
-      host,
-      port,
-      // Without its query, where secrets are put.
-      ...(request === undefined ? origin : { method: request.method, path: request.path }),
-      ...(credentials === undefined || credentials.length === 0 ? undefined : { credentials }),
-      ...verdict,
-    });
+  #verdict(flow: FlowSubject, verdict: Verdict, detail: FlowDetail): void {
+    const { program, host, port } = flow;
+    const { path, sha256 } = program ?? {};
+    this.#append(this.#eventOf(flow, verdict, detail));
     if (verdict.reason === "credential") {
       const { credential, detail } = verdict;
       const refused = { credential: credential ?? null, program: path ?? null, host, port, detail };
@@ -122,6 +121,37 @@ export class FlowRecords {
     }
   }
 
+  /** The same request again, judged as it was, is the same event: a client that polls costs one. */
+  #eventOf({ program, host, port }: FlowSubject, verdict: Verdict, { request, credentials }: FlowDetail): AuditEvent {
+    const { path = null, sha256 = null, origin } = program ?? {};
+    const last = this.#last;
+    if (
+      request !== undefined &&
+      last?.request === request &&
+      last.verdict === verdict &&
+      last.event.program === path &&
+      last.event.sha256 === sha256 &&
+      last.event.host === host &&
+      last.event.port === port &&
+      areSame(last.credentials, credentials)
+    )
+      return last.event;
+    const event = {
+      type: request === undefined ? "connection" : "request",
+      sandbox: this.#sandbox,
+      program: path,
+      sha256,
+      host,
+      port,
+      // Without its query, where secrets are put.
+      ...(request === undefined ? origin : { method: request.method, path: request.path }),
+      ...(credentials === undefined || credentials.length === 0 ? undefined : { credentials }),
+      ...verdict,
+    };
+    if (request !== undefined) this.#last = { request, verdict, credentials, event };
+    return event;
+  }
+
   /** There may be thousands in a second. */
   #append(event: AuditEvent): void {
     this.#audit?.append(event, true);
@@ -131,4 +161,8 @@ export class FlowRecords {
 /** What rules are made of: a path that is permitted is so with every query. */
 function withoutQuery({ method, path, alsoMethods }: Request): Omit<Request, "query"> {
   return { method, path, ...(alsoMethods === undefined ? {} : { alsoMethods }) };
+}
+
+function areSame(one: readonly string[] = [], other: readonly string[] = []): boolean {
+  return one === other || (one.length === other.length && one.every((name, index) => name === other[index]));
 }

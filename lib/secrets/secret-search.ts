@@ -39,6 +39,7 @@ export class SecretSearch {
   readonly #sources = new Set<KnownSecrets>();
   readonly #areSecret: boolean;
   #prepared: Prepared | null = null;
+  #version = 0;
 
   /** @param areSecret whether what it is looked for by has to lie in locked memory, of which there may be little */
   constructor(source?: KnownSecrets, areSecret = true) {
@@ -61,8 +62,14 @@ export class SecretSearch {
     return this.#prepare().secrets.length > 0;
   }
 
+  /** Another one where another secret is looked for: what was found to hold none holds none as long as it is the same. */
+  get version(): number {
+    return this.#version;
+  }
+
   /** Some secret is another now: what it was looked for by is wiped. */
   changed(): void {
+    this.#version++;
     if (this.#prepared !== null) native().wipeSearch(this.#prepared.search);
     this.#prepared = null;
   }

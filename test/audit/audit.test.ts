@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { setImmediate as turn } from "node:timers/promises";
 import test, { type ExecutionContext } from "ava";
 import { Audit, fileSink } from "../../lib/audit/audit.ts";
+import { secretsInUse } from "../../lib/secrets/secret-search.ts";
 import { scratchFolder } from "../sandbox/session.ts";
 
 /** An audit that is appended to one file, and the types of what is in it. */
@@ -42,6 +43,27 @@ test("A record that may not wait is in the file at once, after those that waited
   t.deepEqual(types(), ["first", "second"]);
   await turn();
   t.deepEqual(types(), ["first", "second", "third", "fourth"]);
+});
+
+test("The same event again is without a secret that is known by then", (t) => {
+  const lines: string[] = [];
+  const followed: unknown[] = [];
+  const audit = new Audit({ write: (line) => void lines.push(line), close: () => {} });
+  audit.follow("one", ({ host }) => void followed.push(host));
+  const said = { ...event("request"), host: "late-secret.test" };
+  const secret = Buffer.from("late-secret");
+  audit.append(said);
+  audit.append(said);
+  const forget = secretsInUse.add(() => [["late", secret]]);
+  t.teardown(forget);
+  audit.append(said);
+  audit.append(said);
+  const hosts = ["late-secret.test", "late-secret.test", "[redacted].test", "[redacted].test"];
+  t.deepEqual(
+    lines.map((line) => (JSON.parse(line) as { host: string }).host),
+    hosts,
+  );
+  t.deepEqual(followed, hosts);
 });
 
 test("What waits is written when the audit is closed, and when the process ends", (t) => {
