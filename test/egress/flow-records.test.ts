@@ -3,6 +3,8 @@ import { Audit } from "../../lib/audit/audit.ts";
 import type { Verdict } from "../../lib/egress/flow.ts";
 import { type FlowDetail, FlowRecords, type FlowSubject } from "../../lib/egress/flow-records.ts";
 
+type Noted = readonly [FlowSubject, Verdict, FlowDetail];
+
 const verdict: Verdict = { allowed: true, policy: "one", rule: "GET /**", detail: "GET / is allowed" };
 const request = { method: "GET", path: "/" };
 const flow = { program: { path: "/usr/bin/one", sha256: "a" }, host: "one.test", port: 443 };
@@ -13,22 +15,25 @@ test("Each request is a record of its own, and says what is its own", (t) => {
     "box",
     new Audit({ write: (line) => void lines.push(JSON.parse(line)), close: () => {} }),
   );
-  const noted: readonly (readonly [FlowSubject, Verdict, FlowDetail])[] = [
-    [flow, verdict, { request }],
-    [flow, verdict, { request }],
+  const usual: Noted = [flow, verdict, { request }];
+  const other: readonly Noted[] = [
+    usual,
     [{ ...flow, program: { path: "/usr/bin/other", sha256: "a" } }, verdict, { request }],
     [{ ...flow, program: { path: "/usr/bin/one", sha256: "b" } }, verdict, { request }],
     [{ ...flow, program: null }, verdict, { request }],
     [{ ...flow, host: "other.test" }, verdict, { request }],
     [{ ...flow, port: 80 }, verdict, { request }],
-    [flow, { ...verdict, allowed: false }, { request }],
+    [flow, { ...verdict, rule: "GET /" }, { request }],
     [flow, verdict, { request: { ...request, path: "/other" } }],
     [flow, verdict, { request, credentials: ["key"] }],
-    [flow, verdict, { request, credentials: ["key"] }],
-    [flow, verdict, { request, credentials: ["key", "other"] }],
-    [flow, verdict, { request, credentials: ["other", "key"] }],
     [flow, verdict, {}],
-    [flow, verdict, { request }],
+  ];
+  const noted: readonly Noted[] = [
+    ...other.flatMap((each): Noted[] => [usual, each]),
+    [flow, verdict, { request, credentials: ["key"] }],
+    [flow, verdict, { request, credentials: ["key"] }],
+    [flow, verdict, { request, credentials: ["lock"] }],
+    [flow, verdict, { request, credentials: ["lock", "key"] }],
   ];
   for (const [subject, each, detail] of noted) records.note(subject, each, detail);
   t.deepEqual(
