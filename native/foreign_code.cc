@@ -146,8 +146,9 @@ bool ForeignCode::HasLoader(uint32_t tid, uint64_t image, int program, const Own
   std::optional<std::string> path = LoaderOf(program);
   if (!path.has_value()) return true;
   if (!path->empty()) {
+    // What lies at its path now may be another than what it was executed with.
     UniqueFd loader = OpenInside(tid, *path, O_PATH);
-    if (!loader.Valid() || own.Has(loader.Get())) return true;
+    if (!loader.Valid() || own.HasPath(*path) || own.Has(loader.Get())) return true;
   }
   if (!are_unique_) return false;
   std::lock_guard<std::mutex> lock(mutex_);

@@ -28,8 +28,7 @@ struct OwnFiles {
   bool Has(int file) const;
   // Where its state and its place (PlaceOf) are known.
   bool Has(int file, const struct stat& status, const std::string& place) const;
-
- private:
+  // Whether what a path leads to is the sandbox's to say.
   bool HasPath(const std::string& path) const;
 };
 

@@ -37,6 +37,7 @@ for (const mode of ["namespaces", "landlock"] as const) {
     protected: reset,
     "a loader of the workspace": reset,
     "a loader of the workspace, after a connect by another": reset,
+    "a loader by a link of the workspace": reset,
     "deleted code": reset,
     "a segment": isLandlock ? "segment: EPERM" : reset,
   });

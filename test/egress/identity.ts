@@ -126,6 +126,7 @@ try {
   await says("rewritten", "$G/other rewrite:$G/speak say");
   await says("a loader of the workspace", "$G/loaded say");
   await says("a loader of the workspace, after a connect by another", "$G/speak socket connect exec:$G/loaded say");
+  await says("a loader by a link of the workspace", "ln -sf /lib64/ld-linux-x86-64.so.2 $W/loader; $G/loaded say");
   await says("reaching another", "$G/speak reach");
   await says("handing out a socket", "$G/speak getfd");
   // What the mark goes with.
