@@ -3,6 +3,7 @@ import type { UpstreamProxySettings } from "../policy/policy.ts";
 import type { ModelClient } from "../queue/model/client.ts";
 import type { ModelBounds } from "../queue/model/driver.ts";
 import type { ModelApi } from "../queue/model/interface.ts";
+import { say } from "./report.ts";
 import { secretSourceOf } from "./secret-source.ts";
 import { usageError } from "./usage.ts";
 import { wholeNumber } from "./whole-number.ts";
@@ -96,7 +97,7 @@ export async function chosenModel(flags: ModelFlags): Promise<ChosenModel | unde
 
 async function readUpstreamProxy(word: string): Promise<UpstreamProxySettings> {
   const { upstreamProxy } = await import("./run-upstream.ts");
-  return upstreamProxy(word, []);
+  return upstreamProxy(word, [], say);
 }
 
 async function durationOf(flag: string, text: string | undefined): Promise<number | undefined> {

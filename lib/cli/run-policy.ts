@@ -17,10 +17,7 @@ async function basePolicy(options: RunOptions): Promise<Policy> {
     const { formatProblem, PolicyInvalidError } = await import("../policy/problem.ts");
     const { policy, problems } = readPolicy(options.policy);
     if (policy === null) throw new PolicyInvalidError(options.policy, problems);
-    for (const problem of options.quiet ? [] : [...problems, ...passedOverWarnings(policy)]) {
-      if (options.json) process.stderr.write(`${JSON.stringify({ event: "warning", ...problem })}\n`);
-      else say(formatProblem(problem));
-    }
+    for (const problem of [...problems, ...passedOverWarnings(policy)]) warn(options, problem, formatProblem(problem));
     return policy;
   }
   if (options.preset === undefined || options.preset === "default") return defaultPolicy;
@@ -33,6 +30,12 @@ async function basePolicy(options: RunOptions): Promise<Policy> {
     });
   }
   return presetPolicy(options.preset);
+}
+
+function warn(options: RunOptions, problem: Pick<PolicyProblem, "severity" | "message">, text = problem.message): void {
+  if (options.quiet) return;
+  if (options.json) process.stderr.write(`${JSON.stringify({ event: "warning", ...problem })}\n`);
+  else say(text);
 }
 
 /** OpenShell says so too; a file of holdfast's has asked for it in words. */
@@ -138,6 +141,7 @@ export async function runPolicy(options: RunOptions): Promise<Policy> {
           upstreamProxy: await (await import("./run-upstream.ts")).upstreamProxy(
             options.upstreamProxy,
             base.environment.pass,
+            (message) => warn(options, { severity: "warning", message }),
           ),
         };
   return {

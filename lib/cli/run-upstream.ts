@@ -1,5 +1,6 @@
 import { isPassed } from "../policy/environment.ts";
 import type { UpstreamProxySettings } from "../policy/policy.ts";
+import { quote } from "../policy/problem.ts";
 import { usageError } from "./usage.ts";
 
 /**
@@ -7,10 +8,15 @@ import { usageError } from "./usage.ts";
  *
  * @param word a URL, or `env`: what the launcher's own HTTPS_PROXY or ALL_PROXY and NO_PROXY say
  * @param passed names of variables that the sandbox is given, as a policy has them
+ * @param warn is told what of the environment means nothing
  */
-export async function upstreamProxy(word: string, passed: readonly string[]): Promise<UpstreamProxySettings> {
+export async function upstreamProxy(
+  word: string,
+  passed: readonly string[],
+  warn: (message: string) => void,
+): Promise<UpstreamProxySettings> {
   const { parsePolicy } = await import("../policy/load.ts");
-  const settings = word === "env" ? fromEnvironment(process.env) : { url: word };
+  const settings = word === "env" ? await fromEnvironment(process.env, warn) : { url: word };
   const file = { holdfast: 1, version: 1, upstream_proxy: settings };
   const { policy, problems } = parsePolicy(Buffer.from(JSON.stringify(file)), "--upstream-proxy");
   const [first] = problems.filter(({ severity }) => severity === "error");
@@ -31,7 +37,7 @@ export async function upstreamProxy(word: string, passed: readonly string[]): Pr
 }
 
 /** The credentials stay where they are: the variable is named, not read. */
-function fromEnvironment(env: NodeJS.ProcessEnv): object {
+async function fromEnvironment(env: NodeJS.ProcessEnv, warn: (message: string) => void): Promise<object> {
   const name = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"].find((each) => (env[each] ?? "") !== "");
   if (name === undefined) {
     throw usageError(
@@ -47,7 +53,12 @@ function fromEnvironment(env: NodeJS.ProcessEnv): object {
     url.username = "";
     url.password = "";
   }
-  const direct = (env["NO_PROXY"] ?? env["no_proxy"] ?? "").split(/[\s,]+/).filter((entry) => entry !== "");
+  const { readDirect } = await import("../policy/upstream.ts");
+  const entries = (env["NO_PROXY"] ?? env["no_proxy"] ?? "").split(/[\s,]+/).filter((entry) => entry !== "");
+  const direct = entries.filter((entry) => readDirect(entry) !== undefined);
+  const vain = entries.filter((entry) => !direct.includes(entry));
+  if (vain.length > 0)
+    warn(`NO_PROXY has ${vain.map(quote).join(", ")}, which no host matches: it is left out, as by other programs`);
   return {
     // socks5h is curl's word for names that the proxy resolves.
     url: url?.href.replace(/^socks5h:/, "socks5:") ?? "",

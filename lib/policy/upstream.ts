@@ -71,14 +71,24 @@ const proxyUrl = mapped(text, (written, at, what, { problems }) => {
   return undefined;
 });
 
-/** As programs read NO_PROXY: each with a port, if it is that port's alone; a range has none (Go's httpproxy). */
-const direct = mapped(text, (written, at, what, { problems }) => {
+/**
+ * As programs read NO_PROXY: each with a port, if it is that port's alone; a range has none (Go's httpproxy).
+ *
+ * @returns as it is compared; undefined where it is none
+ */
+export function readDirect(written: string): string | undefined {
   const entry = written.toLowerCase();
   if (entry === "*" || (entry.includes("/") && readRange(entry) !== undefined)) return entry;
   const { host: named, port } = readHostPort(entry) ?? { host: "" };
   const host = isIP(named) === 0 ? named.replace(/(?<=[a-z0-9])\.$/, "") : named;
   if (isIP(host) !== 0 || /^(?:\*?\.)?[a-z0-9_-]+(?:\.[a-z0-9_-]+)*$/.test(host))
     return port === undefined ? host : writeHostPort(host, port);
+  return undefined;
+}
+
+const direct = mapped(text, (written, at, what, { problems }) => {
+  const entry = readDirect(written);
+  if (entry !== undefined) return entry;
   const hint =
     "a host, a domain such as corp.example or .corp.example, an address, each with :PORT or without, or a range";
   problems.error(at, `${what} is no host: ${quote(written)}`, hint);

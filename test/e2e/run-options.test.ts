@@ -144,6 +144,28 @@ inference:
   t.regex(fine.stdout.toString(), /^fine [A-Za-z0-9]{24}\n$/);
 });
 
+test("Of NO_PROXY what no program matches is left out, and said", async (t) => {
+  const env = {
+    ...process.env,
+    HTTPS_PROXY: "http://proxy.example:3128",
+    NO_PROXY: "localhost,10.*, <local>,corp.example",
+  };
+  const [plain, json, quiet] = await Promise.all(
+    [[], ["--json"], ["--quiet"]].map((flags) =>
+      run(t, [...flags, "--upstream-proxy", "env", "--", "true"], { cwd: folder(t), env }),
+    ),
+  );
+  const said = 'NO_PROXY has "10.*", "<local>", which no host matches: it is left out, as by other programs';
+  t.deepEqual(
+    [plain, json, quiet].map((each) => each?.status),
+    [0, 0, 0],
+  );
+  t.true(plain?.stderr.includes(said), plain?.stderr);
+  const warning = json?.stderr.split("\n").find((line) => line.includes('"warning"')) ?? "null";
+  t.deepEqual(JSON.parse(warning), { event: "warning", severity: "warning", message: said });
+  t.is(quiet?.stderr, "");
+});
+
 test("The environment is built anew: nothing of the caller's passes but what is named", async (t) => {
   const cwd = folder(t);
   const env = { ...process.env, SECRET_TOKEN: "hidden", PASSED: "from outside", LANG: "xx_XX" };
