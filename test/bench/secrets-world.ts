@@ -128,7 +128,8 @@ try {
     const line = { name: `secrets, ${kind}`, what: "a secret in a header", base: "the same without one" };
     const bar = kind === "a download" ? null : kind === "first byte of a stream" ? upperQuartile(times.without) : 1.05;
     lines.push({ ...line, unit: "us", ...paired(times.with, times.without), bar });
-    if (kind !== "first byte of a stream") lines.push({ ...line, unit: "CPU us", ...paired(cpu.with, cpu.without), bar: null });
+    if (kind !== "first byte of a stream")
+      lines.push({ ...line, unit: "CPU us", ...paired(cpu.with, cpu.without), bar: null });
   }
   console.log(JSON.stringify(lines));
 } finally {
