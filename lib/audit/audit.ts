@@ -16,7 +16,7 @@ export interface AuditSink {
   /**
    * One record, without a line end.
    *
-   * @param mayWait whether it may be kept with those that follow in the same turn of the event loop
+   * @param mayWait whether it may be kept with those that follow within a millisecond
    */
   write(line: string, mayWait?: boolean): void;
   /** No more will come. */
@@ -49,13 +49,19 @@ const writeAtExit = (): void => {
   for (const sink of openSinks) sink.tryToFlush();
 };
 
+const longestWaitMs = 1;
+
 /**
- * Records that may wait are written at the end of their turn of the event loop, as one: a write(2) costs what a request does
- * in JavaScript.
+ * Records that may wait are written as one, in the first turn of the event loop that brings no other, after a millisecond at
+ * the latest: a write(2) costs what a request does in JavaScript.
  */
 class FileSink implements AuditSink {
   readonly #fd: number;
   #waiting = "";
+  /** Of what waits, the first. */
+  #since = 0;
+  /** Whether something came in this turn. */
+  #grows = false;
   /** What could not be written, as on a full disk: nothing more is taken before it is. */
   #unwritten: Buffer = Buffer.alloc(0);
   #later: NodeJS.Immediate | undefined;
@@ -68,10 +74,22 @@ class FileSink implements AuditSink {
 
   write(line: string, mayWait = false): void {
     if (this.#unwritten.length > 0) this.#flush();
+    if (this.#waiting === "") this.#since = performance.now();
     this.#waiting += `${line}\n`;
-    if (mayWait) this.#later ??= setImmediate(() => this.tryToFlush());
+    this.#grows = true;
+    if (mayWait) this.#later ??= setImmediate(this.#onTurn);
     else this.#flush();
   }
+
+  readonly #onTurn = (): void => {
+    if (!this.#grows || performance.now() - this.#since >= longestWaitMs) {
+      this.tryToFlush();
+      return;
+    }
+    this.#grows = false;
+    // An immediate that is due keeps the loop from sleeping (libuv, uv_backend_timeout).
+    this.#later = setImmediate(this.#onTurn);
+  };
 
   /** Leaves it to the next record to say that this one was not written. */
   tryToFlush(): void {
@@ -139,7 +157,7 @@ export class Audit {
    * Records one event. Throws what the sink throws: a record that cannot be kept stops what it records.
    *
    * @param said stays as it is from here on: given again, it is the same record once more
-   * @param mayWait it may reach the file with others of the same turn of the event loop; where that fails, the next is
+   * @param mayWait it may reach the file with others that follow within a millisecond; where that fails, the next is
    *   what is stopped
    */
   append(said: AuditEvent, mayWait = false): void {

@@ -191,8 +191,9 @@ try {
   const found = new Map<string, Slice[]>();
   for (const kind of all) {
     const those = ways.filter((way) => way.kinds.includes(kind));
-    // A download is over in a quarter of a second, in which any neighbour shows.
-    await inRounds(those, kind === "download" ? 2 * rounds : rounds, 2, async (way, counts) => {
+    // A download is over in a quarter of a second, in which any neighbour shows; new connections keep both processors busy.
+    const isShaky = kind === "download" || kind === "new connections";
+    await inRounds(those, isShaky ? 2 * rounds : rounds, 2, async (way, counts) => {
       const slice = await take(way, kind);
       if (!counts) return;
       const key = `${way.name}: ${kind}`;
