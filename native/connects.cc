@@ -197,7 +197,10 @@ bool Connects::Connect(const Pending& pending, bool may_wait) {
                       : ConnectLoopback(pending, socket.Get(), domain, address, size);
   }
   if (made_ != nullptr && (error == 0 || error == EINPROGRESS)) made_->Forget(socket.Get());
-  return error != kSliceOver && answer(error);
+  if (error == kSliceOver) return false;
+  answer(error);
+  if (flows_.Valid()) flows_.Tell();
+  return true;
 }
 
 // Its own, or where that is the host's as well, to its own servers. A name server is looked for

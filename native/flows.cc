@@ -175,8 +175,12 @@ int Flows::Carry(int socket, const sockaddr_storage& to, socklen_t size, uint32_
   }
   std::lock_guard<std::mutex> lock(mutex_);
   flows_.push_back(std::move(flow));
-  if (changed_) changed_();
   return error;
+}
+
+void Flows::Tell() {
+  std::lock_guard<std::mutex> lock(mutex_);
+  if (changed_ && !flows_.empty()) changed_();
 }
 
 void Flows::OnFlow(std::function<void()> changed) {

@@ -66,6 +66,10 @@ class Flows {
   int Carry(int socket, const sockaddr_storage& to, socklen_t size, uint32_t tid, Program program,
             const std::function<int(const sockaddr*, socklen_t)>& connect);
 
+  // Says that there are some. Apart from Carry: a program that has its answer says its first word
+  // while it is told of, and the launcher need not wait for it.
+  void Tell();
+
   void OnFlow(std::function<void()> changed);
   std::vector<Flow> Take();
 
