@@ -50,22 +50,25 @@ test("A record that may not wait is in the file at once, after those that waited
   t.deepEqual(types(), ["first", "second", "third", "fourth"]);
 });
 
-test.serial("Records that may wait are one write while they come, and do not wait longer than a millisecond", async (t) => {
-  const { audit, path, types } = recorded(t);
-  const sizes = new Set<number>();
-  const began = performance.now();
-  let count = 0;
-  while (performance.now() - began < 20) {
-    audit.append(event("one of many"), true);
-    count++;
-    await turn();
-    sizes.add(statSync(path).size);
-  }
-  const ms = performance.now() - began;
-  await quietTurn();
-  t.is(types().length, count);
-  t.true(sizes.size > 2 && sizes.size <= ms + 2, `${count} in ${sizes.size} writes, in ${ms} ms`);
-});
+test.serial(
+  "Records that may wait are one write while they come, and do not wait longer than a millisecond",
+  async (t) => {
+    const { audit, path, types } = recorded(t);
+    const sizes = new Set<number>();
+    const began = performance.now();
+    let count = 0;
+    while (performance.now() - began < 20) {
+      audit.append(event("one of many"), true);
+      count++;
+      await turn();
+      sizes.add(statSync(path).size);
+    }
+    const ms = performance.now() - began;
+    await quietTurn();
+    t.is(types().length, count);
+    t.true(sizes.size > 2 && sizes.size <= ms + 2, `${count} in ${sizes.size} writes, in ${ms} ms`);
+  },
+);
 
 test("The same event again is without a secret that is known by then", (t) => {
   const lines: string[] = [];
