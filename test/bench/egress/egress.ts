@@ -1,7 +1,11 @@
 import { existsSync } from "node:fs";
 import { inWorld, missingForWorld } from "../../egress/world.ts";
 import { findOnPath } from "../path.ts";
-import type { Benchmark, Outcome } from "../result.ts";
+import type { Benchmark } from "../result.ts";
+import { type Found, lines } from "./lines.ts";
+
+/** What the compiler makes of the launcher is for as long as it runs: one run is not enough of them. */
+const launchers = 3;
 
 /**
  * Requests of one program in a sandbox through the gateway, its decisions and records included, side by side with other
@@ -12,7 +16,10 @@ export const egress: Benchmark = {
   run: async (scale) => {
     const missing = whatIsMissing();
     if (missing !== null) return [{ name: "egress", skipped: missing }];
-    return inWorld("../bench/egress/world.ts", { args: [String(scale)], timeoutMs: 900_000 }) as readonly Outcome[];
+    const found: Found[] = [];
+    for (let i = 0; i < launchers; i++)
+      found.push(inWorld("../bench/egress/world.ts", { args: [String(scale)], timeoutMs: 600_000 }) as Found);
+    return lines(found);
   },
 };
 

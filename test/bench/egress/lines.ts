@@ -12,6 +12,16 @@ export interface Slice {
   readonly processorUs: number;
 }
 
+/** What one launcher was measured with. */
+export interface Found {
+  /** Of the ways to the server. */
+  readonly names: readonly string[];
+  /** Why others are not among them. */
+  readonly skipped: readonly string[];
+  /** By `WAY: KIND`, one of each round. */
+  readonly slices: Record<string, readonly Slice[]>;
+}
+
 interface Measure {
   readonly unit: string;
   readonly isRate: boolean;
@@ -74,12 +84,11 @@ const comparisons: readonly (readonly [
   ),
 ];
 
-/** The lines of the table that what was measured is enough for. */
-export function lines(
-  names: readonly string[],
-  skipped: readonly string[],
-  slicesOf: (name: string, kind: Kind) => readonly Slice[],
-): readonly Outcome[] {
+/** The lines of the table that what was measured is enough for, of all launchers together. */
+export function lines(all: readonly Found[]): readonly Outcome[] {
+  const { names = [], skipped = [] } = all[0] ?? {};
+  const slicesOf = (name: string, kind: Kind): readonly Slice[] =>
+    all.flatMap(({ slices }) => slices[`${name}: ${kind}`] ?? []);
   const made = comparisons
     .filter(([, , name, base]) => names.includes(name) && names.includes(base))
     .map(([kind, { unit, isRate, of }, name, base, bar]): Outcome => {

@@ -21,7 +21,7 @@ import { addresses } from "../../egress/world.ts";
 import { sound } from "../../policy/policy-text.ts";
 import { runChild } from "../child.ts";
 import { inRounds } from "../rounds.ts";
-import { type Kind, lines, type Slice } from "./lines.ts";
+import type { Found, Kind, Slice } from "./lines.ts";
 import {
   certified,
   isInstalled,
@@ -40,7 +40,7 @@ const downloadBytes = 256 * 1024 * 1024;
 const smallPath = "/repos/acme/widgets/contents/readme";
 
 const scale = Number(process.argv[2] ?? 1);
-const rounds = Math.ceil(9 * scale);
+const rounds = Math.ceil(3 * scale);
 const sliceMs = scale < 1 ? 200 : 700;
 
 /** What each slice does: the words of load.cc, and with how many connections. */
@@ -188,20 +188,20 @@ try {
     add("mitmproxy", peer.pid, ["proxy", "127.0.0.1", 8081], certificate);
   } else skipped.push("mitmproxy is not installed (mitmproxy)");
 
-  const found = new Map<string, Slice[]>();
+  const found: Found["slices"] = {};
   for (const kind of all) {
     const those = ways.filter((way) => way.kinds.includes(kind));
     // A download is over in a quarter of a second, in which any neighbour shows; new connections keep both processors busy.
     const isShaky = kind === "download" || kind === "new connections";
-    await inRounds(those, isShaky ? 2 * rounds : rounds, 2, async (way, counts) => {
+    await inRounds(those, isShaky ? 2 * rounds : rounds, 3, async (way, counts) => {
       const slice = await take(way, kind);
       if (!counts) return;
       const key = `${way.name}: ${kind}`;
-      found.set(key, [...(found.get(key) ?? []), slice]);
+      found[key] = [...(found[key] ?? []), slice];
     });
   }
-  const names = ways.map(({ name }) => name);
-  console.log(JSON.stringify(lines(names, skipped, (name, kind) => found.get(`${name}: ${kind}`) ?? [])));
+  const result: Found = { names: ways.map(({ name }) => name), skipped, slices: found };
+  console.log(JSON.stringify(result));
 } finally {
   for (const close of closers.reverse()) await close();
 }
