@@ -163,7 +163,7 @@ export class Audit {
   append(said: AuditEvent, mayWait = false): void {
     const follower = this.#followers.get(said.sandbox);
     if (this.#sink === null && follower === undefined) return;
-    const { event, text } = this.#withoutSecrets(said);
+    const { event, text } = this.#asWritten(said);
     follower?.(event);
     if (this.#sink === null) return;
     const now = Date.now();
@@ -176,7 +176,7 @@ export class Audit {
   }
 
   /** What a sandbox names may hold one: a path, a host, a file. */
-  #withoutSecrets(said: AuditEvent): { readonly event: AuditEvent; readonly text: string } {
+  #asWritten(said: AuditEvent): { readonly event: AuditEvent; readonly text: string } {
     const { version } = secretsInUse;
     if (this.#clean?.event === said && this.#clean.version === version) return this.#clean;
     const text = JSON.stringify(said);

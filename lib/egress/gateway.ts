@@ -411,25 +411,28 @@ export class Gateway {
 
   /** A connection to a granted server, at an address that may be dialled. Throws a ReachRefusal. */
   async #reach(grant: Grant, dial?: Dial): Promise<Socket> {
-    this.#dials++;
     try {
-      return await this.#dial(grant, dial);
+      return await this.#counted(() => this.#dial(grant, dial));
     } catch (error) {
       throw this.#isOff ? new ReachRefusal(switchedOff) : error;
-    } finally {
-      this.#dials--;
     }
   }
 
   /** A connection to a server of models or tokens, which the policy's author has named. */
-  async #dialNamed(host: string, port: number, signal: AbortSignal): Promise<Socket> {
-    this.#dials++;
-    try {
+  #dialNamed(host: string, port: number, signal: AbortSignal): Promise<Socket> {
+    return this.#counted(async () => {
       const upstream = this.#upstream;
       const addresses = await upstream.resolve(host, port);
       const refused = addresses.find((address) => reachOf(address) === "never" && !isLoopback(address));
       if (refused !== undefined) throw new Error(`${refused} is an address of this host's links or its cloud`);
       return this.#own(await upstream.dial(host, addresses, port, AbortSignal.any([signal, this.#dialling.signal])));
+    });
+  }
+
+  async #counted(dial: () => Promise<Socket>): Promise<Socket> {
+    this.#dials++;
+    try {
+      return await dial();
     } finally {
       this.#dials--;
     }

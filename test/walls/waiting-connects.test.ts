@@ -108,13 +108,19 @@ print("full", flush=True); threading.Event().wait()
   t.is(threads("holdfast-idle"), 1);
 });
 
-for (const mode of modes) {
-  test(`A connect that leads out waits for nobody inside, whatever was set on its socket (${mode})`, async (t) => {
-    const policy = sound(`${runnable()}network_policies:
+/** A sandbox with a way out, so that its connects outwards are the broker's. */
+async function leadingOut(t: ExecutionContext, mode: Mode): Promise<Sandbox> {
+  const policy = sound(`${runnable()}network_policies:
   one: { endpoints: [{ host: api.example.test, port: 7 }], binaries: [{ path: "/**" }] }
 `);
-    const sandbox = await Sandbox.create({ workdir: ownFolder(t), mode, policy });
-    t.teardown(() => sandbox.dispose());
+  const sandbox = await Sandbox.create({ workdir: ownFolder(t), mode, policy });
+  t.teardown(() => sandbox.dispose());
+  return sandbox;
+}
+
+for (const mode of modes) {
+  test(`A connect that leads out waits for nobody inside, whatever was set on its socket (${mode})`, async (t) => {
+    const sandbox = await leadingOut(t, mode);
     const script = `
 def lead_out(name, prepare, family=socket.AF_INET):
     client = socket.socket(family)
@@ -155,11 +161,7 @@ sys.stdout.flush(); os._exit(0)
 
 for (const mode of modes) {
   test(`Who is killed in a connect leaves no close behind that waits (${mode})`, async (t) => {
-    const policy = sound(`${runnable()}network_policies:
-  one: { endpoints: [{ host: api.example.test, port: 7 }], binaries: [{ path: "/**" }] }
-`);
-    const sandbox = await Sandbox.create({ workdir: ownFolder(t), mode, policy });
-    t.teardown(() => sandbox.dispose());
+    const sandbox = await leadingOut(t, mode);
     // Its peer reads nothing, so that what is left to send is never sent; a last close would wait for that (SO_LINGER).
     const script = `
 import signal
